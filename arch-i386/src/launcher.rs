@@ -1,0 +1,83 @@
+//! `/dev/lguest`: what a launcher writes to it, and the device page it shows its guest.
+//!
+//! The original's protocol (lguest's `linux/lguest_launcher.h`, Linux 3.11), so that a launcher written
+//! for it still works: every write is a request word followed by its arguments, all 32 bits wide.
+//!
+//! * A `read` runs the guest until it has something to say: 4 bytes are the address of a
+//!   [`Notify`](crate::hypercall::Hypercall::Notify), anything longer is the reason why the guest is
+//!   dead, as text with a terminating NUL. `EINTR` (after a signal) and a read that is simply repeated
+//!   go on running. After the guest asked for a restart, reads fail with `ERESTART` (85).
+//! * [`Request::Strategy`] and [`Request::Counters`] are this project's additions.
+
+/// The first word of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Request {
+    /// `base, page limit, start`: the first (after [`Request::Strategy`]): where the guest's memory
+    /// begins in the launcher, how many pages it has, and the first instruction's address.
+    Initialize = 0,
+    /// `irq`: raise this virtual interrupt. Any thread of the launcher may.
+    Irq = 2,
+    /// `address, fd`: a [`Notify`](crate::hypercall::Hypercall::Notify) of this address signals that
+    /// eventfd and no longer ends the read.
+    Eventfd = 4,
+    /// `length, bytes…`: choose this guest's strategy, `name[:key=value,…]`, before `Initialize`. A bad
+    /// one is refused with `EINVAL` and the reason in the kernel's log.
+    Strategy = 0x100,
+    /// `address, length`: store the guest's counters there as text, a `name value` pair a line. The
+    /// write returns the number of bytes stored.
+    Counters = 0x101,
+}
+
+impl Request {
+    /// The request with this number.
+    #[must_use]
+    pub const fn from_number(n: u32) -> Option<Self> {
+        Some(match n {
+            0 => Self::Initialize,
+            2 => Self::Irq,
+            4 => Self::Eventfd,
+            0x100 => Self::Strategy,
+            0x101 => Self::Counters,
+            _ => return None,
+        })
+    }
+}
+
+/// The errno of a read after the guest asked to be started again.
+pub const ERESTART: i32 = 85;
+
+/// The longest text that [`Request::Strategy`] takes, in bytes.
+pub const STRATEGY_MAX: usize = 256;
+
+/// One device on the lguest bus: a list of these, each followed by its `config` bytes, starts at the
+/// first page above the guest's ordinary memory; `kind` 0 ends it.
+///
+/// `config` holds `num_vq` [`VirtqueueConfig`]s, then `feature_len` bytes of offered features, as many of
+/// accepted ones, then `config_len` bytes of the device's own configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DeviceDesc {
+    /// The virtio device id (1 network, 2 block, 3 console, 4 entropy).
+    pub kind: u8,
+    /// How many virtqueues.
+    pub num_vq: u8,
+    /// Bytes of feature bits, once.
+    pub feature_len: u8,
+    /// Bytes of device configuration.
+    pub config_len: u8,
+    /// The virtio status byte, written by the guest.
+    pub status: u8,
+}
+
+/// Where one virtqueue is (`struct lguest_vqconfig`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct VirtqueueConfig {
+    /// Entries, a power of two.
+    pub num: u16,
+    /// The virtual interrupt that tells the guest of used buffers.
+    pub irq: u16,
+    /// The first page of the ring (legacy virtio layout, 4096-byte alignment).
+    pub pfn: u32,
+}
