@@ -1,0 +1,210 @@
+//! A private apt: Debian's i386 packages on an amd64 system that is left as it is.
+//!
+//! Everything lies in one folder of the cache: lists, status, configuration. The system's own apt never hears
+//! of i386 (`dpkg --add-architecture` would change what every later upgrade does), and the private one
+//! installs nothing: it resolves versions, downloads and checks signatures; `dpkg-deb` unpacks.
+//!
+//! Security updates are taken along if their index is sound. It has been published with a hash that does not
+//! match, and then apt refuses to work with any of it; the main suite has all that is needed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::apt_sources::{SECURITY_SUITE, SUITE, Source};
+use crate::process::{output, run_logged};
+
+/// The architectures whose package lists are fetched: the build machine's and the kernels'.
+const ARCHITECTURES: [&str; 2] = ["amd64", "i386"];
+
+/// An apt configuration of our own, with its lists up to date.
+pub struct PrivateApt {
+    config: PathBuf,
+    /// Why the security suite was left out, if it was.
+    pub left_out: Option<String>,
+}
+
+/// What apt knows about the version of a package that it would take.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its version, epoch and revision included.
+    pub version: String,
+    /// The names in its `Depends` field, alternatives and version bounds cut off.
+    pub depends: Vec<String>,
+}
+
+impl PrivateApt {
+    /// Writes the configuration into `folder` and fetches the package lists from `system`'s Debian mirror.
+    ///
+    /// # Errors
+    /// When `system` has no source for the release, or the main suite's lists cannot be had.
+    pub fn update(folder: &Path, system: &[Source], logs: &Path) -> Result<PrivateApt> {
+        let main = system.iter().find(|source| source.suite == SUITE).ok_or_else(|| {
+            anyhow!(
+                "no apt source of this system offers the suite `{SUITE}`, component `main`: \
+                 add Debian 12's mirror to /etc/apt/sources.list and run this again"
+            )
+        })?;
+        let security = system.iter().find(|source| source.suite == SECURITY_SUITE);
+        let config = write_config(folder)?;
+        let mut apt = PrivateApt { config, left_out: None };
+
+        if let Some(security) = security {
+            write_sources(folder, &[main, security])?;
+            match apt.fetch_lists(&logs.join("apt-update-with-security.log")) {
+                Ok(()) => return Ok(apt),
+                Err(error) => apt.left_out = Some(reason(&format!("{error:#}"))),
+            }
+        }
+        write_sources(folder, &[main])?;
+        apt.fetch_lists(&logs.join("apt-update.log"))
+            .context("the package lists of Debian's i386 architecture could not be fetched")?;
+        Ok(apt)
+    }
+
+    fn fetch_lists(&self, log: &Path) -> Result<()> {
+        // Without this option apt-get calls a run in which lists failed a success.
+        run_logged(self.command("apt-get").args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]), log)
+    }
+
+    /// What apt would take for `package`, such as `linux-image-686:i386`.
+    pub fn candidate(&self, package: &str) -> Result<Package> {
+        let text = output(self.command("apt-cache").args(["show", "--no-all-versions", package]))
+            .with_context(|| format!("this system's Debian mirror offers no package {package}"))?;
+        parse_package(&text).with_context(|| format!("apt's record of {package} has no version"))
+    }
+
+    /// Downloads `packages` (`name:arch` or `name:arch=version`) into `folder`, signatures checked.
+    pub fn download(&self, packages: &[String], folder: &Path, log: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        run_logged(self.command("apt-get").current_dir(folder).args(["-q", "download"]).args(packages), log)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&self.config).env("LC_ALL", "C");
+        command
+    }
+}
+
+/// Unpacks `package` under `root`: all of it, or only what is below `only`.
+pub fn unpack(package: &Path, root: &Path, only: Option<&str>) -> Result<()> {
+    fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    let Some(only) = only else {
+        return output(Command::new("dpkg-deb").arg("-x").arg(package).arg(root)).map(drop);
+    };
+    // A pipe with a status of its own for each end, which `sh` cannot give.
+    let mut unpacking = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .context("cannot start dpkg-deb")?;
+    let tar = unpacking.stdout.take().expect("piped");
+    let status = Command::new("tar").arg("-x").arg("-C").arg(root).arg(only).stdin(tar).status()?;
+    let read = unpacking.wait()?;
+    if !status.success() || !read.success() {
+        bail!("{} cannot be unpacked: delete it and run `cargo xtask setup` again", package.display());
+    }
+    Ok(())
+}
+
+fn write_config(folder: &Path) -> Result<PathBuf> {
+    for sub in ["sources", "state/lists/partial", "cache/archives/partial"] {
+        let path = folder.join(sub);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    }
+    fs::write(folder.join("status"), "")?;
+    let path = folder.join("apt.conf");
+    fs::write(&path, config_text(folder)).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Read after the system's configuration, so proxies and the like stay as the system has them.
+fn config_text(folder: &Path) -> String {
+    let folder = folder.display();
+    let architectures: String = ARCHITECTURES.iter().map(|arch| format!("\"{arch}\"; ")).collect();
+    format!(
+        r#"Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "{folder}/sources";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State "{folder}/state";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+APT::Architecture "{}";
+#clear APT::Architectures;
+APT::Architectures {{ {architectures}}};
+// The system's hooks are about the system's lists.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Acquire::Languages "none";
+// The cache may lie in a home folder that apt's own user may not enter.
+APT::Sandbox::User "";
+"#,
+        ARCHITECTURES[0]
+    )
+}
+
+fn write_sources(folder: &Path, sources: &[&Source]) -> Result<()> {
+    let text: Vec<_> = sources.iter().map(|source| source.stanza(&ARCHITECTURES)).collect();
+    let path = folder.join("sources/debian.sources");
+    fs::write(&path, text.join("\n")).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The one line of apt's complaint that says what was wrong.
+fn reason(complaint: &str) -> String {
+    let line = complaint
+        .lines()
+        .map(str::trim)
+        .find(|line| line.contains("unexpected size") || line.contains("Hash Sum mismatch"))
+        .or_else(|| complaint.lines().map(str::trim).find(|line| line.starts_with("E:")));
+    line.unwrap_or("apt-get update failed").to_owned()
+}
+
+fn parse_package(text: &str) -> Option<Package> {
+    let first = text.split("\n\n").next()?;
+    let field = |name: &str| first.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let depends = field("Depends").unwrap_or_default();
+    let names = depends.split(',').filter_map(|one| one.split_whitespace().next());
+    Some(Package { version: field("Version")?.trim().into(), depends: names.map(String::from).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn package_record() {
+        let text = "Package: linux-headers-6.1.0-9-686\nArchitecture: i386\nVersion: 6.1.9-1\n\
+            Depends: linux-headers-6.1.0-9-common (= 6.1.9-1), linux-kbuild-6.1 (>= 6.1.9-1), gcc | cc\n\
+            Description: x\n\nPackage: older\nVersion: 1\n";
+        let package = parse_package(text).unwrap();
+        assert_eq!(package.version, "6.1.9-1");
+        assert_eq!(package.depends, ["linux-headers-6.1.0-9-common", "linux-kbuild-6.1", "gcc"]);
+        assert_eq!(parse_package("N: no such package\n"), None);
+    }
+
+    #[test]
+    fn the_reason_is_the_line_about_the_hash() {
+        let complaint = "`apt-get` failed. Its last lines:\n    Err:5 http://m.example i386 Packages\n    \
+            File has unexpected size (346968 != 365336). Mirror sync in progress?\n    E: Some index files failed";
+        assert_eq!(
+            reason(complaint),
+            "File has unexpected size (346968 != 365336). Mirror sync in progress?"
+        );
+        assert_eq!(reason("a\n  E: no network\nb"), "E: no network");
+    }
+
+    #[test]
+    fn private_configuration_points_at_its_own_folder_only() {
+        let text = config_text(Path::new("/c"));
+        let paths: Vec<&str> =
+            text.lines().filter(|l| l.starts_with("Dir::")).map(|l| l.split('"').nth(1).unwrap()).collect();
+        assert_eq!(paths.len(), 7);
+        assert!(paths.iter().all(|path| *path == "/dev/null" || path.starts_with("/c/")), "{paths:?}");
+    }
+}

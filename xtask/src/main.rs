@@ -1,0 +1,76 @@
+//! `cargo xtask`: the project's one front door for people and CI.
+//!
+//! A hypervisor that runs inside Debian's i386 kernel needs three compilers' worth of set-up: a Rust
+//! compiler with matching `core` sources, the headers of two kernel flavours, and an emulator to boot them
+//! in. This program does all of it, on an ordinary Debian 12 amd64 machine with cargo and apt:
+//!
+//! | command | what it does | modules |
+//! | --- | --- | --- |
+//! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
+//! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`programs`] |
+//! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`vm`] |
+//! | `test` | everything that CI checks, with one closing count | [`test`], [`vm`] |
+//! | `shell` | a shell in the host VM, with module and launcher at hand | [`shell`] |
+//! | `clean` | throws away what the above have made | [`clean`] |
+//!
+//! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it is told to do and how it
+//! answers), [`qemu`] (the process and its two serial lines), [`kernel_log`] (what the kernel complained
+//! about) and [`vm`] (all of them together).
+//!
+//! Three notions are shared by all: where things are ([`project`]), which kernel is meant ([`flavour`]) and
+//! how an external program is run and its failure told ([`process`]).
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod apt;
+mod apt_sources;
+mod flavour;
+mod kernels;
+mod module;
+mod prelink;
+mod process;
+mod programs;
+mod project;
+mod setup;
+mod system_packages;
+mod toolchain;
+
+use project::Project;
+
+/// The project's one front door: set up, build, show, test.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing and fetch Debian's i386 kernels and headers into the cache
+    Setup(setup::Args),
+    /// Build the kernel module (both flavours), the launcher and the example guests
+    Build(programs::BuildArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of reasons is for people; a backtrace into this program would bury it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let project = Project::locate()?;
+    match command {
+        Command::Setup(args) => setup::run(&project, &args).map(drop),
+        Command::Build(args) => programs::build_command(&project, &args),
+    }
+}

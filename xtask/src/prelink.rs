@@ -1,0 +1,186 @@
+//! One relocatable object out of a Rust static library, as the kernel's module loader can take it.
+//!
+//! A module is a relocatable object, never finally linked, and two things that a linker does at the very end
+//! are missed there. The registry of strategies is made of `linkme` slices: sections whose bounds,
+//! `__start_…` and `__stop_…`, only a final link defines. And unused code goes only when the linker knows
+//! where the used code begins. So the library is first linked with `ld -r` and a script, generated here from
+//! what the library holds: it bounds every slice, and starts from every entry point.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use anyhow::{Context, Result, bail};
+use object::read::archive::ArchiveFile;
+use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, elf};
+
+/// All functions that C calls are named like this; they are the object's only global symbols.
+pub const ENTRY_PREFIX: &str = "lg_rust_";
+
+/// Section names that `linkme` gives: the elements of a slice, and its check for duplicates.
+const SLICE_PREFIXES: [&str; 2] = ["linkme_", "linkm2_"];
+
+/// What a library holds that the link has to be told of.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Library {
+    /// The sections of `linkme` slices.
+    pub slices: BTreeSet<String>,
+    /// The entry points.
+    pub entry_points: BTreeSet<String>,
+}
+
+impl Library {
+    /// Looks through a static library (`.a`).
+    ///
+    /// # Errors
+    /// When it has no entry point, or has constructors, which nothing in the kernel would run.
+    pub fn inspect(archive: &[u8]) -> Result<Library> {
+        let mut library = Library::default();
+        let members = ArchiveFile::parse(archive).context("this is no static library")?;
+        for member in members.members() {
+            let member = member?;
+            let name = String::from_utf8_lossy(member.name()).into_owned();
+            // rustc puts its metadata beside the objects.
+            let Ok(file) = object::File::parse(member.data(archive)?) else { continue };
+            for section in file.sections() {
+                let section = section.name()?;
+                if section.starts_with(".init_array") || section.starts_with(".ctors") {
+                    bail!(
+                        "{name} has a constructor ({section}), which nothing in the kernel runs; use linkme"
+                    );
+                }
+                if SLICE_PREFIXES.iter().any(|prefix| section.starts_with(prefix)) {
+                    library.slices.insert(section.to_owned());
+                }
+            }
+            for symbol in file.symbols().filter(|s| s.is_definition() && s.is_global()) {
+                let symbol = symbol.name()?;
+                if symbol.starts_with(ENTRY_PREFIX) {
+                    library.entry_points.insert(symbol.to_owned());
+                }
+            }
+        }
+        if library.entry_points.is_empty() {
+            bail!(
+                "the library defines no function named {ENTRY_PREFIX}…, so C could not call anything in it"
+            );
+        }
+        Ok(library)
+    }
+
+    /// The script for `ld -r -T`.
+    pub fn script(&self) -> String {
+        let mut slices = String::new();
+        for slice in &self.slices {
+            // Aligned as no element is, so that none is ever preceded by padding within the bounds.
+            writeln!(slices, "    . = ALIGN(64); __start_{slice} = .; KEEP(*({slice})); __stop_{slice} = .;")
+                .expect("a String takes all");
+        }
+        format!(
+            "SECTIONS {{\n\
+             \x20 .text 0 : {{ *(.text .text.unlikely .text.unlikely.* .text.*) }}\n\
+             \x20 .rodata 0 : {{ *(.rodata .rodata.*) }}\n\
+             \x20 .data..ro_after_init 0 : {{\n    *(.data.rel.ro .data.rel.ro.*)\n{slices}  }}\n\
+             \x20 .data 0 : {{ *(.data .data.*) }}\n\
+             \x20 .bss 0 : {{ *(.bss .bss.*) *(COMMON) }}\n\
+             \x20 /DISCARD/ : {{ *(.eh_frame .eh_frame.*) *(.gcc_except_table*) *(.note.*) *(.comment) \
+             *(.llvmbc) *(.llvmcmd) }}\n\
+             }}\n"
+        )
+    }
+}
+
+/// Checks that the kernel's module loader for i386 knows every relocation of `file`.
+///
+/// # Errors
+/// Names the first that it does not know, and its section.
+pub fn check_relocations(file: &[u8]) -> Result<()> {
+    let file = object::File::parse(file).context("the prelinked file is no object")?;
+    for section in file.sections() {
+        for (offset, relocation) in section.relocations() {
+            match relocation.flags() {
+                RelocationFlags::Elf { r_type: elf::R_386_32 | elf::R_386_PC32 | elf::R_386_PLT32 } => {}
+                other => bail!(
+                    "section {} has at {offset:#x} the relocation {other:?}, which the kernel's loader refuses: \
+                     the code must be built without position independence and thread-local variables",
+                    section.name().unwrap_or("?")
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+    use crate::process::output;
+
+    /// Assembles `source` for i386 and puts it into a static library.
+    fn library(source: &str) -> (tempfile::TempDir, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.s"), source).unwrap();
+        output(Command::new("as").current_dir(&folder).args(["--32", "-o", "a.o", "a.s"])).unwrap();
+        output(Command::new("ar").current_dir(&folder).args(["rc", "a.a", "a.o"])).unwrap();
+        let archive = fs::read(folder.path().join("a.a")).unwrap();
+        (folder, archive)
+    }
+
+    const SLICE_USER: &str = r#"
+        .section .text.lg_rust_go,"ax"
+        .globl lg_rust_go
+        lg_rust_go: movl $__start_linkme_S, %eax
+            movl $__stop_linkme_S, %edx
+            ret
+        .section .text.unused,"ax"
+        .globl unused
+        unused: ret
+        .section linkme_S,"aw"
+            .long 1
+            .long 2
+    "#;
+
+    #[test]
+    fn finds_slices_and_entry_points() {
+        let (_folder, archive) = library(SLICE_USER);
+        let library = Library::inspect(&archive).unwrap();
+        assert_eq!(library.slices, BTreeSet::from(["linkme_S".to_owned()]));
+        assert_eq!(library.entry_points, BTreeSet::from(["lg_rust_go".to_owned()]));
+    }
+
+    #[test]
+    fn the_script_bounds_the_slice_and_drops_what_is_unused() {
+        let (folder, archive) = library(SLICE_USER);
+        let script = Library::inspect(&archive).unwrap().script();
+        fs::write(folder.path().join("s.lds"), script).unwrap();
+        let arguments = ["-m", "elf_i386", "-r", "--gc-sections", "-u", "lg_rust_go", "-T", "s.lds"];
+        output(Command::new("ld").current_dir(&folder).args(arguments).args(["-o", "out.o", "a.a"])).unwrap();
+
+        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        check_relocations(&bytes).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let address = |name| file.symbol_by_name(name).map(|symbol| symbol.address());
+        let (start, stop) = (address("__start_linkme_S").unwrap(), address("__stop_linkme_S").unwrap());
+        assert_eq!(stop - start, 8, "two elements of four bytes");
+        assert!(address("lg_rust_go").is_some());
+        assert!(address("unused").is_none());
+    }
+
+    #[test]
+    fn refuses_what_would_fail_silently_in_the_kernel() {
+        let (_folder, none) = library(".globl other\nother: ret\n");
+        assert!(Library::inspect(&none).unwrap_err().to_string().contains("lg_rust_"));
+        let constructor = format!("{SLICE_USER}\n.section .init_array,\"aw\"\n.long unused\n");
+        let (_folder, constructor) = library(&constructor);
+        assert!(Library::inspect(&constructor).unwrap_err().to_string().contains("constructor"));
+    }
+
+    #[test]
+    fn refuses_relocations_that_the_loader_does_not_know() {
+        let (folder, _) = library(".text\nmovl symbol@GOT(%ebx), %eax\n");
+        let object = fs::read(folder.path().join("a.o")).unwrap();
+        assert!(check_relocations(&object).unwrap_err().to_string().contains(".text"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Running external programs: a live line while they work, a log of all they said, and a short answer to
+//! "what went wrong" when they fail.
+
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How many of a failed program's last lines are shown.
+const TAIL_LINES: usize = 30;
+
+/// Shows that something is being done, for as long as it lives: a spinner on a terminal, plain lines elsewhere.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    what: String,
+    begun: Instant,
+}
+
+impl Progress {
+    /// Begins to show `what`.
+    pub fn start(what: impl Into<String>) -> Progress {
+        let what = what.into();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template("{spinner} {msg} [{elapsed}]").expect("a fixed template");
+            let bar = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Progress { bar, what, begun: Instant::now() }
+    }
+
+    /// Leaves one line that tells what was done and how long it took.
+    pub fn done(self) {
+        self.close(&format!("{} ({:.1} s)", self.what, self.begun.elapsed().as_secs_f32()));
+    }
+
+    /// Leaves `line` instead.
+    pub fn close(&self, line: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("  {line}");
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Runs `command` to its end with all its output in `log`.
+///
+/// # Errors
+/// When it cannot be started or exits with anything but 0: the message names the command, shows the log's last
+/// lines and says where the rest is.
+pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
+    let line = describe(command);
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let mut file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    writeln!(file, "$ {line}")?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !status.success() {
+        let text = fs::read(log).unwrap_or_default();
+        bail!("`{line}` failed ({status}). Its last lines:\n{}\nAll of it: {}", tail(&text), log.display());
+    }
+    Ok(())
+}
+
+/// Runs `command` and returns what it printed.
+///
+/// # Errors
+/// As [`run_logged`], with the program's standard error in the message.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = describe(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed ({}):\n{}", output.status, tail(&output.stderr));
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed what is not UTF-8"))
+}
+
+/// Whether a program of this name is in the search path.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    // Debian keeps some tools in folders that an ordinary user's path leaves out.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// The command as one would type it, without its environment.
+pub fn describe(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        line.push(' ');
+        let arg = arg.to_string_lossy();
+        if arg.is_empty() || arg.contains(|c: char| c.is_whitespace() || "'\"$*;&|<>()".contains(c)) {
+            line.push_str(&format!("'{}'", arg.replace('\'', r"'\''")));
+        } else {
+            line.push_str(&arg);
+        }
+    }
+    line
+}
+
+/// The last lines of a program's output, indented.
+fn tail(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    shown.iter().map(|line| format!("    {line}\n")).collect::<String>().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_tells_command_last_lines_and_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("sub/it.log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "seq 1 100; echo broken pipe dream >&2; exit 3"]);
+        let message = run_logged(&mut command, &log).unwrap_err().to_string();
+        assert!(message.contains("exit status: 3"), "{message}");
+        assert!(message.contains("    broken pipe dream"), "{message}");
+        assert!(message.contains(log.to_str().unwrap()), "{message}");
+        assert!(message.contains("    100\n") && !message.contains("    50\n"), "{message}");
+        assert!(
+            fs::read_to_string(&log).unwrap().contains("\n50\n"),
+            "the log keeps what the message leaves out"
+        );
+    }
+
+    #[test]
+    fn commands_are_described_as_one_would_type_them() {
+        let mut command = Command::new("a");
+        command.args(["b c", "it's", "", "-d=e"]);
+        assert_eq!(describe(&command), r"a 'b c' 'it'\''s' '' -d=e");
+    }
+}

@@ -1,0 +1,95 @@
+//! Where things are: the work tree, the build results, and the cache that outlives both.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::flavour::Flavour;
+
+/// The folders that every command works with.
+#[derive(Debug, Clone)]
+pub struct Project {
+    root: PathBuf,
+    target: PathBuf,
+    cache: PathBuf,
+}
+
+impl Project {
+    /// Finds the work tree from where this program was compiled, and the other folders from the environment:
+    /// `CARGO_TARGET_DIR` for build results; `LGUEST_CACHE`, else `XDG_CACHE_HOME`, else `HOME` for the cache.
+    pub fn locate() -> Result<Project> {
+        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let root = manifest.parent().expect("xtask lies in the workspace").to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => root.join(dir),
+            None => root.join("target"),
+        };
+        Ok(Project { root, target, cache: cache_folder()? })
+    }
+
+    /// The root of the work tree.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Cargo's target folder for the developer's machine.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// What is fetched once and kept: kernels, headers, apt's private lists.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Everything that this program builds, apart from cargo's own results for the developer's machine.
+    pub fn out(&self) -> PathBuf {
+        self.target.join("lguest")
+    }
+
+    /// The results for one kernel flavour.
+    pub fn out_for(&self, flavour: Flavour) -> PathBuf {
+        self.out().join(flavour.name())
+    }
+
+    /// The logs of external programs.
+    pub fn logs(&self) -> PathBuf {
+        self.out().join("logs")
+    }
+
+    /// Takes the cache's lock until the returned file is dropped; waits when another run holds it.
+    pub fn lock_cache(&self) -> Result<File> {
+        fs::create_dir_all(&self.cache)
+            .with_context(|| format!("cannot make the cache folder {}", self.cache.display()))?;
+        let path = self.cache.join("lock");
+        let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        if file.try_lock().is_err() {
+            eprintln!("waiting for another run of cargo xtask to leave {} ...", self.cache.display());
+            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        }
+        Ok(file)
+    }
+}
+
+fn cache_folder() -> Result<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("LGUEST_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("lguest-rs")))
+        .or_else(|| set("HOME").map(|dir| dir.join(".cache/lguest-rs")))
+        .filter(|dir| dir.is_absolute())
+        .ok_or_else(|| {
+            anyhow!(
+                "no place for the cache: set LGUEST_CACHE to the absolute path of a folder with 1 GB of room"
+            )
+        })
+}
+
+/// Writes `contents` to `path` unless it holds just that, so that `make` sees no change where there is none.
+pub fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == contents) {
+        return Ok(());
+    }
+    fs::write(path, contents).with_context(|| format!("cannot write {}", path.display()))
+}
