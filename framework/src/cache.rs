@@ -1,0 +1,441 @@
+//! The shadow cache: several shadow page directories for one guest, and all that is done to them.
+//!
+//! A guest has a page directory for each of its processes; this keeps shadows of the last few, in
+//! *slots*. Which slot gives way is an [`EvictionPolicy`]'s choice; everything else is here, and is
+//! what lguest's `page_tables.c` does, in its order. There are seven parts:
+//!
+//! 1. **Demand faults**: the shadow starts empty, and each entry is filled when the processor first
+//!    misses it. A read maps read-only even where the guest may write, so that the first write is seen
+//!    and the guest's dirty bit can be set.
+//! 2. **The pinned stack**: the processor pushes trap frames on the guest's kernel stack by itself, so
+//!    those pages must never be missing.
+//! 3. **Changed entries** (set_pte, set_pgd, set_pmd): a shadow entry is dropped, or replaced at once if
+//!    the guest has marked the new one accessed or dirty already.
+//! 4. **Switching**: another slot becomes the current one, or one is taken for the new page directory.
+//!    The kernel's half of a taken slot is kept, since it is the same in all of a guest's directories.
+//! 5. **Flushing**: the user half of the current slot, or everything of all.
+//! 6. **The Switcher**: every root maps it from the day it is made ([`Tables::add_root`]).
+//! 7. **The beginning**: before its first page directory a guest sees its memory mapped linearly.
+//!
+//! Where the original is wrong, this is right, and says so at the place.
+
+use crate::counters::PagingCounters;
+use crate::host::PagingHost;
+use crate::kill::Kill;
+use crate::policy::EvictionPolicy;
+use crate::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use crate::tables::{NodeId, Tables};
+use crate::walk::{self, Leaf};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, PageFormat, Paging};
+use arch_i386::trap::PageFaultErrorCode;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+/// One cached shadow page directory.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The guest's page directory.
+    directory: GuestPhys,
+    /// Its shadow; made when the slot is first taken, kept until the guest is torn down.
+    root: NodeId,
+}
+
+/// Shadow paging with a cache of page directories.
+pub struct ShadowCache<F> {
+    tables: Tables<F>,
+    slots: Vec<Option<Slot>>,
+    /// The lowest slot for each page directory.
+    by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
+    current: usize,
+    policy: Box<dyn EvictionPolicy>,
+    /// The guest has not loaded a page directory yet.
+    linear: bool,
+    /// From here up all the guest's page directories are alike.
+    kernel_address: GuestVirt,
+    esp1: GuestVirt,
+    stack_pages: u32,
+    counters: PagingCounters,
+}
+
+/// The error code of a kernel-mode write to a page that is not present.
+const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
+
+/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11).
+const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
+
+impl<F: PageFormat> ShadowCache<F> {
+    /// A cache of that many slots, at least one.
+    #[must_use]
+    pub fn new(slots: usize, policy: Box<dyn EvictionPolicy>, window: SwitcherWindow) -> Self {
+        assert!(slots > 0, "a shadow cache needs a slot");
+        Self {
+            tables: Tables::new(window),
+            slots: alloc::vec![None; slots],
+            by_directory: HashMap::with_capacity_and_hasher(slots, FxBuildHasher),
+            current: 0,
+            policy,
+            linear: true,
+            kernel_address: GuestVirt(0),
+            esp1: GuestVirt(0),
+            stack_pages: 0,
+            counters: PagingCounters::default(),
+        }
+    }
+
+    fn current_slot(&self) -> Slot {
+        self.slots[self.current].expect("set_up took a slot, and a taken slot is never given up")
+    }
+
+    // ---- 1. Demand faults ----
+
+    /// What the guest's tables say about an address; `None` when a level above is not present.
+    fn walk(&self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Option<Leaf>, Kill> {
+        if self.linear {
+            let entry = Entry(u64::from(va.page().0)).with(Flags::PRESENT | Flags::WRITABLE);
+            let directory_flags = [F::ROOT_FLAGS, F::DIRECTORY_FLAGS];
+            return Ok(Some(Leaf { directory_flags, entry, at: GuestPhys(0) }));
+        }
+        walk::walk::<F>(host, self.current_slot().directory, va)
+    }
+
+    fn demand(
+        &mut self, host: &mut dyn PagingHost, va: GuestVirt, error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill> {
+        let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
+        let user = error.contains(PageFaultErrorCode::USER_MODE);
+        let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
+        if va >= self.window().start {
+            return Ok(Fault::Reflected);
+        }
+        let Some(leaf) = self.walk(host, va)? else { return Ok(Fault::Reflected) };
+        let guest = leaf.entry;
+        let forbidden = !guest.present()
+            || write && !guest.has(Flags::WRITABLE)
+            || user && !guest.has(Flags::USER_ACCESSIBLE)
+            || fetch && guest.has(Flags::NO_EXECUTE);
+        if forbidden {
+            return Ok(Fault::Reflected);
+        }
+        let mut guest = guest.with(Flags::ACCESSED);
+        if write {
+            guest = guest.with(Flags::DIRTY);
+        }
+        // An entry that is dirty already may be writable at once.
+        let shadow = if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) };
+
+        // The new page is pinned before the old one is let go; they are often the same.
+        let entry = shadow_entry(host, shadow)?;
+        let root = self.current_slot().root;
+        let table = match self.tables.leaf_or_add(host, root, va, leaf.directory_flags) {
+            Ok(table) => table,
+            Err(error) => {
+                host.unpin(HostFrame(entry.frame() as u32));
+                return Err(error.into());
+            }
+        };
+        self.tables.replace(host, table, va, entry);
+        if !self.linear && guest != leaf.entry {
+            walk::write_entry::<F>(host, leaf.at, guest)?;
+        }
+        Ok(Fault::Fixed)
+    }
+
+    // ---- 2. The pinned stack ----
+
+    fn pin_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        // `esp1` is the first byte above the stack.
+        for page in 0..self.stack_pages {
+            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
+            if !self.is_writable(va) && self.demand(host, va, KERNEL_WRITE)? != Fault::Fixed {
+                return Err(Kill::StackPage(va));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_writable(&self, va: GuestVirt) -> bool {
+        va < self.window().start
+            && self
+                .tables
+                .entry(self.current_slot().root, va)
+                .is_some_and(|entry| entry.has(Flags::PRESENT | Flags::WRITABLE))
+    }
+
+    // ---- 4. Switching ----
+
+    /// The slot for a page directory that has none. The second value says that its root is new, so
+    /// that not even the kernel's half is there.
+    fn take_slot(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(usize, bool), Kill> {
+        let free = || self.slots.iter().position(Option::is_none);
+        let free = if self.policy.takes_free_slots_first() { free() } else { None };
+        let mut index = match free {
+            Some(free) => free,
+            None => self.policy.victim(directory),
+        };
+        if index >= self.slots.len() {
+            self.counters.policy_errors += 1;
+            index = (self.current + 1) % self.slots.len();
+        }
+        let mut blank = false;
+        if self.slots[index].is_none() {
+            match self.tables.add_root(host) {
+                Ok(root) => {
+                    self.slots[index] = Some(Slot { directory, root });
+                    blank = true;
+                }
+                // Short of memory, go on with the slots there are.
+                Err(_) if self.slots[self.current].is_some() => index = self.current,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !blank {
+            self.forget_directory(index);
+            self.flush_user_of(host, index);
+        }
+        if let Some(slot) = &mut self.slots[index] {
+            slot.directory = directory;
+        }
+        let lowest = self.by_directory.entry(directory).or_insert(index);
+        *lowest = index.min(*lowest);
+        self.policy.filled(index, directory);
+        Ok((index, blank))
+    }
+
+    /// Takes a slot's page directory out of the index. The one that the guest began with is known by
+    /// address 0, so two slots may have the same.
+    fn forget_directory(&mut self, index: usize) {
+        let Some(Slot { directory, .. }) = self.slots[index] else { return };
+        if self.by_directory.get(&directory) != Some(&index) {
+            return;
+        }
+        let other = self.slots.iter().enumerate().position(|(i, slot)| {
+            i != index && slot.is_some_and(|slot| slot.directory == directory)
+        });
+        match other {
+            Some(other) => self.by_directory.insert(directory, other),
+            None => self.by_directory.remove(&directory),
+        };
+    }
+
+    // ---- 5. Flushing ----
+
+    /// Drops a slot's mappings below the kernel, in whole root entries.
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) {
+        if let Some(Slot { root, .. }) = self.slots[index] {
+            let kernel = F::index(self.kernel_address, F::LEVELS);
+            self.tables.release_range(host, root, 0..kernel);
+        }
+    }
+
+    /// Drops everything of all slots; they stay taken.
+    fn release_all(&mut self, host: &mut dyn PagingHost) {
+        for Slot { root, .. } in self.slots.iter().flatten() {
+            self.tables.release_range(host, *root, 0..F::ROOT_ENTRIES);
+        }
+    }
+}
+
+/// Turns a guest's entry into the shadow's: the frame becomes the host's, with a reference held.
+///
+/// A guest believes that it uses global pages (it tells user flushes from kernel flushes by that); the
+/// shadow must not, or entries would survive the switch to the host.
+fn shadow_entry(host: &mut dyn PagingHost, guest: Entry) -> Result<Entry, Kill> {
+    let no_execute_reserved = guest.has(Flags::NO_EXECUTE) && !host.no_execute();
+    let frame = walk::frame_within(host, guest)
+        .filter(|_| !guest.flags().intersects(Flags::HUGE_PAGE | RESERVED) && !no_execute_reserved)
+        .ok_or(Kill::PageTableEntry(guest))?;
+    // The original asks for a writable page only if the entry is dirty, so that set_pte with a writable
+    // entry that is merely accessed lets a guest write to a page which the host shares with others.
+    let write = guest.flags().intersects(Flags::DIRTY | Flags::WRITABLE);
+    let pinned = host.pin(frame, write)?;
+    Ok(Entry::new(pinned.0.into(), guest.flags() - Flags::GLOBAL))
+}
+
+impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
+    fn paging(&self) -> Paging {
+        F::PAGING
+    }
+
+    fn window(&self) -> SwitcherWindow {
+        self.tables.window()
+    }
+
+    // ---- 7. The beginning ----
+
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        (self.current, _) = self.take_slot(host, GuestPhys(0))?;
+        self.linear = true;
+        Ok(())
+    }
+
+    fn guest_initialised(
+        &mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt,
+    ) -> Result<(), Kill> {
+        if kernel_address >= self.window().start {
+            return Err(Kill::KernelAddress(kernel_address));
+        }
+        self.kernel_address = kernel_address;
+        // The host has just written to the guest's memory, perhaps to a page that was shared until
+        // then: what is mapped may be the old one.
+        self.release_all(host);
+        self.pin_stack(host)
+    }
+
+    fn demand_fault(
+        &mut self, host: &mut dyn PagingHost, va: GuestVirt, error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill> {
+        let fault = self.demand(host, va, error)?;
+        match fault {
+            Fault::Fixed => self.counters.demand_faults += 1,
+            Fault::Reflected => self.counters.reflected_faults += 1,
+        }
+        Ok(fault)
+    }
+
+    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
+        (self.esp1, self.stack_pages) = (esp1, pages);
+        self.pin_stack(host)
+    }
+
+    // ---- 3. Changed entries ----
+
+    fn set_pte(
+        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt, entry: Entry,
+    ) -> Result<(), Kill> {
+        self.counters.set_pte += 1;
+        if va >= self.window().start {
+            return Err(Kill::SwitcherEntry(va));
+        }
+        let touched = entry.present() && entry.flags().intersects(Flags::ACCESSED | Flags::DIRTY);
+        let fill = |host: &mut dyn PagingHost| {
+            // Linux marks most entries accessed and dirty itself, which saves the fault. (The original
+            // forgets to ask whether the entry is present, and loses a page if it is not.)
+            if touched { shadow_entry(host, entry) } else { Ok(Entry::EMPTY) }
+        };
+        if va < self.kernel_address {
+            if let Some(&index) = self.by_directory.get(&directory)
+                && let Some(Slot { root, .. }) = self.slots[index]
+            {
+                self.tables.replace_if_tabled(host, root, va, fill)?;
+            }
+        } else {
+            // The kernel's half is the same everywhere.
+            for Slot { root, .. } in self.slots.iter().flatten() {
+                self.tables.replace_if_tabled(host, *root, va, fill)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_pgd(
+        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32,
+    ) -> Result<(), Kill> {
+        self.counters.set_pgd += 1;
+        let (position, entries) = (index as usize, F::ROOT_ENTRIES);
+        // The original lets one index too many pass.
+        if position >= entries {
+            return Err(Kill::DirectoryIndex { index, entries: entries as u32 });
+        }
+        if let Some(&slot) = self.by_directory.get(&directory)
+            && let Some(Slot { root, .. }) = self.slots[slot]
+        {
+            self.tables.release_range(host, root, position..position + 1);
+        }
+        Ok(())
+    }
+
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, _middle: GuestPhys, _index: u32) -> Result<(), Kill> {
+        if F::LEVELS < 3 {
+            return Err(Kill::NoMiddleLevel);
+        }
+        self.counters.set_pmd += 1;
+        // Nobody knows which page directories share that table.
+        self.flush_all(host)
+    }
+
+    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
+        self.counters.page_directory_loads += 1;
+        let cached = if core::mem::take(&mut self.linear) {
+            // What was made up until now is not in the guest's tables.
+            self.release_all(host);
+            None
+        } else {
+            self.by_directory.get(&directory).copied()
+        };
+        let mut blank = false;
+        self.current = match cached {
+            Some(index) => {
+                self.counters.page_directory_hits += 1;
+                self.policy.used(index, directory);
+                index
+            }
+            None => {
+                let (index, is_blank) = self.take_slot(host, directory)?;
+                blank = is_blank;
+                index
+            }
+        };
+        if blank { self.pin_stack(host) } else { Ok(()) }
+    }
+
+    fn flush_user(&mut self, host: &mut dyn PagingHost) {
+        self.counters.flush_user += 1;
+        self.flush_user_of(host, self.current);
+    }
+
+    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.counters.flush_all += 1;
+        self.release_all(host);
+        self.pin_stack(host)
+    }
+
+    // ---- 6. The Switcher ----
+
+    fn root(&self) -> HostFrame {
+        self.tables.frame(self.current_slot().root)
+    }
+
+    // ---- To be looked at ----
+
+    fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
+        if self.linear {
+            return Ok(GuestPhys(va.0));
+        }
+        walk::translate::<F>(host, self.current_slot().directory, va)
+    }
+
+    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
+        self.tables.lookup(self.current_slot().root, va)
+    }
+
+    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            if let Some(slot) = slot {
+                visit(slot.directory, index == self.current);
+            }
+        }
+    }
+
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
+        for &Slot { directory, root } in self.slots.iter().flatten() {
+            self.tables.visit(root, &mut |va, entry| visit(Mapping { directory, va, entry }));
+        }
+    }
+
+    fn counters(&self) -> PagingCounters {
+        PagingCounters { released_entries: self.tables.released(), ..self.counters }
+    }
+
+    fn tear_down(&mut self, host: &mut dyn PagingHost) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(Slot { root, .. }) = slot.take() {
+                self.tables.remove_root(host, root);
+                self.policy.emptied(index);
+            }
+        }
+        self.by_directory.clear();
+    }
+}

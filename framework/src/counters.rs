@@ -1,0 +1,73 @@
+//! What is counted, for people and for benchmarks.
+
+use core::fmt;
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: u64),* }
+
+        impl $name {
+            /// Names and values in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($field), self.$field)),*].into_iter()
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// A `name value` pair a line.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.iter().try_for_each(|(name, value)| writeln!(f, "{name} {value}"))
+            }
+        }
+    };
+}
+
+counters! {
+    /// What the pager did.
+    PagingCounters {
+        /// NEW_PGTABLE requests.
+        page_directory_loads,
+        /// Those whose page directory was shadowed already.
+        page_directory_hits,
+        /// Page faults that filled a shadow entry; the guest never heard of them.
+        demand_faults,
+        /// Page faults that were the guest's own.
+        reflected_faults,
+        /// SET_PTE requests.
+        set_pte,
+        /// SET_PGD requests.
+        set_pgd,
+        /// SET_PMD requests.
+        set_pmd,
+        /// Requests to flush the user half.
+        flush_user,
+        /// Times that everything was thrown away.
+        flush_all,
+        /// Shadow entries released (each had a page pinned).
+        released_entries,
+        /// Times that a policy named a slot which does not exist.
+        policy_errors,
+    }
+}
+
+counters! {
+    /// What the run loop did.
+    RunCounters {
+        /// Entries into the guest; each is two world switches' worth of work.
+        world_switches,
+        /// Hypercalls made by `int $0x1f`.
+        hypercalls,
+        /// Hypercalls taken from the ring.
+        ring_hypercalls,
+        /// Virtual interrupts delivered.
+        interrupts,
+        /// Traps other than page faults that were reflected to the guest.
+        reflected_traps,
+        /// Instructions emulated after a general-protection fault.
+        emulated_instructions,
+        /// Real interrupts (NMIs included) that ended a run.
+        host_interrupts,
+    }
+}

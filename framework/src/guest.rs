@@ -1,0 +1,188 @@
+//! A guest and the loop that runs it.
+//!
+//! One call of [`Guest::run`] enters the guest again and again until the launcher has to be told
+//! something. Each time round: do the hypercall it came back with, tell the launcher what it must
+//! know, deliver an interrupt if there is one, sleep if the guest is halted, enter the guest, look at
+//! why it came back. Guests have one virtual CPU.
+//!
+//! Source: lguest's `core.c`, `run_guest`.
+
+use crate::counters::{PagingCounters, RunCounters};
+use crate::host::{Entry, Host};
+use crate::kill::{End, Kill};
+use crate::segment::Segments;
+use crate::strategy::PagingStrategy;
+use alloc::boxed::Box;
+use arch_i386::RFlags;
+use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::regs::Regs;
+use arch_i386::segment::{GUEST_CS, GUEST_DS};
+use core::fmt;
+use core::ops::Range;
+
+/// Why [`Guest::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The launcher is to look at this address: a virtqueue, or an early console string.
+    Notify(GuestPhys),
+    /// The launcher has a signal to handle.
+    Interrupted,
+    /// The guest is dead; [`Guest::end`] says why.
+    Ended,
+}
+
+/// All that the host knows about one guest.
+pub struct Guest {
+    pub(crate) paging: Box<dyn PagingStrategy>,
+    pub(crate) segments: Segments,
+    /// Where the shared page is, once the guest has told.
+    pub(crate) data: Option<GuestPhys>,
+    /// Instructions that must not be interrupted.
+    pub(crate) noirq: Range<u32>,
+    pub(crate) ss1: u32,
+    pub(crate) esp1: GuestVirt,
+    pub(crate) ts: bool,
+    pub(crate) halted: bool,
+    /// The guest came back with a hypercall that has not been done yet.
+    pub(crate) hypercall_waits: bool,
+    /// The ring entry that comes next.
+    pub(crate) ring_next: u32,
+    /// What the launcher must be told before the guest goes on.
+    pub(crate) notify: Option<GuestPhys>,
+    pub(crate) counters: RunCounters,
+    end: Option<End>,
+}
+
+impl Guest {
+    /// A guest that will begin at the guest-physical address `start`, with its registers set up.
+    #[must_use]
+    pub fn new(paging: Box<dyn PagingStrategy>, regs: &mut Regs, start: u32) -> Self {
+        *regs = Regs {
+            eip: start,
+            cs: GUEST_CS,
+            ds: GUEST_DS,
+            es: GUEST_DS,
+            ss: GUEST_DS,
+            // Bit 1 always reads as one; a guest never really turns interrupts off.
+            eflags: RFlags::INTERRUPT_FLAG.bits() as u32 | 2,
+            ..Regs::default()
+        };
+        Self {
+            paging,
+            segments: Segments::new(),
+            data: None,
+            noirq: 0..0,
+            // The original leaves these zero; a guest that takes a direct trap before SET_STACK dies of
+            // a double fault.
+            ss1: 0,
+            esp1: GuestVirt(0),
+            ts: false,
+            halted: false,
+            hypercall_waits: false,
+            ring_next: 0,
+            notify: None,
+            counters: RunCounters::default(),
+            end: None,
+        }
+    }
+
+    /// Takes the first shadow page directory. Whatever the result, [`Guest::tear_down`] must follow in
+    /// the end.
+    ///
+    /// # Errors
+    /// [`Kill::OutOfMemory`].
+    pub fn set_up<H: Host>(&mut self, host: &mut H) -> Result<(), Kill> {
+        self.paging.set_up(host)
+    }
+
+    /// Runs the guest until the launcher has to be told something.
+    pub fn run<H: Host>(&mut self, host: &mut H) -> Outcome {
+        // The launcher has dealt with what it was told last time.
+        self.notify = None;
+        loop {
+            if self.end.is_some() {
+                return Outcome::Ended;
+            }
+            match self.round(host) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return outcome,
+                Err(end) => self.end = Some(end),
+            }
+        }
+    }
+
+    /// Once round the loop.
+    fn round<H: Host>(&mut self, host: &mut H) -> Result<Option<Outcome>, End> {
+        if self.hypercall_waits {
+            self.do_hypercalls(host)?;
+        }
+        if let Some(address) = self.notify {
+            if !host.notify(address) {
+                return Ok(Some(Outcome::Notify(address)));
+            }
+            self.notify = None;
+        }
+        if host.interrupted() {
+            return Ok(Some(Outcome::Interrupted));
+        }
+        if self.hypercall_waits {
+            // The ring stopped at a notification: the rest of it comes first.
+            return Ok(None);
+        }
+        let deliverable = self.deliver_interrupt(host)?;
+        if self.halted {
+            host.wait(deliverable);
+            return Ok(None);
+        }
+        self.counters.world_switches += 1;
+        let exit = host.enter(Entry {
+            root: self.paging.root(),
+            segments: &mut self.segments,
+            ss1: self.ss1,
+            esp1: self.esp1.0,
+            ts: self.ts,
+        });
+        self.handle_exit(host, exit)?;
+        Ok(None)
+    }
+
+    /// Why the guest is dead, if it is.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// What the run loop counted, and what the pager did.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters { run: self.counters, paging: self.paging.counters() }
+    }
+
+    /// The guest's shadow paging, to be looked at.
+    #[must_use]
+    pub fn paging(&self) -> &dyn PagingStrategy {
+        &*self.paging
+    }
+
+    /// Gives back everything that the guest holds of the host's.
+    pub fn tear_down<H: Host>(mut self, host: &mut H) {
+        host.set_timer(None);
+        self.paging.tear_down(host);
+    }
+}
+
+/// All counters of a guest; displays as `name value` lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// The run loop's.
+    pub run: RunCounters,
+    /// The pager's.
+    pub paging: PagingCounters,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.run.fmt(f)?;
+        self.paging.fmt(f)
+    }
+}

@@ -1,0 +1,171 @@
+//! What the framework needs from whoever embeds it.
+//!
+//! [`PagingHost`] is all that the shadow pager asks for: the guest's memory, real pages under it, and
+//! pages for tables. [`Host`] adds what running a guest takes: a clock, interrupts, and the world
+//! switch itself. The kernel module implements both on Linux; tests and replay on plain memory.
+//!
+//! Every method runs with interrupts on and may sleep, except [`Host::enter`], which turns them off
+//! itself for as long as the guest runs.
+
+use crate::segment::Segments;
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::lguest_data::Timespec;
+use arch_i386::regs::Regs;
+use arch_i386::table::TablePage;
+use core::num::NonZeroU32;
+
+/// An access to guest-physical memory that the guest does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("guest-physical address {at} (length {len}) is outside the guest's memory")]
+pub struct BadAddress {
+    /// The first byte.
+    pub at: GuestPhys,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// The real page under a guest page cannot be had: the launcher has not mapped it, not writable, or the
+/// host is out of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("guest page {0} has no page of the host under it")]
+pub struct PinFailed(pub GuestFrame);
+
+/// The host has no page left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host is out of memory")]
+pub struct OutOfMemory;
+
+/// What shadow paging needs.
+pub trait PagingHost {
+    /// The guest's memory in pages: every frame number that the guest may name is below it.
+    fn page_limit(&self) -> u32;
+
+    /// Whether the processor honours the no-execute bit; if not, the bit is a reserved one.
+    fn no_execute(&self) -> bool;
+
+    /// Copies guest-physical memory out.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when any byte lies outside the guest's memory; `into` is then unspecified.
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress>;
+
+    /// Copies into guest-physical memory.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when any byte lies outside the guest's memory.
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress>;
+
+    /// Reads one little-endian 32-bit word.
+    ///
+    /// # Errors
+    /// As [`PagingHost::read`].
+    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let mut bytes = [0; 4];
+        self.read(at, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Reads one little-endian 64-bit word.
+    ///
+    /// # Errors
+    /// As [`PagingHost::read`].
+    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let mut bytes = [0; 8];
+        self.read(at, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Stores one little-endian 32-bit word.
+    ///
+    /// # Errors
+    /// As [`PagingHost::write`].
+    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Stores one little-endian 64-bit word.
+    ///
+    /// # Errors
+    /// As [`PagingHost::write`].
+    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Takes a reference to the real page under a guest page, so that it stays where it is. With
+    /// `write`, the page will be written through the shadow tables.
+    ///
+    /// # Errors
+    /// [`PinFailed`].
+    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed>;
+
+    /// Gives back one reference that [`PagingHost::pin`] took.
+    fn unpin(&mut self, frame: HostFrame);
+
+    /// A zeroed page for a table.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory>;
+
+    /// Takes a table page back; what it holds does not matter.
+    fn free_table(&mut self, table: TablePage);
+}
+
+/// All that the world switch needs to know to run a guest once.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// The shadow page directory to load into CR3, the Switcher mapped in it.
+    pub root: HostFrame,
+    /// The guest's descriptor tables and what has changed in them since the last entry.
+    pub segments: &'a mut Segments,
+    /// The guest's kernel stack for traps from ring 3: selector and address.
+    pub ss1: u32,
+    /// See `ss1`.
+    pub esp1: u32,
+    /// CR0.TS is to be set while the guest runs.
+    pub ts: bool,
+}
+
+/// Why a guest came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The vector, with [`IN_SWITCHER`](arch_i386::trap::IN_SWITCHER) added when the Switcher itself
+    /// faulted. Hardware interrupts, NMIs and machine checks have been given to the host already.
+    pub vector: u32,
+    /// CR2, when the vector is a page fault's.
+    pub cr2: GuestVirt,
+}
+
+/// What running a guest needs.
+pub trait Host: PagingHost {
+    /// The guest's registers while it does not run.
+    fn regs(&mut self) -> &mut Regs;
+
+    /// Runs the guest until something happens.
+    fn enter(&mut self, entry: Entry<'_>) -> Exit;
+
+    /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules.
+    fn interrupted(&mut self) -> bool;
+
+    /// The virtual interrupts that are pending, a bit each.
+    fn pending_interrupts(&self) -> u32;
+
+    /// Marks one virtual interrupt as no longer pending.
+    fn clear_interrupt(&mut self, irq: u32);
+
+    /// Sleeps until one of the virtual interrupts in `mask` is pending or the launcher has a signal.
+    fn wait(&mut self, mask: u32);
+
+    /// Raises virtual interrupt 0 after that many nanoseconds; `None` stops the clock.
+    fn set_timer(&mut self, delay: Option<NonZeroU32>);
+
+    /// The wall clock.
+    fn wall_clock(&mut self) -> Timespec;
+
+    /// The speed of the time-stamp counter in kHz; 0 when it is not constant.
+    fn tsc_khz(&self) -> u32;
+
+    /// Whether somebody in the launcher listens for a notification of this address without the run
+    /// loop returning; if so, they have been told.
+    fn notify(&mut self, address: GuestPhys) -> bool;
+}

@@ -1,0 +1,157 @@
+//! Hypercalls: the guest's ring and its direct requests, and where each is routed.
+//!
+//! Ring entries come first, in order, at most one turn of the ring at a time; then the call in the
+//! registers. A notification stops the ring until the launcher has been told. Whatever concerns page
+//! tables goes to the guest's [`PagingStrategy`](crate::strategy::PagingStrategy) untouched.
+//!
+//! Source: lguest's `hypercalls.c`.
+
+use crate::guest::Guest;
+use crate::host::{BadAddress, Host};
+use crate::kill::{End, Kill};
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
+use arch_i386::lguest_data::{self, RING_DONE, RING_SIZE, offset};
+use arch_i386::paging::{Entry, Paging};
+use arch_i386::segment::{Descriptor, GUEST_PL, slot};
+use arch_i386::trap;
+use core::num::NonZeroU32;
+
+impl Guest {
+    /// Does what the guest came back for.
+    pub(crate) fn do_hypercalls<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
+        let regs = host.regs();
+        let args = HypercallArgs { number: regs.eax, args: [regs.ebx, regs.ecx, regs.edx, regs.esi] };
+        let Some(data) = self.data else {
+            self.hypercall_waits = false;
+            return Ok(self.initialise(host, args)?);
+        };
+        self.do_ring(host, data)?;
+        if self.notify.is_none() {
+            self.hypercall_waits = false;
+            self.counters.hypercalls += 1;
+            self.do_hypercall(host, args)?;
+        }
+        Ok(())
+    }
+
+    /// Does the calls that wait in the ring.
+    fn do_ring<H: Host>(&mut self, host: &mut H, data: GuestPhys) -> Result<(), End> {
+        for _ in 0..RING_SIZE {
+            let status = GuestPhys(data.0 + offset::HCALL_STATUS + self.ring_next);
+            let mut byte = [RING_DONE];
+            host.read(status, &mut byte).map_err(Kill::from)?;
+            if byte == [RING_DONE] {
+                break;
+            }
+            let mut bytes = [0; size_of::<HypercallArgs>()];
+            let call = data.0 + offset::HCALLS + self.ring_next * bytes.len() as u32;
+            host.read(GuestPhys(call), &mut bytes).map_err(Kill::from)?;
+            self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
+            self.counters.ring_hypercalls += 1;
+            let [number, args @ ..] = words(&bytes);
+            self.do_hypercall(host, HypercallArgs { number, args })?;
+            host.write(status, &[RING_DONE]).map_err(Kill::from)?;
+            if self.notify.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Routes one call.
+    fn do_hypercall<H: Host>(&mut self, host: &mut H, call: HypercallArgs) -> Result<(), End> {
+        let [a, b, c, d] = call.args;
+        match Hypercall::from_number(call.number).ok_or(Kill::Hypercall(call.number))? {
+            Hypercall::FlushAsync | Hypercall::SendInterrupts => {}
+            Hypercall::LguestInit => return Err(Kill::AlreadyInitialised.into()),
+            Hypercall::Shutdown => {
+                let mut message = [0; SHUTDOWN_MESSAGE];
+                host.read(GuestPhys(a), &mut message).map_err(Kill::from)?;
+                return Err(if b == SHUTDOWN_RESTART { End::Restart } else { End::Shutdown(message) });
+            }
+            Hypercall::NewPgtable => self.paging.load_page_directory(host, GuestPhys(a))?,
+            Hypercall::FlushTlb if a == 0 => self.paging.flush_user(host),
+            Hypercall::FlushTlb => self.paging.flush_all(host)?,
+            Hypercall::SetPte => {
+                let high = match self.paging.paging() {
+                    Paging::Pae => u64::from(d) << 32,
+                    Paging::TwoLevel => 0,
+                };
+                let entry = Entry(high | u64::from(c));
+                self.paging.set_pte(host, GuestPhys(a), GuestVirt(b), entry)?;
+            }
+            Hypercall::SetPgd => self.paging.set_pgd(host, GuestPhys(a), b)?,
+            Hypercall::SetPmd => self.paging.set_pmd(host, GuestPhys(a), b)?,
+            Hypercall::SetStack => self.set_stack(host, a, GuestVirt(b), c)?,
+            Hypercall::LoadGdtEntry => self.segments.load_gdt_entry(a, Descriptor { low: b, high: c })?,
+            Hypercall::LoadIdtEntry => self.segments.load_idt_entry(a, Descriptor { low: b, high: c })?,
+            Hypercall::LoadTls => self.load_tls(host, GuestPhys(a))?,
+            Hypercall::Ts => self.ts = a != 0,
+            Hypercall::SetClockevent => host.set_timer(NonZeroU32::new(a)),
+            Hypercall::Halt => self.halted = true,
+            Hypercall::Notify => self.notify = Some(GuestPhys(a)),
+        }
+        Ok(())
+    }
+
+    fn set_stack<H: Host>(
+        &mut self, host: &mut H, ss1: u32, esp1: GuestVirt, pages: u32,
+    ) -> Result<(), Kill> {
+        if ss1 & 3 != GUEST_PL {
+            return Err(Kill::StackSegment(ss1));
+        }
+        if pages > 2 {
+            return Err(Kill::StackPages(pages));
+        }
+        (self.ss1, self.esp1) = (ss1 & 0xffff, esp1);
+        self.paging.set_stack(host, esp1, pages)
+    }
+
+    fn load_tls<H: Host>(&mut self, host: &mut H, array: GuestPhys) -> Result<(), Kill> {
+        let mut bytes = [0; slot::TLS_ENTRIES * size_of::<Descriptor>()];
+        host.read(array, &mut bytes)?;
+        let [a, b, c, d, e, f] = words(&bytes);
+        self.segments.load_tls([(a, b), (c, d), (e, f)].map(|(low, high)| Descriptor { low, high }));
+        Ok(())
+    }
+
+    /// The first hypercall, which must be LGUEST_INIT.
+    fn initialise<H: Host>(&mut self, host: &mut H, call: HypercallArgs) -> Result<(), Kill> {
+        if Hypercall::from_number(call.number) != Some(Hypercall::LguestInit) {
+            return Err(Kill::NotInitialised(call.number));
+        }
+        let data = GuestPhys(call.args[0]);
+        let end = u64::from(data.0) + u64::from(lguest_data::SIZE);
+        if end > u64::from(host.page_limit()) * u64::from(PAGE_SIZE) {
+            return Err(Kill::LguestData(data));
+        }
+        self.initialise_data(host, data).map_err(|BadAddress { .. }| Kill::LguestData(data))?;
+        let vector = host.read_u32(GuestPhys(data.0 + offset::SYSCALL_VEC))?;
+        if vector != u32::from(trap::SYSCALL) {
+            return Err(Kill::SyscallVector(vector));
+        }
+        let kernel_address = host.read_u32(GuestPhys(data.0 + offset::KERNEL_ADDRESS))?;
+        self.data = Some(data);
+        self.paging.guest_initialised(host, GuestVirt(kernel_address))
+    }
+
+    /// Fills in the host's part of the shared page and reads the guest's.
+    fn initialise_data<H: Host>(&mut self, host: &mut H, data: GuestPhys) -> Result<(), BadAddress> {
+        let tsc_khz = host.tsc_khz();
+        host.write_u32(GuestPhys(data.0 + offset::TSC_KHZ), tsc_khz)?;
+        // The bytes from the window's start to 4 GiB.
+        let reserve = self.paging.window().start.0.wrapping_neg();
+        host.write_u32(GuestPhys(data.0 + offset::RESERVE_MEM), reserve)?;
+        self.write_time(host, data)?;
+        self.noirq = host.read_u32(GuestPhys(data.0 + offset::NOIRQ_START))?
+            ..host.read_u32(GuestPhys(data.0 + offset::NOIRQ_END))?;
+        Ok(())
+    }
+}
+
+/// Little-endian words of a byte string that holds exactly `N` of them.
+fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let (words, _) = bytes.as_chunks::<4>();
+    core::array::from_fn(|i| u32::from_le_bytes(words[i]))
+}

@@ -1,0 +1,35 @@
+//! The hypervisor's logic, without a privileged instruction and without a line that knows Linux.
+//!
+//! The same code runs inside the kernel module, in tests and benchmarks on a simulated host, and under
+//! Miri; the [`Host`](host::Host) trait is the seam. The crate has three layers, to be read in this
+//! order:
+//!
+//! 1. **The guest's life**: [`guest`] is the loop that enters a guest and looks at why it came back;
+//!    [`hypercall`], [`interrupt`], [`trap`] and [`segment`] each do one kind of request.
+//! 2. **The plug-in surface**: [`strategy`] (all of paging), [`policy`] (just the choice of which shadow
+//!    page directory gives way) and [`registry`] (how either is found by name).
+//! 3. **The shadow pager** under every built-in strategy: [`walk`] reads the guest's own tables,
+//!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
+//!    seven kinds of page-table work.
+//!
+//! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies and
+//! [`counters`] what is counted.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod cache;
+pub mod counters;
+pub mod guest;
+pub mod host;
+mod hypercall;
+mod interrupt;
+pub mod kill;
+pub mod policy;
+pub mod registry;
+mod segment;
+pub mod strategy;
+pub mod tables;
+mod trap;
+pub mod walk;

@@ -1,0 +1,159 @@
+//! Paging strategies: all that a guest can ask of its page tables.
+//!
+//! The larger of the two plug-in traits. [`hypercall`](crate::guest) and [`trap`](crate::guest) route
+//! every request that concerns page tables here; nothing else of the framework looks at one. The
+//! built-in strategies are [`ShadowCache`](crate::cache::ShadowCache) with an eviction policy.
+//!
+//! Every method runs with interrupts on and may allocate, except [`PagingStrategy::root`], which must
+//! only look. A method that returns [`Kill`] ends the guest; the only call after that is
+//! [`PagingStrategy::tear_down`].
+
+use crate::counters::PagingCounters;
+use crate::host::PagingHost;
+use crate::kill::Kill;
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
+use arch_i386::paging::{Entry, Paging};
+use arch_i386::trap::PageFaultErrorCode;
+
+/// The part at the top of the address space in which every shadow root maps the Switcher.
+///
+/// One page-table page, made once for each guest by the Switcher's mapper, serves all of the guest's
+/// shadow roots: it holds the Switcher's text and the two pages of this guest's virtual CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwitcherWindow {
+    /// The first address; a multiple of the page format's
+    /// [`LEAF_SPAN`](arch_i386::paging::PageFormat::LEAF_SPAN). Nothing from here up is the guest's.
+    pub start: GuestVirt,
+    /// The page-table page that maps the window.
+    pub leaf: HostFrame,
+}
+
+/// What became of a page fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The shadow tables had not caught up; the guest can go on.
+    Fixed,
+    /// The guest's own tables forbid the access: its page-fault handler must hear of it.
+    Reflected,
+}
+
+/// What the shadow tables hold for one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The level-1 entry.
+    pub entry: Entry,
+    /// The user bit, on every level that has one.
+    pub user: bool,
+    /// The write bit, on every level that has one.
+    pub writable: bool,
+}
+
+/// One present entry of a shadow page directory, below the Switcher's window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The guest-physical address of the page directory that is shadowed.
+    pub directory: GuestPhys,
+    /// The page.
+    pub va: GuestVirt,
+    /// The shadow entry: a frame of the host and the flags.
+    pub entry: Entry,
+}
+
+/// A guest's shadow paging, in full.
+pub trait PagingStrategy: Send {
+    /// The format of the guest's page tables.
+    fn paging(&self) -> Paging;
+
+    /// The part of the address space that is not the guest's.
+    fn window(&self) -> SwitcherWindow;
+
+    /// Takes the first shadow page directory; the guest starts on a linear mapping of its memory.
+    ///
+    /// # Errors
+    /// [`Kill::OutOfMemory`]; `tear_down` is still called.
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
+
+    /// LGUEST_INIT: from `kernel_address` up, all the guest's page directories are alike.
+    ///
+    /// # Errors
+    /// [`Kill`] when the address lies in the Switcher's window.
+    fn guest_initialised(
+        &mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt,
+    ) -> Result<(), Kill>;
+
+    /// A page fault at `va`. May fill shadow entries and set accessed and dirty bits in the guest's.
+    ///
+    /// # Errors
+    /// [`Kill`] when the guest's tables are malformed or the host has no page.
+    fn demand_fault(
+        &mut self, host: &mut dyn PagingHost, va: GuestVirt, error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill>;
+
+    /// NEW_PGTABLE: the guest loads CR3.
+    ///
+    /// # Errors
+    /// [`Kill`].
+    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
+
+    /// SET_PTE: the entry for `va` in that page directory is now `entry`.
+    ///
+    /// # Errors
+    /// [`Kill`].
+    fn set_pte(
+        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt, entry: Entry,
+    ) -> Result<(), Kill>;
+
+    /// SET_PGD: a top-level entry of that page directory has changed.
+    ///
+    /// # Errors
+    /// [`Kill`].
+    fn set_pgd(
+        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32,
+    ) -> Result<(), Kill>;
+
+    /// SET_PMD: an entry of that page middle directory has changed (PAE guests).
+    ///
+    /// # Errors
+    /// [`Kill`].
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill>;
+
+    /// FLUSH_TLB of user mappings: the user half of the current page directory may have changed.
+    fn flush_user(&mut self, host: &mut dyn PagingHost);
+
+    /// FLUSH_TLB of everything.
+    ///
+    /// # Errors
+    /// [`Kill`] when the kernel stack cannot be mapped again.
+    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
+
+    /// SET_STACK: `pages` pages below `esp1` must stay mapped writable, so that the processor can push
+    /// a trap frame there without help.
+    ///
+    /// # Errors
+    /// [`Kill`] when the guest does not map them writable.
+    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
+
+    /// The shadow root to run on now, the Switcher mapped in it.
+    fn root(&self) -> HostFrame;
+
+    /// Translates an address by the guest's own current tables.
+    ///
+    /// # Errors
+    /// [`Kill::Unmapped`], or [`Kill::Memory`] when a table lies outside memory.
+    fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill>;
+
+    /// What the current shadow root holds for an address, if every level is present.
+    fn lookup(&self, va: GuestVirt) -> Option<Lookup>;
+
+    /// The page directories that are shadowed now, in slot order; the flag marks the current one.
+    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool));
+
+    /// Every present entry of every shadowed page directory below the Switcher's window.
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping));
+
+    /// What has been counted so far.
+    fn counters(&self) -> PagingCounters;
+
+    /// Gives every table page and every pinned page back. The strategy is not used after this.
+    fn tear_down(&mut self, host: &mut dyn PagingHost);
+}

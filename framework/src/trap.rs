@@ -1,0 +1,118 @@
+//! Why a guest came back, and what is done about it.
+//!
+//! Page faults go to the paging strategy first; general-protection faults may be an instruction that is
+//! emulated; the hypercall is remembered for the next round of the loop. What is left is the guest's
+//! own trap and is reflected to its handler; without a handler the guest dies.
+//!
+//! Source: lguest's `x86/core.c`, `lguest_arch_handle_trap` and `emulate_insn`.
+
+use crate::guest::Guest;
+use crate::host::{Exit, Host};
+use crate::kill::Kill;
+use crate::strategy::Fault;
+use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::lguest_data::offset;
+use arch_i386::regs::Regs;
+use arch_i386::segment::GUEST_PL;
+use arch_i386::trap::{self, PageFaultErrorCode};
+
+impl Guest {
+    /// Deals with whatever ended the run.
+    pub(crate) fn handle_exit<H: Host>(&mut self, host: &mut H, exit: Exit) -> Result<(), Kill> {
+        let Ok(vector) = u8::try_from(exit.vector) else {
+            let eip = GuestVirt(host.regs().eip);
+            return Err(Kill::SwitcherFault { vector: exit.vector & 0xff, eip });
+        };
+        match vector {
+            trap::HYPERCALL => {
+                self.hypercall_waits = true;
+                return Ok(());
+            }
+            trap::PAGE_FAULT => {
+                let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
+                if self.paging.demand_fault(host, exit.cr2, error)? == Fault::Fixed {
+                    return Ok(());
+                }
+                if let Some(data) = self.data {
+                    host.write_u32(GuestPhys(data.0 + offset::CR2), exit.cr2.0)?;
+                }
+            }
+            trap::GENERAL_PROTECTION => {
+                if host.regs().errcode == 0 && self.emulate(host) {
+                    self.counters.emulated_instructions += 1;
+                    return Ok(());
+                }
+            }
+            // The host has loaded the guest's FPU state by now.
+            trap::DEVICE_NOT_AVAILABLE if !self.ts => return Ok(()),
+            trap::NMI | trap::MACHINE_CHECK => {
+                self.counters.host_interrupts += 1;
+                return Ok(());
+            }
+            trap::FIRST_EXTERNAL.. if vector != trap::SYSCALL => {
+                self.counters.host_interrupts += 1;
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.reflect(host, vector, exit.cr2)
+    }
+
+    /// Hands a trap to the guest's own handler.
+    fn reflect<H: Host>(&mut self, host: &mut H, vector: u8, cr2: GuestVirt) -> Result<(), Kill> {
+        let regs = host.regs();
+        let (eip, errcode) = (GuestVirt(regs.eip), regs.errcode);
+        // A double fault or a spurious vector has no gate, since none is ever accepted for it.
+        let Some(gate) = self.segments.gate(vector) else {
+            let info = if vector == trap::PAGE_FAULT { cr2.0 } else { errcode };
+            return Err(Kill::UnhandledTrap { vector: vector.into(), eip, info });
+        };
+        if vector != trap::PAGE_FAULT {
+            self.counters.reflected_traps += 1;
+        }
+        self.call_handler(host, gate, trap::has_error_code(vector).then_some(errcode))
+    }
+
+    /// Emulates the few instructions that a guest's kernel executes although it should not: port I/O,
+    /// to which nothing ever answers (reads give all ones), and `cli`, which is skipped. Says whether
+    /// it was one of them.
+    fn emulate<H: Host>(&mut self, host: &mut H) -> bool {
+        let Regs { cs, eip, .. } = *host.regs();
+        if cs & 3 != GUEST_PL {
+            return false;
+        }
+        let Some(mut opcode) = self.fetch(host, eip) else { return false };
+        let mut length = 1;
+        let operand_size_prefix = opcode == 0x66;
+        if operand_size_prefix {
+            let Some(next) = self.fetch(host, eip.wrapping_add(1)) else { return false };
+            (opcode, length) = (next, 2);
+        }
+        let ones = match (opcode & 1, operand_size_prefix) {
+            (0, _) => 0xff,
+            (_, true) => 0xffff,
+            (_, false) => u32::MAX,
+        };
+        let (immediate, result) = match opcode {
+            0xe4 | 0xe5 => (1, ones),          // in imm8
+            0xec | 0xed => (0, ones),          // in dx
+            0xe6 | 0xe7 => (1, 0),             // out imm8
+            0xee | 0xef => (0, 0),             // out dx
+            0xfa if !operand_size_prefix => (0, 0), // cli
+            _ => return false,
+        };
+        let regs = host.regs();
+        regs.eax |= result;
+        regs.eip = eip.wrapping_add(length + immediate);
+        true
+    }
+
+    /// One byte of code, if it can be had.
+    fn fetch<H: Host>(&mut self, host: &mut H, eip: u32) -> Option<u8> {
+        let at = self.paging.translate(host, GuestVirt(eip)).ok()?;
+        let mut byte = [0];
+        host.read(at, &mut byte).ok()?;
+        Some(byte[0])
+    }
+}
+

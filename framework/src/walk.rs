@@ -1,0 +1,102 @@
+//! Reading the guest's own page tables.
+//!
+//! The tables lie in guest memory and the guest may change them at any moment, so every entry is read
+//! once and checked before it is used. Entries above level 1 may carry only the bits that Linux gives a
+//! table, and must name a frame within the guest's memory; anything else kills the guest.
+
+use crate::host::{BadAddress, PagingHost};
+use crate::kill::Kill;
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, PageFormat};
+
+/// Where a walk ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf {
+    /// Flags of the entries above level 1, root first; unused places stay empty.
+    pub directory_flags: [Flags; 2],
+    /// The level-1 entry, present or not, unchecked.
+    pub entry: Entry,
+    /// Where it is.
+    pub at: GuestPhys,
+}
+
+/// Reads one entry of a guest's page table.
+fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result<Entry, BadAddress> {
+    Ok(Entry(match F::ENTRY_SIZE {
+        4 => host.read_u32(at)?.into(),
+        _ => host.read_u64(at)?,
+    }))
+}
+
+/// Stores one entry of a guest's page table.
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn write_entry<F: PageFormat>(
+    host: &mut dyn PagingHost, at: GuestPhys, entry: Entry,
+) -> Result<(), BadAddress> {
+    match F::ENTRY_SIZE {
+        4 => host.write_u32(at, entry.0 as u32),
+        _ => host.write_u64(at, entry.0),
+    }
+}
+
+/// A frame number of the guest's, if it has that much memory.
+pub fn frame_within(host: &dyn PagingHost, entry: Entry) -> Option<GuestFrame> {
+    let frame = u32::try_from(entry.frame()).ok()?;
+    (frame < host.page_limit()).then_some(GuestFrame(frame))
+}
+
+/// Whether an entry above level 1 is one that a guest may have.
+fn is_table_entry(host: &dyn PagingHost, entry: Entry, allowed: Flags) -> bool {
+    allowed.contains(entry.flags()) && frame_within(host, entry).is_some()
+}
+
+/// Walks a page directory of the guest's down to level 1. `None` when a level above is not present.
+///
+/// # Errors
+/// [`Kill`] for a malformed entry above level 1, or a table outside memory.
+pub fn walk<F: PageFormat>(
+    host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt,
+) -> Result<Option<Leaf>, Kill> {
+    let mut table = directory.0;
+    let mut directory_flags = [Flags::empty(); 2];
+    for (level, flags) in (2..=F::LEVELS).rev().zip(&mut directory_flags) {
+        let at = entry_address::<F>(table, va, level);
+        let entry = read_entry::<F>(host, at)?;
+        if !entry.present() {
+            return Ok(None);
+        }
+        let (allowed, kill) = if level == F::LEVELS {
+            (F::ROOT_FLAGS, Kill::DirectoryEntry(entry))
+        } else {
+            (F::DIRECTORY_FLAGS, Kill::MiddleEntry(entry))
+        };
+        if !is_table_entry(host, entry, allowed) {
+            return Err(kill);
+        }
+        *flags = entry.flags();
+        table = (entry.frame() as u32) * PAGE_SIZE;
+    }
+    let at = entry_address::<F>(table, va, 1);
+    Ok(Some(Leaf { directory_flags, entry: read_entry::<F>(host, at)?, at }))
+}
+
+/// Where the entry for `va` is in a table of that level. Page directories need not be page-aligned (a
+/// PAE one is 32 bytes); an address that wraps is as bad as any other that is out of memory.
+fn entry_address<F: PageFormat>(table: u32, va: GuestVirt, level: usize) -> GuestPhys {
+    GuestPhys(table.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
+}
+
+/// Translates an address by the guest's tables, whatever rights they give.
+///
+/// # Errors
+/// [`Kill::Unmapped`], or as [`walk`].
+pub fn translate<F: PageFormat>(
+    host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt,
+) -> Result<GuestPhys, Kill> {
+    let leaf = walk::<F>(host, directory, va)?.filter(|leaf| leaf.entry.present());
+    let entry = leaf.ok_or(Kill::Unmapped(va))?.entry;
+    let frame = frame_within(host, entry).ok_or(Kill::PageTableEntry(entry))?;
+    Ok(GuestPhys(frame.start().0 | va.offset()))
+}
