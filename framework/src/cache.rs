@@ -102,7 +102,10 @@ impl<F: PageFormat> ShadowCache<F> {
     }
 
     fn demand(
-        &mut self, host: &mut dyn PagingHost, va: GuestVirt, error: PageFaultErrorCode,
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
         let user = error.contains(PageFaultErrorCode::USER_MODE);
@@ -211,9 +214,11 @@ impl<F: PageFormat> ShadowCache<F> {
         if self.by_directory.get(&directory) != Some(&index) {
             return;
         }
-        let other = self.slots.iter().enumerate().position(|(i, slot)| {
-            i != index && slot.is_some_and(|slot| slot.directory == directory)
-        });
+        let other = self
+            .slots
+            .iter()
+            .enumerate()
+            .position(|(i, slot)| i != index && slot.is_some_and(|slot| slot.directory == directory));
         match other {
             Some(other) => self.by_directory.insert(directory, other),
             None => self.by_directory.remove(&directory),
@@ -272,7 +277,9 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     }
 
     fn guest_initialised(
-        &mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt,
+        &mut self,
+        host: &mut dyn PagingHost,
+        kernel_address: GuestVirt,
     ) -> Result<(), Kill> {
         if kernel_address >= self.window().start {
             return Err(Kill::KernelAddress(kernel_address));
@@ -285,7 +292,10 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     }
 
     fn demand_fault(
-        &mut self, host: &mut dyn PagingHost, va: GuestVirt, error: PageFaultErrorCode,
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
         let fault = self.demand(host, va, error)?;
         match fault {
@@ -303,7 +313,11 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     // ---- 3. Changed entries ----
 
     fn set_pte(
-        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt, entry: Entry,
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        entry: Entry,
     ) -> Result<(), Kill> {
         self.counters.set_pte += 1;
         if va >= self.window().start {
@@ -330,9 +344,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
         Ok(())
     }
 
-    fn set_pgd(
-        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32,
-    ) -> Result<(), Kill> {
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
         self.counters.set_pgd += 1;
         let (position, entries) = (index as usize, F::ROOT_ENTRIES);
         // The original lets one index too many pass.

@@ -9,6 +9,7 @@
 use crate::guest::Guest;
 use crate::host::{BadAddress, Host};
 use crate::kill::{End, Kill};
+use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
 use arch_i386::lguest_data::{self, RING_DONE, RING_SIZE, offset};
@@ -49,7 +50,7 @@ impl Guest {
             host.read(GuestPhys(call), &mut bytes).map_err(Kill::from)?;
             self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
             self.counters.ring_hypercalls += 1;
-            let [number, args @ ..] = words(&bytes);
+            let [number, args @ ..]: [u32; 5] = words(&bytes);
             self.do_hypercall(host, HypercallArgs { number, args })?;
             host.write(status, &[RING_DONE]).map_err(Kill::from)?;
             if self.notify.is_some() {
@@ -66,8 +67,8 @@ impl Guest {
             Hypercall::FlushAsync | Hypercall::SendInterrupts => {}
             Hypercall::LguestInit => return Err(Kill::AlreadyInitialised.into()),
             Hypercall::Shutdown => {
-                let mut message = [0; SHUTDOWN_MESSAGE];
-                host.read(GuestPhys(a), &mut message).map_err(Kill::from)?;
+                let mut message = Box::new([0; SHUTDOWN_MESSAGE]);
+                host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(if b == SHUTDOWN_RESTART { End::Restart } else { End::Shutdown(message) });
             }
             Hypercall::NewPgtable => self.paging.load_page_directory(host, GuestPhys(a))?,
@@ -96,7 +97,11 @@ impl Guest {
     }
 
     fn set_stack<H: Host>(
-        &mut self, host: &mut H, ss1: u32, esp1: GuestVirt, pages: u32,
+        &mut self,
+        host: &mut H,
+        ss1: u32,
+        esp1: GuestVirt,
+        pages: u32,
     ) -> Result<(), Kill> {
         if ss1 & 3 != GUEST_PL {
             return Err(Kill::StackSegment(ss1));

@@ -55,7 +55,10 @@ impl Guest {
     /// Makes the guest continue in a handler, as the processor would: pushes the frame of an interrupt
     /// on its kernel stack (Intel SDM vol. 3A, 6.12.1) and points `cs:eip` at the handler.
     pub(crate) fn call_handler<H: Host>(
-        &mut self, host: &mut H, gate: Descriptor, error_code: Option<u32>,
+        &mut self,
+        host: &mut H,
+        gate: Descriptor,
+        error_code: Option<u32>,
     ) -> Result<(), Kill> {
         let regs = *host.regs();
         let irq_enabled = match self.data {

@@ -4,6 +4,7 @@
 //! end is the guest's own wish. Nothing a guest does may end in anything else.
 
 use crate::host::{BadAddress, OutOfMemory, PinFailed};
+use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::SHUTDOWN_MESSAGE;
 use arch_i386::paging::Entry;
@@ -67,17 +68,19 @@ pub enum Kill {
     GateType(u32, u32),
     #[error("unhandled trap {vector} at {eip} ({info:#x})")]
     UnhandledTrap { vector: u32, eip: GuestVirt, info: u32 },
-    #[error("trap {vector} in the Switcher: the guest left a segment register or stack that cannot be loaded (eip {eip})")]
+    #[error(
+        "trap {vector} in the Switcher: the guest left a segment register or stack that cannot be loaded (eip {eip})"
+    )]
     SwitcherFault { vector: u32, eip: GuestVirt },
 }
 
 /// How a guest ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum End {
     /// The host killed it.
     Killed(Kill),
     /// It shut itself down; its last words, up to a NUL.
-    Shutdown([u8; SHUTDOWN_MESSAGE]),
+    Shutdown(Box<[u8; SHUTDOWN_MESSAGE]>),
     /// It asked to be started again.
     Restart,
 }

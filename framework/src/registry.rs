@@ -232,16 +232,23 @@ impl Choice {
         let parameters = found.parameters();
         let mut values: Vec<_> = parameters.iter().map(|p| (p.name, p.default)).collect();
         for assignment in rest.split(',').filter(|part| !part.is_empty()) {
-            let (name, value) =
-                assignment.split_once('=').ok_or_else(|| ConfigError::NotAParameter(assignment.to_owned()))?;
+            let (name, value) = assignment
+                .split_once('=')
+                .ok_or_else(|| ConfigError::NotAParameter(assignment.to_owned()))?;
             let Some(i) = parameters.iter().position(|p| p.name == name) else {
                 let known = join(parameters.iter().map(|p| p.name));
-                return Err(ConfigError::UnknownParameter { strategy: found.name(), name: name.to_owned(), known });
+                return Err(ConfigError::UnknownParameter {
+                    strategy: found.name(),
+                    name: name.to_owned(),
+                    known,
+                });
             };
             let Parameter { name, ref range, .. } = parameters[i];
             let number = value.parse().ok().filter(|number| range.contains(number));
-            values[i].1 = number.ok_or_else(|| {
-                ConfigError::BadValue { name, value: value.to_owned(), range: range.clone() }
+            values[i].1 = number.ok_or_else(|| ConfigError::BadValue {
+                name,
+                value: value.to_owned(),
+                range: range.clone(),
             })?;
         }
         Ok(Self { found, values: Values(values) })

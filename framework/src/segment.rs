@@ -13,7 +13,9 @@
 //! Sources: Intel SDM vol. 3A, 3.4.5, 5.8 and 6.11; lguest's `segments.c`, `interrupts_and_traps.c`.
 
 use crate::kill::Kill;
-use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, GateType, IDT_ENTRIES, LGUEST_CS, slot};
+use arch_i386::segment::{
+    Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, GateType, IDT_ENTRIES, LGUEST_CS, slot,
+};
 use arch_i386::trap;
 
 /// What has changed since the tables were last copied.
@@ -47,10 +49,7 @@ const fn is_reserved_slot(slot: usize) -> bool {
 
 /// Vectors that the guest never handles itself: they are the host's, or end the guest.
 const fn is_reserved_vector(vector: u8) -> bool {
-    matches!(
-        vector,
-        trap::NMI | trap::DOUBLE_FAULT | trap::SPURIOUS | trap::MACHINE_CHECK | trap::HYPERCALL
-    )
+    matches!(vector, trap::NMI | trap::DOUBLE_FAULT | trap::SPURIOUS | trap::MACHINE_CHECK | trap::HYPERCALL)
 }
 
 /// Vectors that may go from ring 3 straight to the guest's kernel. The host must see page faults (for
@@ -133,7 +132,9 @@ impl Segments {
     /// Only trap gates can go to the guest without the host: an interrupt gate would have to turn off
     /// interrupts, which a guest may not.
     pub fn sync(
-        &mut self, gdt: &mut [Descriptor; GDT_ENTRIES], idt: &mut [Descriptor; IDT_ENTRIES],
+        &mut self,
+        gdt: &mut [Descriptor; GDT_ENTRIES],
+        idt: &mut [Descriptor; IDT_ENTRIES],
         stub: impl Fn(u8) -> u32,
     ) {
         match self.gdt_change {
@@ -223,13 +224,16 @@ mod tests {
         for vector in 0..=u8::MAX {
             let gate = idt[usize::from(vector)];
             let direct = gate.low >> 16 == GUEST_CS;
-            let expected = match vector {
-                0x80 | 0 | 1 | 3..=6 | 9..=12 | 16 | 17 | 19..=30 => true,
-                _ => false,
-            };
+            let expected = matches!(vector, 0x80 | 0 | 1 | 3..=6 | 9..=12 | 16 | 17 | 19..=30);
             assert_eq!(direct, expected, "vector {vector}");
             assert!(direct || gate.low >> 16 == LGUEST_CS);
-            let dpl = if direct { 3 } else if vector == 0x1f { 1 } else { 0 };
+            let dpl = if direct {
+                3
+            } else if vector == 0x1f {
+                1
+            } else {
+                0
+            };
             assert_eq!(gate.dpl(), dpl, "vector {vector}");
         }
         assert_eq!(segments.load_idt_entry(256, trap_gate), Err(Kill::IdtVector(256)));

@@ -77,16 +77,18 @@ pub trait PagingStrategy: Send {
     ///
     /// # Errors
     /// [`Kill`] when the address lies in the Switcher's window.
-    fn guest_initialised(
-        &mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt,
-    ) -> Result<(), Kill>;
+    fn guest_initialised(&mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt)
+    -> Result<(), Kill>;
 
     /// A page fault at `va`. May fill shadow entries and set accessed and dirty bits in the guest's.
     ///
     /// # Errors
     /// [`Kill`] when the guest's tables are malformed or the host has no page.
     fn demand_fault(
-        &mut self, host: &mut dyn PagingHost, va: GuestVirt, error: PageFaultErrorCode,
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
     ) -> Result<Fault, Kill>;
 
     /// NEW_PGTABLE: the guest loads CR3.
@@ -100,16 +102,18 @@ pub trait PagingStrategy: Send {
     /// # Errors
     /// [`Kill`].
     fn set_pte(
-        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt, entry: Entry,
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        entry: Entry,
     ) -> Result<(), Kill>;
 
     /// SET_PGD: a top-level entry of that page directory has changed.
     ///
     /// # Errors
     /// [`Kill`].
-    fn set_pgd(
-        &mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32,
-    ) -> Result<(), Kill>;
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill>;
 
     /// SET_PMD: an entry of that page middle directory has changed (PAE guests).
     ///

@@ -153,7 +153,12 @@ impl<F: PageFormat> Tables<F> {
 
     /// Adds a table that an entry of `parent` leads to.
     fn add_child(
-        &mut self, host: &mut dyn PagingHost, parent: NodeId, index: usize, level: usize, flags: Flags,
+        &mut self,
+        host: &mut dyn PagingHost,
+        parent: NodeId,
+        index: usize,
+        level: usize,
+        flags: Flags,
     ) -> Result<NodeId, OutOfMemory> {
         let child = self.add(host, if level > 1 { F::ENTRIES } else { 0 })?;
         let frame = self.frame(child);
@@ -212,7 +217,11 @@ impl<F: PageFormat> Tables<F> {
     /// # Errors
     /// [`OutOfMemory`].
     pub fn leaf_or_add(
-        &mut self, host: &mut dyn PagingHost, root: NodeId, va: GuestVirt, flags: [Flags; 2],
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: NodeId,
+        va: GuestVirt,
+        flags: [Flags; 2],
     ) -> Result<NodeId, OutOfMemory> {
         debug_assert!(va < self.window.start);
         let mut table = root;
@@ -257,7 +266,10 @@ impl<F: PageFormat> Tables<F> {
     /// # Errors
     /// Whatever `entry` returns; the old entry is gone all the same.
     pub fn replace_if_tabled<E>(
-        &mut self, host: &mut dyn PagingHost, root: NodeId, va: GuestVirt,
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: NodeId,
+        va: GuestVirt,
         entry: impl FnOnce(&mut dyn PagingHost) -> Result<Entry, E>,
     ) -> Result<(), E> {
         let Some(leaf) = self.leaf(root, va) else { return Ok(()) };
@@ -269,14 +281,21 @@ impl<F: PageFormat> Tables<F> {
 
     /// Releases all that the root's entries in this range map. The Switcher stays.
     pub fn release_range(
-        &mut self, host: &mut dyn PagingHost, root: NodeId, indices: core::ops::Range<usize>,
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: NodeId,
+        indices: core::ops::Range<usize>,
     ) {
         self.release_children(host, root, indices, F::LEVELS);
     }
 
     /// Releases the children that some entries of a table lead to.
     fn release_children(
-        &mut self, host: &mut dyn PagingHost, parent: NodeId, indices: core::ops::Range<usize>, level: usize,
+        &mut self,
+        host: &mut dyn PagingHost,
+        parent: NodeId,
+        indices: core::ops::Range<usize>,
+        level: usize,
     ) {
         let mut from = indices.start;
         while let Some(index) = self.node(parent).in_use.next(from).filter(|&i| i < indices.end) {

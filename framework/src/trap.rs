@@ -37,11 +37,9 @@ impl Guest {
                     host.write_u32(GuestPhys(data.0 + offset::CR2), exit.cr2.0)?;
                 }
             }
-            trap::GENERAL_PROTECTION => {
-                if host.regs().errcode == 0 && self.emulate(host) {
-                    self.counters.emulated_instructions += 1;
-                    return Ok(());
-                }
+            trap::GENERAL_PROTECTION if host.regs().errcode == 0 && self.emulate(host) => {
+                self.counters.emulated_instructions += 1;
+                return Ok(());
             }
             // The host has loaded the guest's FPU state by now.
             trap::DEVICE_NOT_AVAILABLE if !self.ts => return Ok(()),
@@ -94,10 +92,10 @@ impl Guest {
             (_, false) => u32::MAX,
         };
         let (immediate, result) = match opcode {
-            0xe4 | 0xe5 => (1, ones),          // in imm8
-            0xec | 0xed => (0, ones),          // in dx
-            0xe6 | 0xe7 => (1, 0),             // out imm8
-            0xee | 0xef => (0, 0),             // out dx
+            0xe4 | 0xe5 => (1, ones),               // in imm8
+            0xec | 0xed => (0, ones),               // in dx
+            0xe6 | 0xe7 => (1, 0),                  // out imm8
+            0xee | 0xef => (0, 0),                  // out dx
             0xfa if !operand_size_prefix => (0, 0), // cli
             _ => return false,
         };
@@ -115,4 +113,3 @@ impl Guest {
         Some(byte[0])
     }
 }
-

@@ -33,7 +33,9 @@ fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result
 /// # Errors
 /// [`BadAddress`].
 pub fn write_entry<F: PageFormat>(
-    host: &mut dyn PagingHost, at: GuestPhys, entry: Entry,
+    host: &mut dyn PagingHost,
+    at: GuestPhys,
+    entry: Entry,
 ) -> Result<(), BadAddress> {
     match F::ENTRY_SIZE {
         4 => host.write_u32(at, entry.0 as u32),
@@ -57,7 +59,9 @@ fn is_table_entry(host: &dyn PagingHost, entry: Entry, allowed: Flags) -> bool {
 /// # Errors
 /// [`Kill`] for a malformed entry above level 1, or a table outside memory.
 pub fn walk<F: PageFormat>(
-    host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt,
+    host: &mut dyn PagingHost,
+    directory: GuestPhys,
+    va: GuestVirt,
 ) -> Result<Option<Leaf>, Kill> {
     let mut table = directory.0;
     let mut directory_flags = [Flags::empty(); 2];
@@ -93,7 +97,9 @@ fn entry_address<F: PageFormat>(table: u32, va: GuestVirt, level: usize) -> Gues
 /// # Errors
 /// [`Kill::Unmapped`], or as [`walk`].
 pub fn translate<F: PageFormat>(
-    host: &mut dyn PagingHost, directory: GuestPhys, va: GuestVirt,
+    host: &mut dyn PagingHost,
+    directory: GuestPhys,
+    va: GuestVirt,
 ) -> Result<GuestPhys, Kill> {
     let leaf = walk::<F>(host, directory, va)?.filter(|leaf| leaf.entry.present());
     let entry = leaf.ok_or(Kill::Unmapped(va))?.entry;
