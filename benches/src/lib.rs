@@ -1,0 +1,16 @@
+//! Strategies without a machine: a simulated host, the paging trace, and its replay.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`sim`] | a [`PagingHost`](framework::host::PagingHost) made of plain memory |
+//! | [`trace`] | the text format that carries what a guest asked of its pager |
+//! | [`replay`] | a trace run on a strategy, and what is reported of it |
+//!
+//! The program `replay` (`src/bin/replay.rs`) is the command line over these.
+
+// Their registry entries are what is wanted of them.
+use strategies as _;
+
+pub mod replay;
+pub mod sim;
+pub mod trace;

@@ -1,0 +1,256 @@
+//! A trace run on a strategy.
+//!
+//! The replay plays processor and guest: it stores entries, makes requests, and for each access asks
+//! the shadow tables as the processor would, taking the fault when they say no. A killed guest ends the
+//! run at that operation. [`Report`] is what is told of it; its text form is exact, so that two
+//! implementations can be held against each other with `diff`.
+
+use crate::sim::SimHost;
+use crate::trace::{Header, Operation};
+use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::paging::Entry;
+use arch_i386::trap::PageFaultErrorCode;
+use framework::counters::PagingCounters;
+use framework::kill::Kill;
+use framework::registry::{BuildContext, Choice, ConfigError};
+use framework::strategy::{Fault, Mapping, PagingStrategy};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A strategy in the middle of a trace.
+pub struct Replay {
+    host: SimHost,
+    strategy: Box<dyn PagingStrategy>,
+    ops: u64,
+    hit: u64,
+    killed: Option<Kill>,
+}
+
+/// One shadowed page directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// It is the one that the guest runs on.
+    pub current: bool,
+    /// Present entries: page, frame and flags.
+    pub entries: Vec<(GuestVirt, Entry)>,
+}
+
+/// What is told of a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The strategy, every parameter named.
+    pub strategy: String,
+    /// Operations done, the fatal one included.
+    pub ops: u64,
+    /// Why the guest was killed, at the last operation.
+    pub killed: Option<Kill>,
+    /// Accesses that the shadow tables allowed.
+    pub hit: u64,
+    /// What the strategy counted.
+    pub counters: PagingCounters,
+    /// References held on guest pages.
+    pub pinned: u64,
+    /// Table pages held, the Switcher's included.
+    pub table_pages: usize,
+    /// The shadowed page directories by their addresses, if they were asked for and the guest lives.
+    pub directories: Option<BTreeMap<u32, Directory>>,
+    /// References and table pages that are left when the guest is gone; both must be 0.
+    pub after_free: (u64, usize),
+}
+
+impl Replay {
+    /// A guest as `LHREQ_INITIALIZE` leaves it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the strategy cannot serve the trace's page format.
+    pub fn new(header: &Header, choice: &Choice) -> Result<Self, ConfigError> {
+        let mut host = SimHost::new(header.pages);
+        let window = host.window(header.switcher);
+        let context = BuildContext { paging: header.paging, window, seed: header.seed };
+        let mut strategy = choice.build(&context)?;
+        let killed = strategy.set_up(&mut host).err();
+        Ok(Self { host, strategy, ops: 0, hit: 0, killed })
+    }
+
+    /// Whether the guest is dead; further operations do nothing.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.killed.is_some()
+    }
+
+    /// Does one operation.
+    #[inline]
+    pub fn step(&mut self, operation: &Operation) {
+        if self.killed.is_none() {
+            self.ops += 1;
+            self.killed = self.try_step(operation).err();
+        }
+    }
+
+    fn try_step(&mut self, operation: &Operation) -> Result<(), Kill> {
+        let (host, strategy) = (&mut self.host, &mut self.strategy);
+        match *operation {
+            Operation::Write { at, value } => host.store(strategy.paging(), at, value),
+            Operation::Init(kernel_address) => strategy.guest_initialised(host, kernel_address)?,
+            Operation::LoadPageDirectory(directory) => strategy.load_page_directory(host, directory)?,
+            Operation::Access { va, user, write } => {
+                let lookup = strategy.lookup(va);
+                if lookup.is_some_and(|l| (l.user || !user) && (l.writable || !write)) {
+                    self.hit += 1;
+                } else {
+                    let mut error = PageFaultErrorCode::empty();
+                    error.set(PageFaultErrorCode::PROTECTION_VIOLATION, lookup.is_some());
+                    error.set(PageFaultErrorCode::CAUSED_BY_WRITE, write);
+                    error.set(PageFaultErrorCode::USER_MODE, user);
+                    strategy.demand_fault(host, va, error)?;
+                }
+            }
+            Operation::PageFault { va, error } => {
+                let error = PageFaultErrorCode::from_bits_truncate(error.into());
+                strategy.demand_fault(host, va, error).map(|_: Fault| ())?;
+            }
+            Operation::SetPte { directory, va, value } => {
+                strategy.set_pte(host, directory, va, Entry(value))?;
+            }
+            Operation::SetPgd(directory, index) => strategy.set_pgd(host, directory, index)?,
+            Operation::SetPmd(middle, index) => strategy.set_pmd(host, middle, index)?,
+            Operation::FlushUser => strategy.flush_user(host),
+            Operation::FlushAll => strategy.flush_all(host)?,
+            // The run loop refuses more than two pages before a strategy hears of them.
+            Operation::SetStack(_, pages @ 3..) => return Err(Kill::StackPages(pages)),
+            Operation::SetStack(esp1, pages) => strategy.set_stack(host, esp1, pages)?,
+            // Every shadow root maps the Switcher at all times, whatever CPU it runs on.
+            Operation::Run(_) => {}
+            Operation::Translate(va) => {
+                strategy.translate(host, va)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The strategy, to be looked at.
+    #[must_use]
+    pub fn strategy(&self) -> &dyn PagingStrategy {
+        &*self.strategy
+    }
+
+    /// The guest's memory and what is held of it.
+    #[must_use]
+    pub fn host(&mut self) -> &mut SimHost {
+        &mut self.host
+    }
+
+    /// Ends the run. With `dump`, the shadow tables' contents are in the report.
+    #[must_use]
+    pub fn finish(mut self, choice: &Choice, dump: bool) -> Report {
+        let mut report = Report {
+            strategy: choice.to_string(),
+            ops: self.ops,
+            killed: self.killed,
+            hit: self.hit,
+            counters: self.strategy.counters(),
+            pinned: self.host.pinned(),
+            table_pages: self.host.tables(),
+            directories: (dump && self.killed.is_none()).then(|| directories(&*self.strategy)),
+            after_free: (0, 0),
+        };
+        self.strategy.tear_down(&mut self.host);
+        self.host.remove_window();
+        report.after_free = (self.host.pinned(), self.host.tables());
+        report
+    }
+}
+
+fn directories(strategy: &dyn PagingStrategy) -> BTreeMap<u32, Directory> {
+    let mut all = BTreeMap::<u32, Directory>::new();
+    strategy.directories(&mut |GuestPhys(directory), current| {
+        all.entry(directory).or_default().current |= current;
+    });
+    strategy.mappings(&mut |Mapping { directory, va, entry }| {
+        all.entry(directory.0).or_default().entries.push((va, entry));
+    });
+    all
+}
+
+/// The twelve flag bits that both page formats have.
+fn low_flags(entry: Entry) -> u64 {
+    entry.0 & 0xfff
+}
+
+/// A number as C's `%#x` writes it, which the text form is held to: zero has no prefix.
+struct Hex(u64);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { f.write_str("0") } else { write!(f, "{:#x}", self.0) }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "ops {}", self.ops)?;
+        if let Some(reason) = self.killed {
+            writeln!(f, "killed {} # {reason}", self.ops)?;
+        }
+        let counters = &self.counters;
+        writeln!(f, "hit {}", self.hit)?;
+        writeln!(f, "fixed {}", counters.demand_faults)?;
+        writeln!(f, "reflected {}", counters.reflected_faults)?;
+        writeln!(f, "cr3 {}", counters.page_directory_loads)?;
+        writeln!(f, "cr3_hit {}", counters.page_directory_hits)?;
+        writeln!(f, "pinned {}", self.pinned)?;
+        writeln!(f, "table_pages {}", self.table_pages)?;
+        for (&pgdir, directory) in self.directories.iter().flatten() {
+            let pgdir = Hex(pgdir.into());
+            writeln!(f, "pgdir {pgdir}{}", if directory.current { "*" } else { "" })?;
+            for &(va, entry) in &directory.entries {
+                let (va, frame, flags) = (Hex(va.0.into()), Hex(entry.frame()), Hex(low_flags(entry)));
+                writeln!(f, "map {pgdir} {va} {frame} {flags}")?;
+            }
+        }
+        writeln!(f, "after_free pinned {} table_pages {}", self.after_free.0, self.after_free.1)
+    }
+}
+
+impl Report {
+    /// The same as one JSON object, with the strategy's own counters beside.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let counters: serde_json::Map<_, _> =
+            self.counters.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let mut json = serde_json::json!({
+            "strategy": self.strategy,
+            "ops": self.ops,
+            "hit": self.hit,
+            "fixed": self.counters.demand_faults,
+            "reflected": self.counters.reflected_faults,
+            "cr3": self.counters.page_directory_loads,
+            "cr3_hit": self.counters.page_directory_hits,
+            "pinned": self.pinned,
+            "table_pages": self.table_pages,
+            "after_free": { "pinned": self.after_free.0, "table_pages": self.after_free.1 },
+            "counters": counters,
+        });
+        if let Some(reason) = self.killed {
+            json["killed"] = serde_json::json!({ "op": self.ops, "reason": reason.to_string() });
+        }
+        if let Some(directories) = &self.directories {
+            json["pgdirs"] = directories
+                .iter()
+                .map(|(pgdir, directory)| {
+                    let maps: Vec<_> = directory
+                        .entries
+                        .iter()
+                        .map(|&(va, entry)| {
+                            serde_json::json!({
+                                "va": va.0, "frame": entry.frame(), "flags": low_flags(entry),
+                            })
+                        })
+                        .collect();
+                    serde_json::json!({ "pgdir": pgdir, "current": directory.current, "maps": maps })
+                })
+                .collect();
+        }
+        json
+    }
+}

@@ -1,0 +1,225 @@
+//! A host made of plain memory.
+//!
+//! Guest-physical memory is one vector of bytes; a guest's frame number is the host's too, so that what
+//! the shadow tables hold can be read off without a translation. Table pages come from the heap and are
+//! counted, references on guest pages are counted, and either can be made to fail on purpose.
+
+use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame, PAGE_SIZE};
+use arch_i386::paging::Paging;
+use arch_i386::table::TablePage;
+use framework::host::{BadAddress, OutOfMemory, PagingHost, PinFailed};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+use arch_i386::addr::GuestVirt;
+use framework::strategy::SwitcherWindow;
+
+const PAGE: Layout = match Layout::from_size_align(PAGE_SIZE as usize, PAGE_SIZE as usize) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a page has a layout"),
+};
+
+/// The simulated host of one guest.
+#[derive(Debug)]
+pub struct SimHost {
+    memory: Vec<u8>,
+    pages: u32,
+    /// Pages that were tables once, for the next one that is wanted.
+    spare: Vec<TablePage>,
+    /// The frame number of the next table page that is new: above the guest's.
+    next_frame: u32,
+    tables: usize,
+    pinned: u64,
+    /// How many of these may still be had; `None` for any number.
+    tables_left: Option<usize>,
+    pins_left: Option<usize>,
+    no_execute: bool,
+    /// The Switcher's table.
+    switcher: Option<TablePage>,
+}
+
+impl SimHost {
+    /// A host whose guest has that many pages of zeroes.
+    ///
+    /// # Panics
+    /// For more than 3 GiB: frame numbers above the guest's must be left for tables.
+    #[must_use]
+    pub fn new(pages: u32) -> Self {
+        assert!(pages <= 0xc_0000, "a simulated guest has at most 3 GiB");
+        Self {
+            memory: vec![0; pages as usize * PAGE_SIZE as usize],
+            pages,
+            spare: Vec::new(),
+            next_frame: pages,
+            tables: 0,
+            pinned: 0,
+            tables_left: None,
+            pins_left: None,
+            no_execute: true,
+            switcher: None,
+        }
+    }
+
+    /// The Switcher's window at `start`, with a table of its own, as the module would make one.
+    ///
+    /// # Panics
+    /// When table pages have been made to fail already.
+    pub fn window(&mut self, start: GuestVirt) -> SwitcherWindow {
+        let table = match self.switcher.take() {
+            Some(table) => table,
+            None => self.alloc_table().expect("a new host has a table page"),
+        };
+        let leaf = table.frame();
+        self.switcher = Some(table);
+        SwitcherWindow { start, leaf }
+    }
+
+    /// Gives the Switcher's table back.
+    pub fn remove_window(&mut self) {
+        if let Some(table) = self.switcher.take() {
+            self.free_table(table);
+        }
+    }
+
+    /// Lets only that many further table pages be had.
+    pub fn limit_tables(&mut self, left: Option<usize>) {
+        self.tables_left = left;
+    }
+
+    /// Lets only that many further pages be pinned.
+    pub fn limit_pins(&mut self, left: Option<usize>) {
+        self.pins_left = left;
+    }
+
+    /// Whether the processor knows the no-execute bit.
+    pub fn set_no_execute(&mut self, known: bool) {
+        self.no_execute = known;
+    }
+
+    /// References held on guest pages.
+    #[must_use]
+    pub fn pinned(&self) -> u64 {
+        self.pinned
+    }
+
+    /// Table pages given out, the Switcher's included.
+    #[must_use]
+    pub fn tables(&self) -> usize {
+        self.tables
+    }
+
+    /// The guest's own store of one entry; one that is outside memory is dropped.
+    pub fn store(&mut self, paging: Paging, at: u64, value: u64) {
+        let Ok(at) = u32::try_from(at) else { return };
+        // Outside memory there is nothing to keep it.
+        let _ = match paging {
+            Paging::TwoLevel => self.write_u32(GuestPhys(at), value as u32),
+            Paging::Pae => self.write_u64(GuestPhys(at), value),
+        };
+    }
+
+    #[inline]
+    fn bytes<const N: usize>(&mut self, at: GuestPhys) -> Result<&mut [u8; N], BadAddress> {
+        let chunk = self.memory.get_mut(at.0 as usize..).and_then(<[u8]>::first_chunk_mut);
+        chunk.ok_or(BadAddress { at, len: N as u32 })
+    }
+
+    fn range(&mut self, at: GuestPhys, len: usize) -> Result<&mut [u8], BadAddress> {
+        let start = at.0 as usize;
+        self.memory.get_mut(start..start + len).ok_or(BadAddress { at, len: len as u32 })
+    }
+}
+
+/// Takes one from a number that may be limited.
+fn take(left: &mut Option<usize>) -> bool {
+    match left {
+        Some(0) => false,
+        Some(left) => {
+            *left -= 1;
+            true
+        }
+        None => true,
+    }
+}
+
+impl PagingHost for SimHost {
+    fn page_limit(&self) -> u32 {
+        self.pages
+    }
+
+    fn no_execute(&self) -> bool {
+        self.no_execute
+    }
+
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        into.copy_from_slice(self.range(at, into.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        self.range(at, from.len())?.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        self.bytes(at).map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        self.bytes(at).map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        self.bytes(at).map(|bytes| *bytes = value.to_le_bytes())
+    }
+
+    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
+        self.bytes(at).map(|bytes| *bytes = value.to_le_bytes())
+    }
+
+    fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
+        if frame.0 >= self.pages || !take(&mut self.pins_left) {
+            return Err(PinFailed(frame));
+        }
+        self.pinned += 1;
+        Ok(HostFrame(frame.0))
+    }
+
+    fn unpin(&mut self, frame: HostFrame) {
+        assert!(frame.0 < self.pages, "{frame} was never pinned");
+        self.pinned = self.pinned.checked_sub(1).expect("more pages let go than were pinned");
+    }
+
+    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        if !take(&mut self.tables_left) {
+            return Err(OutOfMemory);
+        }
+        self.tables += 1;
+        if let Some(mut table) = self.spare.pop() {
+            table.longs_mut().fill(0);
+            return Ok(table);
+        }
+        // SAFETY: the layout is not empty.
+        let page = unsafe { alloc_zeroed(PAGE) };
+        let Some(page) = NonNull::new(page.cast()) else { handle_alloc_error(PAGE) };
+        let frame = HostFrame(self.next_frame);
+        self.next_frame += 1;
+        // SAFETY: a page-aligned, zeroed page that nothing else refers to.
+        Ok(unsafe { TablePage::from_raw(page, frame) })
+    }
+
+    fn free_table(&mut self, table: TablePage) {
+        self.tables -= 1;
+        self.spare.push(table);
+    }
+}
+
+impl Drop for SimHost {
+    fn drop(&mut self) {
+        for table in self.spare.drain(..).chain(self.switcher.take()) {
+            let (page, _) = table.into_raw();
+            // SAFETY: allocated above with this layout; the handle is gone.
+            unsafe { dealloc(page.as_ptr().cast(), PAGE) };
+        }
+    }
+}
