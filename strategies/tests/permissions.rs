@@ -1,0 +1,247 @@
+//! The permission table, in full: what every strategy makes of every combination of the bits present,
+//! write, user, accessed, dirty and page-size on each level of the guest's tables, for each kind of
+//! access.
+//!
+//! What is right is predicted by a model that knows neither shadow tables nor the framework: a few
+//! lines of the processor manual (Intel SDM vol. 3A, 4.6 and 4.8) and of lguest's rules for what a
+//! guest may write into its tables.
+
+use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::paging::Paging;
+use arch_i386::trap::PageFaultErrorCode;
+use benches::sim::SimHost;
+use framework::host::PagingHost;
+use framework::kill::Kill;
+use framework::registry::{self, BuildContext, Choice};
+use framework::strategy::{Fault, PagingStrategy};
+
+const P: u64 = 1 << 0;
+const W: u64 = 1 << 1;
+const U: u64 = 1 << 2;
+const A: u64 = 1 << 5;
+const D: u64 = 1 << 6;
+const PSE: u64 = 1 << 7;
+const BITS: [u64; 6] = [P, W, U, A, D, PSE];
+
+/// The `n`th of the 64 combinations.
+fn combination(n: usize) -> u64 {
+    BITS.iter().enumerate().map(|(i, bit)| if n >> i & 1 == 1 { *bit } else { 0 }).sum()
+}
+
+/// A kind of access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Access {
+    user: bool,
+    write: bool,
+}
+
+const ACCESSES: [Access; 4] = [
+    Access { user: false, write: false },
+    Access { user: false, write: true },
+    Access { user: true, write: false },
+    Access { user: true, write: true },
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Killed,
+    Reflected,
+    /// The guest's level-1 entry afterwards, and whether the same access goes through now.
+    Fixed {
+        entry: u64,
+        passes: bool,
+        writable: bool,
+    },
+}
+
+/// What must come of the first access through entries with these flags, root first.
+fn predict(levels: &[u64], access: Access) -> Outcome {
+    let (&leaf, directories) = levels.split_last().unwrap();
+    for (depth, &flags) in directories.iter().enumerate() {
+        if flags & P == 0 {
+            return Outcome::Reflected;
+        }
+        // A table's entry; a PAE root has nothing but P.
+        let pae_root = levels.len() == 3 && depth == 0;
+        let allowed = if pae_root { P } else { P | W | U | A | D };
+        if flags & !allowed != 0 {
+            return Outcome::Killed;
+        }
+    }
+    let denied = leaf & P == 0 || access.write && leaf & W == 0 || access.user && leaf & U == 0;
+    if denied {
+        return Outcome::Reflected;
+    }
+    if leaf & PSE != 0 {
+        return Outcome::Killed;
+    }
+    let entry = leaf | A | if access.write { D } else { 0 };
+    // Not writable before the guest's entry is dirty, so that the first write is seen.
+    let writable = entry & (W | D) == W | D;
+    let with_rights = if levels.len() == 3 { &directories[1..] } else { directories };
+    let all = |bit: u64| with_rights.iter().all(|flags| flags & bit != 0);
+    let user_ok = leaf & U != 0 && all(U);
+    let write_ok = writable && all(W);
+    let passes = (user_ok || !access.user) && (write_ok || !access.write);
+    Outcome::Fixed { entry, passes, writable }
+}
+
+const VA: GuestVirt = GuestVirt(0x0804_8000);
+const PAGES: u32 = 16;
+/// The guest's tables, one a page, root first, and the page that is mapped.
+const TABLES: [u32; 3] = [1, 2, 3];
+const TARGET: u64 = 7;
+
+struct Case {
+    host: SimHost,
+    strategy: Box<dyn PagingStrategy>,
+    leaf: GuestPhys,
+    paging: Paging,
+}
+
+impl Case {
+    fn new(name: &str, paging: Paging, levels: &[u64]) -> Self {
+        let mut host = SimHost::new(PAGES);
+        let window = host.window(GuestVirt(0xffc0_0000));
+        let context = BuildContext { paging, window, seed: 1 };
+        let mut strategy = Choice::parse(name).unwrap().build(&context).unwrap();
+        strategy.set_up(&mut host).unwrap();
+        strategy.guest_initialised(&mut host, GuestVirt(0xc000_0000)).unwrap();
+
+        let mut leaf = GuestPhys(0);
+        for (depth, &flags) in levels.iter().enumerate() {
+            // Shift amounts of SDM vol. 3A, figures 4-2 and 4-5.
+            let index = match (paging, levels.len() - depth) {
+                (Paging::TwoLevel, level) => VA.0 >> (12 + 10 * (level - 1)) & 1023,
+                (Paging::Pae, level) => VA.0 >> (12 + 9 * (level - 1)) & 511,
+            };
+            leaf = GuestPhys(TABLES[depth] * 4096 + index * paging.entry_size());
+            let frame = if depth + 1 == levels.len() { TARGET } else { TABLES[depth + 1].into() };
+            host.store(paging, leaf.0.into(), frame << 12 | flags);
+        }
+        strategy.load_page_directory(&mut host, GuestPhys(TABLES[0] * 4096)).unwrap();
+        Self { host, strategy, leaf, paging }
+    }
+
+    fn passes(&self, access: Access) -> bool {
+        let lookup = self.strategy.lookup(VA);
+        lookup.is_some_and(|l| (l.user || !access.user) && (l.writable || !access.write))
+    }
+
+    fn fault(&mut self, access: Access) -> Result<Fault, Kill> {
+        let mut error = PageFaultErrorCode::empty();
+        error.set(PageFaultErrorCode::CAUSED_BY_WRITE, access.write);
+        error.set(PageFaultErrorCode::USER_MODE, access.user);
+        self.strategy.demand_fault(&mut self.host, VA, error)
+    }
+
+    fn guest_entry(&mut self) -> u64 {
+        match self.paging {
+            Paging::TwoLevel => self.host.read_u32(self.leaf).unwrap().into(),
+            Paging::Pae => self.host.read_u64(self.leaf).unwrap(),
+        }
+    }
+
+    /// Faults once and says what came of it.
+    fn outcome(&mut self, access: Access) -> Outcome {
+        assert!(!self.passes(access), "nothing is mapped before the first fault");
+        match self.fault(access) {
+            Err(_) => Outcome::Killed,
+            Ok(Fault::Reflected) => Outcome::Reflected,
+            Ok(Fault::Fixed) => {
+                let entry = self.guest_entry();
+                let shadow = self.strategy.lookup(VA).expect("a fixed fault leaves an entry").entry;
+                assert_eq!(shadow.frame(), TARGET);
+                assert_eq!(entry >> 12, TARGET);
+                // Every bit but W is the guest's.
+                assert_eq!(shadow.0 & 0xfff & !W, entry & 0xfff & !W);
+                Outcome::Fixed {
+                    entry: entry & 0xfff,
+                    passes: self.passes(access),
+                    writable: shadow.0 & W != 0,
+                }
+            }
+        }
+    }
+
+    fn end(mut self) {
+        self.strategy.tear_down(&mut self.host);
+        self.host.remove_window();
+        assert_eq!((self.host.pinned(), self.host.tables()), (0, 0), "something is left");
+    }
+}
+
+fn check(paging: Paging, combinations: impl Fn(&mut dyn FnMut(&[u64]))) {
+    for name in registry::all_names() {
+        if Choice::parse(name).unwrap().check_format(paging).is_err() {
+            continue;
+        }
+        let mut cases = 0;
+        combinations(&mut |levels| {
+            for access in ACCESSES {
+                let expected = predict(levels, access);
+                let mut case = Case::new(name, paging, levels);
+                let got = case.outcome(access);
+                assert_eq!(got, expected, "{name}, {paging}: flags {levels:x?}, {access:?}");
+                if let Outcome::Fixed { entry, .. } = expected {
+                    check_second(&mut case, levels, entry, access);
+                }
+                case.end();
+                cases += 1;
+            }
+        });
+        assert_eq!(cases, 1 << 14, "{name}: the table is not whole");
+    }
+}
+
+/// Every other kind of access after the first: as if it had come first to what the guest holds now.
+fn check_second(case: &mut Case, levels: &[u64], entry: u64, first: Access) {
+    let mut now = levels.to_vec();
+    *now.last_mut().unwrap() = entry;
+    for access in ACCESSES {
+        if case.passes(access) {
+            // Then it would have passed after a fault of its own, and a write leaves the entry dirty.
+            let alone = predict(&now, access);
+            assert!(
+                matches!(alone, Outcome::Fixed { passes: true, .. }),
+                "{levels:x?}: {first:?}, {access:?}"
+            );
+            assert!(!access.write || entry & D != 0, "{levels:x?}: an unseen write");
+        }
+    }
+}
+
+#[test]
+fn two_levels() {
+    check(Paging::TwoLevel, |visit| {
+        for top in 0..64 {
+            for leaf in 0..64 {
+                visit(&[combination(top), combination(leaf)]);
+            }
+        }
+    });
+}
+
+/// Three levels, the root as Linux writes it.
+#[test]
+fn pae() {
+    check(Paging::Pae, |visit| {
+        for middle in 0..64 {
+            for leaf in 0..64 {
+                visit(&[P, combination(middle), combination(leaf)]);
+            }
+        }
+    });
+}
+
+/// Three levels, every root, with the middle level as Linux writes it.
+#[test]
+fn pae_roots() {
+    check(Paging::Pae, |visit| {
+        for root in 0..64 {
+            for leaf in 0..64 {
+                visit(&[combination(root), P | W | U | A | D, combination(leaf)]);
+            }
+        }
+    });
+}
