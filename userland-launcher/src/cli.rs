@@ -1,0 +1,125 @@
+//! The command line.
+
+use crate::memory_size::MemorySize;
+use clap::Parser;
+use std::path::{Path, PathBuf};
+
+/// Starts a kernel as an lguest guest, shows its console, and exits with the guest's own result.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lguest", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The guest's memory: a whole number of K, M or G
+    #[arg(long, value_name = "SIZE", default_value = "32M")]
+    pub memory: MemorySize,
+
+    /// The guest's paging strategy, instead of the one the module was loaded with
+    #[arg(long, value_name = "NAME[:KEY=VALUE,...]")]
+    pub strategy: Option<String>,
+
+    /// An initial RAM disk, put at the top of the guest's memory
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+
+    /// A disk for the guest, readable and writable; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub block: Vec<PathBuf>,
+
+    /// Gives the guest a source of random numbers
+    #[arg(long)]
+    pub rng: bool,
+
+    /// Gives the guest a network card, connected to this TAP interface of the host
+    #[arg(long, value_name = "TAPDEV")]
+    pub tunnet: Option<String>,
+
+    /// The kernel's command line; arguments after KERNEL are added to it
+    #[arg(long, value_name = "TEXT")]
+    pub append: Option<String>,
+
+    /// Writes the host's counters to FILE (or standard error) when the guest has ended
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's way to tell --counters from --counters=FILE")]
+    pub counters: Option<Option<PathBuf>>,
+
+    /// The hypervisor's device
+    #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
+    pub device: PathBuf,
+
+    /// How often the guest may restart itself; without this, as often as it likes
+    #[arg(long, value_name = "N")]
+    pub restart_limit: Option<u32>,
+
+    /// The guest's kernel, a 32-bit i386 ELF executable such as vmlinux, and more of its command line
+    #[arg(value_names = ["KERNEL", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
+    kernel_and_arguments: Vec<String>,
+}
+
+impl Cli {
+    /// The file of the guest's kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &Path {
+        // The definition requires one.
+        self.kernel_and_arguments.first().map_or(Path::new(""), Path::new)
+    }
+
+    /// What follows the kernel: for its command line.
+    #[must_use]
+    pub fn arguments(&self) -> &[String] {
+        self.kernel_and_arguments.get(1..).unwrap_or_default()
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  N    the guest's own result: 0 after `Power down`, N after `exit N`
+  120  the guest was killed, by the host or by the launcher
+  121  the guest crashed: it shut down with another last word
+  122  the guest restarted more often than --restart-limit allows
+  125  lguest could not start the guest or go on with it
+  2    wrong usage
+  130  left by three ctrl-C within a second
+  128+N  ended by signal N";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("lguest").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_kernel_is_the_kernels() {
+        let cli = parse("--memory 64M --block a --block b vmlinux --memory quiet -x").unwrap();
+        assert_eq!(cli.memory.bytes(), 64 << 20);
+        assert_eq!(cli.block, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(cli.kernel(), Path::new("vmlinux"));
+        assert_eq!(cli.arguments(), ["--memory", "quiet", "-x"]);
+    }
+
+    #[test]
+    fn a_misspelt_option_is_no_kernel() {
+        assert!(parse("--memroy 64M vmlinux").is_err());
+        assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn counters_take_a_file_only_with_an_equals_sign() {
+        assert_eq!(parse("k").unwrap().counters, None);
+        assert_eq!(parse("--counters k").unwrap().counters, Some(None));
+        assert_eq!(parse("--counters=f k").unwrap().counters, Some(Some(PathBuf::from("f"))));
+        assert_eq!(parse("--counters k").unwrap().kernel(), Path::new("k"));
+    }
+
+    #[test]
+    fn a_wrong_memory_size_says_what_is_right() {
+        let error = parse("--memory 32 k").unwrap_err().to_string();
+        assert!(error.contains("as in 32M"), "{error}");
+    }
+}

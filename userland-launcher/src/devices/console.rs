@@ -1,0 +1,195 @@
+//! The console: what the guest prints appears on standard output, what is typed reaches the guest.
+//!
+//! When the guest sets the device up, a terminal is handed over to it key by key, ctrl-C included. Three
+//! ctrl-C within a second leave the guest, whether it takes its input or not.
+
+use super::{Device, QueueService, RequestService, Stop, Wait};
+use crate::console_output::ConsoleOutput;
+use crate::outcome::{Outcome, Violation};
+use crate::terminal::Terminal;
+use crate::virtqueue::{Chain, Virtqueue};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Virtio's number for a console.
+const ID: u8 = 3;
+/// What ctrl-C sends.
+const CTRL_C: u8 = 3;
+/// This many ctrl-C ...
+const LEAVE_COUNT: usize = 3;
+/// ... within this time leave the guest.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
+/// Bytes typed ahead that are kept for a guest that does not take them.
+const TYPED_AHEAD_MAX: usize = 4096;
+
+/// The console device.
+pub struct Console {
+    terminal: Arc<Terminal>,
+    output: ConsoleOutput,
+}
+
+impl Console {
+    /// A console between `terminal` and `output`.
+    #[must_use]
+    pub fn new(terminal: Arc<Terminal>, output: ConsoleOutput) -> Self {
+        Self { terminal, output }
+    }
+}
+
+impl Device for Console {
+    fn id(&self) -> u8 {
+        ID
+    }
+
+    fn name(&self) -> String {
+        "console".into()
+    }
+
+    fn queues(&self) -> u8 {
+        2
+    }
+
+    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome> {
+        self.terminal
+            .hand_over()
+            .map_err(|error| Outcome::Failed { doing: "setting the terminal".into(), error })?;
+        let input = Input {
+            terminal: self.terminal.clone(),
+            typed: VecDeque::new(),
+            at_end: false,
+            leave: LeaveKeys::default(),
+        };
+        Ok(vec![Box::new(input), Box::new(Output(self.output.clone()))])
+    }
+}
+
+/// The queue of buffers that the guest wants filled with input.
+struct Input {
+    terminal: Arc<Terminal>,
+    typed: VecDeque<u8>,
+    at_end: bool,
+    leave: LeaveKeys,
+}
+
+impl Input {
+    /// Whether to read on: at a terminal always, for the sake of ctrl-C; what does not fit is dropped, as
+    /// terminals do. From a file or pipe only when there is room.
+    fn wants_more(&self) -> bool {
+        !self.at_end && (self.typed.len() < TYPED_AHEAD_MAX || self.terminal.is_interactive())
+    }
+
+    /// Reads what is there.
+    fn read(&mut self) -> Result<(), Stop> {
+        let mut fds = [PollFd::from_borrowed_fd(self.terminal.input(), PollFlags::IN)];
+        if !self.wants_more() || !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1)) {
+            return Ok(());
+        }
+        let mut buffer = [0; 256];
+        let bytes = match rustix::io::read(self.terminal.input(), &mut buffer) {
+            Ok(0) => &[],
+            Ok(n) => &buffer[..n],
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
+            // A terminal that hung up: nobody will type any more. The guest can do without.
+            Err(_) => &[],
+        };
+        self.at_end = bytes.is_empty();
+        let now = Instant::now();
+        for &byte in bytes {
+            if self.leave.press(byte, now) && self.terminal.is_interactive() {
+                return Err(Outcome::UserLeft.into());
+            }
+        }
+        let room = TYPED_AHEAD_MAX.saturating_sub(self.typed.len());
+        self.typed.extend(&bytes[..bytes.len().min(room)]);
+        Ok(())
+    }
+}
+
+impl QueueService for Input {
+    fn serve(&mut self, queue: &mut Virtqueue<'_>) -> Result<Wait, Stop> {
+        loop {
+            self.read()?;
+            if self.typed.is_empty() {
+                return Ok(Wait { buffers: false, source: !self.at_end });
+            }
+            let Some(mut chain) = queue.take()? else {
+                return Ok(Wait { buffers: true, source: self.wants_more() });
+            };
+            if chain.readable.left() > 0 {
+                return Err(Violation::Protocol("puts output in the console's input queue").into());
+            }
+            let n = chain.writable.write(self.typed.make_contiguous()).unwrap_or(0);
+            self.typed.drain(..n);
+            queue.give_back(chain.head, n as u32);
+        }
+    }
+
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.terminal.input())
+    }
+}
+
+/// The queue of buffers that the guest wants shown.
+struct Output(ConsoleOutput);
+
+impl RequestService for Output {
+    fn answer(&mut self, request: &mut Chain<'_>) -> Result<u32, Stop> {
+        if request.writable.left() > 0 {
+            return Err(Violation::Protocol("puts an empty buffer in the console's output queue").into());
+        }
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = request.readable.read(&mut bytes) {
+            self.0.write(&bytes[..n])?;
+        }
+        Ok(0)
+    }
+}
+
+/// Recognises the keys that leave the guest.
+#[derive(Default)]
+struct LeaveKeys {
+    /// When the latest consecutive ctrl-C were pressed, the oldest first.
+    pressed: VecDeque<Instant>,
+}
+
+impl LeaveKeys {
+    /// A key was pressed; returns whether it completes the sequence.
+    fn press(&mut self, key: u8, now: Instant) -> bool {
+        if key != CTRL_C {
+            self.pressed.clear();
+            return false;
+        }
+        self.pressed.push_back(now);
+        if self.pressed.len() < LEAVE_COUNT {
+            return false;
+        }
+        self.pressed.pop_front().is_some_and(|first| now.duration_since(first) <= LEAVE_TIME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_ctrl_c_within_a_second_leave() {
+        let start = Instant::now();
+        let pressed_at = |keys: &[(u8, u64)]| {
+            let mut leave = LeaveKeys::default();
+            keys.iter()
+                .map(|&(key, ms)| leave.press(key, start + Duration::from_millis(ms)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(pressed_at(&[(3, 0), (3, 500), (3, 1000)]), [false, false, true]);
+        assert_eq!(pressed_at(&[(3, 0), (3, 500), (3, 1001)]), [false, false, false]);
+        // The window moves on: the last three count.
+        assert_eq!(pressed_at(&[(3, 0), (3, 900), (3, 1100), (3, 1200)]), [false, false, false, true]);
+        // Another key begins anew.
+        assert_eq!(pressed_at(&[(3, 0), (3, 1), (b'x', 2), (3, 3), (3, 4)]), [false; 5]);
+    }
+}

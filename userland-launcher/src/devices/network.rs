@@ -1,0 +1,178 @@
+//! The network card: one end of a TAP interface of the host.
+//!
+//! Each frame travels with legacy virtio's 10-byte header in front, which TAP interfaces speak themselves
+//! (`IFF_VNET_HDR`). No offloads are offered, so that the header stays all zero.
+
+use super::{Device, QueueService, RequestService, Stop, Wait};
+use crate::outcome::{Outcome, Violation};
+use crate::virtqueue::{Chain, Virtqueue};
+use rustix::io::Errno;
+use rustix::ioctl::{IntegerSetter, Setter, Updater, ioctl, opcode};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+/// Virtio's number for a network card.
+const ID: u8 = 1;
+/// Feature: the configuration holds the hardware address.
+const F_MAC: u32 = 1 << 5;
+/// Bytes of the header before each frame.
+const HEADER: usize = 10;
+/// The longest frame with its header: no offloads, so an Ethernet frame of a TAP's largest MTU.
+const FRAME_MAX: usize = HEADER + 65550;
+/// Bytes of an interface's name in the kernel, terminator included.
+const NAME_SIZE: usize = 16;
+
+/// From `linux/if_tun.h`.
+const TUNSETIFF: rustix::ioctl::Opcode = opcode::write::<i32>(b'T', 202);
+const TUNSETOFFLOAD: rustix::ioctl::Opcode = opcode::write::<u32>(b'T', 208);
+const TUNSETVNETHDRSZ: rustix::ioctl::Opcode = opcode::write::<i32>(b'T', 216);
+const IFF_TAP: i16 = 0x0002;
+const IFF_NO_PI: i16 = 0x1000;
+const IFF_VNET_HDR: i16 = 0x4000;
+
+/// `struct ifreq` as TUNSETIFF uses it, padded to the larger of its 32- and 64-bit sizes.
+#[repr(C)]
+struct InterfaceRequest {
+    name: [u8; NAME_SIZE],
+    flags: i16,
+    padding: [u8; 22],
+}
+
+/// A network card.
+#[derive(Debug)]
+pub struct Network {
+    interface: String,
+    tap: Arc<File>,
+    address: [u8; 6],
+}
+
+impl Network {
+    /// A card with a random address at the host's TAP interface `interface`, which is made if there is
+    /// none. Bringing it up and connecting it is the host's administrator's work.
+    ///
+    /// # Errors
+    /// When there is no `/dev/net/tun`, the name is too long, or the kernel refuses.
+    pub fn open(interface: &str) -> io::Result<Self> {
+        let mut request = InterfaceRequest {
+            name: [0; NAME_SIZE],
+            flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
+            padding: [0; 22],
+        };
+        if interface.is_empty() || interface.len() >= NAME_SIZE {
+            let advice = "an interface's name has 1 to 15 bytes";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, advice));
+        }
+        request.name[..interface.len()].copy_from_slice(interface.as_bytes());
+        let nonblocking = libc::O_NONBLOCK;
+        let tap = OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open("/dev/net/tun")?;
+        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which the request is at least as large as.
+        unsafe { ioctl(&tap, Updater::<TUNSETIFF, _>::new(&mut request))? };
+        // SAFETY: TUNSETVNETHDRSZ reads one int.
+        unsafe { ioctl(&tap, Setter::<TUNSETVNETHDRSZ, i32>::new(HEADER as i32))? };
+        // SAFETY: TUNSETOFFLOAD takes its flags by value.
+        unsafe { ioctl(&tap, IntegerSetter::<TUNSETOFFLOAD>::new_usize(0))? };
+
+        let mut address = [0; 6];
+        File::open("/dev/urandom")?.read_exact(&mut address)?;
+        // Locally administered, and no multicast address.
+        address[0] = address[0] & !1 | 2;
+        Ok(Self { interface: interface.to_owned(), tap: Arc::new(tap), address })
+    }
+}
+
+impl Device for Network {
+    fn id(&self) -> u8 {
+        ID
+    }
+
+    fn name(&self) -> String {
+        format!("network card at {}", self.interface)
+    }
+
+    fn features(&self) -> u32 {
+        F_MAC
+    }
+
+    fn config(&self) -> Vec<u8> {
+        self.address.to_vec()
+    }
+
+    fn queues(&self) -> u8 {
+        2
+    }
+
+    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome> {
+        Ok(vec![Box::new(Receive::new(self.tap.clone())), Box::new(Transmit(self.tap.clone()))])
+    }
+}
+
+/// The queue of buffers for frames from outside.
+struct Receive {
+    tap: Arc<File>,
+    buffer: Vec<u8>,
+    /// Bytes of the frame in the buffer that waits for the guest; 0 for none.
+    waiting: usize,
+}
+
+impl Receive {
+    fn new(tap: Arc<File>) -> Self {
+        Self { tap, buffer: vec![0; FRAME_MAX], waiting: 0 }
+    }
+}
+
+impl QueueService for Receive {
+    fn serve(&mut self, queue: &mut Virtqueue<'_>) -> Result<Wait, Stop> {
+        loop {
+            if self.waiting == 0 {
+                self.waiting = match rustix::io::read(&self.tap, &mut self.buffer[..]) {
+                    Ok(n) => n,
+                    Err(Errno::AGAIN) => return Ok(Wait { buffers: false, source: true }),
+                    Err(Errno::INTR) => 0,
+                    Err(error) => {
+                        let doing = "receiving from the network".into();
+                        return Err(Outcome::Failed { doing, error: error.into() }.into());
+                    }
+                };
+                continue;
+            }
+            let Some(mut chain) = queue.take()? else {
+                return Ok(Wait { buffers: true, source: false });
+            };
+            if chain.readable.left() > 0 {
+                return Err(Violation::Protocol("puts output in the network's receive queue").into());
+            }
+            let frame = &self.buffer[..std::mem::take(&mut self.waiting)];
+            // A frame that does not fit is lost, as on a wire; the empty buffer tells the guest.
+            let fits = chain.writable.left() >= frame.len() as u64;
+            let written = if fits { chain.writable.write(frame).unwrap_or(0) } else { 0 };
+            queue.give_back(chain.head, written as u32);
+        }
+    }
+
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.tap.as_fd())
+    }
+}
+
+/// The queue of frames to send.
+struct Transmit(Arc<File>);
+
+impl RequestService for Transmit {
+    fn answer(&mut self, request: &mut Chain<'_>) -> Result<u32, Stop> {
+        if request.writable.left() > 0 {
+            return Err(Violation::Protocol("puts an empty buffer in the network's transmit queue").into());
+        }
+        let len = request.readable.left();
+        if len < HEADER as u64 || len > FRAME_MAX as u64 {
+            return Err(Violation::Protocol("sends a frame of an impossible length").into());
+        }
+        let mut frame = vec![0; len as usize];
+        let n = request.readable.read(&mut frame).unwrap_or(0);
+        // An interface that is down or full loses frames; that is a network's way.
+        let _ = self.0.as_ref().write(&frame[..n]);
+        Ok(0)
+    }
+}

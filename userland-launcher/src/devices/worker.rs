@@ -1,0 +1,144 @@
+//! The thread of one virtqueue: sleeps until the guest or the outside has something, and interrupts.
+
+use super::{QueueService, Stop};
+use crate::guest_memory::GuestMemory;
+use crate::host::Host;
+use crate::outcome::Outcome;
+use crate::virtqueue::Virtqueue;
+use arch_i386::addr::GuestFrame;
+use arch_i386::launcher::VirtqueueConfig;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// What wakes a worker: an eventfd that the host signals when the guest notifies the queue.
+#[derive(Debug)]
+pub struct Kick(OwnedFd);
+
+impl Kick {
+    /// A new one, not signalled.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// Signals it.
+    pub fn signal(&self) {
+        // The one failure, a counter at its limit, means that it is signalled.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        // The one failure means that it was not signalled.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for Kick {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The surroundings of a worker, the same for all of a guest.
+#[derive(Clone)]
+pub struct Context {
+    /// Who takes interrupts.
+    pub host: Arc<dyn Host>,
+    /// Where rings and buffers are.
+    pub memory: Arc<GuestMemory>,
+    /// Whom to tell when a worker ends the guest.
+    pub ended: Arc<dyn Fn(Outcome) + Send + Sync>,
+}
+
+/// A running worker. Dropping it stops the thread and waits for it.
+#[derive(Debug)]
+pub struct Worker {
+    kick: Arc<Kick>,
+    stopped: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts `service` on the ring that `config` describes, for the device `name`.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub fn start(
+        context: Context,
+        name: String,
+        config: VirtqueueConfig,
+        kick: Arc<Kick>,
+        mut service: Box<dyn QueueService>,
+    ) -> io::Result<Self> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (my_kick, my_stopped) = (kick.clone(), stopped.clone());
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            let result = serve(&context, config, &my_kick, &my_stopped, service.as_mut());
+            match result {
+                Ok(()) => {}
+                Err(Stop::Ended(outcome)) => (context.ended)(outcome),
+                Err(Stop::Violation(violation)) => {
+                    (context.ended)(Outcome::Violation { device: format!("its {name}"), violation });
+                }
+            }
+        })?;
+        Ok(Self { kick, stopped, thread: Some(thread) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        self.kick.signal();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(
+    context: &Context,
+    config: VirtqueueConfig,
+    kick: &Kick,
+    stopped: &AtomicBool,
+    service: &mut dyn QueueService,
+) -> Result<(), Stop> {
+    let failed = |doing: &str, error| Outcome::Failed { doing: doing.into(), error };
+    let start = GuestFrame(config.pfn).start().0;
+    let mut queue = Virtqueue::new(&context.memory, start, config.num)
+        .map_err(|error| failed("placing a virtqueue", io::Error::other(error)))?;
+    loop {
+        queue.ignore_notifications();
+        let wait = service.serve(&mut queue)?;
+        if queue.wants_interrupt() {
+            let raised = context.host.interrupt(config.irq.into());
+            raised.map_err(|error| failed("interrupting the guest", error))?;
+        }
+        if stopped.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if wait.buffers && queue.await_notifications() {
+            continue;
+        }
+        sleep(kick, service.source().filter(|_| wait.source)).map_err(|e| failed("waiting for work", e))?;
+        kick.clear();
+    }
+}
+
+/// Sleeps until the kick or the source has something.
+fn sleep(kick: &Kick, source: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut fds = vec![PollFd::new(kick, PollFlags::IN)];
+    fds.extend(source.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,248 @@
+//! The host: what a launcher asks of the kernel module, and `/dev/lguest`, which answers.
+//!
+//! [`Host`] is the seam for tests, which script one. The requests' layout is
+//! [`arch_i386::launcher`]'s; all their words have 32 bits, so that [`DeviceFile`] works in a
+//! 32-bit launcher only (and the module exists on 32-bit kernels only).
+
+use crate::guest_memory::GuestMemory;
+use arch_i386::addr::PAGE_SIZE;
+use arch_i386::launcher::{Request, STRATEGY_MAX};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use thiserror::Error;
+
+/// What the host can do for one guest. [`Host::initialize`] and all [`Host::read`]s must come from the
+/// same thread; the rest may come from any, also while a read is under way.
+pub trait Host: Send + Sync {
+    /// [`Request::Strategy`]: chooses the guest's paging strategy. To be done before
+    /// [`Host::initialize`].
+    ///
+    /// # Errors
+    /// [`HostError::StrategyRefused`] and others.
+    fn select_strategy(&self, spec: &str) -> Result<(), HostError>;
+
+    /// [`Request::Initialize`]: all of `memory` is the guest's, which will start at guest-physical
+    /// `entry`. The host keeps the memory alive as long as it might run the guest.
+    ///
+    /// # Errors
+    /// [`HostError::Initialize`] and others.
+    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError>;
+
+    /// Runs the guest until it has something to say, and stores that in `message`; returns its length.
+    ///
+    /// # Errors
+    /// As [`arch_i386::launcher`] describes.
+    fn read(&self, message: &mut [u8]) -> io::Result<usize>;
+
+    /// [`Request::Irq`]: raises a virtual interrupt.
+    ///
+    /// # Errors
+    /// What the module answers.
+    fn interrupt(&self, irq: u32) -> io::Result<()>;
+
+    /// [`Request::Eventfd`]: from now on a notification of `address` signals `fd` instead of ending
+    /// [`Host::read`].
+    ///
+    /// # Errors
+    /// What the module answers.
+    fn attach_eventfd(&self, address: u32, fd: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// [`Request::Counters`]: the guest's counters, a `name value` pair a line. Also after its death.
+    ///
+    /// # Errors
+    /// What the module answers.
+    fn counters(&self) -> io::Result<String>;
+}
+
+/// Why the host does not take a guest.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The device node is missing, or nobody answers behind it.
+    #[error("no {0}: the hypervisor's module is not loaded; as root: insmod lg.ko")]
+    NoModule(PathBuf),
+    /// The device node is not for this user.
+    #[error(
+        "no permission to open {0}: guests pin the host's memory, so that only root may start them; \
+         run lguest as root"
+    )]
+    NoPermission(PathBuf),
+    /// Another failure to open the device.
+    #[error("cannot open {path}")]
+    Open {
+        /// The device.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `EINVAL`: the module does not have the strategy, or not with these parameters.
+    #[error(
+        "the host refuses strategy `{0}`: dmesg says why, and /sys/module/lg/parameters/strategies lists \
+         what there is"
+    )]
+    StrategyRefused(String),
+    /// Longer than the module reads.
+    #[error("the strategy is described in {0} bytes, but the host takes at most {STRATEGY_MAX}")]
+    StrategyTooLong(usize),
+    /// Another failure to select the strategy.
+    #[error("cannot select strategy `{spec}`")]
+    Strategy {
+        /// The strategy.
+        spec: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// [`Request::Initialize`] failed.
+    #[error("the host does not take the guest; dmesg may say more")]
+    Initialize(#[source] io::Error),
+    /// This is a 64-bit build of the launcher.
+    #[error("this lguest is a 64-bit program, which the 32-bit host cannot serve: use the i686 build")]
+    SixtyFourBit,
+}
+
+/// `/dev/lguest`, opened for one guest, which dies with it.
+#[derive(Debug)]
+pub struct DeviceFile {
+    // Declared first, so closed first: closing ends the guest, and only then may its memory go.
+    file: File,
+    memory: OnceLock<Arc<GuestMemory>>,
+}
+
+/// Bytes of counter text asked for: hundreds of counters.
+const COUNTERS_MAX: usize = 16384;
+
+impl DeviceFile {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`HostError::NoModule`], [`HostError::NoPermission`], [`HostError::Open`].
+    pub fn open(path: &Path) -> Result<Self, HostError> {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|source| {
+            let path = path.to_owned();
+            match source.raw_os_error() {
+                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::NoModule(path),
+                Some(libc::EACCES | libc::EPERM) => HostError::NoPermission(path),
+                _ => HostError::Open { path, source },
+            }
+        })?;
+        Ok(Self { file, memory: OnceLock::new() })
+    }
+
+    /// Writes one request. The original's module answers 0 or a part of the length, ours the length, so
+    /// that nothing can be read from it but success.
+    fn request(&self, request: &[u8]) -> io::Result<usize> {
+        loop {
+            match (&self.file).write(request) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// The request word and its arguments, as the module reads them.
+fn encode(request: Request, arguments: &[u32]) -> Vec<u8> {
+    std::iter::once(&(request as u32)).chain(arguments).flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+impl Host for DeviceFile {
+    fn select_strategy(&self, spec: &str) -> Result<(), HostError> {
+        if spec.len() > STRATEGY_MAX {
+            return Err(HostError::StrategyTooLong(spec.len()));
+        }
+        let mut request = encode(Request::Strategy, &[spec.len() as u32]);
+        request.extend_from_slice(spec.as_bytes());
+        self.request(&request).map(drop).map_err(|source| match source.raw_os_error() {
+            Some(libc::EINVAL) => HostError::StrategyRefused(spec.to_owned()),
+            _ => HostError::Strategy { spec: spec.to_owned(), source },
+        })
+    }
+
+    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError> {
+        let base = u32::try_from(memory.base_address()).map_err(|_| HostError::SixtyFourBit)?;
+        let pages = (memory.len() / PAGE_SIZE as usize) as u32;
+        // Kept from before the host knows of it; a second call fails in the module.
+        self.memory.get_or_init(|| memory);
+        let request = encode(Request::Initialize, &[base, pages, entry]);
+        self.request(&request).map(drop).map_err(HostError::Initialize)
+    }
+
+    fn read(&self, message: &mut [u8]) -> io::Result<usize> {
+        (&self.file).read(message)
+    }
+
+    fn interrupt(&self, irq: u32) -> io::Result<()> {
+        self.request(&encode(Request::Irq, &[irq])).map(drop)
+    }
+
+    fn attach_eventfd(&self, address: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let fd = fd.as_raw_fd().cast_unsigned();
+        self.request(&encode(Request::Eventfd, &[address, fd])).map(drop)
+    }
+
+    fn counters(&self) -> io::Result<String> {
+        let mut text = vec![0u8; COUNTERS_MAX];
+        // The kernel writes to the buffer behind the compiler's back, so its address is exposed.
+        let address = u32::try_from(text.as_mut_ptr().expose_provenance()).map_err(io::Error::other)?;
+        let stored = self.request(&encode(Request::Counters, &[address, COUNTERS_MAX as u32]))?;
+        text.truncate(stored);
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn requests_are_words_in_the_order_of_the_protocol() {
+        assert_eq!(
+            encode(Request::Initialize, &[0xb000_0000, 8200, 0x10_0000]),
+            [0, 0, 0, 0, 0, 0, 0, 0xb0, 0x08, 0x20, 0, 0, 0, 0, 0x10, 0]
+        );
+        assert_eq!(encode(Request::Irq, &[3]), [2, 0, 0, 0, 3, 0, 0, 0]);
+        assert_eq!(encode(Request::Strategy, &[]), [0, 1, 0, 0]);
+    }
+
+    /// A request as the module would receive it, from a file that takes its place.
+    fn written(act: impl FnOnce(&DeviceFile)) -> Vec<u8> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        act(&DeviceFile::open(file.path()).unwrap());
+        std::fs::read(file.path()).unwrap()
+    }
+
+    #[test]
+    fn a_strategy_is_sent_with_its_length() {
+        let sent = written(|device| device.select_strategy("lru:slots=8").unwrap());
+        assert_eq!(sent, b"\x00\x01\0\0\x0b\0\0\0lru:slots=8");
+        let sent = written(|device| {
+            let refused = device.select_strategy(&"x".repeat(257)).unwrap_err();
+            assert!(matches!(refused, HostError::StrategyTooLong(257)));
+        });
+        assert_eq!(sent, b"");
+    }
+
+    #[test]
+    fn a_missing_device_says_insmod() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = DeviceFile::open(&folder.path().join("lguest")).unwrap_err();
+        assert!(matches!(error, HostError::NoModule(_)));
+        assert!(error.to_string().contains("insmod lg.ko"), "{error}");
+    }
+
+    #[test]
+    fn a_forbidden_device_says_root() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
+        match DeviceFile::open(file.path()) {
+            Err(error) => assert!(matches!(error, HostError::NoPermission(_)), "{error}"),
+            // Root opens anything.
+            Ok(_) => assert!(rustix::process::geteuid().is_root()),
+        }
+    }
+}

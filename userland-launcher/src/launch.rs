@@ -1,0 +1,339 @@
+//! From a command line to a guest's end: prepares memory, starts the guest, waits, restarts.
+//!
+//! ```text
+//!  main thread    prepares memory; waits for the first outcome; reports
+//!  guest thread   Initialize and every read, as the host wants both from one thread
+//!  worker threads one for each virtqueue the guest has set up
+//! ```
+
+use crate::boot_params::{self, CommandLineTooLong, Initrd};
+use crate::cli::Cli;
+use crate::console_output::ConsoleOutput;
+use crate::counters::ticks;
+use crate::devices::block::Block;
+use crate::devices::bus::{Bus, Layout, TooManyDevices};
+use crate::devices::console::Console;
+use crate::devices::entropy::Entropy;
+use crate::devices::network::Network;
+use crate::devices::{Device, worker::Context};
+use crate::guest_memory::GuestMemory;
+use crate::host::{Host, HostError};
+use crate::kernel::{Kernel, KernelError};
+use crate::memory_size::{MemorySize, in_mebibytes};
+use crate::outcome::Outcome;
+use crate::run::run;
+use crate::terminal::Terminal;
+use arch_i386::addr::{GuestFrame, PAGE_SIZE};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use thiserror::Error;
+
+/// Why a guest could not be started.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The kernel's file cannot be opened.
+    #[error("cannot open kernel {path}")]
+    OpenKernel {
+        /// The kernel.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's file is no kernel for this guest.
+    #[error("cannot start kernel {path}")]
+    Kernel {
+        /// The kernel.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KernelError,
+    },
+    /// The initial RAM disk cannot be read.
+    #[error("cannot read initrd {path}")]
+    ReadInitrd {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The initial RAM disk does not fit above the kernel.
+    #[error(
+        "initrd {path} has {len} bytes, which does not fit above the kernel; give the guest at least \
+         --memory {enough}",
+        enough = in_mebibytes(*needed)
+    )]
+    InitrdTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        len: u64,
+        /// Bytes of memory that would hold kernel and initrd.
+        needed: u64,
+    },
+    /// The command line is too long.
+    #[error(transparent)]
+    CommandLine(#[from] CommandLineTooLong),
+    /// `mmap` failed.
+    #[error("cannot map {0} of guest memory: give --memory less")]
+    MapMemory(MemorySize, #[source] io::Error),
+    /// A disk's file cannot be used.
+    #[error("cannot open disk {path} for reading and writing")]
+    Block {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no random source.
+    #[error("cannot open /dev/urandom for --rng")]
+    Entropy(#[source] io::Error),
+    /// The TAP interface cannot be used.
+    #[error("cannot use TAP interface {interface} (as root: modprobe tun)")]
+    Network {
+        /// Its name.
+        interface: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// More devices than the bus takes.
+    #[error(transparent)]
+    Devices(#[from] TooManyDevices),
+    /// Where the counters shall go cannot be written to.
+    #[error("cannot write the counters to {path}")]
+    Counters {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The host does not want the guest.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// No more threads.
+    #[error("cannot start the guest's thread")]
+    Thread(#[source] io::Error),
+}
+
+/// A guest that is ready to start.
+pub struct Prepared {
+    memory: GuestMemory,
+    /// Bytes of ordinary memory.
+    top: u32,
+    entry: u32,
+    devices: Vec<Box<dyn Device>>,
+    layout: Layout,
+}
+
+impl Prepared {
+    /// Loads everything that `cli` names. `paging` is what [`boot_params::paging_parameter`] holds.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with what the user gave; see [`LaunchError`].
+    pub fn new(
+        cli: &Cli,
+        paging: Option<&str>,
+        terminal: &Arc<Terminal>,
+        output: &ConsoleOutput,
+    ) -> Result<Self, LaunchError> {
+        let bad_kernel = |source| LaunchError::Kernel { path: cli.kernel().to_owned(), source };
+        let file = File::open(cli.kernel())
+            .map_err(|source| LaunchError::OpenKernel { path: cli.kernel().to_owned(), source })?;
+        let kernel = Kernel::read(file).map_err(bad_kernel)?;
+        let devices = devices(cli, terminal, output)?;
+        let layout = Layout::new(&devices, GuestFrame(cli.memory.pages()))?;
+        let total = layout.page_limit as usize * PAGE_SIZE as usize;
+        let mut memory = GuestMemory::map(total).map_err(|e| LaunchError::MapMemory(cli.memory, e))?;
+
+        let (ordinary, device_area) = memory.bytes_mut().split_at_mut(cli.memory.bytes() as usize);
+        kernel.load(ordinary).map_err(bad_kernel)?;
+        let initrd =
+            cli.initrd.as_deref().map(|path| load_initrd(path, ordinary, kernel.end())).transpose()?;
+        let command_line = boot_params::command_line(cli.append.as_deref(), cli.arguments(), paging);
+        boot_params::write(ordinary, &command_line, initrd)?;
+        device_area[..layout.page.len()].copy_from_slice(&layout.page);
+        Ok(Self { memory, top: cli.memory.bytes(), entry: kernel.entry(), devices, layout })
+    }
+}
+
+/// The guest's devices, in the order of the bus.
+fn devices(
+    cli: &Cli,
+    terminal: &Arc<Terminal>,
+    output: &ConsoleOutput,
+) -> Result<Vec<Box<dyn Device>>, LaunchError> {
+    let mut devices: Vec<Box<dyn Device>> = vec![Box::new(Console::new(terminal.clone(), output.clone()))];
+    for path in &cli.block {
+        let disk = Block::open(path).map_err(|source| LaunchError::Block { path: path.clone(), source })?;
+        devices.push(Box::new(disk));
+    }
+    if cli.rng {
+        devices.push(Box::new(Entropy::open().map_err(LaunchError::Entropy)?));
+    }
+    if let Some(interface) = &cli.tunnet {
+        let card = Network::open(interface)
+            .map_err(|source| LaunchError::Network { interface: interface.clone(), source })?;
+        devices.push(Box::new(card));
+    }
+    Ok(devices)
+}
+
+/// Puts the file at the top of memory, from a page boundary, above the kernel that ends at `kernel_end`.
+fn load_initrd(path: &Path, memory: &mut [u8], kernel_end: u64) -> Result<Initrd, LaunchError> {
+    let failed = |source| LaunchError::ReadInitrd { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let page = u64::from(PAGE_SIZE);
+    let needed = kernel_end.next_multiple_of(page).saturating_add(len).checked_next_multiple_of(page);
+    let memory_len = memory.len() as u64;
+    match needed {
+        Some(needed) if needed <= memory_len => {}
+        _ => {
+            let needed = needed.unwrap_or(u64::MAX);
+            return Err(LaunchError::InitrdTooLarge { path: path.to_owned(), len, needed });
+        }
+    }
+    let start = memory_len - len.next_multiple_of(page);
+    file.read_exact(&mut memory[start as usize..][..len as usize]).map_err(failed)?;
+    Ok(Initrd { start: start as u32, len: len as u32 })
+}
+
+/// How a guest ended, and what may still be asked about it.
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// Its host, for the counters.
+    pub host: Arc<dyn Host>,
+    /// Ticks of the time-stamp counter that its (last) life took.
+    pub ticks: u64,
+}
+
+/// What threads tell the main thread.
+enum Event {
+    /// The guest is about to execute its first instruction, at this tick.
+    Started(u64),
+    /// Something ended the guest, at this tick.
+    Ended(Outcome, u64),
+}
+
+/// The place where outcomes arrive, of which the first one counts.
+pub struct Session {
+    sender: Sender<Event>,
+    receiver: Receiver<Event>,
+    output: ConsoleOutput,
+}
+
+impl Session {
+    /// A session that shows early console strings on `output`.
+    #[must_use]
+    pub fn new(output: ConsoleOutput) -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver, output }
+    }
+
+    /// A function with which any thread may end the guest.
+    pub fn ender(&self) -> impl Fn(Outcome) + Send + Sync + use<> {
+        let sender = self.sender.clone();
+        // Nobody listens any more once an outcome is known.
+        move |outcome| drop(sender.send(Event::Ended(outcome, ticks())))
+    }
+
+    /// Runs guests made by `prepare` on hosts made by `open_host`, one after the other as long as they
+    /// ask to be restarted.
+    ///
+    /// # Errors
+    /// See [`LaunchError`].
+    pub fn run(
+        &self,
+        cli: &Cli,
+        prepare: impl Fn() -> Result<Prepared, LaunchError>,
+        open_host: impl Fn() -> Result<Arc<dyn Host>, HostError>,
+    ) -> Result<Ended, LaunchError> {
+        let mut restarts = 0;
+        loop {
+            let prepared = prepare()?;
+            let mut ended = self.run_once(prepared, open_host()?, cli.strategy.clone())?;
+            if !matches!(ended.outcome, Outcome::Restart) {
+                return Ok(ended);
+            }
+            match cli.restart_limit {
+                Some(limit) if restarts >= limit => {
+                    ended.outcome = Outcome::RestartLimit(limit);
+                    return Ok(ended);
+                }
+                _ => restarts = restarts.saturating_add(1),
+            }
+        }
+    }
+
+    /// One life.
+    fn run_once(
+        &self,
+        prepared: Prepared,
+        host: Arc<dyn Host>,
+        strategy: Option<String>,
+    ) -> Result<Ended, LaunchError> {
+        let end = Arc::new(self.ender());
+        let (guest_host, output, sender) = (host.clone(), self.output.clone(), self.sender.clone());
+        let guest_end = end.clone();
+        let thread = std::thread::Builder::new().name("guest".into());
+        let thread = thread.spawn(move || {
+            let started = || drop(sender.send(Event::Started(ticks())));
+            let outcome = live(prepared, guest_host, strategy.as_deref(), &output, end, started);
+            guest_end(outcome.unwrap_or_else(|outcome| outcome));
+        });
+        let thread = thread.map_err(LaunchError::Thread)?;
+
+        let mut start = None;
+        // The session holds a sender itself, so there is always another event until the end.
+        let (outcome, ticks) = loop {
+            match self.receiver.recv() {
+                Ok(Event::Started(tick)) => start = Some(tick),
+                Ok(Event::Ended(outcome, tick)) => {
+                    break (outcome, start.map_or(0, |start| tick.wrapping_sub(start)));
+                }
+                Err(disconnected) => {
+                    return Err(LaunchError::Thread(io::Error::other(disconnected)));
+                }
+            }
+        };
+        if matches!(outcome, Outcome::Restart) {
+            // The guest's thread has stopped its workers before it said so.
+            let _ = thread.join();
+            // What the old life's last words were does not concern the new one; a signal does.
+            for event in self.receiver.try_iter() {
+                if let Event::Ended(outcome @ Outcome::Signal(_), _) = event {
+                    return Ok(Ended { outcome, host, ticks });
+                }
+            }
+        }
+        Ok(Ended { outcome, host, ticks })
+    }
+}
+
+/// The guest's thread. Returns when the guest's own life has ended and its workers have stopped.
+fn live(
+    prepared: Prepared,
+    host: Arc<dyn Host>,
+    strategy: Option<&str>,
+    output: &ConsoleOutput,
+    end: Arc<dyn Fn(Outcome) + Send + Sync>,
+    started: impl FnOnce(),
+) -> Result<Outcome, Outcome> {
+    let memory = Arc::new(prepared.memory);
+    if let Some(spec) = strategy {
+        host.select_strategy(spec).map_err(Outcome::NotStarted)?;
+    }
+    host.initialize(memory.clone(), prepared.entry).map_err(Outcome::NotStarted)?;
+    let context = Context { host: host.clone(), memory: memory.clone(), ended: end };
+    let mut bus = Bus::new(context, prepared.devices, &prepared.layout)?;
+    started();
+    Ok(run(host.as_ref(), &memory, prepared.top, &mut bus, output))
+}

@@ -1,0 +1,32 @@
+//! The parts of `lguest`, the program that owns a guest.
+//!
+//! A guest is a process here: its physical memory is a mapping, its devices are threads, and running it
+//! is reading `/dev/lguest`. This library prepares the memory, speaks with the kernel module, and serves
+//! the devices; `main.rs` gives it a terminal. The guest is not trusted: whatever it writes
+//! to memory or notifies can end it, and nothing else.
+//!
+//! | module | its part |
+//! | --- | --- |
+//! | [`cli`], [`memory_size`] | what the user asked for |
+//! | [`kernel`], [`boot_params`] | what the guest finds in memory when it starts |
+//! | [`guest_memory`] | that memory, shared with a running guest |
+//! | [`host`] | the kernel module's requests |
+//! | [`launch`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
+//! | [`outcome`], [`counters`] | what is told about it afterwards |
+//! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
+//! | [`terminal`], [`console_output`] | the two ends of the console |
+
+pub mod boot_params;
+pub mod cli;
+pub mod console_output;
+pub mod counters;
+pub mod devices;
+pub mod guest_memory;
+pub mod host;
+pub mod kernel;
+pub mod launch;
+pub mod memory_size;
+pub mod outcome;
+pub mod run;
+pub mod terminal;
+pub mod virtqueue;

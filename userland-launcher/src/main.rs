@@ -1,0 +1,71 @@
+//! `lguest`: starts a kernel as a guest, shows its console, and exits with the guest's own result.
+//!
+//! This file connects the library with the real surroundings: standard input and output, signals,
+//! `/dev/lguest`. The README beside the sources lists the exit codes and shows uses.
+
+use clap::Parser;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use userland_launcher::boot_params;
+use userland_launcher::cli::Cli;
+use userland_launcher::console_output::ConsoleOutput;
+use userland_launcher::counters;
+use userland_launcher::host::{DeviceFile, Host};
+use userland_launcher::launch::{LaunchError, Prepared, Session};
+use userland_launcher::outcome::{Outcome, exit_code, in_full};
+use userland_launcher::terminal::Terminal;
+
+fn main() -> ExitCode {
+    match launch(&Cli::parse()) {
+        Ok(outcome) => {
+            if let Some(message) = outcome.message() {
+                eprintln!("lguest: {message}");
+            }
+            ExitCode::from(&outcome)
+        }
+        Err(error) => {
+            eprintln!("lguest: {}", in_full(error.as_ref()));
+            exit_code::LAUNCHER.into()
+        }
+    }
+}
+
+fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
+    let mut counters = match &cli.counters {
+        None => None,
+        Some(path) => Some(counters::open(path.as_deref()).map_err(|source| LaunchError::Counters {
+            path: path.clone().unwrap_or_else(|| "standard error".into()),
+            source,
+        })?),
+    };
+    let output = ConsoleOutput::new(std::io::stdout());
+    let terminal = Arc::new(Terminal::new(std::io::stdin().as_fd().try_clone_to_owned()?));
+    let session = Session::new(output.clone());
+    // A signal would otherwise leave the terminal in the guest's hands.
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let end = session.ender();
+    std::thread::spawn(move || signals.forever().for_each(|signal| end(Outcome::Signal(signal))));
+
+    let ended = session.run(
+        cli,
+        || {
+            // Missing when the module is; that is for opening its device to say.
+            let paging = std::fs::read_to_string(boot_params::paging_parameter()).ok();
+            Prepared::new(cli, paging.as_deref(), &terminal, &output)
+        },
+        || Ok(Arc::new(DeviceFile::open(&cli.device)?) as Arc<dyn Host>),
+    );
+    terminal.give_back();
+    let ended = ended?;
+    if let Some(target) = &mut counters {
+        let reported = ended.host.counters().and_then(|text| counters::report(target, &text, ended.ticks));
+        if let Err(error) = reported {
+            eprintln!("lguest: cannot report the counters: {error}");
+        }
+    }
+    Ok(ended.outcome)
+}

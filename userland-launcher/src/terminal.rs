@@ -1,0 +1,65 @@
+//! The terminal behind standard input: handed to the guest key by key, and given back as it was.
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+/// Standard input, with the terminal settings it had if they have been changed.
+#[derive(Debug)]
+pub struct Terminal {
+    input: OwnedFd,
+    saved: Mutex<Option<Termios>>,
+}
+
+impl Terminal {
+    /// Takes `input`, which may be a terminal or anything else.
+    #[must_use]
+    pub fn new(input: OwnedFd) -> Self {
+        Self { input, saved: Mutex::new(None) }
+    }
+
+    /// The input, to read and poll.
+    #[must_use]
+    pub fn input(&self) -> BorrowedFd<'_> {
+        self.input.as_fd()
+    }
+
+    /// Whether somebody types.
+    #[must_use]
+    pub fn is_interactive(&self) -> bool {
+        isatty(&self.input)
+    }
+
+    /// If the input is a terminal, passes every key on as it is typed: no echo, no lines, no signals.
+    ///
+    /// # Errors
+    /// What the terminal says.
+    pub fn hand_over(&self) -> io::Result<()> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if saved.is_some() || !self.is_interactive() {
+            return Ok(());
+        }
+        let original = tcgetattr(&self.input)?;
+        let mut raw = original.clone();
+        raw.local_modes -= LocalModes::ISIG | LocalModes::ICANON | LocalModes::ECHO;
+        tcsetattr(&self.input, OptionalActions::Now, &raw)?;
+        *saved = Some(original);
+        Ok(())
+    }
+
+    /// Undoes [`Terminal::hand_over`].
+    pub fn give_back(&self) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(original) = saved.take() {
+            // A terminal that is gone needs no settings.
+            let _ = tcsetattr(&self.input, OptionalActions::Now, &original);
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
