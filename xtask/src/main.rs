@@ -8,9 +8,9 @@
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
 //! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`programs`] |
-//! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`vm`] |
-//! | `test` | everything that CI checks, with one closing count | [`test`], [`vm`] |
-//! | `shell` | a shell in the host VM, with module and launcher at hand | [`shell`] |
+//! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
+//! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`tally`] |
+//! | `shell` | a shell in the host VM, with module and launcher at hand | [`demo`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
 //! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it is told to do and how it
@@ -27,16 +27,27 @@ use clap::{Parser, Subcommand};
 
 mod apt;
 mod apt_sources;
+mod clean;
+mod counters;
+mod demo;
 mod flavour;
+mod initrd;
+mod kernel_log;
 mod kernels;
 mod module;
 mod prelink;
 mod process;
 mod programs;
 mod project;
+mod qemu;
+mod scenarios;
 mod setup;
+mod steps;
 mod system_packages;
+mod tally;
+mod test;
 mod toolchain;
+mod vm;
 
 use project::Project;
 
@@ -54,6 +65,14 @@ enum Command {
     Setup(setup::Args),
     /// Build the kernel module (both flavours), the launcher and the example guests
     Build(programs::BuildArgs),
+    /// Boot Debian's kernel in QEMU, run a guest under several strategies, compare them
+    Demo(demo::Args),
+    /// Run everything that CI checks
+    Test(test::Args),
+    /// A shell in the host VM, with module and launcher at hand
+    Shell(demo::HostArgs),
+    /// Throw away what the other commands have made
+    Clean(clean::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,5 +91,9 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup(args) => setup::run(&project, &args).map(drop),
         Command::Build(args) => programs::build_command(&project, &args),
+        Command::Demo(args) => demo::run(&project, &args),
+        Command::Test(args) => test::run(&project, &args),
+        Command::Shell(args) => demo::shell(&project, &args),
+        Command::Clean(args) => clean::run(&project, &args),
     }
 }

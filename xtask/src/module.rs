@@ -1,6 +1,6 @@
 //! Building the kernel module, `lg.ko`, for one or both flavours.
 //!
-//! The steps: cargo builds the crate in `kmod` as a static library; [`prelink`] makes one relocatable object
+//! The steps: cargo builds the crate in `kmod` as a static library; [`prelink`](mod@prelink) makes one relocatable object
 //! of it; the kernel's own build system links that with the C shim. The Rust object is the same for both
 //! flavours, as the page format is chosen at run time; only the C side sees the kernel's headers.
 //!

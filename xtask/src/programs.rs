@@ -70,11 +70,11 @@ pub fn mini_guest(project: &Project, machine: &Machine) -> Result<PathBuf> {
     let progress = Progress::start("example guest");
     let folder = project.root().join("examples/mini-guest");
     run_logged(
-        machine.toolchain.cargo("build", &folder, Target::Kernel).arg("--release"),
+        machine.toolchain.cargo("build", &folder, Target::Guest).arg("--release"),
         &project.logs().join("mini-guest-cargo.log"),
     )?;
     progress.done();
-    result(machine, Target::Kernel, "mini-guest")
+    result(machine, Target::Guest, "mini-guest")
 }
 
 fn result(machine: &Machine, target: Target, name: &str) -> Result<PathBuf> {

@@ -28,14 +28,16 @@ pub struct Toolchain {
     pub version: String,
     cargo: PathBuf,
     out: PathBuf,
-    spec: PathBuf,
+    specs: PathBuf,
 }
 
 /// What a crate is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// Inside an i386 kernel, or as one: no operating system below, no FPU.
+    /// Inside Linux: no operating system below, no FPU.
     Kernel,
+    /// A guest kernel of our own, linked by the target specification's linker.
+    Guest,
     /// A 32-bit Linux program.
     Program,
 }
@@ -72,8 +74,8 @@ impl Toolchain {
         }
         // Set by the cargo that runs this program; it is the one known to work here.
         let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-        let spec = project.root().join("xtask/targets/i686-lguest-kernel.json");
-        Ok(Toolchain { version, cargo, out: project.out().join("rust"), spec })
+        let specs = project.root().join("xtask/targets");
+        Ok(Toolchain { version, cargo, out: project.out().join("rust"), specs })
     }
 
     /// `cargo SUBCOMMAND` with this compiler and the libraries built for `target`, run in `folder`.
@@ -88,14 +90,12 @@ impl Toolchain {
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         match target {
-            Target::Kernel => command
+            Target::Kernel | Target::Guest => command
                 .arg("-Zbuild-std=core,alloc,compiler_builtins")
                 .arg("-Zjson-target-spec")
                 .arg("--target")
-                .arg(&self.spec),
-            Target::Program => {
-                command.arg("-Zbuild-std=std,panic_unwind").args(["--target", Target::PROGRAM_TRIPLE])
-            }
+                .arg(self.specs.join(format!("{}.json", target.name()))),
+            Target::Program => command.arg("-Zbuild-std=std,panic_unwind").args(["--target", target.name()]),
         };
         command
     }
@@ -109,16 +109,18 @@ impl Toolchain {
 
     /// Where cargo leaves what it has built in release mode for `target`.
     pub fn results(&self, target: Target) -> PathBuf {
-        let name = match target {
-            Target::Kernel => "i686-lguest-kernel",
-            Target::Program => Target::PROGRAM_TRIPLE,
-        };
-        self.out.join(name).join("release")
+        self.out.join(target.name()).join("release")
     }
 }
 
 impl Target {
-    const PROGRAM_TRIPLE: &str = "i686-unknown-linux-gnu";
+    fn name(self) -> &'static str {
+        match self {
+            Target::Kernel => "i686-lguest-kernel",
+            Target::Guest => "i686-lguest-guest",
+            Target::Program => "i686-unknown-linux-gnu",
+        }
+    }
 }
 
 /// The leading `major.minor.patch` of a version; what Debian appends is passed over.

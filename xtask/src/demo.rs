@@ -1,0 +1,257 @@
+//! `cargo xtask demo`: one boot of Debian's kernel in which a guest runs under one strategy after the other,
+//! live, and a table that compares them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::counters::Counters;
+use crate::flavour::Flavour;
+use crate::module::ModuleSource;
+use crate::programs;
+use crate::project::Project;
+use crate::qemu::Clock;
+use crate::setup;
+use crate::steps::{Event, Outcome, Step, parse};
+use crate::vm::{Contents, Vm};
+
+/// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
+const SHIFT: u8 = 1;
+
+/// The least that is worth comparing: the original's way, and the obvious other one.
+const DEFAULT_STRATEGIES: [&str; 2] = ["lguest", "lru"];
+
+/// Options of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Run the guest under this strategy, as NAME or NAME:parameter=value (may be repeated)
+    #[arg(long = "strategy", value_name = "NAME", default_values = DEFAULT_STRATEGIES)]
+    strategies: Vec<String>,
+    /// Give a shell in the host VM instead, with module and launcher at hand
+    #[arg(long)]
+    shell: bool,
+}
+
+/// What host VM to boot; also the options of `cargo xtask shell`.
+#[derive(clap::Args)]
+pub struct HostArgs {
+    /// Boot the kernel with three-level page tables (686-pae)
+    #[arg(long)]
+    pae: bool,
+    /// Number of the host VM's processors; with more than one, instructions are not counted
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    smp: u32,
+    /// Run this ELF kernel instead of the example guest
+    #[arg(long, value_name = "FILE")]
+    guest: Option<PathBuf>,
+}
+
+/// Everything that a boot needs, built.
+struct Prepared {
+    machine: setup::Machine,
+    contents: Contents,
+    vm: Vm,
+}
+
+/// Sets up, builds, boots, shows.
+pub fn run(project: &Project, args: &Args) -> Result<()> {
+    if args.shell {
+        return shell(project, &args.host);
+    }
+    let Prepared { machine, contents, vm } = prepare(project, &args.host, "demo")?;
+    let guest = contents.guests[0].file_name().unwrap_or_default().to_string_lossy().into_owned();
+
+    eprintln!("  booting Debian's Linux {}-{} in QEMU\n", machine.kernels.release, vm.flavour);
+    let steps = steps(&args.strategies, &guest);
+    let mut screen = Screen { strategies: &args.strategies };
+    let boot = vm.run(project, &machine.kernels, &contents, &steps, |line| screen.show(line))?;
+
+    // The first step loads the module, the last unloads it.
+    let runs = &boot.outcomes[1..=args.strategies.len()];
+    println!("\n{}", table(&args.strategies, runs, vm.clock));
+    let logs = format!("All logs: {}", boot.folder.display());
+    if let Some(breakdown) = boot.breakdown {
+        bail!("{breakdown}.\n{logs}\nTo look around by hand: cargo xtask demo --shell");
+    }
+    if !boot.complaints.is_empty() {
+        bail!("the host's kernel complained:\n    {}\n{logs}", boot.complaints.join("\n    "));
+    }
+    if let Some((step, outcome)) = steps.iter().zip(&boot.outcomes).find(|(_, outcome)| !outcome.passed()) {
+        let last = outcome.output.last().map_or("", String::as_str);
+        let status = outcome.status.unwrap_or(-1);
+        bail!("step `{}` ended with status {status}: {last}\n{logs}", step.name);
+    }
+    Ok(())
+}
+
+/// `cargo xtask shell`, `cargo xtask demo --shell`.
+pub fn shell(project: &Project, host: &HostArgs) -> Result<()> {
+    let Prepared { machine, contents, mut vm } = prepare(project, host, "shell")?;
+    // A person at the keyboard wants the clock on the wall.
+    vm.clock = Clock::Real;
+    vm.shell(project, &machine.kernels, &contents)
+}
+
+fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
+    if let Some(guest) = host.guest.as_deref().filter(|guest| !guest.is_file()) {
+        bail!("there is no file {}; --guest wants an ELF kernel", guest.display());
+    }
+    let machine = setup::ensure(project, false)?;
+    let flavour = if host.pae { Flavour::Pae } else { Flavour::Plain };
+    let module = ModuleSource::of(project).build(project, &machine, &[flavour])?.swap_remove(0);
+    let launcher = programs::launcher(project, &machine)?;
+    let guest = match &host.guest {
+        Some(guest) => guest.clone(),
+        None => programs::mini_guest(project, &machine)?,
+    };
+    let clock = if host.smp == 1 { Clock::Instructions(SHIFT) } else { Clock::Real };
+    let vm = Vm { name: name.to_owned(), flavour, processors: host.smp, clock };
+    Ok(Prepared { machine, contents: Contents { module, launcher, guests: vec![guest] }, vm })
+}
+
+fn steps(strategies: &[String], guest: &str) -> Vec<Step> {
+    let mut steps = vec![Step::new("load", "load strategy=lguest seed=42")];
+    for (number, strategy) in strategies.iter().enumerate() {
+        let script = format!("exec lguest --counters --strategy '{strategy}' '/guests/{guest}'");
+        let run = Step::new(format!("run-{number}"), script);
+        steps.push(Step { limit: Duration::from_secs(300), ..run });
+    }
+    steps.push(Step::new("unload", "unload"));
+    steps
+}
+
+/// Shows the console live, with headings instead of markers.
+struct Screen<'a> {
+    strategies: &'a [String],
+}
+
+impl Screen<'_> {
+    fn show(&mut self, line: &str) {
+        match parse(line) {
+            Event::Begin(step) => println!("{}", self.heading(step)),
+            Event::End { output, status } => {
+                if !output.is_empty() {
+                    println!("  | {output}");
+                }
+                if status != 0 {
+                    println!("  ended with status {status}");
+                }
+            }
+            // The counters are shown in the table.
+            Event::Output(text) if text.starts_with("counter ") => {}
+            Event::Output(text) => println!("  | {text}"),
+            Event::Done => {}
+        }
+    }
+
+    fn heading(&self, step: &str) -> String {
+        let name = step.split_once('-').map_or(step, |(_, name)| name);
+        let strategy = name.strip_prefix("run-").and_then(|n| self.strategies.get(n.parse::<usize>().ok()?));
+        match (name, strategy) {
+            (_, Some(strategy)) => format!("the guest under strategy {strategy}:"),
+            ("load", _) => "insmod lg.ko strategy=lguest seed=42".to_owned(),
+            ("unload", _) => "rmmod lg".to_owned(),
+            _ => name.to_owned(),
+        }
+    }
+}
+
+fn table(strategies: &[String], runs: &[Outcome], clock: Clock) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "strategy",
+        "cache hits",
+        "misses",
+        "demand faults",
+        "reflected faults",
+        "world switches",
+        "instructions",
+    ]);
+    for (strategy, run) in strategies.iter().zip(runs) {
+        let counters = Counters::from_output(&run.output);
+        let instructions = match clock {
+            Clock::Instructions(shift) => counters.get("ticks").map(|ticks| ticks >> shift),
+            Clock::Real => None,
+        };
+        let numbers = [
+            counters.hits(),
+            counters.misses(),
+            counters.get("demand_faults"),
+            counters.get("reflected_faults"),
+            counters.get("world_switches"),
+            instructions,
+        ];
+        let row = numbers.map(|number| number.map_or_else(|| "-".to_owned(), grouped));
+        table.add_row([strategy.clone()].into_iter().chain(row));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(lines: &[&str]) -> Outcome {
+        Outcome { status: Some(0), output: lines.iter().map(|line| line.to_string()).collect() }
+    }
+
+    #[test]
+    fn one_row_for_each_strategy() {
+        let strategies = ["lguest".to_owned(), "lru".to_owned()];
+        let runs = [
+            outcome(&[
+                "counter page_directory_loads 12000",
+                "counter page_directory_hits 10999",
+                "counter demand_faults 7",
+                "counter reflected_faults 8",
+                "counter world_switches 9",
+                "counter ticks 2000",
+            ]),
+            outcome(&["the guest died early"]),
+        ];
+        let counted = table(&strategies, &runs, Clock::Instructions(1)).to_string();
+        let cells = |text: &str, name: &str| -> Vec<String> {
+            let row = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+            row.split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(cells(&counted, "lguest"), ["lguest", "10,999", "1,001", "7", "8", "9", "1,000"]);
+        assert_eq!(cells(&counted, "lru"), ["lru", "-", "-", "-", "-", "-", "-"]);
+        let wall = table(&strategies, &runs, Clock::Real).to_string();
+        assert_eq!(cells(&wall, "lguest").last().unwrap(), "-", "wall-clock ticks are no instructions");
+    }
+
+    #[test]
+    fn digits_in_groups() {
+        let all = [0, 999, 1000, 1234567].map(grouped);
+        assert_eq!(all, ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn every_strategy_runs_between_load_and_unload() {
+        let steps = steps(&["a".into(), "b:slots=8".into()], "k");
+        let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["load", "run-0", "run-1", "unload"]);
+        assert!(steps[2].script.contains("--strategy 'b:slots=8' '/guests/k'"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Finding what the host VM's kernel complained about.
+
+/// Openings of the messages by which Linux 6.1 says that something is wrong with itself.
+const COMPLAINTS: [&str; 20] = [
+    "WARNING: ",
+    "BUG: ",
+    "kernel BUG at",
+    "Oops: ",
+    "Kernel panic - ",
+    "general protection fault",
+    "double fault",
+    "invalid opcode",
+    "divide error",
+    "stack segment",
+    "unable to handle",
+    "Bad page ",
+    "bad: scheduling from",
+    "rcu: INFO: rcu_",
+    "INFO: task ",
+    "refcount_t: ",
+    "watchdog: ",
+    "unregister_netdevice: waiting",
+    "list_add corruption",
+    "list_del corruption",
+];
+
+/// Lines that are a complaint, without their time stamps.
+pub fn complaints(log: &str) -> Vec<String> {
+    log.lines().map(message).filter(|line| is_complaint(line)).map(str::to_owned).collect()
+}
+
+fn is_complaint(message: &str) -> bool {
+    // The kernel tells of a program's fault, and our module of a guest's, in the words it has for its own.
+    let of_others = message.starts_with("traps: ") || message.starts_with("lg: ");
+    !of_others && COMPLAINTS.iter().any(|complaint| message.contains(complaint))
+}
+
+/// Cuts off a time stamp such as `[    4.567890] `.
+fn message(line: &str) -> &str {
+    let line = line.trim_end_matches('\r');
+    match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((stamp, message)) if stamp.trim_start().bytes().all(|b| b.is_ascii_digit() || b == b'.') => {
+            message
+        }
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_complaints() {
+        let log = "[    3.456789] lg: loading out-of-tree module taints kernel.\r\n\
+            [    5.000001] WARNING: CPU: 0 PID: 77 at mm/page_alloc.c:5525 __alloc_pages+0x1\r\n\
+            [    5.000002] BUG: unable to handle page fault for address: f7c00000\r\n\
+            [    5.000003] lg: guest killed: bad page table\r\n\
+            Kernel panic - not syncing: Fatal exception\r\n";
+        assert_eq!(
+            complaints(log),
+            [
+                "WARNING: CPU: 0 PID: 77 at mm/page_alloc.c:5525 __alloc_pages+0x1",
+                "BUG: unable to handle page fault for address: f7c00000",
+                "Kernel panic - not syncing: Fatal exception",
+            ]
+        );
+    }
+
+    #[test]
+    fn faults_of_programs_and_guests_are_no_complaints_of_the_kernel() {
+        let log = "[    5.0] traps: lguest[80] general protection fault ip:1 sp:2 error:0\n\
+            [    6.0] lguest[81]: segfault at 0 ip 0 sp 0 error 4\n\
+            [    7.0] lg: guest killed: divide error at 0xc0001000\n";
+        assert_eq!(complaints(log), [""; 0]);
+    }
+}

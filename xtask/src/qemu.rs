@@ -1,0 +1,207 @@
+//! One run of QEMU: the emulated PC, its two serial lines, and a watchdog.
+//!
+//! The first line (`ttyS0`) is the kernel's console and goes to a file; the second (`ttyS1`) is that of the
+//! programs and is read live. KVM is not used: where this runs in a VM itself, it cannot run 32-bit guests.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::process::describe;
+
+const PROGRAM: &str = "qemu-system-i386";
+
+/// Memory of the emulated PC, in MiB.
+const MEMORY: u32 = 512;
+
+/// A processor with PAE, NX and a constant TSC, but without what came to 32-bit processors later.
+const PROCESSOR: &str = "coreduo";
+
+/// How virtual time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// As the build machine's.
+    Real,
+    /// 2 to the power of this many nanoseconds for each instruction: runs repeat exactly, and the time stamp
+    /// counter, which counts nanoseconds, gives instructions. For one processor only.
+    Instructions(u8),
+}
+
+/// What to boot, and in what.
+#[derive(Debug, Clone)]
+pub struct Pc {
+    /// The kernel image.
+    pub kernel: PathBuf,
+    /// The initial file system.
+    pub initrd: PathBuf,
+    /// Number of processors.
+    pub processors: u32,
+    /// How time passes.
+    pub clock: Clock,
+    /// More words for the kernel's command line.
+    pub append: String,
+}
+
+/// When a run is given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Neither serial line said anything for this long.
+    pub silence: Duration,
+    /// The whole run took this long.
+    pub whole: Duration,
+}
+
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// QEMU ended by itself: power-off, or a panic. Only the log tells which.
+    ByItself,
+    /// The watchdog ended it, as nothing had been said for too long.
+    Silent(Duration),
+    /// The watchdog ended it, as it had taken too long.
+    TooLong(Duration),
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Run {
+    /// What the programs printed.
+    pub console: String,
+    /// What the kernel printed.
+    pub kernel_log: String,
+    /// How it ended.
+    pub end: End,
+}
+
+impl Pc {
+    fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        let smp = self.processors.to_string();
+        let memory = MEMORY.to_string();
+        command.args(["-accel", "tcg", "-cpu", PROCESSOR, "-m", &memory, "-smp", &smp]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        if let Clock::Instructions(shift) = self.clock {
+            command.arg("-icount").arg(format!("shift={shift},sleep=off"));
+        }
+        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
+        // Panics end the run; so does whatever would leave the kernel limping.
+        let append = format!("console=ttyS0 panic=-1 oops=panic rdinit=/init quiet {}", self.append);
+        command.arg("-append").arg(append.trim_end());
+        command
+    }
+
+    /// Runs without anyone at the keyboard; `line` sees each line of the programs' console as it comes. The
+    /// lines' logs are kept in `folder`.
+    pub fn run(&self, folder: &Path, limits: Limits, mut line: impl FnMut(&str)) -> Result<Run> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let kernel_log = folder.join("kernel.log");
+        File::create(&kernel_log).with_context(|| format!("cannot write {}", kernel_log.display()))?;
+        let errors = folder.join("qemu.log");
+
+        let mut command = self.command();
+        command.arg("-serial").arg(format!("file:{}", kernel_log.display())).args(["-serial", "stdio"]);
+        fs::write(folder.join("command"), describe(&command) + "\n")?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
+        let mut child = Killed(command.spawn().with_context(|| format!("cannot start {PROGRAM}"))?);
+
+        let output = child.0.stdout.take().expect("piped");
+        let (sender, lines) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut bytes = Vec::new();
+            while matches!(output.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
+                if sender.send(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
+                    break;
+                }
+                bytes.clear();
+            }
+        });
+
+        let mut console = String::new();
+        let begun = Instant::now();
+        let mut last_word = begun;
+        let mut kernel_said = 0;
+        let end = loop {
+            match lines.recv_timeout(Duration::from_millis(200)) {
+                Ok(text) => {
+                    last_word = Instant::now();
+                    line(text.trim_end_matches(['\r', '\n']));
+                    console.push_str(&text);
+                }
+                Err(RecvTimeoutError::Disconnected) => break End::ByItself,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let length = fs::metadata(&kernel_log).map_or(0, |meta| meta.len());
+            if length != kernel_said {
+                kernel_said = length;
+                last_word = Instant::now();
+            }
+            if last_word.elapsed() > limits.silence {
+                break End::Silent(limits.silence);
+            }
+            if begun.elapsed() > limits.whole {
+                break End::TooLong(limits.whole);
+            }
+        };
+        drop(child);
+        drop(lines);
+        reader.join().expect("the reading thread does not panic");
+
+        fs::write(folder.join("console.log"), &console)?;
+        let kernel_log = String::from_utf8_lossy(&fs::read(&kernel_log)?).into_owned();
+        let complaint = fs::read_to_string(&errors).unwrap_or_default();
+        if console.is_empty() && kernel_log.is_empty() && !complaint.trim().is_empty() {
+            anyhow::bail!("{PROGRAM} did not start a machine: {}", complaint.trim());
+        }
+        Ok(Run { console, kernel_log, end })
+    }
+
+    /// Runs with both serial lines' place taken by the terminal, until the machine is powered off.
+    pub fn run_interactively(&self) -> Result<()> {
+        let mut command = self.command();
+        command.args(["-serial", "mon:stdio"]);
+        let status = command.status().with_context(|| format!("cannot start {PROGRAM}"))?;
+        if !status.success() {
+            anyhow::bail!("{PROGRAM} ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+/// A process that does not outlive its owner.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instruction_clock_and_command_line() {
+        let pc = Pc {
+            kernel: "/k".into(),
+            initrd: "/i".into(),
+            processors: 1,
+            clock: Clock::Instructions(1),
+            append: "lg.shell".into(),
+        };
+        let line = describe(&pc.command());
+        assert!(line.contains(" -icount shift=1,sleep=off "), "{line}");
+        assert!(line.contains(" -smp 1 ") && line.ends_with("quiet lg.shell'"), "{line}");
+        let line = describe(&Pc { clock: Clock::Real, ..pc }.command());
+        assert!(!line.contains("-icount"), "{line}");
+    }
+}

@@ -1,0 +1,207 @@
+//! What the tests do in the host VM: a list of scripts, each a check of its own, run on every kernel and
+//! number of processors.
+//!
+//! The scripts run in this order in one boot, so what one leaves behind another may stumble over; each ends by
+//! taking the module out, which proves that nothing is held (`unload` in `vm/lib.sh`). `$GUEST` is the
+//! example guest; its options are in `examples/mini-guest/src/command_line.rs`, the launcher's exit codes in
+//! `userland-launcher/src/outcome.rs`.
+
+use crate::steps::Step;
+
+/// One check in the host VM.
+struct Scenario {
+    name: &'static str,
+    script: &'static str,
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "full-test-on-lguest",
+        script: "load strategy=lguest seed=42
+            lguest $GUEST test=full || fail 'the guest ended with status' $?
+            unload",
+    },
+    Scenario {
+        name: "full-test-on-lru",
+        script: "load strategy=lru
+            lguest $GUEST test=full || fail 'the guest ended with status' $?
+            unload",
+    },
+    Scenario {
+        // The launcher's choice goes before the module's.
+        name: "strategy-of-one-guest",
+        script: "load strategy=lguest
+            lguest --strategy lru $GUEST test=quick || fail 'the guest ended with status' $?
+            lguest --strategy nosuch $GUEST test=quick && fail 'a strategy that is not there was taken'
+            [ $? = 125 ] || fail 'the launcher did not say that it could not start'
+            unload",
+    },
+    Scenario {
+        name: "result-of-the-guest",
+        script: "load
+            lguest $GUEST result=7; [ $? = 7 ] || fail 'the result 7 came out as' $?
+            lguest $GUEST crash; [ $? = 121 ] || fail 'the crash came out as' $?
+            unload",
+    },
+    Scenario {
+        name: "two-guests",
+        script: "load
+            lguest $GUEST test=quick seed=1 >/tmp/one 2>&1 & one=$!
+            lguest $GUEST test=quick seed=2 >/tmp/two 2>&1 & two=$!
+            wait $one; first=$?
+            wait $two; second=$?
+            cat /tmp/one /tmp/two
+            [ $first = 0 ] && [ $second = 0 ] || fail \"they ended with status $first and $second\"
+            unload",
+    },
+    Scenario {
+        name: "kill-9-of-a-launcher",
+        script: "load
+            for round in 1 2 3 4 5; do
+                lguest $GUEST spin & launcher=$!
+                until_true 20 spinning $launcher || fail 'the guest does not run'
+                kill -9 $launcher
+                wait $launcher; [ $? = 137 ] || fail 'the killed launcher ended with status' $?
+                until_true 20 test \"$(parameter guests)\" = 0 || fail 'the guest outlives its launcher'
+            done
+            lguest $GUEST test=quick || fail 'a guest after it ended with status' $?
+            unload",
+    },
+    Scenario {
+        name: "rmmod-while-a-guest-runs",
+        script: "load
+            lguest $GUEST spin & launcher=$!
+            until_true 20 spinning $launcher || fail 'the guest does not run'
+            rmmod lg && fail 'the module went away under its guest'
+            kill $launcher
+            wait $launcher; [ $? = 143 ] || fail 'the terminated launcher ended with status' $?
+            unload",
+    },
+    Scenario {
+        name: "strategy-that-is-not-there",
+        script: "dmesg -c >/dev/null
+            insmod /lib/lg.ko strategy=nosuch 2>/tmp/error && fail 'it was taken'
+            cat /tmp/error
+            grep -q 'Invalid argument' /tmp/error || fail 'the error is another one than EINVAL'
+            dmesg >/tmp/log
+            grep -q nosuch /tmp/log || fail 'the kernel log does not name it'
+            grep 'lguest' /tmp/log | grep -q 'lru' || fail 'the kernel log does not list what there is'
+            [ ! -e /sys/module/lg ] || fail 'a module is left'
+            load
+            unload",
+    },
+    Scenario {
+        name: "parameters",
+        script: "load strategy=lru seed=42
+            [ \"$(parameter strategy)\" = lru ] || fail 'strategy reads' \"$(parameter strategy)\"
+            [ \"$(parameter seed)\" = 42 ] || fail 'seed reads' \"$(parameter seed)\"
+            parameter strategies
+            for name in lguest lru; do
+                parameter strategies | grep -q $name || fail \"strategies does not list $name\"
+            done
+            unload",
+    },
+    Scenario {
+        name: "what-is-no-kernel",
+        script: "load
+            echo 'not a kernel' >/tmp/text
+            for kernel in /tmp/text /lib/lg.ko /nosuch; do
+                lguest $kernel 2>/tmp/error && fail \"$kernel was started\"
+                [ $? = 125 ] || fail \"the launcher's status for $kernel is\" $?
+                cat /tmp/error
+                grep -q \"$kernel\" /tmp/error || fail \"the message does not name $kernel\"
+            done
+            lguest --memory 64K $GUEST 2>/tmp/error && fail 'a guest runs in 64K'
+            cat /tmp/error
+            unload",
+    },
+    Scenario {
+        name: "no-module",
+        script: "lguest $GUEST 2>/tmp/error && fail 'a guest runs without the module'
+            [ $? = 125 ] || fail \"the launcher's status is\" $?
+            cat /tmp/error
+            grep -q /dev/lguest /tmp/error || fail 'the message does not name /dev/lguest'
+            grep -q insmod /tmp/error || fail 'the message does not say what to do'",
+    },
+    Scenario {
+        // Each of the guest's misbehaviours: it may come to nothing, it may be killed for it.
+        name: "hostile-guests",
+        script: "load
+            lguest $GUEST 'hostile=?' >/tmp/names 2>&1
+            names=$(sed -n 's/.*there are: //p' /tmp/names | tr -d ',\\r' | head -n 1)
+            [ -n \"$names\" ] || fail 'the guest does not list its hostile acts'
+            for name in $names; do
+                for strategy in lguest lru; do
+                    echo \"hostile=$name on $strategy\"
+                    timeout -s KILL 60 lguest --strategy $strategy $GUEST hostile=$name; status=$?
+                    case $status in
+                    0|1|120|121) ;;
+                    *) fail \"the launcher ended with status $status\" ;;
+                    esac
+                done
+            done
+            lguest $GUEST test=quick || fail 'a guest after them ended with status' $?
+            unload",
+    },
+    Scenario { name: "load-and-unload", script: "for round in 1 2 3 4 5 6 7 8; do load; unload; done" },
+];
+
+/// The functions that only these scripts need.
+const PRELUDE: &str = "GUEST=/guests/mini-guest
+# spinning LAUNCHER: whether the guest of this process has come to execute instructions.
+spinning() {
+    # User mode time in clock ticks, the 14th word; a guest's time is its launcher's system time, the 15th.
+    set -- $(cat /proc/$1/stat)
+    [ $((${14} + ${15})) -gt 20 ]
+}";
+
+/// The names of all scenarios, in order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SCENARIOS.iter().map(|scenario| scenario.name)
+}
+
+/// The steps for the scenarios that `wanted` says yes to.
+pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
+    let chosen = SCENARIOS.iter().filter(|scenario| wanted(scenario.name));
+    chosen
+        .map(|scenario| {
+            let lines = scenario.script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
+            Step::new(scenario.name, format!("{PRELUDE}\n{lines}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::process::output;
+
+    #[test]
+    fn every_script_is_accepted_by_a_shell() {
+        for step in steps(|_| true) {
+            output(Command::new("sh").args(["-n", "-c", &step.script])).unwrap();
+        }
+        for script in ["vm/init.sh", "vm/lib.sh"] {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+            output(Command::new("sh").args(["-n", &format!("{path}{script}")])).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_fit_for_markers() {
+        let mut all: Vec<_> = names().collect();
+        assert!(all.iter().all(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn a_filter_picks_scenarios() {
+        let chosen = steps(|name| name == "two-guests");
+        assert_eq!(chosen.len(), 1);
+        assert!(chosen[0].script.contains("GUEST="));
+    }
+}

@@ -1,0 +1,225 @@
+//! Counting what passed and what failed, and showing it as it happens.
+
+use std::io::{self, Read, Write};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::process::describe;
+
+/// How many of a failed check's lines are shown.
+const SHOWN_LINES: usize = 40;
+
+/// How many checks came out which way.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// The running sum of all checks, and the screen on which it is shown.
+pub struct Tally {
+    counts: Counts,
+    failures: Vec<String>,
+    screen: Box<dyn Write>,
+}
+
+impl Tally {
+    /// Begins at zero.
+    pub fn new(screen: impl Write + 'static) -> Tally {
+        Tally { counts: Counts::default(), failures: Vec::new(), screen: Box::new(screen) }
+    }
+
+    /// Shows a line that counts for nothing.
+    pub fn say(&mut self, line: &str) {
+        // With the screen gone there is still the count to be finished.
+        let _ = writeln!(self.screen, "{line}");
+    }
+
+    /// Counts a check that passed.
+    pub fn pass(&mut self, name: &str) {
+        self.counts.passed += 1;
+        self.say(&format!("{name} ... ok"));
+    }
+
+    /// Counts a check that failed, and shows why.
+    pub fn fail(&mut self, name: &str, why: &str) {
+        self.counts.failed += 1;
+        self.failures.push(name.to_owned());
+        self.say(&format!("{name} ... FAILED"));
+        for line in why.lines().take(SHOWN_LINES) {
+            self.say(&format!("    {line}"));
+        }
+    }
+
+    /// Counts a check that cannot be made here.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.counts.skipped += 1;
+        self.say(&format!("{name} ... skipped: {why}"));
+    }
+
+    /// Counts a check by its result.
+    pub fn check<T>(&mut self, name: &str, result: Result<T>) {
+        match result {
+            Ok(_) => self.pass(name),
+            Err(error) => self.fail(name, &format!("{error:#}")),
+        }
+    }
+
+    /// Runs `command` with its output shown as it comes, as one check that passes if it succeeds.
+    pub fn run(&mut self, name: &str, command: &mut Command) {
+        let result = self.run_shown(command).and_then(|(success, _)| {
+            anyhow::ensure!(success, "`{}` failed; its output is above", describe(command));
+            Ok(())
+        });
+        self.check(name, result);
+    }
+
+    /// Runs `cargo test`, and counts the tests that it counts. A run that fails without a failed test, as when
+    /// something does not compile, is one failure.
+    pub fn run_tests(&mut self, name: &str, command: &mut Command) {
+        let begun = Instant::now();
+        let (success, output) = match self.run_shown(command) {
+            Ok(done) => done,
+            Err(error) => return self.fail(name, &format!("{error:#}")),
+        };
+        let Counts { passed, failed, skipped } = libtest(&output);
+        self.counts.passed += passed;
+        self.counts.failed += failed;
+        self.counts.skipped += skipped;
+        self.say(&format!("{name}: {passed} passed, {failed} failed in {} s", begun.elapsed().as_secs()));
+        if failed > 0 {
+            self.failures.push(format!("{name} ({failed} tests)"));
+        } else if !success {
+            self.fail(name, &format!("`{}` failed; its output is above", describe(command)));
+        } else if passed == 0 {
+            self.fail(name, "it ran no test at all");
+        }
+    }
+
+    /// Shows the sum as the last line. True if nothing failed.
+    pub fn close(mut self) -> bool {
+        self.say("");
+        for failure in std::mem::take(&mut self.failures) {
+            self.say(&format!("failed: {failure}"));
+        }
+        let Counts { passed, failed, skipped } = self.counts;
+        let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        self.say(&format!("{passed} passed, {failed} failed{skipped}"));
+        failed == 0
+    }
+
+    /// Runs `command`, passing on what it says and keeping it. Returns whether it succeeded, and what it said.
+    fn run_shown(&mut self, command: &mut Command) -> Result<(bool, String)> {
+        let line = describe(command);
+        self.say(&format!("$ {line}"));
+        let (mut reader, writer) = io::pipe()?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()
+            .with_context(|| format!("cannot start `{line}`"))?;
+        // The command holds its ends of the pipe until it is given others, and reading would never end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut kept = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let length = reader.read(&mut buffer)?;
+            if length == 0 {
+                break;
+            }
+            self.screen.write_all(&buffer[..length])?;
+            self.screen.flush()?;
+            kept.extend_from_slice(&buffer[..length]);
+        }
+        Ok((child.wait()?.success(), String::from_utf8_lossy(&kept).into_owned()))
+    }
+}
+
+/// Sums up libtest's closing lines.
+fn libtest(output: &str) -> Counts {
+    let mut counts = Counts::default();
+    for line in output.lines() {
+        let Some((_, all)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            continue;
+        };
+        for one in all.split(';') {
+            let mut words = one.split_whitespace();
+            let number = words.next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+            match words.next() {
+                Some("passed") => counts.passed += number,
+                Some("failed") => counts.failed += number,
+                Some("ignored") => counts.skipped += number,
+                _ => {}
+            }
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    const TWO_CRATES: &str = "running 3 tests\ntest a ... ok\n\
+        test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+        test result: FAILED. 20 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.00s\n";
+
+    fn counts(passed: u64, failed: u64, skipped: u64) -> Counts {
+        Counts { passed, failed, skipped }
+    }
+
+    #[test]
+    fn sums_up_what_libtest_says() {
+        assert_eq!(libtest(TWO_CRATES), counts(23, 2, 1));
+    }
+
+    #[test]
+    fn failed_tests_are_counted_once() {
+        let mut tally = Tally::new(io::sink());
+        tally.run_tests("unit", &mut shell(&format!("printf '%s' '{TWO_CRATES}'; exit 101")));
+        assert_eq!(tally.counts, counts(23, 2, 1));
+        assert!(!tally.close());
+    }
+
+    #[test]
+    fn a_run_that_does_not_compile_fails_and_so_does_one_without_tests() {
+        let mut tally = Tally::new(io::sink());
+        tally.run_tests("unit", &mut shell("echo 'error: expected `;`' >&2; exit 101"));
+        assert_eq!(tally.counts, counts(0, 1, 0));
+        tally.run_tests("unit", &mut shell("exit 0"));
+        assert_eq!(tally.counts, counts(0, 2, 0));
+    }
+
+    #[test]
+    fn checks_and_commands() {
+        let mut tally = Tally::new(io::sink());
+        tally.run("yes", &mut shell("exit 0"));
+        tally.run("no", &mut shell("exit 1"));
+        tally.check("value", Ok(7));
+        tally.skip("tool", "not installed");
+        assert_eq!(tally.counts, counts(2, 1, 1));
+        assert_eq!(tally.failures, ["no"]);
+    }
+
+    #[test]
+    fn the_last_line_is_the_sum() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut tally = Tally::new(writer);
+        tally.pass("a");
+        tally.skip("b", "reason");
+        assert!(tally.close());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "a ... ok\nb ... skipped: reason\n\n1 passed, 0 failed, 1 skipped\n");
+    }
+}

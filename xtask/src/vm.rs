@@ -1,0 +1,150 @@
+//! The host VM: Debian's i386 kernel in QEMU with our module, launcher and guests inside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::flavour::Flavour;
+use crate::initrd::Initrd;
+use crate::kernel_log;
+use crate::kernels::Kernels;
+use crate::project::Project;
+use crate::qemu::{Clock, End, Limits, Pc};
+use crate::steps::{self, Outcome, Step};
+
+const INIT: &str = include_str!("../vm/init.sh");
+const LIBRARY: &str = include_str!("../vm/lib.sh");
+const MOTD: &str = include_str!("../vm/motd");
+
+/// What goes into the VM besides busybox.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The module, built for the flavour that is booted.
+    pub module: PathBuf,
+    /// The launcher.
+    pub launcher: PathBuf,
+    /// Guest kernels; each is found as `/guests/FILENAME`.
+    pub guests: Vec<PathBuf>,
+}
+
+/// A VM that can be booted.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// Distinguishes its logs from those of others.
+    pub name: String,
+    /// Which of Debian's kernels it boots.
+    pub flavour: Flavour,
+    /// Number of processors.
+    pub processors: u32,
+    /// How time passes in it.
+    pub clock: Clock,
+}
+
+/// What came out of a boot.
+#[derive(Debug)]
+pub struct Boot {
+    /// One for each step, in order.
+    pub outcomes: Vec<Outcome>,
+    /// What the kernel complained about.
+    pub complaints: Vec<String>,
+    /// Why the VM did not come to its orderly end, if it did not.
+    pub breakdown: Option<String>,
+    /// Where all logs are.
+    pub folder: PathBuf,
+}
+
+impl Vm {
+    /// Boots, runs `steps`, powers off. `line` sees the programs' console live, markers included.
+    pub fn run(
+        &self,
+        project: &Project,
+        kernels: &Kernels,
+        contents: &Contents,
+        steps: &[Step],
+        line: impl FnMut(&str),
+    ) -> Result<Boot> {
+        let folder = project.logs().join("vm").join(&self.name);
+        let pc = self.prepare(kernels, contents, steps, &folder, "")?;
+        let budget: Duration = steps.iter().map(|step| step.limit).sum();
+        let limits = Limits { silence: Duration::from_secs(90), whole: budget + Duration::from_secs(120) };
+        let run = pc.run(&folder, limits, line)?;
+
+        let (mut outcomes, done) = steps::collect(&run.console);
+        let never_begun = Outcome { status: None, output: Vec::new() };
+        outcomes.resize(steps.len(), never_begun);
+        let complaints = kernel_log::complaints(&run.kernel_log);
+        let breakdown = match run.end {
+            End::ByItself if done => None,
+            End::ByItself => Some(match complaints.last() {
+                Some(last) => format!("the kernel gave up: {last}"),
+                None => "the VM ended before its last step".to_owned(),
+            }),
+            End::Silent(limit) => Some(format!("the VM said nothing for {} s", limit.as_secs())),
+            End::TooLong(limit) => Some(format!("the VM was not done after {} s", limit.as_secs())),
+        };
+        Ok(Boot { outcomes, complaints, breakdown, folder })
+    }
+
+    /// Boots into a shell on the terminal.
+    pub fn shell(&self, project: &Project, kernels: &Kernels, contents: &Contents) -> Result<()> {
+        let folder = project.logs().join("vm").join(&self.name);
+        self.prepare(kernels, contents, &[], &folder, "lg.shell")?.run_interactively()
+    }
+
+    fn prepare(
+        &self,
+        kernels: &Kernels,
+        contents: &Contents,
+        steps: &[Step],
+        folder: &Path,
+        append: &str,
+    ) -> Result<Pc> {
+        if self.processors != 1 && self.clock != Clock::Real {
+            bail!("time by instruction count works with one processor only");
+        }
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let initrd = folder.join("initrd");
+        let archive = contents.archive(&kernels.busybox(), steps)?;
+        fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
+        Ok(Pc {
+            kernel: kernels.vmlinuz(self.flavour),
+            initrd,
+            processors: self.processors,
+            clock: self.clock,
+            append: append.to_owned(),
+        })
+    }
+}
+
+impl Contents {
+    fn archive(&self, busybox: &Path, steps: &[Step]) -> Result<Vec<u8>> {
+        let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let mut initrd = Initrd::default();
+        for directory in ["bin", "dev", "etc", "guests", "lib", "steps"] {
+            initrd.directory(directory)?;
+        }
+        initrd.device("dev/console", 5, 1)?;
+        initrd.program("init", INIT.as_bytes())?;
+        initrd.program("bin/busybox", &read(busybox)?)?;
+        initrd.link("bin/sh", "busybox")?;
+        initrd.program("bin/lguest", &read(&self.launcher)?)?;
+        initrd.file("lib/lg.ko", &read(&self.module)?)?;
+        initrd.file("lib/vm.sh", LIBRARY.as_bytes())?;
+        initrd.file("etc/motd", MOTD.as_bytes())?;
+        for guest in &self.guests {
+            let name = guest.file_name().unwrap_or_default().to_string_lossy();
+            initrd.file(&format!("guests/{name}"), &read(guest)?)?;
+        }
+        let mut list = String::new();
+        for (number, step) in steps.iter().enumerate() {
+            let file = format!("{number:02}-{}", step.name);
+            let script = format!(". /lib/vm.sh\n{}\n", step.script);
+            initrd.file(&format!("steps/{file}"), script.as_bytes())?;
+            list.push_str(&format!("{file} {}\n", step.limit.as_secs()));
+        }
+        initrd.file("steps/list", list.as_bytes())?;
+        initrd.finish()
+    }
+}
