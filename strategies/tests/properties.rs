@@ -213,7 +213,8 @@ impl<F: PageFormat> Guest<F> {
                 self.set(Self::table(self.current, 2 + table), va, 0)
             }
             Step::MapKernel { page, frame } => {
-                let value = Self::data(frame) << 12 | (Flags::PRESENT | Flags::WRITABLE).bits();
+                let flags = Flags::PRESENT | Flags::WRITABLE | Flags::GLOBAL;
+                let value = Self::data(frame) << 12 | flags.bits();
                 self.set(Self::KERNEL_TABLE, Self::kernel_page(page), value)
             }
             Step::UnmapKernel(page) => self.set(Self::KERNEL_TABLE, Self::kernel_page(page), 0),

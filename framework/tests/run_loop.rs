@@ -1,0 +1,510 @@
+//! The guest's life on a scripted machine: each entry into the guest is a closure that plays the
+//! guest's part for as long as it runs, and says why it stopped.
+
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
+use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
+use arch_i386::regs::Regs;
+use arch_i386::segment::{GUEST_CS, GUEST_DS};
+use arch_i386::table::TablePage;
+use arch_i386::{paging::Paging, trap};
+use benches::sim::SimHost;
+use framework::guest::{Guest, Outcome};
+use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::kill::{End, Kill};
+use framework::registry::{BuildContext, Choice};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+
+const PAGES: u32 = 64;
+const DATA: GuestPhys = GuestPhys(0x3000);
+const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
+const NOIRQ: u32 = 0x7000;
+
+/// What the guest does in one run.
+type Run = Box<dyn FnMut(&mut Machine) -> Exit>;
+
+/// A simulated host with a scripted processor.
+struct Machine {
+    sim: SimHost,
+    regs: Regs,
+    script: VecDeque<Run>,
+    pending: u32,
+    timer: Option<NonZeroU32>,
+    listened_to: Option<GuestPhys>,
+    signals: u32,
+    waited_for: Vec<u32>,
+    ts: bool,
+}
+
+fn exit(vector: u8) -> Exit {
+    Exit { vector: vector.into(), cr2: GuestVirt(0) }
+}
+
+impl Machine {
+    fn word(&mut self, field: u32) -> u32 {
+        self.sim.read_u32(GuestPhys(DATA.0 + field)).unwrap()
+    }
+
+    fn set_word(&mut self, field: u32, value: u32) {
+        self.sim.write_u32(GuestPhys(DATA.0 + field), value).unwrap();
+    }
+
+    fn hypercall(&mut self, call: Hypercall, args: [u32; 4]) -> Exit {
+        let regs = &mut self.regs;
+        [regs.eax, regs.ebx, regs.ecx, regs.edx, regs.esi] =
+            [call as u32, args[0], args[1], args[2], args[3]];
+        exit(trap::HYPERCALL)
+    }
+
+    /// Queues a call in the ring.
+    fn queue(&mut self, n: u32, call: Hypercall, args: [u32; 4]) {
+        let words = [call as u32, args[0], args[1], args[2], args[3]];
+        for (i, word) in (0..).zip(words) {
+            self.set_word(offset::HCALLS + n * size_of::<HypercallArgs>() as u32 + i * 4, word);
+        }
+        let status = GuestPhys(DATA.0 + offset::HCALL_STATUS + n);
+        self.sim.write(status, &[RING_PENDING]).unwrap();
+    }
+
+    /// The words on the guest's stack, which is mapped linearly.
+    fn stack<const N: usize>(&mut self, esp: u32) -> [u32; N] {
+        std::array::from_fn(|i| self.sim.read_u32(GuestPhys(esp + 4 * i as u32)).unwrap())
+    }
+}
+
+impl PagingHost for Machine {
+    fn page_limit(&self) -> u32 {
+        self.sim.page_limit()
+    }
+    fn no_execute(&self) -> bool {
+        self.sim.no_execute()
+    }
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        self.sim.read(at, into)
+    }
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        self.sim.write(at, from)
+    }
+    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
+        self.sim.pin(frame, write)
+    }
+    fn unpin(&mut self, frame: HostFrame) {
+        self.sim.unpin(frame);
+    }
+    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        self.sim.alloc_table()
+    }
+    fn free_table(&mut self, table: TablePage) {
+        self.sim.free_table(table);
+    }
+}
+
+impl Host for Machine {
+    fn regs(&mut self) -> &mut Regs {
+        &mut self.regs
+    }
+    fn enter(&mut self, entry: Entry<'_>) -> Exit {
+        self.ts = entry.ts;
+        let mut run = self.script.pop_front().expect("the guest runs longer than the script");
+        run(self)
+    }
+    fn interrupted(&mut self) -> bool {
+        // At the script's end somebody presses ^C.
+        self.script.is_empty() || std::mem::take(&mut self.signals) > 0
+    }
+    fn pending_interrupts(&self) -> u32 {
+        self.pending
+    }
+    fn clear_interrupt(&mut self, irq: u32) {
+        self.pending &= !(1 << irq);
+    }
+    fn wait(&mut self, mask: u32) {
+        self.waited_for.push(mask);
+        // The clock is what everybody waits for.
+        self.pending |= 1;
+    }
+    fn set_timer(&mut self, delay: Option<NonZeroU32>) {
+        self.timer = delay;
+    }
+    fn wall_clock(&mut self) -> Timespec {
+        Timespec { seconds: 1_700_000_000, nanoseconds: 5 }
+    }
+    fn tsc_khz(&self) -> u32 {
+        1_000_000
+    }
+    fn notify(&mut self, address: GuestPhys) -> bool {
+        self.listened_to == Some(address)
+    }
+}
+
+/// A guest and its machine, before the first instruction.
+fn new() -> (Guest, Machine) {
+    let mut machine = Machine {
+        sim: SimHost::new(PAGES),
+        regs: Regs::default(),
+        script: VecDeque::new(),
+        pending: 0,
+        timer: None,
+        listened_to: None,
+        signals: 0,
+        waited_for: Vec::new(),
+        ts: false,
+    };
+    let window = machine.sim.window(WINDOW);
+    let context = BuildContext { paging: Paging::TwoLevel, window, seed: 1 };
+    let strategy = Choice::parse("lguest").unwrap().build(&context).unwrap();
+    let mut guest = Guest::new(strategy, &mut machine.regs, 0x1000);
+    guest.set_up(&mut machine).unwrap();
+    machine.set_word(offset::SYSCALL_VEC, 0x80);
+    machine.set_word(offset::KERNEL_ADDRESS, 0xc000_0000);
+    machine.set_word(offset::NOIRQ_START, NOIRQ);
+    machine.set_word(offset::NOIRQ_END, NOIRQ + 0x10);
+    machine.sim.write(GuestPhys(DATA.0 + offset::HCALL_STATUS), &[RING_DONE; 64]).unwrap();
+    (guest, machine)
+}
+
+fn then(machine: &mut Machine, run: impl FnMut(&mut Machine) -> Exit + 'static) {
+    machine.script.push_back(Box::new(run));
+}
+
+/// A guest that has made its first hypercall and has a handler at 0x5000 + 16 * vector for everything.
+fn initialised() -> (Guest, Machine) {
+    let (guest, mut machine) = new();
+    then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+    for vector in (0..48).chain([0x80]) {
+        then(&mut machine, move |m| {
+            let handler = 0x5000 + 16 * vector;
+            m.hypercall(Hypercall::LoadIdtEntry, [vector, GUEST_CS << 16 | handler, 0x8e00, 0])
+        });
+    }
+    (guest, machine)
+}
+
+/// Runs to the script's end and takes everything back, whatever the end was.
+fn run(mut guest: Guest, mut machine: Machine) -> (Option<End>, Machine) {
+    let outcome = guest.run(&mut machine);
+    let end = guest.end().cloned();
+    assert_eq!(outcome, if end.is_some() { Outcome::Ended } else { Outcome::Interrupted });
+    guest.tear_down(&mut machine);
+    machine.sim.remove_window();
+    assert_eq!((machine.sim.pinned(), machine.sim.tables()), (0, 0));
+    (end, machine)
+}
+
+fn killed(guest: Guest, machine: Machine) -> Kill {
+    match run(guest, machine).0 {
+        Some(End::Killed(kill)) => kill,
+        other => panic!("not killed: {other:?}"),
+    }
+}
+
+#[test]
+fn a_guest_starts_in_ring_1_at_its_entry() {
+    let (_, machine) = new();
+    let Regs { eip, cs, ss, eflags, .. } = machine.regs;
+    assert_eq!((eip, cs, ss, eflags), (0x1000, 0x61, 0x69, 0x202));
+}
+
+#[test]
+fn initialisation_fills_the_shared_page() {
+    let (guest, machine) = initialised();
+    let (end, mut machine) = run(guest, machine);
+    assert_eq!(end, None);
+    assert_eq!(machine.word(offset::TSC_KHZ), 1_000_000);
+    assert_eq!(machine.word(offset::RESERVE_MEM), 0x0040_0000);
+    assert_eq!(machine.word(offset::TIME), 1_700_000_000);
+}
+
+#[test]
+fn initialisation_comes_first_and_once() {
+    let (guest, mut machine) = new();
+    then(&mut machine, |m| m.hypercall(Hypercall::Halt, [0; 4]));
+    assert_eq!(killed(guest, machine), Kill::NotInitialised(10));
+
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+    assert_eq!(killed(guest, machine), Kill::AlreadyInitialised);
+}
+
+#[test]
+fn a_shared_page_outside_memory_is_refused() {
+    for address in [PAGES * 4096 - 8, PAGES * 4096, 0xffff_fff0] {
+        let (guest, mut machine) = new();
+        then(&mut machine, move |m| m.hypercall(Hypercall::LguestInit, [address, 0, 0, 0]));
+        assert_eq!(killed(guest, machine), Kill::LguestData(GuestPhys(address)));
+    }
+}
+
+#[test]
+fn what_the_shared_page_asks_for_is_checked() {
+    for (field, value, kill) in [
+        (offset::SYSCALL_VEC, 0x30, Kill::SyscallVector(0x30)),
+        (offset::KERNEL_ADDRESS, WINDOW.0, Kill::KernelAddress(WINDOW)),
+    ] {
+        let (guest, mut machine) = new();
+        machine.set_word(field, value);
+        then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+        assert_eq!(killed(guest, machine), kill);
+    }
+}
+
+#[test]
+fn the_ring_is_done_in_order_before_the_call_itself() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.queue(0, Hypercall::Ts, [1, 0, 0, 0]);
+        m.queue(1, Hypercall::SetClockevent, [77, 0, 0, 0]);
+        m.queue(2, Hypercall::Ts, [0, 0, 0, 0]);
+        m.hypercall(Hypercall::Ts, [1, 0, 0, 0])
+    });
+    then(&mut machine, |m| {
+        assert!(m.ts, "the call came after the ring");
+        assert_eq!(m.timer, NonZeroU32::new(77));
+        let status = m.sim.read_u32(GuestPhys(DATA.0 + offset::HCALL_STATUS)).unwrap();
+        assert_eq!(status, 0xffff_ffff, "all done");
+        m.hypercall(Hypercall::Ts, [0; 4])
+    });
+    then(&mut machine, |m| {
+        assert!(!m.ts);
+        exit(0x20)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn a_notification_in_the_ring_stops_it_until_the_launcher_has_heard() {
+    let (mut guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.queue(0, Hypercall::Notify, [0x4000, 0, 0, 0]);
+        m.queue(1, Hypercall::SetClockevent, [9, 0, 0, 0]);
+        m.hypercall(Hypercall::FlushAsync, [0; 4])
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.timer, NonZeroU32::new(9));
+        m.hypercall(Hypercall::Notify, [0x8000, 0, 0, 0])
+    });
+    then(&mut machine, |_| exit(0x20));
+    machine.listened_to = Some(GuestPhys(0x8000));
+    assert_eq!(guest.run(&mut machine), Outcome::Notify(GuestPhys(0x4000)));
+    assert_eq!(machine.timer, None, "the rest of the ring waits");
+    assert_eq!(run(guest, machine).0, None, "0x8000 has a listener of its own");
+}
+
+#[test]
+fn an_interrupt_is_delivered_like_the_processor_would() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.set_word(offset::IRQ_ENABLED, IRQ_ENABLED);
+        m.set_word(offset::IRQ_PENDING, IRQ_ENABLED);
+        m.pending = 1 << 3;
+        (m.regs.eip, m.regs.esp, m.regs.ss, m.regs.eflags) = (0x1234, 0x6000, GUEST_DS, 0x346);
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.eip, m.regs.cs, m.regs.esp), (0x5000 + 16 * 35, GUEST_CS, 0x6000 - 12));
+        assert_eq!(m.stack(0x6000 - 12), [0x1234, GUEST_CS, 0x346]);
+        assert_eq!(m.regs.eflags & 0x100, 0, "the handler is not single-stepped");
+        assert_eq!(m.word(offset::IRQ_ENABLED), 0, "an interrupt gate");
+        assert_eq!(m.word(offset::IRQ_PENDING), 0, "nothing is left");
+        assert_eq!(m.pending, 0);
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn from_ring_3_the_frame_goes_on_the_kernel_stack_across_a_page_boundary() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x9008, 1, 0]));
+    then(&mut machine, |m| {
+        m.set_word(offset::IRQ_ENABLED, IRQ_ENABLED);
+        m.pending = 1;
+        (m.regs.cs, m.regs.eip, m.regs.ss, m.regs.esp) = (0x73, 0x0804_8000, 0x7b, 0xbfff_0000);
+        m.regs.eflags = 0x202;
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.ss, m.regs.esp), (GUEST_DS, 0x9008 - 20));
+        assert_eq!(m.stack(0x9008 - 20), [0x0804_8000, 0x73, 0x202, 0xbfff_0000, 0x7b]);
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn no_interrupt_where_the_guest_wants_none() {
+    let (guest, mut machine) = initialised();
+    // Disabled: told that one waits.
+    then(&mut machine, |m| {
+        m.set_word(offset::IRQ_ENABLED, 0);
+        m.pending = 1;
+        m.regs.eip = 0x1111;
+        exit(0x30)
+    });
+    // Enabled, but about to return from an interrupt.
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.eip, m.word(offset::IRQ_PENDING)), (0x1111, IRQ_ENABLED));
+        m.set_word(offset::IRQ_ENABLED, IRQ_ENABLED);
+        m.regs.eip = NOIRQ + 4;
+        exit(0x30)
+    });
+    // Masked.
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, NOIRQ + 4);
+        m.regs.eip = 0x2222;
+        m.set_word(offset::BLOCKED_INTERRUPTS, 1);
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.eip, m.pending), (0x2222, 1));
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn a_halted_guest_sleeps_until_an_interrupt_that_it_handles() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.set_word(offset::BLOCKED_INTERRUPTS, 0xffff_0000);
+        m.set_word(offset::IRQ_ENABLED, 0);
+        m.regs.esp = 0x6000;
+        m.hypercall(Hypercall::Halt, [0; 4])
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.waited_for, [0xffff], "what is masked, or has no handler, wakes nobody");
+        assert_eq!(m.regs.eip, 0x5000 + 16 * 32);
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn a_page_fault_is_fixed_or_reflected_with_its_address() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.regs.esp = 0x6000;
+        m.regs.errcode = 2;
+        Exit { vector: 14, cr2: GuestVirt(0x2_0000) }
+    });
+    then(&mut machine, |m| {
+        assert_ne!(m.regs.eip, 0x5000 + 16 * 14, "memory is mapped linearly");
+        m.regs.errcode = 2;
+        Exit { vector: 14, cr2: GuestVirt(0xfff0_0000) }
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5000 + 16 * 14);
+        assert_eq!(m.word(offset::CR2), 0xfff0_0000);
+        assert_eq!(m.stack::<1>(m.regs.esp), [2], "the error code is on top");
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn a_trap_without_a_handler_is_the_end() {
+    let (guest, mut machine) = new();
+    then(&mut machine, |m| {
+        (m.regs.eip, m.regs.errcode) = (0x1010, 0x18);
+        exit(11)
+    });
+    let expected = Kill::UnhandledTrap { vector: 11, eip: GuestVirt(0x1010), info: 0x18 };
+    assert_eq!(killed(guest, machine), expected);
+
+    // Nobody handles a double fault.
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |_| exit(8));
+    assert!(matches!(killed(guest, machine), Kill::UnhandledTrap { vector: 8, .. }));
+}
+
+#[test]
+fn a_fault_in_the_switcher_is_the_end() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.regs.eip = 0x44;
+        Exit { vector: trap::IN_SWITCHER | 13, cr2: GuestVirt(0) }
+    });
+    assert_eq!(killed(guest, machine), Kill::SwitcherFault { vector: 13, eip: GuestVirt(0x44) });
+}
+
+#[test]
+fn port_reads_give_ones_and_other_instructions_are_the_guests_own() {
+    for (code, eax, length) in [
+        (&[0xec][..], 0x12_34ff, 1),
+        (&[0xed], 0xffff_ffff, 1),
+        (&[0x66, 0xed], 0x12_ffff, 2),
+        (&[0xe4, 0x60], 0x12_34ff, 2),
+        (&[0x66, 0xe5, 0x60], 0x12_ffff, 3),
+        (&[0xee], 0x12_3456, 1),
+        (&[0xe7, 0x80], 0x12_3456, 2),
+        (&[0xfa], 0x12_3456, 1),
+    ] {
+        let (guest, mut machine) = initialised();
+        then(&mut machine, move |m| {
+            m.sim.write(GuestPhys(0x2ffe), code).unwrap();
+            (m.regs.eip, m.regs.eax, m.regs.errcode) = (0x2ffe, 0x12_3456, 0);
+            exit(13)
+        });
+        then(&mut machine, move |m| {
+            assert_eq!((m.regs.eax, m.regs.eip), (eax, 0x2ffe + length), "{code:x?}");
+            // hlt; and the same port read from ring 3.
+            m.regs.esp = 0x6000;
+            m.sim.write(GuestPhys(0x2000), &[0xf4]).unwrap();
+            m.regs.eip = 0x2000;
+            exit(13)
+        });
+        then(&mut machine, move |m| {
+            assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
+            m.sim.write(GuestPhys(0x2000), &[0xec]).unwrap();
+            (m.regs.eip, m.regs.cs) = (0x2000, 0x73);
+            exit(13)
+        });
+        then(&mut machine, move |m| {
+            assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
+            exit(0x30)
+        });
+        assert_eq!(run(guest, machine).0, None);
+    }
+}
+
+#[test]
+fn last_words_and_restart() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.sim.write(GuestPhys(0xa000), b"Power down\0rubbish").unwrap();
+        m.hypercall(Hypercall::Shutdown, [0xa000, SHUTDOWN_POWEROFF, 0, 0])
+    });
+    assert_eq!(run(guest, machine).0.unwrap().to_string(), "CRASH: Power down");
+
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::Shutdown, [0xa000, SHUTDOWN_RESTART, 0, 0]));
+    assert_eq!(run(guest, machine).0, Some(End::Restart));
+}
+
+#[test]
+fn a_bad_request_is_the_end() {
+    let bad: [(Hypercall, [u32; 4], Kill); 6] = [
+        (Hypercall::SetStack, [0x68, 0x6000, 1, 0], Kill::StackSegment(0x68)),
+        (Hypercall::SetStack, [0x69, 0x6000, 3, 0], Kill::StackPages(3)),
+        (Hypercall::LoadGdtEntry, [99, 0, 0, 0], Kill::GdtSlot(99)),
+        (Hypercall::LoadIdtEntry, [3, 0, 0x8500, 0], Kill::GateType(5, 3)),
+        (Hypercall::SetPte, [0, WINDOW.0, 0, 0], Kill::SwitcherEntry(WINDOW)),
+        (
+            Hypercall::LoadTls,
+            [0xffff_fffc, 0, 0, 0],
+            Kill::Memory(BadAddress { at: GuestPhys(0xffff_fffc), len: 24 }),
+        ),
+    ];
+    for (call, args, kill) in bad {
+        let (guest, mut machine) = initialised();
+        then(&mut machine, move |m| m.hypercall(call, args));
+        assert_eq!(killed(guest, machine), kill);
+    }
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        m.regs.eax = 3;
+        exit(trap::HYPERCALL)
+    });
+    assert_eq!(killed(guest, machine), Kill::Hypercall(3));
+}
