@@ -174,10 +174,7 @@ impl<F: PageFormat> ShadowCache<F> {
     fn take_slot(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(usize, bool), Kill> {
         let free = || self.slots.iter().position(Option::is_none);
         let free = if self.policy.takes_free_slots_first() { free() } else { None };
-        let mut index = match free {
-            Some(free) => free,
-            None => self.policy.victim(directory),
-        };
+        let mut index = free.unwrap_or_else(|| self.policy.victim(directory));
         if index >= self.slots.len() {
             self.counters.policy_errors += 1;
             index = (self.current + 1) % self.slots.len();
@@ -195,16 +192,21 @@ impl<F: PageFormat> ShadowCache<F> {
             }
         }
         if !blank {
-            self.forget_directory(index);
             self.flush_user_of(host, index);
         }
+        self.rename(index, directory);
+        Ok((index, blank))
+    }
+
+    /// Notes that a slot shadows this page directory from now on.
+    fn rename(&mut self, index: usize, directory: GuestPhys) {
+        self.forget_directory(index);
         if let Some(slot) = &mut self.slots[index] {
             slot.directory = directory;
         }
         let lowest = self.by_directory.entry(directory).or_insert(index);
         *lowest = index.min(*lowest);
         self.policy.filled(index, directory);
-        Ok((index, blank))
     }
 
     /// Takes a slot's page directory out of the index. The one that the guest began with is known by
@@ -373,6 +375,11 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
         let cached = if core::mem::take(&mut self.linear) {
             // What was made up until now is not in the guest's tables.
             self.release_all(host);
+            if self.policy.takes_free_slots_first() {
+                // Nor is the slot it was made up in worth keeping, empty as it is now.
+                self.rename(self.current, directory);
+                return self.pin_stack(host);
+            }
             None
         } else {
             self.by_directory.get(&directory).copied()
