@@ -161,6 +161,11 @@ impl Prepared {
         device_area[..layout.page.len()].copy_from_slice(&layout.page);
         Ok(Self { memory, top: cli.memory.bytes(), entry: kernel.entry(), devices, layout })
     }
+
+    /// What the guest will find in memory.
+    pub fn memory(&mut self) -> &mut GuestMemory {
+        &mut self.memory
+    }
 }
 
 /// The guest's devices, in the order of the bus.

@@ -1,0 +1,220 @@
+//! Each device's answers, served without a thread.
+
+use crate::support::driver::Driver;
+use crate::support::{Screen, piped_terminal};
+use std::io::Write;
+use std::sync::Arc;
+use userland_launcher::devices::block::Block;
+use userland_launcher::devices::console::Console;
+use userland_launcher::devices::entropy::Entropy;
+use userland_launcher::devices::{Device, QueueService, Stop, Wait};
+use userland_launcher::guest_memory::GuestMemory;
+use userland_launcher::outcome::{Outcome, Violation};
+use userland_launcher::terminal::Terminal;
+use userland_launcher::virtqueue::Virtqueue;
+
+const SIZE: u16 = 8;
+/// Where these tests' buffers are, above the ring at 0.
+const BUFFERS: u64 = 0x4000;
+
+/// One queue's service with a guest to talk to.
+struct Bench {
+    memory: GuestMemory,
+    service: Box<dyn QueueService>,
+}
+
+impl Bench {
+    /// Sets `device` up and takes its queue `index`.
+    fn new(mut device: impl Device, index: usize) -> Self {
+        let service = device.start().unwrap().swap_remove(index);
+        Self { memory: GuestMemory::map(1 << 20).unwrap(), service }
+    }
+
+    fn driver(&self) -> Driver<'_> {
+        Driver { memory: &self.memory, start: 0, size: SIZE }
+    }
+
+    /// Offers one chain to a fresh queue. Returns how many bytes the device says that it has written, if it
+    /// gave the chain back, and what it waits for.
+    fn serve(&mut self, buffers: &[(u64, u32, bool)]) -> Result<(Option<u32>, Wait), Stop> {
+        let driver = Driver { memory: &self.memory, start: 0, size: SIZE };
+        driver.describe_chain(0, buffers);
+        driver.set_available_index(0);
+        driver.offer(0);
+        let mut queue = Virtqueue::new(&self.memory, 0, SIZE).unwrap();
+        let before = driver.used_index();
+        let wait = self.service.serve(&mut queue)?;
+        let answered = driver.used_index() != before || before == 1;
+        Ok((answered.then(|| driver.used_element(0).1), wait))
+    }
+
+    fn violates(&mut self, buffers: &[(u64, u32, bool)]) -> bool {
+        matches!(self.serve(buffers), Err(Stop::Violation(Violation::Protocol(_))))
+    }
+}
+
+const HEADER: u64 = BUFFERS;
+const DATA: u64 = BUFFERS + 0x1000;
+const STATUS: u64 = BUFFERS + 0x8000;
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+const FLUSH: u32 = 4;
+
+/// A disk of four sectors, filled with their numbers plus 1.
+fn disk() -> (Bench, tempfile::NamedTempFile) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for sector in 1..=4 {
+        file.write_all(&[sector; 512]).unwrap();
+    }
+    (Bench::new(Block::open(file.path()).unwrap(), 0), file)
+}
+
+/// Sends one request; returns the status byte and the length of the answer.
+fn request(disk: &mut Bench, kind: u32, sector: u64, data_len: u32) -> (u8, u32) {
+    let mut header = kind.to_le_bytes().to_vec();
+    header.extend([0; 4]);
+    header.extend(sector.to_le_bytes());
+    disk.driver().put(HEADER, &header);
+    disk.driver().put(STATUS, &[0xee]);
+    let mut buffers = vec![(HEADER, 16, false)];
+    if data_len > 0 {
+        buffers.push((DATA, data_len, kind == READ));
+    }
+    buffers.push((STATUS, 1, true));
+    let (written, wait) = disk.serve(&buffers).unwrap();
+    assert_eq!(wait, Wait { buffers: true, source: false });
+    (disk.driver().get(STATUS, 1)[0], written.expect("an answer"))
+}
+
+#[test]
+fn a_disk_reads_and_writes_whole_sectors() {
+    let (mut disk, file) = disk();
+    assert_eq!(request(&mut disk, READ, 1, 1024), (0, 1025));
+    assert_eq!(disk.driver().get(DATA, 1024), [[2; 512], [3; 512]].concat());
+    disk.driver().put(DATA, &[9; 512]);
+    assert_eq!(request(&mut disk, WRITE, 3, 512), (0, 1));
+    assert_eq!(request(&mut disk, FLUSH, 0, 0), (0, 1));
+    let contents = std::fs::read(file.path()).unwrap();
+    assert_eq!(contents, [[1; 512], [2; 512], [3; 512], [9; 512]].concat());
+}
+
+#[test]
+fn a_disk_refuses_what_it_does_not_have() {
+    let (mut disk, file) = disk();
+    let before = std::fs::read(file.path()).unwrap();
+    for (sector, len) in [(4, 512), (3, 1024), (0, 511), (u64::MAX, 512), (u64::MAX / 512, 512)] {
+        assert_eq!(request(&mut disk, READ, sector, len).0, 1, "reading {len} at {sector}");
+        assert_eq!(request(&mut disk, WRITE, sector, len).0, 1, "writing {len} at {sector}");
+    }
+    assert_eq!(request(&mut disk, 77, 0, 0).0, 2);
+    assert_eq!(std::fs::read(file.path()).unwrap(), before);
+}
+
+#[test]
+fn a_disk_request_needs_header_and_status() {
+    let (mut disk, _file) = disk();
+    assert!(disk.violates(&[(HEADER, 15, false), (STATUS, 1, true)]));
+    assert!(disk.violates(&[(HEADER, 16, false)]));
+    assert!(disk.violates(&[(HEADER, 16, false), (STATUS, 0, true)]));
+}
+
+#[test]
+fn entropy_fills_what_it_says() {
+    let mut entropy = Bench::new(Entropy::open().unwrap(), 0);
+    assert_eq!(entropy.serve(&[(DATA, 64, true)]).unwrap().0, Some(64));
+    assert_ne!(entropy.driver().get(DATA, 64), [0; 64]);
+    assert_eq!(entropy.serve(&[(DATA, 5000, true)]).unwrap().0, Some(4096));
+    assert!(entropy.violates(&[(DATA, 64, false)]));
+}
+
+#[test]
+fn console_output_is_shown_byte_for_byte() {
+    let screen = Screen::default();
+    let (terminal, _keyboard) = piped_terminal();
+    let mut console = Bench::new(Console::new(terminal, screen.output()), 1);
+    let text: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    console.driver().put(DATA, &text);
+    let answer = console.serve(&[(DATA, 10, false), (DATA + 10, 4990, false)]).unwrap();
+    assert_eq!(answer, (Some(0), Wait { buffers: true, source: false }));
+    assert!(screen.shown() == text);
+    assert!(console.violates(&[(DATA, 10, true)]));
+}
+
+#[test]
+fn console_input_waits_for_keys_and_for_buffers() {
+    let (terminal, keyboard) = piped_terminal();
+    let mut console = Bench::new(Console::new(terminal, Screen::default().output()), 0);
+    let nothing_typed = console.serve(&[(DATA, 4, true)]).unwrap();
+    assert_eq!(nothing_typed, (None, Wait { buffers: false, source: true }));
+    rustix::io::write(&keyboard, b"hello").unwrap();
+    let filled = console.serve(&[(DATA, 4, true)]).unwrap();
+    assert_eq!(filled, (Some(4), Wait { buffers: true, source: true }));
+    assert_eq!(console.driver().get(DATA, 4), b"hell");
+    drop(keyboard);
+    let rest = console.serve(&[(DATA, 4, true)]).unwrap();
+    assert_eq!(rest, (Some(1), Wait { buffers: false, source: false }));
+    assert_eq!(console.driver().get(DATA, 1), b"o");
+}
+
+#[test]
+fn console_input_takes_no_output() {
+    let (terminal, keyboard) = piped_terminal();
+    let mut console = Bench::new(Console::new(terminal, Screen::default().output()), 0);
+    rustix::io::write(&keyboard, b"x").unwrap();
+    assert!(console.violates(&[(DATA, 4, false)]));
+}
+
+/// A pseudo-terminal: the side that a person has, and the launcher's.
+fn pseudo_terminal() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let launcher = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (person, launcher)
+}
+
+#[test]
+fn a_terminal_is_handed_over_and_given_back() {
+    use rustix::termios::{LocalModes, tcgetattr};
+    let (_person, launcher) = pseudo_terminal();
+    let copy = launcher.try_clone().unwrap();
+    let modes = || tcgetattr(&copy).unwrap().local_modes;
+    let before = modes();
+    let lines = LocalModes::ISIG | LocalModes::ICANON | LocalModes::ECHO;
+    assert!(before.contains(lines));
+    let terminal = Arc::new(Terminal::new(launcher));
+    let mut console = Console::new(terminal.clone(), Screen::default().output());
+    assert_eq!(modes(), before, "it is the person's until the guest sets the console up");
+    let services = console.start().unwrap();
+    assert_eq!(modes(), before - lines);
+    drop(services);
+    // A guest may reset its console and set it up again.
+    console.start().unwrap();
+    terminal.give_back();
+    assert_eq!(modes(), before);
+}
+
+#[test]
+fn three_ctrl_c_at_a_terminal_leave_a_guest_that_takes_no_input() {
+    let (person, launcher) = pseudo_terminal();
+    let terminal = Arc::new(Terminal::new(launcher));
+    let mut console = Bench::new(Console::new(terminal, Screen::default().output()), 0);
+    rustix::io::write(&person, b"\x03\x03\x03").unwrap();
+    let mut queue = Virtqueue::new(&console.memory, 0, SIZE).unwrap();
+    // The keys may arrive one by one; at the third, the guest is left.
+    let stop = loop {
+        match console.service.serve(&mut queue) {
+            Ok(wait) => {
+                assert!(wait.source);
+                let source = console.service.source().unwrap();
+                let mut fds = [rustix::event::PollFd::from_borrowed_fd(source, rustix::event::PollFlags::IN)];
+                rustix::event::poll(&mut fds, None).unwrap();
+            }
+            Err(stop) => break stop,
+        }
+    };
+    assert!(matches!(stop, Stop::Ended(Outcome::UserLeft)));
+}

@@ -1,0 +1,264 @@
+//! A guest's life on a scripted host, from start to exit code.
+
+use crate::support::driver::Driver;
+use crate::support::elf::Elf;
+use crate::support::host::{ScriptedHost, Step};
+use crate::support::{Screen, piped_terminal};
+use clap::Parser;
+use std::cell::RefCell;
+use std::sync::Arc;
+use userland_launcher::cli::Cli;
+use userland_launcher::host::Host;
+use userland_launcher::launch::{Ended, Prepared, Session};
+use userland_launcher::outcome::{Outcome, Violation};
+
+/// Where the device page of these guests is, their memory being 2 MiB: the console's descriptor, then the
+/// rings of input and output.
+const DEVICE_PAGE: u32 = 2 << 20;
+const STATUS: u64 = DEVICE_PAGE as u64 + 4;
+const OUTPUT_RING: u32 = DEVICE_PAGE + 4 * 4096;
+const OUTPUT_IRQ: u32 = 2;
+const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
+const ENOENT: i32 = 2;
+const ERESTART: i32 = 85;
+
+/// Runs a guest with `options`, one script for each life; returns how it ended and what it showed.
+fn run(options: &[&str], lives: Vec<Vec<Step>>) -> (Ended, Vec<u8>, Vec<Arc<ScriptedHost>>) {
+    let kernel = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(kernel.path(), Elf::good().bytes()).unwrap();
+    let line = ["lguest", "--memory", "2M"].into_iter().chain(options.iter().copied());
+    let cli = Cli::parse_from(line.chain([kernel.path().to_str().unwrap()]));
+    let screen = Screen::default();
+    let (terminal, _keyboard) = piped_terminal();
+    let session = Session::new(screen.output());
+    let hosts: Vec<_> = lives.into_iter().map(ScriptedHost::new).collect();
+    let next = RefCell::new(hosts.clone().into_iter());
+    let ended = session.run(
+        &cli,
+        || Prepared::new(&cli, None, &terminal, &screen.output()),
+        || Ok(next.borrow_mut().next().expect("a life that was not planned") as Arc<dyn Host>),
+    );
+    (ended.unwrap(), screen.shown(), hosts)
+}
+
+/// The same for a single life; returns how it ended and what it showed.
+fn run_once(steps: Vec<Step>) -> (Outcome, Vec<u8>) {
+    let (ended, shown, _) = run(&[], vec![steps]);
+    (ended.outcome, shown)
+}
+
+fn act(action: impl FnOnce(&ScriptedHost) + Send + 'static) -> Step {
+    Step::Act(Box::new(action))
+}
+
+fn put(address: u64, bytes: &'static [u8]) -> Step {
+    act(move |host| {
+        let copied = host.memory().slice(address, bytes.len() as u64).unwrap().copy_from(bytes);
+        assert_eq!(copied, bytes.len());
+    })
+}
+
+const POWER_DOWN: Step = Step::Dead(b"CRASH: Power down\0");
+
+#[test]
+fn the_host_is_asked_in_order() {
+    let (ended, _, hosts) = run(&["--strategy", "lru:slots=8"], vec![vec![Step::Dead(b"CRASH: exit 7\0")]]);
+    assert_eq!(ended.outcome.code(), 7);
+    assert!(ended.ticks > 0);
+    assert_eq!(
+        *hosts[0].log.lock().unwrap(),
+        ["strategy lru:slots=8", "initialize 0x207000 bytes, entry 0x100000"]
+    );
+}
+
+#[test]
+fn a_refused_strategy_does_not_start_the_guest() {
+    let (ended, _, hosts) = run(&["--strategy", "nosuch"], vec![vec![]]);
+    assert_eq!(ended.outcome.code(), 125);
+    let message = ended.outcome.message().unwrap();
+    assert!(message.contains("`nosuch`") && message.contains("dmesg"), "{message}");
+    assert_eq!(hosts[0].log.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn early_console_strings_are_shown_raw() {
+    let (outcome, shown) = run_once(vec![
+        put(0x5000, b"one \xff\xfe two\0three"),
+        Step::Notify(0x5000),
+        Step::Notify(0x5000 + 7),
+        POWER_DOWN,
+    ]);
+    assert_eq!(outcome.code(), 0);
+    assert_eq!(shown, b"one \xff\xfe twotwo");
+}
+
+#[test]
+fn an_endless_string_ends() {
+    let (outcome, shown) = run_once(vec![
+        act(|host| {
+            let n = host.memory().slice(0x5000, 0x2000).unwrap().copy_from(&[b'x'; 0x2000]);
+            assert_eq!(n, 0x2000);
+        }),
+        Step::Notify(0x5000),
+        put(u64::from(DEVICE_PAGE) - 3, b"end"),
+        Step::Notify(DEVICE_PAGE - 3),
+        POWER_DOWN,
+    ]);
+    assert_eq!(outcome.code(), 0);
+    assert_eq!(shown, [&[b'x'; 4096][..], b"end"].concat());
+}
+
+#[test]
+fn a_notification_of_nothing_kills_the_guest() {
+    for address in [DEVICE_PAGE + 1, OUTPUT_RING + 1, 0x21_0000, u32::MAX] {
+        let (outcome, shown) = run_once(vec![Step::Notify(address)]);
+        assert_eq!(outcome.code(), 120);
+        assert!(
+            matches!(outcome, Outcome::Violation { violation: Violation::Notify(at), .. } if at == address)
+        );
+        assert_eq!(shown, b"");
+    }
+}
+
+#[test]
+fn interrupted_reads_go_on() {
+    let (outcome, _) = run_once(vec![
+        Step::Fail(EINTR),
+        Step::Fail(EAGAIN),
+        Step::Fail(EINTR),
+        Step::Fail(ENOENT),
+        Step::Dead(b"bad stack\0"),
+    ]);
+    assert!(matches!(outcome, Outcome::KilledByHost(reason) if reason == "bad stack"));
+}
+
+#[test]
+fn other_failures_end_the_launcher() {
+    for failure in [vec![Step::Fail(1)], vec![Step::Fail(ENOENT), Step::Fail(ENOENT)], vec![Step::Dead(b"")]]
+    {
+        let (outcome, _) = run_once(failure);
+        assert!(matches!(outcome, Outcome::Failed { .. }));
+        assert_eq!(outcome.code(), 125);
+    }
+}
+
+#[test]
+fn a_restarted_guest_finds_fresh_memory() {
+    let first = vec![put(0x5000, b"old"), Step::Fail(ERESTART)];
+    let second = vec![Step::Notify(0x5000), Step::Dead(b"CRASH: exit 3\0")];
+    let (ended, shown, _) = run(&[], vec![first, second]);
+    assert_eq!(ended.outcome.code(), 3);
+    assert_eq!(shown, b"");
+}
+
+#[test]
+fn restarts_have_a_limit() {
+    let restart = || vec![Step::Fail(ERESTART)];
+    let (ended, ..) = run(&["--restart-limit", "2"], vec![restart(), restart(), restart()]);
+    assert!(matches!(ended.outcome, Outcome::RestartLimit(2)));
+    assert_eq!(ended.outcome.code(), 122);
+    let (ended, ..) = run(&["--restart-limit", "1"], vec![restart(), vec![POWER_DOWN]]);
+    assert_eq!(ended.outcome.code(), 0);
+}
+
+/// The guest offers `text` on the console's output ring as chain `n`.
+fn print(n: u16, text: &'static [u8]) -> Step {
+    act(move |host| {
+        let driver = Driver { memory: host.memory(), start: OUTPUT_RING.into(), size: 256 };
+        driver.put(0x8000, text);
+        driver.describe(n, 0x8000, text.len() as u32, 0, 0);
+        driver.offer(n);
+    })
+}
+
+fn signal(address: u32) -> Step {
+    act(move |host| host.signal(address))
+}
+
+#[test]
+fn the_console_device_serves_its_rings() {
+    let (outcome, shown) = run_once(vec![
+        put(STATUS, &[3]),
+        Step::Notify(DEVICE_PAGE),
+        print(0, b"by eventfd, "),
+        signal(OUTPUT_RING),
+        Step::AwaitInterrupt(OUTPUT_IRQ),
+        print(1, b"by read"),
+        Step::Notify(OUTPUT_RING),
+        Step::AwaitInterrupt(OUTPUT_IRQ),
+        POWER_DOWN,
+    ]);
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert_eq!(shown, b"by eventfd, by read");
+}
+
+#[test]
+fn a_reset_device_begins_anew() {
+    let (outcome, shown) = run_once(vec![
+        put(STATUS, &[3]),
+        Step::Notify(DEVICE_PAGE),
+        print(0, b"before, "),
+        signal(OUTPUT_RING),
+        Step::AwaitInterrupt(OUTPUT_IRQ),
+        put(STATUS, &[0]),
+        Step::Notify(DEVICE_PAGE),
+        act(|host| {
+            let driver = Driver { memory: host.memory(), start: OUTPUT_RING.into(), size: 256 };
+            assert_eq!(driver.used_index(), 0, "the ring is empty again");
+        }),
+        put(STATUS, &[3]),
+        Step::Notify(DEVICE_PAGE),
+        print(0, b"after"),
+        signal(OUTPUT_RING),
+        Step::AwaitInterrupt(OUTPUT_IRQ),
+        POWER_DOWN,
+    ]);
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert_eq!(shown, b"before, after");
+}
+
+#[test]
+fn a_broken_ring_ends_a_guest_that_runs() {
+    let (outcome, _) = run_once(vec![
+        put(STATUS, &[3]),
+        Step::Notify(DEVICE_PAGE),
+        act(|host| {
+            let driver = Driver { memory: host.memory(), start: OUTPUT_RING.into(), size: 256 };
+            driver.describe(0, u64::MAX, 16, 0, 0);
+            driver.offer(0);
+            host.signal(OUTPUT_RING);
+        }),
+        Step::Hang,
+    ]);
+    assert_eq!(outcome.code(), 120);
+    let message = outcome.message().unwrap();
+    assert!(message.contains("its console") && message.contains("0xffffffffffffffff"), "{message}");
+}
+
+#[test]
+fn features_that_were_not_offered_cannot_be_accepted() {
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    // The disk's descriptor follows the console's: 5 bytes and two rings of 8. Its own parts are 5 bytes,
+    // one ring, 2 bytes of offered features and 2 of accepted ones.
+    let descriptor = DEVICE_PAGE + 21;
+    let accepted = u64::from(descriptor) + 5 + 8 + 2;
+    let accept = |features: &'static [u8; 2]| {
+        let steps = vec![
+            put(accepted, features),
+            put(u64::from(descriptor) + 4, &[3]),
+            Step::Notify(descriptor),
+            POWER_DOWN,
+        ];
+        run(&["--block", disk.path().to_str().unwrap()], vec![steps]).0.outcome
+    };
+    assert_eq!(accept(&[0x04, 0x02]).code(), 0);
+    let outcome = accept(&[0x05, 0x02]);
+    assert!(
+        matches!(
+            &outcome,
+            Outcome::Violation { violation: Violation::Features { offered: 0x204, accepted: 0x205 }, .. }
+        ),
+        "{outcome:?}"
+    );
+}

@@ -1,0 +1,16 @@
+//! The launcher's parts together, with a guest and a host that the tests play.
+//!
+//! | file | what it checks |
+//! | --- | --- |
+//! | `kernel` | which files are kernels, what each other one is told, and where segments go |
+//! | `memory_image` | what a guest finds in memory: kernel, boot parameters, initrd, devices |
+//! | `virtqueue` | rings against a model of an honest driver, and against hostile ones |
+//! | `devices` | each device's answers, served without a thread |
+//! | `life` | a guest's life on a scripted host, from start to exit code |
+
+mod devices;
+mod kernel;
+mod life;
+mod memory_image;
+mod support;
+mod virtqueue;

@@ -1,0 +1,121 @@
+//! A host that follows a script instead of running a guest.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use userland_launcher::guest_memory::GuestMemory;
+use userland_launcher::host::{Host, HostError};
+
+/// Longer than anything here takes; a test that waits so long fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What one read of the device does.
+pub enum Step {
+    /// The guest does something to its memory, and goes on.
+    Act(Box<dyn FnOnce(&ScriptedHost) + Send>),
+    /// The guest notifies this address.
+    Notify(u32),
+    /// The host tells why the guest is dead.
+    Dead(&'static [u8]),
+    /// The read fails with this errno.
+    Fail(i32),
+    /// The guest waits for this interrupt.
+    AwaitInterrupt(u32),
+    /// The guest runs for ever.
+    Hang,
+}
+
+/// Plays the module for one guest.
+pub struct ScriptedHost {
+    steps: Mutex<VecDeque<Step>>,
+    memory: OnceLock<Arc<GuestMemory>>,
+    /// Requests in their order, in words.
+    pub log: Mutex<Vec<String>>,
+    eventfds: Mutex<HashMap<u32, OwnedFd>>,
+    raise: Sender<u32>,
+    raised: Mutex<Receiver<u32>>,
+}
+
+impl ScriptedHost {
+    pub fn new(steps: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        let (raise, raised) = channel();
+        Arc::new(Self {
+            steps: Mutex::new(steps.into_iter().collect()),
+            memory: OnceLock::new(),
+            log: Mutex::default(),
+            eventfds: Mutex::default(),
+            raise,
+            raised: Mutex::new(raised),
+        })
+    }
+
+    /// The guest's memory, known once it was initialised.
+    pub fn memory(&self) -> &GuestMemory {
+        self.memory.get().expect("initialised")
+    }
+
+    /// The guest notifies an address with an eventfd, as a ring's.
+    pub fn signal(&self, address: u32) {
+        let eventfds = self.eventfds.lock().unwrap();
+        rustix::io::write(&eventfds[&address], &1u64.to_ne_bytes()).unwrap();
+    }
+
+    fn note(&self, text: String) {
+        self.log.lock().unwrap().push(text);
+    }
+}
+
+impl Host for ScriptedHost {
+    fn select_strategy(&self, spec: &str) -> Result<(), HostError> {
+        self.note(format!("strategy {spec}"));
+        if spec == "nosuch" { Err(HostError::StrategyRefused(spec.to_owned())) } else { Ok(()) }
+    }
+
+    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError> {
+        self.note(format!("initialize {:#x} bytes, entry {entry:#x}", memory.len()));
+        assert!(self.memory.set(memory).is_ok(), "initialised twice");
+        Ok(())
+    }
+
+    fn read(&self, message: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let step = self.steps.lock().unwrap().pop_front().expect("a script that ends the guest");
+            match step {
+                Step::Act(act) => act(self),
+                Step::Notify(address) => {
+                    message[..4].copy_from_slice(&address.to_ne_bytes());
+                    return Ok(4);
+                }
+                Step::Dead(reason) => {
+                    let n = reason.len().min(message.len());
+                    message[..n].copy_from_slice(&reason[..n]);
+                    return Ok(n);
+                }
+                Step::Fail(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                Step::AwaitInterrupt(irq) => {
+                    let raised = self.raised.lock().unwrap().recv_timeout(PATIENCE);
+                    assert_eq!(raised, Ok(irq), "the interrupt that the guest waits for");
+                }
+                Step::Hang => loop {
+                    std::thread::park();
+                },
+            }
+        }
+    }
+
+    fn interrupt(&self, irq: u32) -> io::Result<()> {
+        self.raise.send(irq).map_err(io::Error::other)
+    }
+
+    fn attach_eventfd(&self, address: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.eventfds.lock().unwrap().insert(address, fd.try_clone_to_owned()?);
+        Ok(())
+    }
+
+    fn counters(&self) -> io::Result<String> {
+        Ok("switches 3\n".to_owned())
+    }
+}
