@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What each of the host's processors needs before it can run a guest, also when it comes online later:
+ *
+ * - Its GDT gets the Switcher's two segments, in slots that Linux leaves free. The Switcher runs on them in
+ *   both worlds.
+ * - Global pages are turned off (CR4.PGE). A global TLB entry survives the change of CR3, so the guest would
+ *   see the host's kernel instead of itself. Off for as long as the module is loaded: turning it off and on
+ *   again at each entry costs two more TLB flushes.
+ */
+#include <linux/cpuhotplug.h>
+#include <linux/irqflags.h>
+#include <linux/percpu.h>
+#include <linux/printk.h>
+#include <asm/desc.h>
+#include <asm/tlbflush.h>
+
+#include "lg_shim.h"
+
+/* arch-i386's slot::LGUEST_CS and slot::LGUEST_DS. */
+#define LG_GDT_CS 10
+#define LG_GDT_DS 11
+
+static DEFINE_PER_CPU(bool, had_global_pages);
+static enum cpuhp_state hotplug_state;
+
+static int prepare_cpu(unsigned int cpu)
+{
+	static const struct desc_struct code = GDT_ENTRY_INIT(0xc09b, 0, 0xfffff);
+	static const struct desc_struct data = GDT_ENTRY_INIT(0xc093, 0, 0xfffff);
+	struct desc_struct *gdt = get_cpu_gdt_rw(cpu);
+	unsigned long flags;
+
+	if (gdt[LG_GDT_CS].p || gdt[LG_GDT_DS].p) {
+		pr_err("lg: GDT slots %d and %d of CPU %u are taken by something else\n", LG_GDT_CS, LG_GDT_DS, cpu);
+		return -EBUSY;
+	}
+	gdt[LG_GDT_CS] = code;
+	gdt[LG_GDT_DS] = data;
+
+	local_irq_save(flags);
+	__this_cpu_write(had_global_pages, cr4_read_shadow() & X86_CR4_PGE);
+	cr4_update_irqsoff(0, X86_CR4_PGE);
+	local_irq_restore(flags);
+	return 0;
+}
+
+static int restore_cpu(unsigned int cpu)
+{
+	static const struct desc_struct none;
+	struct desc_struct *gdt = get_cpu_gdt_rw(cpu);
+	unsigned long flags;
+
+	local_irq_save(flags);
+	if (__this_cpu_read(had_global_pages))
+		cr4_update_irqsoff(X86_CR4_PGE, 0);
+	local_irq_restore(flags);
+
+	gdt[LG_GDT_CS] = none;
+	gdt[LG_GDT_DS] = none;
+	return 0;
+}
+
+int lg_cpu_init(void)
+{
+	int state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "lguest:online", prepare_cpu, restore_cpu);
+
+	if (state < 0)
+		return state;
+	hotplug_state = state;
+	return 0;
+}
+
+void lg_cpu_exit(void)
+{
+	cpuhp_remove_state(hotplug_state);
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * lg.ko: load, unload, and the parameters under /sys/module/lg/parameters.
+ *
+ *   strategy     rw  the paging strategy of guests that do not choose one: name[:parameter=value,...]
+ *   seed         r   where everything random begins; every guest begins there, so that runs repeat
+ *   max_guests   r   how many guests there is room for
+ *   strategies   r   what can be chosen
+ *   paging       r   the page format of this kernel, hence of its guests
+ *   switcher     r   where the Switcher lies, and which way it got there
+ *   guests tables pins   r   what exists now: all zero when no guest does
+ */
+#include <linux/atomic.h>
+#include <linux/bug.h>
+#include <linux/cache.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/mutex.h>
+#include <linux/printk.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <asm/pgtable_types.h>
+
+#include "lg_shim.h"
+
+#define LG_LEVELS (IS_ENABLED(CONFIG_X86_PAE) ? 3 : 2)
+
+/* ---------------------------------------------------------------- parameters */
+
+static char lg_strategy[LG_STRATEGY_MAX + 1] = "lguest";
+
+static int strategy_set(const char *value, const struct kernel_param *kp)
+{
+	/* What `echo` writes ends with a newline. */
+	const char *end = strchrnul(value, '\n');
+	size_t length = end - value;
+	int error;
+
+	if (length > LG_STRATEGY_MAX) {
+		pr_err("lg: the strategy is described in %zu bytes, at most %d are taken\n", length, LG_STRATEGY_MAX);
+		return -EINVAL;
+	}
+	error = lg_rust_check_strategy(value, length, LG_LEVELS);
+	if (error)
+		return error;
+	memcpy(lg_strategy, value, length);
+	lg_strategy[length] = '\0';
+	return 0;
+}
+
+static int strategy_get(char *buffer, const struct kernel_param *kp)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%s\n", lg_strategy);
+}
+
+static const struct kernel_param_ops strategy_ops = { .set = strategy_set, .get = strategy_get };
+module_param_cb(strategy, &strategy_ops, NULL, 0644);
+MODULE_PARM_DESC(strategy, "paging strategy of guests that do not choose one: name[:parameter=value,...]");
+
+static unsigned long long lg_seed;
+static bool lg_seed_given;
+
+static int seed_set(const char *value, const struct kernel_param *kp)
+{
+	lg_seed_given = true;
+	return param_set_ullong(value, kp);
+}
+
+static const struct kernel_param_ops seed_ops = { .set = seed_set, .get = param_get_ullong };
+module_param_cb(seed, &seed_ops, &lg_seed, 0444);
+MODULE_PARM_DESC(seed, "where everything random begins (default: random, see the log)");
+
+/* An area of so many pairs of pages, and the text, fits half a page table with PAE. */
+#define LG_MAX_GUESTS 127
+static unsigned int lg_max_guests = 32;
+module_param_named(max_guests, lg_max_guests, uint, 0444);
+MODULE_PARM_DESC(max_guests, "how many guests there is room for, 1 to " __stringify(LG_MAX_GUESTS) " (default 32)");
+
+static int read_only_set(const char *value, const struct kernel_param *kp)
+{
+	pr_err("lg: parameter %s can only be read\n", kp->name);
+	return -EPERM;
+}
+
+static int strategies_get(char *buffer, const struct kernel_param *kp)
+{
+	return lg_rust_strategies(buffer, PAGE_SIZE);
+}
+
+static const struct kernel_param_ops strategies_ops = { .set = read_only_set, .get = strategies_get };
+module_param_cb(strategies, &strategies_ops, NULL, 0444);
+MODULE_PARM_DESC(strategies, "read-only: what can be chosen");
+
+static int paging_get(char *buffer, const struct kernel_param *kp)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%s\n", LG_LEVELS == 3 ? "PAE" : "2-level");
+}
+
+static const struct kernel_param_ops paging_ops = { .set = read_only_set, .get = paging_get };
+module_param_cb(paging, &paging_ops, NULL, 0444);
+MODULE_PARM_DESC(paging, "read-only: the page format");
+
+static int switcher_get(char *buffer, const struct kernel_param *kp)
+{
+	return lg_area_describe(buffer, PAGE_SIZE);
+}
+
+static const struct kernel_param_ops switcher_ops = { .set = read_only_set, .get = switcher_get };
+module_param_cb(switcher, &switcher_ops, NULL, 0444);
+MODULE_PARM_DESC(switcher, "read-only: where the Switcher lies");
+
+static int count_get(char *buffer, const struct kernel_param *kp)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%d\n", atomic_read((atomic_t *)kp->arg));
+}
+
+static const struct kernel_param_ops count_ops = { .set = read_only_set, .get = count_get };
+static atomic_t lg_guests = ATOMIC_INIT(0);
+atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0);
+module_param_cb(guests, &count_ops, &lg_guests, 0444);
+MODULE_PARM_DESC(guests, "read-only: guests that exist");
+module_param_cb(tables, &count_ops, &lg_tables, 0444);
+MODULE_PARM_DESC(tables, "read-only: pages that hold page tables of guests");
+module_param_cb(pins, &count_ops, &lg_pins, 0444);
+MODULE_PARM_DESC(pins, "read-only: pins on launchers' pages");
+
+asmlinkage u32 lg_default_strategy(char *to, u32 size)
+{
+	u32 length;
+
+	kernel_param_lock(THIS_MODULE);
+	length = min_t(u32, size, strlen(lg_strategy));
+	memcpy(to, lg_strategy, length);
+	kernel_param_unlock(THIS_MODULE);
+	return length;
+}
+
+asmlinkage void lg_count_guests(int change)
+{
+	atomic_add(change, &lg_guests);
+}
+
+/* ---------------------------------------------------------------- what Rust finds in every program */
+
+/* The Rust compiler makes calls to these names' originals, in its own calling convention. */
+asmlinkage void *lg_shim_memcpy(void *to, const void *from, size_t n);
+asmlinkage void *lg_shim_memmove(void *to, const void *from, size_t n);
+asmlinkage void *lg_shim_memset(void *to, int byte, size_t n);
+asmlinkage int lg_shim_memcmp(const void *a, const void *b, size_t n);
+
+asmlinkage void *lg_shim_memcpy(void *to, const void *from, size_t n)
+{
+	return memcpy(to, from, n);
+}
+
+asmlinkage void *lg_shim_memmove(void *to, const void *from, size_t n)
+{
+	return memmove(to, from, n);
+}
+
+asmlinkage void *lg_shim_memset(void *to, int byte, size_t n)
+{
+	return memset(to, byte, n);
+}
+
+asmlinkage int lg_shim_memcmp(const void *a, const void *b, size_t n)
+{
+	return memcmp(a, b, n);
+}
+
+asmlinkage void lg_log(u32 level, const char *text, u32 length)
+{
+	if (level == LG_LOG_ERROR)
+		pr_err("lg: %.*s\n", (int)length, text);
+	else
+		pr_info("lg: %.*s\n", (int)length, text);
+}
+
+asmlinkage void lg_bug(const char *text, u32 length)
+{
+	pr_emerg("lg: %.*s\n", (int)length, text);
+	BUG();
+}
+
+asmlinkage struct mutex *lg_mutex_create(void)
+{
+	struct mutex *mutex = kmalloc(sizeof(*mutex), GFP_KERNEL | __GFP_NOFAIL);
+
+	mutex_init(mutex);
+	return mutex;
+}
+
+asmlinkage void lg_mutex_destroy(struct mutex *mutex)
+{
+	mutex_destroy(mutex);
+	kfree(mutex);
+}
+
+asmlinkage void lg_mutex_lock(struct mutex *mutex)
+{
+	mutex_lock(mutex);
+}
+
+asmlinkage bool lg_mutex_try_lock(struct mutex *mutex)
+{
+	return mutex_trylock(mutex);
+}
+
+asmlinkage void lg_mutex_unlock(struct mutex *mutex)
+{
+	mutex_unlock(mutex);
+}
+
+/* ---------------------------------------------------------------- load and unload */
+
+static bool no_execute(void)
+{
+#ifdef CONFIG_X86_PAE
+	return __supported_pte_mask & _PAGE_NX;
+#else
+	return false;
+#endif
+}
+
+static int __init lg_init(void)
+{
+	int error;
+
+	if (lg_max_guests < 1 || lg_max_guests > LG_MAX_GUESTS) {
+		pr_err("lg: max_guests=%u: there can be 1 to %d\n", lg_max_guests, LG_MAX_GUESTS);
+		return -EINVAL;
+	}
+	if (!lg_seed_given)
+		lg_seed = get_random_u64();
+
+	error = lg_rust_init(LG_LEVELS, no_execute(), lg_max_guests, lg_seed, lg_seed >> 32);
+	if (error)
+		return error;
+	error = lg_cpu_init();
+	if (error)
+		goto exit_rust;
+	error = lg_device_init();
+	if (error)
+		goto exit_cpu;
+	pr_info("lg: strategy=%s seed=%llu\n", lg_strategy, lg_seed);
+	return 0;
+
+exit_cpu:
+	lg_cpu_exit();
+exit_rust:
+	lg_rust_exit();
+	return error;
+}
+
+static void __exit lg_exit(void)
+{
+	lg_device_exit();
+	lg_cpu_exit();
+	lg_rust_exit();
+}
+
+module_init(lg_init);
+module_exit(lg_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("lguest: paravirtual guests with pluggable shadow paging");

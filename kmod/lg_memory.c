@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Memory: the kernel's, pages for tables, and the launcher's. */
+#include <linux/atomic.h>
+#include <linux/gfp.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "lg_shim.h"
+
+asmlinkage void *lg_alloc(u32 size, u32 align)
+{
+	/* kmalloc() aligns sizes that are powers of two to themselves, others to ARCH_KMALLOC_MINALIGN. */
+	if (align > ARCH_KMALLOC_MINALIGN)
+		size = roundup_pow_of_two(max(size, align));
+	if (size <= PAGE_SIZE)
+		return kmalloc(size, GFP_KERNEL | __GFP_NOFAIL);
+	return kvmalloc(size, GFP_KERNEL);
+}
+
+asmlinkage void lg_free(void *memory)
+{
+	kvfree(memory);
+}
+
+asmlinkage void *lg_table_alloc(u32 *frame)
+{
+	/* In low memory: the host reads and writes it where it is always mapped. */
+	unsigned long page = get_zeroed_page(GFP_KERNEL);
+
+	if (!page)
+		return NULL;
+	atomic_inc(&lg_tables);
+	*frame = __pa(page) >> PAGE_SHIFT;
+	return (void *)page;
+}
+
+asmlinkage void lg_table_free(void *page)
+{
+	free_page((unsigned long)page);
+	atomic_dec(&lg_tables);
+}
+
+asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)
+{
+	return access_ok((void __user *)user, size);
+}
+
+/*
+ * Most reads are of one entry or one byte, and on the path of every hypercall: those are done here. The rest
+ * is the kernel's own copy. The range was checked when the guest was made.
+ */
+asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
+{
+	if (size == 1 || size == 4) {
+		__uaccess_begin_nospec();
+		if (size == 1)
+			unsafe_get_user(*(u8 *)to, (u8 __user *)user, fault);
+		else
+			unsafe_get_user(*(u32 *)to, (u32 __user *)user, fault);
+		user_access_end();
+		return true;
+	}
+	return __copy_from_user(to, (void __user *)user, size) == 0;
+fault:
+	user_access_end();
+	return false;
+}
+
+asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size)
+{
+	return __copy_to_user((void __user *)user, from, size) == 0;
+}
+
+/*
+ * Always for writing, even where the guest only reads: a page of a private mapping that is pinned for
+ * reading may be another one after the launcher's next write to it (a device's, say), and the guest would go
+ * on seeing the old one. And for long, so that it does not sit where memory is to be moved from.
+ */
+asmlinkage int lg_pin(unsigned long user, u32 *frame)
+{
+	struct page *page;
+	int pinned = pin_user_pages_fast(user, 1, FOLL_WRITE | FOLL_LONGTERM, &page);
+
+	if (pinned != 1)
+		return pinned < 0 ? pinned : -EFAULT;
+	atomic_inc(&lg_pins);
+	*frame = page_to_pfn(page);
+	return 0;
+}
+
+asmlinkage void lg_unpin(u32 frame)
+{
+	struct page *page = pfn_to_page(frame);
+
+	unpin_user_pages_dirty_lock(&page, 1, true);
+	atomic_dec(&lg_pins);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The border between the kernel's C and our Rust: every function that crosses it, in either direction.
+ *
+ * The kernel is compiled with -mregparm=3 and Rust is not, so everything here is `asmlinkage`. Only
+ * integers and pointers cross. `src/shim.rs` declares the same from the other side; the two files are to
+ * be changed together.
+ *
+ * Errors are negative errnos. "May sleep" means: process context, interrupts on.
+ */
+#ifndef LG_SHIM_H
+#define LG_SHIM_H
+
+#include <linux/compiler.h>
+#include <linux/linkage.h>
+#include <linux/types.h>
+
+/* The longest text of a strategy, in bytes: STRATEGY_MAX of arch-i386's launcher.rs. */
+#define LG_STRATEGY_MAX 256
+
+/* ---------------------------------------------------------------- Rust, called by C */
+
+/*
+ * Module load: puts the Switcher in place. `levels` are those of the host's page tables; `seed` comes in
+ * two halves. May sleep.
+ */
+asmlinkage int lg_rust_init(u32 levels, u32 no_execute, u32 max_guests, u32 seed_low, u32 seed_high);
+/* Module unload; no guest is left. May sleep. */
+asmlinkage void lg_rust_exit(void);
+/* Whether a strategy's text can be served; if not, the log says what can, and the result is -EINVAL. */
+asmlinkage int lg_rust_check_strategy(const char *text, u32 length, u32 levels);
+/* The list of strategies for people: bytes written, at most `size`. */
+asmlinkage u32 lg_rust_strategies(char *to, u32 size);
+
+/* /dev/lguest. `open` returns what the others get as `file`, or NULL when memory is short. All may sleep. */
+asmlinkage void *lg_rust_open(void);
+asmlinkage void lg_rust_release(void *file);
+asmlinkage long lg_rust_read(void *file, unsigned long user, u32 size);
+asmlinkage long lg_rust_write(void *file, unsigned long user, u32 size);
+
+/* ---------------------------------------------------------------- C, called by Rust: general */
+
+/* Logs a text at one of LG_LOG_…. */
+#define LG_LOG_ERROR 0
+#define LG_LOG_INFO 1
+asmlinkage void lg_log(u32 level, const char *text, u32 length);
+/* Logs why, then BUG(): for a panic in Rust, which is a defect of this module and nothing else. */
+asmlinkage void lg_bug(const char *text, u32 length) __noreturn;
+
+/* The strategy that guests get who do not choose: bytes written, at most `size`. May sleep. */
+asmlinkage u32 lg_default_strategy(char *to, u32 size);
+/* Guests that exist: /sys/module/lg/parameters/guests. */
+asmlinkage void lg_count_guests(int change);
+
+/* A mutex, made and used by Rust. All but `unlock` and `try_lock` may sleep. */
+struct mutex;
+asmlinkage struct mutex *lg_mutex_create(void);
+asmlinkage void lg_mutex_destroy(struct mutex *mutex);
+asmlinkage void lg_mutex_lock(struct mutex *mutex);
+asmlinkage bool lg_mutex_try_lock(struct mutex *mutex);
+asmlinkage void lg_mutex_unlock(struct mutex *mutex);
+
+/* ---------------------------------------------------------------- memory (lg_memory.c) */
+
+/* Kernel memory. Up to a page it never fails; more may give NULL. `align` is a power of two. May sleep. */
+asmlinkage void *lg_alloc(u32 size, u32 align);
+asmlinkage void lg_free(void *memory);
+
+/* A zeroed page for a page table and its frame number, or NULL. Counted as `tables`. May sleep. */
+asmlinkage void *lg_table_alloc(u32 *frame);
+asmlinkage void lg_table_free(void *page);
+
+/* Whether a range belongs to user space as a whole; true is needed before the two copies below. */
+asmlinkage bool lg_user_range_ok(unsigned long user, u32 size);
+/* Copies from or to the current process; false when a page cannot be had. May sleep. */
+asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size);
+asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size);
+
+/*
+ * Pins the page of the current process at `user`, to be read and written for as long as it takes, and
+ * stores its frame number. Counted as `pins`. May sleep.
+ */
+asmlinkage int lg_pin(unsigned long user, u32 *frame);
+/* Gives one pin back, from any process. May sleep. */
+asmlinkage void lg_unpin(u32 frame);
+
+/* ---------------------------------------------------------------- the Switcher area (lg_area.c) */
+
+/*
+ * Maps `pages` zeroed pages near the top of the address space, within one multiple of `span` bytes, the
+ * first of them holding `text`, executable and read-only. Returns the address, or 0 after saying why in
+ * the log. May sleep.
+ */
+asmlinkage unsigned long lg_area_create(u32 pages, u32 span, const void *text, u32 length);
+asmlinkage void lg_area_destroy(void);
+/* The frame number of the area's n-th page. */
+asmlinkage u32 lg_area_frame(u32 n);
+
+/* ---------------------------------------------------------------- virtual CPUs (lg_vcpu.c) */
+
+struct lg_vcpu;
+
+/* The Switcher's entry: the selector and address that lg_vcpu_enter() calls. */
+asmlinkage void lg_vcpu_set_entry(u32 selector, u32 address);
+/* A virtual CPU that the current task runs, or NULL. May sleep. */
+asmlinkage struct lg_vcpu *lg_vcpu_create(void);
+asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu);
+/* Whether the current task is the one that made it. */
+asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu);
+/* Around a series of entries: gives the FPU to the guest, and back. */
+asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu);
+asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
+/*
+ * Runs the guest until something happens, unless an interrupt other than those `seen` became pending, or
+ * the task has something else to do; then it looks as if a hardware interrupt had come at once. `state` is
+ * the slot's state page. With `ts`, CR0.TS is set meanwhile. The low word of the result is the vector, the
+ * high word CR2.
+ */
+asmlinkage u64 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
+/* Reschedules if need be; says whether the task has a signal to handle. May sleep. */
+asmlinkage bool lg_vcpu_interrupted(void);
+/* Makes a virtual interrupt (below 32) pending, from any context, and sees that the guest gets it. */
+asmlinkage void lg_vcpu_raise(struct lg_vcpu *vcpu, u32 irq);
+/* Sleeps until an interrupt of `mask` is pending, or a signal. */
+asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask);
+/* Raises interrupt 0 after so many nanoseconds; 0 stops the clock. May sleep. */
+asmlinkage void lg_vcpu_set_timer(struct lg_vcpu *vcpu, u32 nanoseconds);
+
+/* The wall clock: seconds and nanoseconds. */
+asmlinkage void lg_wall_clock(u32 *seconds, u32 *nanoseconds);
+/* Speed of the time-stamp counter in kHz; 0 when it is not constant. */
+asmlinkage u32 lg_tsc_khz(void);
+
+/* Eventfds. `get` returns NULL when `fd` is none. */
+struct eventfd_ctx;
+asmlinkage struct eventfd_ctx *lg_eventfd_get(int fd);
+asmlinkage void lg_eventfd_put(struct eventfd_ctx *eventfd);
+asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd);
+
+/* ---------------------------------------------------------------- between the C files */
+
+int lg_cpu_init(void);
+void lg_cpu_exit(void);
+int lg_device_init(void);
+void lg_device_exit(void);
+/* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
+int lg_area_describe(char *to, size_t size);
+/* Counts for /sys/module/lg/parameters. */
+extern atomic_t lg_tables, lg_pins;
+
+#endif

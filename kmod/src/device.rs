@@ -1,0 +1,306 @@
+//! `/dev/lguest`: an open file, from the choice of its strategy to the end of its guest.
+//!
+//! [`arch_i386::launcher`] describes the protocol. Who may do what when:
+//!
+//! * One process makes the guest (`Initialize`) and only that one may run it (`read`): guest memory is
+//!   that process's memory. Others get `EPERM`.
+//! * A second `Initialize`, a `Strategy` after it, and `Counters` while the guest runs get `EBUSY`.
+//! * `Irq` and `Eventfd` may come from any thread, also while the guest runs. Before `Initialize` they
+//!   get `EINVAL`, after the guest's end `ENOENT`.
+//! * Whoever closes the file last ends the guest. That may be the launcher's own exit, however it comes
+//!   about, so giving everything back touches none of the launcher's memory.
+//!
+//! # The end of a guest
+//! Its reason is text. Launchers of the original read into a single word, find `ENOENT` there, and read
+//! again into a larger buffer; so a buffer of a word gets `ENOENT`, and a larger one the text, at once and
+//! as often as it is read.
+
+use crate::errno::Errno;
+use crate::linux::{Eventfd, Eventfds, Linux, Vcpu};
+use crate::log;
+use crate::module::{self, Slot, module};
+use crate::request::{self, Memory, Request};
+use crate::shim::{self, RawVcpu};
+use crate::sync::Mutex;
+use alloc_crate::boxed::Box;
+use alloc_crate::string::{String, ToString};
+use alloc_crate::sync::Arc;
+use alloc_crate::vec::Vec;
+use arch_i386::addr::GuestPhys;
+use arch_i386::launcher::STRATEGY_MAX;
+use arch_i386::paging::{Pae, Paging, TwoLevel};
+use arch_i386::table::TablePage;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use framework::guest::{Guest, Outcome};
+use framework::host::{Host, PagingHost};
+use framework::kill::End;
+use framework::registry::BuildContext;
+use framework::strategy::SwitcherWindow;
+
+/// One open file.
+struct File {
+    /// Held while the guest runs.
+    session: Mutex<Session>,
+    /// The guest's virtual CPU, once there is one: for those who do not have the session.
+    vcpu: AtomicPtr<RawVcpu>,
+    eventfds: Eventfds,
+    /// The guest has ended.
+    ended: AtomicBool,
+}
+
+enum Session {
+    /// No guest yet; the strategy for it, if one was chosen.
+    Fresh(Option<String>),
+    Live(Box<Live>),
+}
+
+/// A guest and what belongs to it, until it is dropped.
+struct Live {
+    // Both are there until `drop`, which takes them apart.
+    guest: Option<Guest>,
+    leaf: Option<TablePage>,
+    host: Linux,
+}
+
+// So that its allocation cannot fail.
+const _: () = assert!(size_of::<Live>() <= arch_i386::addr::PAGE_SIZE as usize);
+
+impl Live {
+    /// Makes a guest of the current process.
+    fn new(memory: Memory, start: u32, strategy: &str, eventfds: Eventfds) -> Result<Box<Self>, Errno> {
+        let module = module();
+        let choice = module::choose(strategy, module.paging)?;
+        let slot = Slot::take(module).ok_or_else(|| {
+            log::error(format_args!("no room for another guest; load the module with a larger max_guests"));
+            Errno::ENOSPC
+        })?;
+        let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
+        let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
+        let mut host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute).ok_or(Errno::EFAULT)?;
+
+        let mut leaf = host.alloc_table().map_err(|_| Errno::ENOMEM)?;
+        let no_execute = module.no_execute;
+        let start_of_window = match module.paging {
+            Paging::TwoLevel => {
+                switcher::map::map::<TwoLevel>(&mut leaf, &area, number, frames, no_execute);
+                area.window::<TwoLevel>()
+            }
+            Paging::Pae => {
+                switcher::map::map::<Pae>(&mut leaf, &area, number, frames, no_execute);
+                area.window::<Pae>()
+            }
+        };
+        let window = SwitcherWindow { start: start_of_window, leaf: leaf.frame() };
+        shim::lg_count_guests(1);
+        let mut live = Box::new(Self { guest: None, leaf: Some(leaf), host });
+        let context = BuildContext { paging: module.paging, window, seed: module.seed };
+        let paging = choice.build(&context).map_err(|_| Errno::EINVAL)?;
+        let Self { guest, host, .. } = &mut *live;
+        let guest = guest.insert(Guest::new(paging, host.regs(), start));
+        // The only reason at this point.
+        guest.set_up(host).map_err(|_| Errno::ENOMEM)?;
+        Ok(live)
+    }
+
+    fn guest(&mut self) -> (&mut Guest, &mut Linux) {
+        (self.guest.as_mut().expect("the guest is there until drop"), &mut self.host)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(guest) = self.guest.take() {
+            guest.tear_down(&mut self.host);
+        }
+        if let Some(leaf) = self.leaf.take() {
+            self.host.free_table(leaf);
+        }
+        shim::lg_count_guests(-1);
+    }
+}
+
+/// Stores bytes in the current process.
+fn copy_to_user(user: u32, bytes: &[u8]) -> Result<(), Errno> {
+    let len = bytes.len() as u32;
+    // SAFETY: the source is `bytes`, and the destination has just been found to be user space.
+    let copied =
+        shim::lg_user_range_ok(user, len) && unsafe { shim::lg_copy_to_user(user, bytes.as_ptr(), len) };
+    if copied { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// Reads bytes of the current process.
+fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
+    let len = bytes.len() as u32;
+    // SAFETY: the destination is `bytes`, and the source has just been found to be user space.
+    let copied = shim::lg_user_range_ok(user, len)
+        && unsafe { shim::lg_copy_from_user(bytes.as_mut_ptr(), user, len) };
+    if copied { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// Bytes of the address that a notification stores.
+const NOTIFICATION: u32 = 4;
+
+impl File {
+    fn new() -> Self {
+        Self {
+            session: Mutex::new(Session::Fresh(None)),
+            vcpu: AtomicPtr::new(ptr::null_mut()),
+            eventfds: Arc::new(Mutex::new(Vec::new())),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs the guest until it has something to say.
+    fn read(&self, user: u32, size: u32) -> Result<u32, Errno> {
+        let vcpu = self.vcpu.load(Ordering::Acquire);
+        if vcpu.is_null() || size < NOTIFICATION {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: once set, it lives as long as the file.
+        if !unsafe { shim::lg_vcpu_is_mine(vcpu) } {
+            return Err(Errno::EPERM);
+        }
+        let mut session = self.session.lock();
+        let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
+        let (guest, host) = live.guest();
+        let outcome = {
+            let _loaded = host.vcpu().load();
+            guest.run(host)
+        };
+        match outcome {
+            Outcome::Notify(GuestPhys(address)) => {
+                copy_to_user(user, &address.to_le_bytes())?;
+                Ok(NOTIFICATION)
+            }
+            Outcome::Interrupted => Err(Errno::ERESTARTSYS),
+            Outcome::Ended => {
+                self.ended.store(true, Ordering::Relaxed);
+                match guest.end() {
+                    Some(End::Restart) => Err(Errno::ERESTART),
+                    Some(reason) if size > NOTIFICATION => {
+                        let mut text = reason.to_string();
+                        text.push('\0');
+                        let bytes = &text.as_bytes()[..text.len().min(size as usize)];
+                        copy_to_user(user, bytes)?;
+                        Ok(bytes.len() as u32)
+                    }
+                    _ => Err(Errno::ENOENT),
+                }
+            }
+        }
+    }
+
+    /// Does what the launcher asks; returns what `write` returns.
+    fn write(&self, user: u32, size: u32) -> Result<u32, Errno> {
+        let mut buffer = [0; request::MAX];
+        let bytes = &mut buffer[..(size as usize).min(request::MAX)];
+        copy_from_user(bytes, user)?;
+        match Request::parse(bytes).map_err(|_| Errno::EINVAL)? {
+            Request::Strategy(text) => {
+                module::choose(text, module().paging)?;
+                match &mut *self.session.try_lock().ok_or(Errno::EBUSY)? {
+                    Session::Fresh(strategy) => *strategy = Some(text.to_string()),
+                    Session::Live(_) => return Err(Errno::EBUSY),
+                }
+                Ok(8 + text.len() as u32)
+            }
+            Request::Initialize { memory, start } => {
+                self.initialize(memory, start)?;
+                // As the original answers: the arguments without the request word.
+                Ok(12)
+            }
+            Request::Irq(irq) => {
+                let vcpu = self.living()?;
+                // SAFETY: it lives as long as the file, and `irq` is a virtual interrupt.
+                unsafe { shim::lg_vcpu_raise(vcpu, irq) };
+                Ok(0)
+            }
+            Request::Eventfd { address, fd } => {
+                self.living()?;
+                let eventfd = Eventfd::from_fd(fd.cast_signed()).ok_or(Errno::EBADF)?;
+                let mut eventfds = self.eventfds.lock();
+                eventfds.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                eventfds.push((GuestPhys(address), eventfd));
+                Ok(0)
+            }
+            Request::Counters { address, len } => {
+                let session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+                let Session::Live(live) = &*session else { return Err(Errno::EINVAL) };
+                let text = live.guest.as_ref().ok_or(Errno::EINVAL)?.counters().to_string();
+                if text.len() > len as usize {
+                    return Err(Errno::ERANGE);
+                }
+                copy_to_user(address, text.as_bytes())?;
+                Ok(text.len() as u32)
+            }
+        }
+    }
+
+    fn initialize(&self, memory: Memory, start: u32) -> Result<(), Errno> {
+        let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+        let Session::Fresh(strategy) = &mut *session else { return Err(Errno::EBUSY) };
+        let mut buffer = [0; STRATEGY_MAX];
+        let strategy = match strategy {
+            Some(chosen) => chosen.as_str(),
+            None => {
+                // SAFETY: pointer and size are the buffer's.
+                let len = unsafe { shim::lg_default_strategy(buffer.as_mut_ptr(), STRATEGY_MAX as u32) };
+                str::from_utf8(&buffer[..len as usize]).map_err(|_| Errno::EINVAL)?
+            }
+        };
+        let live = Live::new(memory, start, strategy, Arc::clone(&self.eventfds))?;
+        self.vcpu.store(live.host.vcpu().raw(), Ordering::Release);
+        *session = Session::Live(live);
+        Ok(())
+    }
+
+    /// The virtual CPU of a guest that has not ended.
+    fn living(&self) -> Result<*mut RawVcpu, Errno> {
+        let vcpu = self.vcpu.load(Ordering::Acquire);
+        if vcpu.is_null() {
+            Err(Errno::EINVAL)
+        } else if self.ended.load(Ordering::Relaxed) {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(vcpu)
+        }
+    }
+}
+
+/// What C gives back as it got it from `lg_rust_open`.
+///
+/// # Safety
+/// `file` comes from `lg_rust_open` and has not gone to `lg_rust_release`.
+unsafe fn from_c<'a>(file: *const File) -> &'a File {
+    // SAFETY: the caller's promise.
+    unsafe { &*file }
+}
+
+fn to_c(result: Result<u32, Errno>) -> i32 {
+    // No answer is longer than a buffer of the kernel, so it fits.
+    result.map_or_else(Errno::negative, |bytes| bytes as i32)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lg_rust_open() -> *mut File {
+    Box::into_raw(Box::new(File::new()))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lg_rust_release(file: *mut File) {
+    // SAFETY: the last user of the file is gone, and it came from `lg_rust_open`.
+    drop(unsafe { Box::from_raw(file) });
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lg_rust_read(file: *const File, user: u32, size: u32) -> i32 {
+    // SAFETY: C calls this between open and release.
+    to_c(unsafe { from_c(file) }.read(user, size))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lg_rust_write(file: *const File, user: u32, size: u32) -> i32 {
+    // SAFETY: C calls this between open and release.
+    to_c(unsafe { from_c(file) }.write(user, size))
+}

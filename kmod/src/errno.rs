@@ -1,0 +1,27 @@
+//! What the kernel's interfaces answer when they cannot do as they are told.
+
+/// An error number, as `errno` has it: positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(i32);
+
+#[allow(missing_docs)]
+impl Errno {
+    pub const EPERM: Self = Self(1);
+    pub const ENOENT: Self = Self(2);
+    pub const EBADF: Self = Self(9);
+    pub const ENOMEM: Self = Self(12);
+    pub const EFAULT: Self = Self(14);
+    pub const EBUSY: Self = Self(16);
+    pub const EINVAL: Self = Self(22);
+    pub const ENOSPC: Self = Self(28);
+    pub const ERANGE: Self = Self(34);
+    pub const ERESTART: Self = Self(arch_i386::launcher::ERESTART);
+    /// For the kernel only, which makes `EINTR` of it or restarts the system call.
+    pub const ERESTARTSYS: Self = Self(512);
+
+    /// As the kernel's functions return it.
+    #[must_use]
+    pub const fn negative(self) -> i32 {
+        -self.0
+    }
+}

@@ -1,0 +1,58 @@
+//! `lg.ko`: the framework inside a stock Debian i386 kernel.
+//!
+//! The kernel's own interfaces are macros and inline functions of C, and change with its configuration;
+//! so a thin shim of C (the `lg_*.c` files beside this folder) wraps the few that are needed in plain
+//! functions, and everything with a decision in it is here.
+//!
+//! ```text
+//!   launcher ── read, write ──▶ lg_device.c ──▶ device ──▶ framework::Guest ──▶ strategies
+//!                                                 │              │ Host, PagingHost
+//!                                                 │              ▼
+//!                                        request, slots        linux ──▶ lg_memory.c, lg_vcpu.c
+//!                                                                │
+//!                                                                └─▶ switcher's text, in lg_area.c's pages
+//! ```
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`request`] | what a launcher writes, parsed and checked |
+//! | [`slots`] | which of the Switcher's slots are taken |
+//! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
+//! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
+//! | `module` | load, unload, parameters; the Switcher put in place |
+//! | `shim` | the C functions, as `lg_shim.h` declares them |
+//! | `sync`, `log`, `alloc`, `errno` | a mutex, the kernel's log, its memory and its errors, for Rust |
+//!
+//! # Where `unsafe` is
+//! In calls of the shim, in the entry points that C calls with pointers, and in references to the pages
+//! of a slot. Each such module says what makes it sound. `request` and `slots` have none, and their
+//! tests run on the developer's machine.
+//!
+//! # Contexts
+//! Everything here runs in a process, with interrupts on, and may sleep. The only code that runs with
+//! interrupts off is `lg_vcpu_enter` in C, and it calls nothing of Rust.
+#![no_std]
+
+extern crate alloc as alloc_crate;
+#[cfg(test)]
+extern crate std;
+
+pub mod request;
+pub mod slots;
+
+#[cfg(target_os = "none")]
+mod alloc;
+#[cfg(target_os = "none")]
+mod device;
+#[cfg(target_os = "none")]
+mod linux;
+#[cfg(target_os = "none")]
+mod errno;
+#[cfg(target_os = "none")]
+mod log;
+#[cfg(target_os = "none")]
+mod module;
+#[cfg(target_os = "none")]
+mod shim;
+#[cfg(target_os = "none")]
+mod sync;

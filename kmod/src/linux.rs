@@ -1,0 +1,253 @@
+//! The framework's [`Host`] on Linux: one virtual CPU and its guest's memory in the launcher.
+//!
+//! Guest-physical memory is a range of the launcher's address space, so everything that reads or writes
+//! it works in the launcher's process only; `device` sees to that. Giving things back works from
+//! anywhere, also while the launcher exits.
+
+use crate::module::Slot;
+use crate::request::Memory;
+use crate::shim::{self, RawEventfd, RawVcpu};
+use crate::sync::Mutex;
+use alloc_crate::sync::Arc;
+use alloc_crate::vec::Vec;
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::lguest_data::Timespec;
+use arch_i386::regs::Regs;
+use arch_i386::table::TablePage;
+use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
+use core::cell::Cell;
+use core::num::NonZeroU32;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use switcher::state::stub;
+
+/// A virtual CPU of the C side, which the process that made it may run.
+pub struct Vcpu(NonNull<RawVcpu>);
+
+// SAFETY: the C side allows every call from any thread but those that run the guest, which `device`
+// allows to the process that made it only.
+unsafe impl Send for Vcpu {}
+
+impl Vcpu {
+    /// One for the current process; `None` when memory is short.
+    pub fn new() -> Option<Self> {
+        NonNull::new(shim::lg_vcpu_create()).map(Self)
+    }
+
+    /// The C side's object; it lives as long as `self`.
+    pub const fn raw(&self) -> *mut RawVcpu {
+        self.0.as_ptr()
+    }
+
+    /// Gives the FPU to the guest until the result goes.
+    pub fn load(&self) -> Loaded {
+        // SAFETY: the object lives.
+        unsafe { shim::lg_vcpu_load(self.raw()) };
+        Loaded(self.0)
+    }
+}
+
+impl Drop for Vcpu {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses it any more: `device` drops it when the file has no user left.
+        unsafe { shim::lg_vcpu_destroy(self.raw()) }
+    }
+}
+
+/// A guest whose FPU state is loaded. To be dropped before its [`Vcpu`].
+pub struct Loaded(NonNull<RawVcpu>);
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // SAFETY: it was loaded by the same process in the same system call, in which the virtual CPU
+        // lives.
+        unsafe { shim::lg_vcpu_put(self.0.as_ptr()) }
+    }
+}
+
+/// An eventfd of the launcher.
+pub struct Eventfd(NonNull<RawEventfd>);
+
+// SAFETY: the kernel's eventfds may be signalled and given back from any thread.
+unsafe impl Send for Eventfd {}
+
+impl Eventfd {
+    /// The eventfd behind a descriptor of the current process, if it is one.
+    pub fn from_fd(fd: i32) -> Option<Self> {
+        NonNull::new(shim::lg_eventfd_get(fd)).map(Self)
+    }
+
+    fn signal(&self) {
+        // SAFETY: a reference is held until `drop`.
+        unsafe { shim::lg_eventfd_signal(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Eventfd {
+    fn drop(&mut self) {
+        // SAFETY: the reference was taken by `from_fd`.
+        unsafe { shim::lg_eventfd_put(self.0.as_ptr()) }
+    }
+}
+
+/// Which notifications signal which eventfds, in the order in which they were attached.
+pub type Eventfds = Arc<Mutex<Vec<(GuestPhys, Eventfd)>>>;
+
+/// The host of one guest.
+pub struct Linux {
+    vcpu: Vcpu,
+    slot: Slot,
+    memory: Memory,
+    eventfds: Eventfds,
+    no_execute: bool,
+    /// The pending interrupts that the framework knows of. If there are others when the guest is about
+    /// to be entered, they come first.
+    seen: Cell<u32>,
+}
+
+impl Linux {
+    /// Checks that the memory is the launcher's as a whole; `None` if not.
+    pub fn new(vcpu: Vcpu, slot: Slot, memory: Memory, eventfds: Eventfds, no_execute: bool) -> Option<Self> {
+        shim::lg_user_range_ok(memory.base, memory.len()).then(|| Self {
+            vcpu,
+            slot,
+            memory,
+            eventfds,
+            no_execute,
+            seen: Cell::new(0),
+        })
+    }
+
+    pub const fn vcpu(&self) -> &Vcpu {
+        &self.vcpu
+    }
+
+    /// Where a range of guest-physical memory is in the launcher.
+    fn user(&self, at: GuestPhys, len: usize) -> Result<u32, BadAddress> {
+        let within = at.0.checked_add(len as u32).is_some_and(|end| end <= self.memory.len());
+        if within { Ok(self.memory.base + at.0) } else { Err(BadAddress { at, len: len as u32 }) }
+    }
+}
+
+impl PagingHost for Linux {
+    fn page_limit(&self) -> u32 {
+        self.memory.pages
+    }
+
+    fn no_execute(&self) -> bool {
+        self.no_execute
+    }
+
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        let user = self.user(at, into.len())?;
+        // SAFETY: the destination is `into`; the source lies within user space, as `new` has checked.
+        let copied = unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, into.len() as u32) };
+        if copied { Ok(()) } else { Err(BadAddress { at, len: into.len() as u32 }) }
+    }
+
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        let user = self.user(at, from.len())?;
+        // SAFETY: the source is `from`; the destination lies within user space, as `new` has checked.
+        let copied = unsafe { shim::lg_copy_to_user(user, from.as_ptr(), from.len() as u32) };
+        if copied { Ok(()) } else { Err(BadAddress { at, len: from.len() as u32 }) }
+    }
+
+    /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
+    fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
+        let user = self.user(frame.start(), PAGE_SIZE as usize).map_err(|_| PinFailed(frame))?;
+        let mut pinned = 0;
+        // SAFETY: `pinned` is valid for writes; the address lies within user space.
+        match unsafe { shim::lg_pin(user, &mut pinned) } {
+            0 => Ok(HostFrame(pinned)),
+            _ => Err(PinFailed(frame)),
+        }
+    }
+
+    fn unpin(&mut self, frame: HostFrame) {
+        // SAFETY: the framework gives back what `pin` gave out, once for each time.
+        unsafe { shim::lg_unpin(frame.0) }
+    }
+
+    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        let mut frame = 0;
+        // SAFETY: `frame` is valid for writes.
+        let page = NonNull::new(unsafe { shim::lg_table_alloc(&mut frame) }).ok_or(OutOfMemory)?;
+        // SAFETY: it is a fresh zeroed page, which is ours until `free_table`; `frame` is its number.
+        Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
+    }
+
+    fn free_table(&mut self, table: TablePage) {
+        let (page, _) = table.into_raw();
+        // SAFETY: it comes from `alloc_table`, and the handle is gone.
+        unsafe { shim::lg_table_free(page.as_ptr()) }
+    }
+}
+
+impl Host for Linux {
+    fn regs(&mut self) -> &mut Regs {
+        self.slot.pages().regs()
+    }
+
+    fn enter(&mut self, entry: Entry<'_>) -> Exit {
+        let text = self.slot.area().text();
+        let pages = self.slot.pages();
+        let (gdt, idt) = pages.tables();
+        entry.segments.sync(gdt, idt, |vector| stub(text, vector));
+        pages.set_context(entry.root, entry.ss1, entry.esp1);
+        if !pages.sanitise() {
+            return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
+        }
+        let state: *mut _ = pages;
+        // SAFETY: the pages are those of a slot in the area that the Switcher's text is in, `root` maps
+        // both, as every strategy must, and the registers have been made safe. While the guest runs it
+        // writes to the register page; no reference to it exists then.
+        let result =
+            unsafe { shim::lg_vcpu_enter(self.vcpu.raw(), state.cast(), self.seen.get(), entry.ts.into()) };
+        Exit { vector: result as u32, cr2: GuestVirt((result >> 32) as u32) }
+    }
+
+    fn interrupted(&mut self) -> bool {
+        shim::lg_vcpu_interrupted()
+    }
+
+    fn pending_interrupts(&self) -> u32 {
+        // SAFETY: the object lives as long as `self`; its first word is for both sides.
+        let pending = unsafe { &(*self.vcpu.raw()).pending }.load(Ordering::Acquire);
+        self.seen.set(pending);
+        pending
+    }
+
+    fn clear_interrupt(&mut self, irq: u32) {
+        // SAFETY: as above.
+        unsafe { &(*self.vcpu.raw()).pending }.fetch_and(!(1 << irq), Ordering::AcqRel);
+        self.seen.set(self.seen.get() & !(1 << irq));
+    }
+
+    fn wait(&mut self, mask: u32) {
+        // SAFETY: the object lives.
+        unsafe { shim::lg_vcpu_wait(self.vcpu.raw(), mask) }
+    }
+
+    fn set_timer(&mut self, delay: Option<NonZeroU32>) {
+        // SAFETY: the object lives.
+        unsafe { shim::lg_vcpu_set_timer(self.vcpu.raw(), delay.map_or(0, NonZeroU32::get)) }
+    }
+
+    fn wall_clock(&mut self) -> Timespec {
+        let mut now = Timespec::default();
+        // SAFETY: both words are valid for writes.
+        unsafe { shim::lg_wall_clock(&mut now.seconds, &mut now.nanoseconds) };
+        now
+    }
+
+    fn tsc_khz(&self) -> u32 {
+        shim::lg_tsc_khz()
+    }
+
+    fn notify(&mut self, address: GuestPhys) -> bool {
+        let eventfds = self.eventfds.lock();
+        let listener = eventfds.iter().find(|(attached, _)| *attached == address);
+        listener.inspect(|(_, eventfd)| eventfd.signal()).is_some()
+    }
+}

@@ -1,0 +1,56 @@
+//! The kernel's log, and what becomes of a panic.
+
+use crate::shim;
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+
+/// A line of the log under construction. What does not fit is cut off.
+struct Line {
+    bytes: [u8; 400],
+    used: usize,
+}
+
+impl Line {
+    fn new(text: fmt::Arguments<'_>) -> Self {
+        let mut line = Self { bytes: [0; 400], used: 0 };
+        // An error means that the rest was cut off.
+        let _ = line.write_fmt(text);
+        line
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.used..];
+        let fitting = text.len().min(room.len());
+        room[..fitting].copy_from_slice(&text.as_bytes()[..fitting]);
+        self.used += fitting;
+        if fitting == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+fn log(level: u32, text: fmt::Arguments<'_>) {
+    let line = Line::new(text);
+    // SAFETY: pointer and length are of initialised bytes that live through the call.
+    unsafe { shim::lg_log(level, line.bytes.as_ptr(), line.used as u32) }
+}
+
+/// Logs what went wrong, for the administrator.
+pub fn error(text: fmt::Arguments<'_>) {
+    log(shim::LOG_ERROR, text);
+}
+
+/// Logs several lines for information, as they are.
+pub fn info_lines(text: &str) {
+    for line in text.lines() {
+        log(shim::LOG_INFO, format_args!("{line}"));
+    }
+}
+
+/// A panic is a defect of this module: the current process ends, as with any BUG() of the kernel.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let line = Line::new(format_args!("{info}"));
+    // SAFETY: as in `log`.
+    unsafe { shim::lg_bug(line.bytes.as_ptr(), line.used as u32) }
+}

@@ -1,0 +1,184 @@
+//! Load and unload, and what the parameters ask for.
+//!
+//! Loading copies the Switcher's text into its area; every guest then takes one of the area's slots.
+
+use crate::errno::Errno;
+use crate::log;
+use crate::shim;
+use crate::slots::{self, Slots};
+use alloc_crate::boxed::Box;
+use alloc_crate::string::ToString;
+use arch_i386::addr::{GuestVirt, HostFrame};
+use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
+use core::ptr::{self, NonNull};
+use core::slice;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use framework::registry::{self, Choice};
+use strategies as _;
+use switcher::area::Area;
+use switcher::map::SlotFrames;
+use switcher::state::SlotPages;
+use switcher::text;
+
+/// What is fixed from load to unload.
+pub struct Module {
+    area: Area,
+    slots: Slots,
+    /// The page format of the host.
+    pub paging: Paging,
+    /// Whether the processor honours the no-execute bit.
+    pub no_execute: bool,
+    /// Where everything random begins.
+    pub seed: u64,
+}
+
+/// Set between load and unload.
+static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
+
+/// The module, for whoever keeps it loaded by an open file.
+///
+/// # Panics
+/// Before `lg_rust_init` and after `lg_rust_exit`.
+pub fn module() -> &'static Module {
+    let module = NonNull::new(MODULE.load(Ordering::Acquire)).expect("the module is loaded");
+    // SAFETY: it is set to a live object and freed at unload only, when no file is open.
+    unsafe { module.as_ref() }
+}
+
+/// A place in the Switcher area, taken by one virtual CPU.
+pub struct Slot {
+    module: &'static Module,
+    number: u32,
+}
+
+impl Slot {
+    /// Takes a free one and makes it fresh; `None` when all are taken.
+    pub fn take(module: &'static Module) -> Option<Self> {
+        let number = module.slots.take(module.area.slots())?;
+        let mut slot = Self { module, number };
+        slot.pages().initialise(&module.area, number);
+        Some(slot)
+    }
+
+    /// The two pages.
+    pub fn pages(&mut self) -> &mut SlotPages {
+        let pages = module_memory(self.area().state(self.number)).cast();
+        // SAFETY: the area is mapped until unload, the slot is taken by `self` alone, so that `&mut self`
+        // makes the reference unique, and all bytes are valid for the type.
+        unsafe { &mut *pages }
+    }
+
+    /// The area that it is in.
+    pub const fn area(&self) -> &Area {
+        &self.module.area
+    }
+
+    /// Its number.
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The real pages that its guest is to see.
+    pub fn frames(&self) -> SlotFrames {
+        let state = Area::state_page(self.number);
+        // SAFETY: the area exists and has these pages.
+        let frame = |page| HostFrame(unsafe { shim::lg_area_frame(page) });
+        SlotFrames { text: frame(0), state: frame(state), registers: frame(state + 1) }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.module.slots.give_back(self.number);
+    }
+}
+
+/// Memory of the area, which C mapped; Rust has no provenance for it but its address.
+const fn module_memory(address: GuestVirt) -> *mut u8 {
+    ptr::with_exposed_provenance_mut(address.0 as usize)
+}
+
+const fn paging_of(levels: u32) -> Paging {
+    if levels == Paging::Pae.levels() { Paging::Pae } else { Paging::TwoLevel }
+}
+
+/// Bytes that one page-table page maps.
+const fn span(paging: Paging) -> u32 {
+    match paging {
+        Paging::TwoLevel => TwoLevel::LEAF_SPAN,
+        Paging::Pae => Pae::LEAF_SPAN,
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lg_rust_init(
+    levels: u32, no_execute: u32, max_guests: u32, seed_low: u32, seed_high: u32,
+) -> i32 {
+    let paging = paging_of(levels);
+    let text = text::bytes();
+    let pages = Area::pages(max_guests);
+    assert!(max_guests <= slots::MAX, "C has checked max_guests");
+    // SAFETY: pointer and length are of the Switcher's text.
+    let base = unsafe { shim::lg_area_create(pages, span(paging), text.as_ptr(), text.len() as u32) };
+    if base == 0 {
+        return Errno::ENOMEM.negative();
+    }
+    let base = GuestVirt(base);
+    let area = match paging {
+        Paging::TwoLevel => Area::new::<TwoLevel>(base, max_guests),
+        Paging::Pae => Area::new::<Pae>(base, max_guests),
+    }
+    .expect("C has put the area within one page table's reach");
+    let (selector, entry) = text::entry(area.text());
+    // SAFETY: the text is there.
+    unsafe { shim::lg_vcpu_set_entry(selector, entry.0) };
+    let module = Box::new(Module {
+        area,
+        slots: Slots::new(),
+        paging,
+        no_execute: no_execute != 0,
+        seed: u64::from(seed_high) << 32 | u64::from(seed_low),
+    });
+    MODULE.store(Box::into_raw(module), Ordering::Release);
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lg_rust_exit() {
+    let module = MODULE.swap(ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: `lg_rust_init` made it, and no file is open, so that nobody has a reference.
+    drop(unsafe { Box::from_raw(module) });
+    // SAFETY: no guest is left.
+    unsafe { shim::lg_area_destroy() };
+}
+
+/// Understands a strategy's text and says whether it can be served here; if not, the log tells why and
+/// what can.
+pub fn choose(text: &str, paging: Paging) -> Result<Choice, Errno> {
+    let choice = Choice::parse(text).and_then(|choice| choice.check_format(paging).map(|()| choice));
+    choice.map_err(|reason| {
+        log::error(format_args!("{reason}"));
+        log::info_lines(&registry::catalogue().to_string());
+        Errno::EINVAL
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) -> i32 {
+    // SAFETY: C passes a buffer of that length.
+    let bytes = unsafe { slice::from_raw_parts(text, length as usize) };
+    let Ok(text) = str::from_utf8(bytes) else {
+        log::error(format_args!("the strategy's name is not text"));
+        return Errno::EINVAL.negative();
+    };
+    choose(text, paging_of(levels)).map_or_else(Errno::negative, |_| 0)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lg_rust_strategies(to: *mut u8, size: u32) -> u32 {
+    let text = registry::catalogue().to_string();
+    let length = text.len().min(size as usize);
+    // SAFETY: C passes a buffer of that size, which nobody else uses.
+    unsafe { to.copy_from_nonoverlapping(text.as_ptr(), length) };
+    length as u32
+}

@@ -1,0 +1,204 @@
+//! What a launcher writes to `/dev/lguest`, parsed and checked as far as that goes without the kernel.
+//!
+//! A write is a request word and its arguments (see [`arch_i386::launcher`]). What comes after the
+//! arguments is ignored, as in the original, whose launchers write more than they need.
+
+use arch_i386::addr::PAGE_SIZE;
+use arch_i386::launcher::{self, STRATEGY_MAX};
+use arch_i386::lguest_data::IRQS;
+
+/// Bytes of a write that are looked at.
+pub const MAX: usize = 8 + STRATEGY_MAX;
+
+/// What a launcher says about its guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Where it begins in the launcher; the start of a page.
+    pub base: u32,
+    /// How many pages; not 0, and ending below 4 GiB.
+    pub pages: u32,
+}
+
+impl Memory {
+    fn checked(base: u32, pages: u32) -> Result<Self, Invalid> {
+        if !base.is_multiple_of(PAGE_SIZE) {
+            return Err(Invalid::MisalignedBase(base));
+        }
+        // The last page of the address space is nobody's, so the end fits a word.
+        let end = u64::from(base) + u64::from(pages) * u64::from(PAGE_SIZE);
+        if pages == 0 || end > u64::from(u32::MAX) {
+            return Err(Invalid::PageLimit { base, pages });
+        }
+        Ok(Self { base, pages })
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.pages * PAGE_SIZE
+    }
+}
+
+/// A write that makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Choose the strategy.
+    Strategy(&'a str),
+    /// Make the guest.
+    Initialize {
+        /// Its memory.
+        memory: Memory,
+        /// Its first instruction.
+        start: u32,
+    },
+    /// Raise a virtual interrupt, below [`IRQS`].
+    Irq(u32),
+    /// Signal an eventfd for notifications of an address.
+    Eventfd {
+        /// The address; not 0, which stands for no notification.
+        address: u32,
+        /// The launcher's file descriptor.
+        fd: u32,
+    },
+    /// Store the counters as text.
+    Counters {
+        /// Where in the launcher.
+        address: u32,
+        /// Bytes there is room for.
+        len: u32,
+    },
+}
+
+/// A write that makes no sense. The launcher gets `EINVAL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// Fewer bytes than the request has arguments.
+    Short,
+    /// No request has that number.
+    Unknown(u32),
+    /// The base is not the start of a page.
+    MisalignedBase(u32),
+    /// No pages, or more than there can be above the base.
+    PageLimit {
+        /// The base.
+        base: u32,
+        /// The pages.
+        pages: u32,
+    },
+    /// No virtual interrupt has that number.
+    Irq(u32),
+    /// Address 0 cannot be notified.
+    NullAddress,
+    /// A strategy's text that is too long.
+    StrategyLength(u32),
+    /// A strategy's text that is no text.
+    NotUtf8,
+}
+
+impl<'a> Request<'a> {
+    /// Parses the first bytes of a write; [`MAX`] of them are enough.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Invalid> {
+        let (words, _) = bytes.as_chunks::<4>();
+        let word = |i: usize| words.get(i).map(|&word| u32::from_le_bytes(word)).ok_or(Invalid::Short);
+        let number = word(0)?;
+        Ok(match launcher::Request::from_number(number).ok_or(Invalid::Unknown(number))? {
+            launcher::Request::Initialize => {
+                Self::Initialize { memory: Memory::checked(word(1)?, word(2)?)?, start: word(3)? }
+            }
+            launcher::Request::Irq => match word(1)? {
+                irq if irq < IRQS => Self::Irq(irq),
+                irq => return Err(Invalid::Irq(irq)),
+            },
+            launcher::Request::Eventfd => match word(1)? {
+                0 => return Err(Invalid::NullAddress),
+                address => Self::Eventfd { address, fd: word(2)? },
+            },
+            launcher::Request::Strategy => {
+                let len = word(1)?;
+                if len as usize > STRATEGY_MAX {
+                    return Err(Invalid::StrategyLength(len));
+                }
+                let text = bytes.get(8..8 + len as usize).ok_or(Invalid::Short)?;
+                Self::Strategy(str::from_utf8(text).map_err(|_| Invalid::NotUtf8)?)
+            }
+            launcher::Request::Counters => Self::Counters { address: word(1)?, len: word(2)? },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn parse(request: &[u32]) -> Result<Request<'static>, Invalid> {
+        Request::parse(words(request).leak())
+    }
+
+    #[test]
+    fn every_request_is_recognised() {
+        let memory = Memory { base: 0xb000_0000, pages: 0x2000 };
+        assert_eq!(memory.len(), 32 << 20);
+        assert_eq!(
+            parse(&[0, 0xb000_0000, 0x2000, 0x10_0000]),
+            Ok(Request::Initialize { memory, start: 0x10_0000 })
+        );
+        assert_eq!(parse(&[2, 31]), Ok(Request::Irq(31)));
+        assert_eq!(parse(&[4, 0x200_0000, 5]), Ok(Request::Eventfd { address: 0x200_0000, fd: 5 }));
+        assert_eq!(parse(&[0x101, 16, 100]), Ok(Request::Counters { address: 16, len: 100 }));
+        let mut strategy = words(&[0x100, 3]);
+        strategy.extend(b"lru and more");
+        assert_eq!(Request::parse(&strategy), Ok(Request::Strategy("lru")));
+    }
+
+    #[test]
+    fn what_is_missing_is_noticed() {
+        assert_eq!(Request::parse(b""), Err(Invalid::Short));
+        assert_eq!(Request::parse(b"\0\0\0"), Err(Invalid::Short));
+        for complete in [&[0, 0x1000, 1, 0][..], &[2, 0], &[4, 4, 0], &[0x100, 0], &[0x101, 0, 0]] {
+            assert!(parse(complete).is_ok());
+            assert_eq!(parse(&complete[..complete.len() - 1]), Err(Invalid::Short), "{complete:?}");
+        }
+        assert_eq!(parse(&[0x100, 5, 0x6c]), Err(Invalid::Short));
+    }
+
+    #[test]
+    fn unknown_numbers_are_refused() {
+        for number in [1, 3, 5, 0xff, 0x102, u32::MAX] {
+            assert_eq!(parse(&[number, 0, 0, 0]), Err(Invalid::Unknown(number)));
+        }
+    }
+
+    #[test]
+    fn memory_is_whole_pages_below_4_gib() {
+        let initialize = |base, pages| parse(&[0, base, pages, 0]);
+        assert_eq!(initialize(0x1004, 1), Err(Invalid::MisalignedBase(0x1004)));
+        for (base, pages) in [
+            (0x1000, 0),
+            (0x1000, 0xf_ffff),
+            (0, 0x10_0000),
+            (0, u32::MAX),
+            (0xffff_f000, 1),
+            (0xffff_f000, 0x10_0001),
+        ] {
+            assert_eq!(initialize(base, pages), Err(Invalid::PageLimit { base, pages }));
+        }
+        assert!(initialize(0x1000, 0xf_fffe).is_ok());
+    }
+
+    #[test]
+    fn arguments_out_of_range_are_refused() {
+        assert_eq!(parse(&[2, 32]), Err(Invalid::Irq(32)));
+        assert_eq!(parse(&[4, 0, 1]), Err(Invalid::NullAddress));
+        assert_eq!(parse(&[0x100, 257]), Err(Invalid::StrategyLength(257)));
+        assert_eq!(parse(&[0x100, u32::MAX]), Err(Invalid::StrategyLength(u32::MAX)));
+        assert_eq!(parse(&[0x100, 4, 0xffff_ffff]), Err(Invalid::NotUtf8));
+    }
+}

@@ -1,0 +1,79 @@
+//! The C functions that `lg_shim.h` declares, as Rust sees them. That file says what each does and in
+//! which context; the two are to be changed together.
+
+use core::ffi::c_void;
+use core::sync::atomic::AtomicU32;
+
+/// A virtual CPU of the C side. Its first word, the pending interrupts, is for both sides.
+#[repr(C)]
+pub struct RawVcpu {
+    pub pending: AtomicU32,
+    rest: [u8; 0],
+}
+
+macro_rules! opaque {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        #[repr(C)]
+        pub struct $name {
+            opaque: [u8; 0],
+        }
+    )*};
+}
+
+opaque! {
+    /// `struct mutex`.
+    RawMutex,
+    /// `struct eventfd_ctx`.
+    RawEventfd
+}
+
+pub const LOG_ERROR: u32 = 0;
+pub const LOG_INFO: u32 = 1;
+
+unsafe extern "C" {
+    pub fn lg_log(level: u32, text: *const u8, length: u32);
+    pub fn lg_bug(text: *const u8, length: u32) -> !;
+    pub fn lg_default_strategy(to: *mut u8, size: u32) -> u32;
+    pub safe fn lg_count_guests(change: i32);
+
+    pub safe fn lg_mutex_create() -> *mut RawMutex;
+    pub fn lg_mutex_destroy(mutex: *mut RawMutex);
+    pub fn lg_mutex_lock(mutex: *mut RawMutex);
+    pub fn lg_mutex_try_lock(mutex: *mut RawMutex) -> bool;
+    pub fn lg_mutex_unlock(mutex: *mut RawMutex);
+
+    pub safe fn lg_alloc(size: u32, align: u32) -> *mut u8;
+    pub fn lg_free(memory: *mut u8);
+    pub fn lg_table_alloc(frame: *mut u32) -> *mut [u64; 512];
+    pub fn lg_table_free(page: *mut [u64; 512]);
+
+    pub safe fn lg_user_range_ok(user: u32, size: u32) -> bool;
+    pub fn lg_copy_from_user(to: *mut u8, user: u32, size: u32) -> bool;
+    pub fn lg_copy_to_user(user: u32, from: *const u8, size: u32) -> bool;
+    pub fn lg_pin(user: u32, frame: *mut u32) -> i32;
+    pub fn lg_unpin(frame: u32);
+
+    pub fn lg_area_create(pages: u32, span: u32, text: *const u8, length: u32) -> u32;
+    pub fn lg_area_destroy();
+    pub fn lg_area_frame(n: u32) -> u32;
+
+    pub fn lg_vcpu_set_entry(selector: u32, address: u32);
+    pub safe fn lg_vcpu_create() -> *mut RawVcpu;
+    pub fn lg_vcpu_destroy(vcpu: *mut RawVcpu);
+    pub fn lg_vcpu_is_mine(vcpu: *const RawVcpu) -> bool;
+    pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
+    pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
+    pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u64;
+    pub safe fn lg_vcpu_interrupted() -> bool;
+    pub fn lg_vcpu_raise(vcpu: *const RawVcpu, irq: u32);
+    pub fn lg_vcpu_wait(vcpu: *mut RawVcpu, mask: u32);
+    pub fn lg_vcpu_set_timer(vcpu: *mut RawVcpu, nanoseconds: u32);
+
+    pub fn lg_wall_clock(seconds: *mut u32, nanoseconds: *mut u32);
+    pub safe fn lg_tsc_khz() -> u32;
+
+    pub safe fn lg_eventfd_get(fd: i32) -> *mut RawEventfd;
+    pub fn lg_eventfd_put(eventfd: *mut RawEventfd);
+    pub fn lg_eventfd_signal(eventfd: *mut RawEventfd);
+}

@@ -1,0 +1,68 @@
+//! A value behind one of the kernel's mutexes.
+
+use crate::shim::{self, RawMutex};
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+
+/// As `std::sync::Mutex`, without poisoning: a panic ends in BUG() and unlocks nothing.
+pub struct Mutex<T> {
+    raw: *mut RawMutex,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the mutex gives the value to one thread at a time.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+// SAFETY: the kernel's mutex may be used and destroyed from any thread.
+unsafe impl<T: Send> Send for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    pub fn new(value: T) -> Self {
+        Self { raw: shim::lg_mutex_create(), value: UnsafeCell::new(value) }
+    }
+
+    /// Waits for the value.
+    pub fn lock(&self) -> Guard<'_, T> {
+        // SAFETY: `raw` is a mutex until `drop`.
+        unsafe { shim::lg_mutex_lock(self.raw) };
+        Guard(self)
+    }
+
+    /// The value, if nobody has it.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        // SAFETY: as above.
+        unsafe { shim::lg_mutex_try_lock(self.raw) }.then(|| Guard(self))
+    }
+}
+
+impl<T> Drop for Mutex<T> {
+    fn drop(&mut self) {
+        // SAFETY: it was made by `new`, and with `&mut self` nobody holds it.
+        unsafe { shim::lg_mutex_destroy(self.raw) }
+    }
+}
+
+/// The right to use the value.
+pub struct Guard<'a, T>(&'a Mutex<T>);
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the mutex is ours until the guard goes.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the mutex is ours until the guard goes, and `&mut self` makes the reference unique.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: it was locked when the guard was made.
+        unsafe { shim::lg_mutex_unlock(self.0.raw) }
+    }
+}

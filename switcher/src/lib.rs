@@ -1,0 +1,40 @@
+//! The world switch: how a processor leaves its host for a guest, and comes back.
+//!
+//! Guest and host have different page tables, so the code that changes them must be mapped at the same
+//! address in both. That code, and the pages it needs, are the *Switcher area* near the top of the
+//! address space:
+//!
+//! ```text
+//!  base          + 1 page        + 2 pages       + 3 pages
+//!  | text        | state 0       | registers 0   | state 1       | registers 1   | …
+//!  | everybody   | virtual CPU 0                 | virtual CPU 1                 |
+//!    read, execute  read          read, write
+//! ```
+//!
+//! The host maps all of it. A guest's shadow roots map the text and the two pages of its own virtual
+//! CPU, through one page-table page that all of its roots share ([`map`]).
+//!
+//! * The **state page** ([`state`]) holds what the processor reads while the guest runs (descriptor
+//!   tables, task state) and what leads home (the host's stack, CR3, CR4, tables). The guest cannot
+//!   write it. Its kernel can read it, for ring 1 is supervisor to the page tables; so no secret is kept
+//!   there but addresses of the host's structures.
+//! * The **register page** is where traps from the guest push its registers. The guest can write it, so
+//!   nothing on it is trusted beyond that guest: the host masks it before each entry
+//!   ([`state::SlotPages::sanitise`]), and the vector that ended a run travels in a register.
+//! * The **text** ([`text`]) is position-independent and fits one page.
+//!
+//! # Why a pair of pages for each virtual CPU
+//! lguest kept one pair for each *host* CPU, and remapped and refilled it whenever a guest came from
+//! another one. A pair for each virtual CPU stays where it is: nothing is copied but what the guest
+//! changed, no shadow root has to be touched when a guest moves, and no page ever holds what another
+//! guest put there.
+//!
+//! The pages' layout and the mapper build and are tested everywhere; the assembly exists on the kernel
+//! target only.
+#![no_std]
+
+pub mod area;
+pub mod map;
+pub mod state;
+#[cfg(all(target_arch = "x86", target_os = "none"))]
+pub mod text;

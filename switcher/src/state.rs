@@ -1,0 +1,275 @@
+//! The two pages of a virtual CPU, as the processor and the Switcher's assembly use them.
+//!
+//! ```text
+//!  state page (guest: read-only)            register page (guest: writable)
+//!  +0x000 IDT, 256 gates                    +0x000 the stack that an NMI, or a fault of the
+//!  +0x800 GDT, 32 descriptors                      Switcher itself, goes on with below the frame
+//!  +0x900 TSS                               +0xfb8 the guest's registers: the frame that traps
+//!  +0x968 the way home, the guest's tables         from the guest push downwards from the end
+//! ```
+//!
+//! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
+
+use crate::area::Area;
+use arch_i386::RFlags;
+use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::regs::{REGS_SIZE, Regs};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, slot};
+use core::mem::offset_of;
+
+/// Bytes between the Switcher's entry points for two vectors; the first is at the start of the text.
+pub const STUB_SIZE: u32 = 8;
+
+/// The address of the Switcher's entry point for `vector`.
+#[must_use]
+pub const fn stub(text: GuestVirt, vector: u8) -> u32 {
+    text.0 + vector as u32 * STUB_SIZE
+}
+
+/// What `lgdt` and `lidt` load and `sgdt` and `sidt` store: 6 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed(2))]
+pub(crate) struct TableRegister {
+    limit: u16,
+    pub(crate) base: u32,
+}
+
+/// A task-state segment: only the stacks of the inner rings, and the absence of I/O rights, matter.
+#[derive(Debug)]
+#[repr(C)]
+struct Tss {
+    link: u32,
+    esp0: u32,
+    ss0: u32,
+    esp1: u32,
+    ss1: u32,
+    unused: [u32; 20],
+    /// Low half: the debug-trap bit. High half: where the I/O permission bitmap would be.
+    trap_and_io_bitmap: u32,
+}
+
+/// What the processor reads while the guest runs, and the way back to the host.
+#[derive(Debug)]
+#[repr(C, align(4096))]
+pub struct StatePage {
+    idt: [Descriptor; IDT_ENTRIES],
+    gdt: [Descriptor; GDT_ENTRIES],
+    tss: Tss,
+    // From here on for the assembly in `text`, by offset.
+    pub(crate) guest_cr3: u32,
+    /// The host's CR4 without what keeps supervisor code off user pages.
+    pub(crate) guest_cr4: u32,
+    pub(crate) host_cr3: u32,
+    pub(crate) host_cr4: u32,
+    pub(crate) host_esp: u32,
+    pub(crate) host_ldt: u32,
+    /// Not 0: an NMI came while the Switcher was at work.
+    pub(crate) nmi: u32,
+    padding: u16,
+    pub(crate) guest_gdtr: TableRegister,
+    pub(crate) guest_idtr: TableRegister,
+    pub(crate) host_gdtr: TableRegister,
+    pub(crate) host_idtr: TableRegister,
+}
+
+/// The page that the guest can write.
+#[derive(Debug)]
+#[repr(C, align(4096))]
+pub struct RegisterPage {
+    stack: [u8; (PAGE_SIZE - REGS_SIZE) as usize],
+    regs: Regs,
+}
+
+/// The two pages of one virtual CPU, as they follow each other in the Switcher area.
+#[derive(Debug)]
+#[repr(C)]
+pub struct SlotPages {
+    state: StatePage,
+    registers: RegisterPage,
+}
+
+/// Offset of the saved registers from the start of the slot.
+pub(crate) const FRAME: u32 = 2 * PAGE_SIZE - REGS_SIZE;
+
+const _: () = {
+    assert!(size_of::<TableRegister>() == 6);
+    assert!(size_of::<Tss>() == 104);
+    assert!(size_of::<StatePage>() == PAGE_SIZE as usize);
+    assert!(size_of::<SlotPages>() == 2 * PAGE_SIZE as usize);
+    assert!(offset_of!(SlotPages, registers) + offset_of!(RegisterPage, regs) == FRAME as usize);
+    assert!(offset_of!(StatePage, gdt) == 0x800);
+    assert!(offset_of!(StatePage, tss) == 0x900);
+    assert!(offset_of!(StatePage, guest_cr3) == 0x968);
+};
+
+impl StatePage {
+    /// Offset of the guest's GDT.
+    #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "used by the assembly"))]
+    pub(crate) const GDT: usize = offset_of!(StatePage, gdt);
+}
+
+/// The flags that a guest has for itself: the arithmetic ones, TF, DF, AC and ID.
+const GUEST_FLAGS: u32 = (RFlags::CARRY_FLAG.bits()
+    | RFlags::PARITY_FLAG.bits()
+    | RFlags::AUXILIARY_CARRY_FLAG.bits()
+    | RFlags::ZERO_FLAG.bits()
+    | RFlags::SIGN_FLAG.bits()
+    | RFlags::TRAP_FLAG.bits()
+    | RFlags::DIRECTION_FLAG.bits()
+    | RFlags::OVERFLOW_FLAG.bits()
+    | RFlags::ALIGNMENT_CHECK.bits()
+    | RFlags::ID.bits()) as u32;
+
+/// The flags that are always set: bit 1, which is reserved, and IF. Clear stay IOPL (no port is a
+/// guest's), VM (virtual-8086 mode would be entered from ring 0), NT (the guest's `iret` would switch
+/// tasks) and RF.
+const FIXED_FLAGS: u32 = 2 | RFlags::INTERRUPT_FLAG.bits() as u32;
+
+impl SlotPages {
+    /// Makes the pages those of a new virtual CPU in `slot`: registers and gates zero, everything that
+    /// no guest may set in place. Nothing of a former user stays.
+    pub fn initialise(&mut self, area: &Area, slot: u32) {
+        let state_address = area.state(slot).0;
+        let at = |offset: usize| state_address + offset as u32;
+        let table = |offset, entries| TableRegister {
+            limit: (entries * size_of::<Descriptor>() - 1) as u16,
+            base: at(offset),
+        };
+        let mut gdt = [Descriptor::default(); GDT_ENTRIES];
+        gdt[slot::LGUEST_CS] = Descriptor::FLAT_CODE;
+        gdt[slot::LGUEST_DS] = Descriptor::FLAT_DATA;
+        let tss_limit = size_of::<Tss>() as u32 - 1;
+        gdt[slot::TSS] = Descriptor::tss(at(offset_of!(StatePage, tss)), tss_limit);
+
+        let state = &mut self.state;
+        state.idt = [Descriptor::default(); IDT_ENTRIES];
+        state.gdt = gdt;
+        state.tss = Tss {
+            link: 0,
+            esp0: state_address + FRAME + REGS_SIZE,
+            ss0: LGUEST_DS,
+            esp1: 0,
+            ss1: 0,
+            unused: [0; 20],
+            // Beyond the limit: there is no bitmap, so no port may be used.
+            trap_and_io_bitmap: (tss_limit + 1) << 16,
+        };
+        (state.guest_cr3, state.guest_cr4) = (0, 0);
+        (state.host_cr3, state.host_cr4, state.host_esp, state.host_ldt) = (0, 0, 0, 0);
+        (state.nmi, state.padding) = (0, 0);
+        state.guest_gdtr = table(offset_of!(StatePage, gdt), GDT_ENTRIES);
+        state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
+        (state.host_gdtr, state.host_idtr) = (TableRegister::default(), TableRegister::default());
+
+        self.registers.stack.fill(0);
+        self.registers.regs = Regs::default();
+    }
+
+    /// The guest's registers while it does not run.
+    pub const fn regs(&mut self) -> &mut Regs {
+        &mut self.registers.regs
+    }
+
+    /// The descriptor tables that the processor uses for the guest. The slots of the GDT that
+    /// [`SlotPages::initialise`] filled must stay as they are.
+    pub const fn tables(&mut self) -> (&mut [Descriptor; GDT_ENTRIES], &mut [Descriptor; IDT_ENTRIES]) {
+        (&mut self.state.gdt, &mut self.state.idt)
+    }
+
+    /// Sets what the next entry uses: the shadow root, and the stack for traps from ring 3 that go
+    /// straight to the guest's kernel.
+    pub const fn set_context(&mut self, root: HostFrame, ss1: u32, esp1: u32) {
+        self.state.guest_cr3 = root.0 << PAGE_SHIFT;
+        (self.state.tss.ss1, self.state.tss.esp1) = (ss1, esp1);
+    }
+
+    /// Makes the saved registers safe for the `iret` that enters the guest. Says no when code or stack
+    /// segment name ring 0, from where no guest comes.
+    #[must_use]
+    pub const fn sanitise(&mut self) -> bool {
+        let regs = &mut self.registers.regs;
+        regs.eflags = regs.eflags & GUEST_FLAGS | FIXED_FLAGS;
+        regs.cs & 3 != 0 && regs.ss & 3 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+
+    use super::*;
+    use alloc::boxed::Box;
+    use arch_i386::paging::Pae;
+
+    fn fresh() -> Box<SlotPages> {
+        // SAFETY: all zeroes is a valid value of every field.
+        let mut pages = unsafe { Box::<SlotPages>::new_zeroed().assume_init() };
+        pages.registers.stack[100] = 7;
+        pages.registers.regs.eax = 7;
+        pages.state.idt[3].low = 7;
+        pages.state.nmi = 7;
+        pages.initialise(&Area::new::<Pae>(GuestVirt(0xfe7c_0000), 4).unwrap(), 1);
+        pages
+    }
+
+    /// The base that a segment descriptor names.
+    fn base(descriptor: Descriptor) -> u32 {
+        descriptor.high & 0xff00_0000 | (descriptor.high & 0xff) << 16 | descriptor.low >> 16
+    }
+
+    #[test]
+    fn tables_and_stack_are_where_slot_1_is() {
+        let pages = fresh();
+        let state = 0xfe7c_3000;
+        assert_eq!(({ pages.state.guest_idtr.base }, { pages.state.guest_idtr.limit }), (state, 0x7ff));
+        assert_eq!(
+            ({ pages.state.guest_gdtr.base }, { pages.state.guest_gdtr.limit }),
+            (state + 0x800, 0xff)
+        );
+        assert_eq!(base(pages.state.gdt[16]), state + 0x900);
+        assert_eq!(pages.state.gdt[16].low & 0xffff, 0x67);
+        assert_eq!((pages.state.tss.esp0, pages.state.tss.ss0), (state + 0x2000, 0x58));
+    }
+
+    #[test]
+    fn no_port_is_the_guests() {
+        // The bitmap begins where the segment has ended.
+        assert_eq!(fresh().state.tss.trap_and_io_bitmap, 0x0068_0000);
+    }
+
+    #[test]
+    fn nothing_of_a_former_user_stays() {
+        let pages = fresh();
+        assert_eq!(pages.registers.regs, Regs::default());
+        assert_eq!((pages.registers.stack[100], pages.state.idt[3].low, pages.state.nmi), (0, 0, 0));
+    }
+
+    #[test]
+    fn flags_that_would_hurt_the_host_are_masked() {
+        let mut pages = fresh();
+        *pages.regs() = Regs { cs: 0x61, ss: 0x69, eflags: u32::MAX, ..Regs::default() };
+        assert!(pages.sanitise());
+        // ID, AC; OF, DF, IF, TF, SF, ZF; AF, PF, bit 1, CF.
+        assert_eq!(pages.regs().eflags, 0x0024_0fd7);
+        pages.regs().eflags = 0;
+        assert!(pages.sanitise());
+        assert_eq!(pages.regs().eflags, 0x202);
+    }
+
+    #[test]
+    fn ring_0_is_refused() {
+        let mut pages = fresh();
+        for (cs, ss, accepted) in
+            [(0x61, 0x69, true), (0x73, 0x7b, true), (0x50, 0x69, false), (0x61, 0x58, false)]
+        {
+            (pages.regs().cs, pages.regs().ss) = (cs, ss);
+            assert_eq!(pages.sanitise(), accepted, "cs {cs:#x} ss {ss:#x}");
+        }
+    }
+
+    #[test]
+    fn stubs_follow_each_other() {
+        assert_eq!(stub(GuestVirt(0xfe7c_0000), 0), 0xfe7c_0000);
+        assert_eq!(stub(GuestVirt(0xfe7c_0000), 0xff), 0xfe7c_07f8);
+    }
+}
