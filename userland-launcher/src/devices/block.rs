@@ -130,9 +130,10 @@ impl Requests {
 
     fn read(&self, sector: u64, target: &mut Buffers<'_>) -> io::Result<()> {
         let mut position = self.position(sector, target.left())?;
-        let mut chunk = vec![0; CHUNK.min(target.left() as usize)];
+        let mut chunk = vec![0; CHUNK];
         while target.left() > 0 {
-            let n = chunk.len().min(target.left() as usize);
+            // The smaller first: on a 32-bit machine a request may be longer than a usize can say.
+            let n = target.left().min(CHUNK as u64) as usize;
             self.file.read_exact_at(&mut chunk[..n], position)?;
             target.write_all(&chunk[..n])?;
             position += n as u64;
@@ -142,7 +143,7 @@ impl Requests {
 
     fn write(&self, sector: u64, source: &mut Buffers<'_>) -> io::Result<()> {
         let mut position = self.position(sector, source.left())?;
-        let mut chunk = vec![0; CHUNK.min(source.left() as usize)];
+        let mut chunk = vec![0; CHUNK];
         while source.left() > 0 {
             let n = source.read(&mut chunk)?;
             self.file.write_all_at(&chunk[..n], position)?;
