@@ -18,6 +18,7 @@ use crate::system_packages::{RUST_SOURCE_PACKAGE, RUSTC_PACKAGE, installed_versi
 pub const MINIMUM_RUSTC: (u32, u32) = (1, 90);
 
 const RUSTC: &str = "/usr/bin/rustc";
+const RUSTDOC: &str = "/usr/bin/rustdoc";
 const CLIPPY_DRIVER: &str = "/usr/bin/clippy-driver";
 const CORE_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
@@ -85,6 +86,7 @@ impl Toolchain {
             .arg(subcommand)
             .current_dir(folder)
             .env("RUSTC", RUSTC)
+            .env("RUSTDOC", RUSTDOC)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_DIR", &self.out)
             .env_remove("RUSTFLAGS")
