@@ -40,7 +40,7 @@ pub trait Host: Send + Sync {
     /// [`Request::Irq`]: raises a virtual interrupt.
     ///
     /// # Errors
-    /// What the module answers.
+    /// What the module answers; `ENOENT` once the guest has ended.
     fn interrupt(&self, irq: u32) -> io::Result<()>;
 
     /// [`Request::Eventfd`]: from now on a notification of `address` signals `fd` instead of ending
@@ -50,10 +50,10 @@ pub trait Host: Send + Sync {
     /// What the module answers.
     fn attach_eventfd(&self, address: u32, fd: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// [`Request::Counters`]: the guest's counters, a `name value` pair a line. Also after its death.
+    /// [`Request::Counters`]: the guest's counters, a `name value` pair a line, once it has ended.
     ///
     /// # Errors
-    /// What the module answers.
+    /// What the module answers; `EBUSY` while the guest runs.
     fn counters(&self) -> io::Result<String>;
 }
 

@@ -119,8 +119,12 @@ fn serve(
         queue.ignore_notifications();
         let wait = service.serve(&mut queue)?;
         if queue.wants_interrupt() {
-            let raised = context.host.interrupt(config.irq.into());
-            raised.map_err(|error| failed("interrupting the guest", error))?;
+            match context.host.interrupt(config.irq.into()) {
+                Ok(()) => {}
+                // The guest has ended meanwhile; its own thread learns how.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+                Err(error) => return Err(failed("interrupting the guest", error).into()),
+            }
         }
         if stopped.load(Ordering::Acquire) {
             return Ok(());

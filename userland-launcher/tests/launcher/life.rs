@@ -5,8 +5,10 @@ use crate::support::elf::Elf;
 use crate::support::host::{ScriptedHost, Step};
 use crate::support::{Screen, piped_terminal};
 use clap::Parser;
+use libc::{EAGAIN, EINTR, ENOENT, ERESTART};
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use userland_launcher::cli::Cli;
 use userland_launcher::host::Host;
 use userland_launcher::launch::{Ended, Prepared, Session};
@@ -18,10 +20,6 @@ const DEVICE_PAGE: u32 = 2 << 20;
 const STATUS: u64 = DEVICE_PAGE as u64 + 4;
 const OUTPUT_RING: u32 = DEVICE_PAGE + 4 * 4096;
 const OUTPUT_IRQ: u32 = 2;
-const EINTR: i32 = 4;
-const EAGAIN: i32 = 11;
-const ENOENT: i32 = 2;
-const ERESTART: i32 = 85;
 
 /// Runs a guest with `options`, one script for each life; returns how it ended and what it showed.
 fn run(options: &[&str], lives: Vec<Vec<Step>>) -> (Ended, Vec<u8>, Vec<Arc<ScriptedHost>>) {
@@ -216,6 +214,23 @@ fn a_reset_device_begins_anew() {
     ]);
     assert_eq!(outcome.code(), 0, "{outcome:?}");
     assert_eq!(shown, b"before, after");
+}
+
+#[test]
+fn an_interrupt_after_the_end_does_not_hide_how_it_ended() {
+    let (outcome, _) = run_once(vec![
+        put(STATUS, &[3]),
+        Step::Notify(DEVICE_PAGE),
+        act(|host| host.ended.store(true, Ordering::SeqCst)),
+        print(0, b"last words"),
+        signal(OUTPUT_RING),
+        Step::AwaitInterrupt(OUTPUT_IRQ),
+        // The reset waits until the console's threads are at their ends, with whatever they had to tell.
+        put(STATUS, &[0]),
+        Step::Notify(DEVICE_PAGE),
+        Step::Dead(b"CRASH: exit 5\0"),
+    ]);
+    assert_eq!(outcome.code(), 5, "{outcome:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct ScriptedHost {
     eventfds: Mutex<HashMap<u32, OwnedFd>>,
     raise: Sender<u32>,
     raised: Mutex<Receiver<u32>>,
+    /// The guest has ended, as far as interrupts are concerned.
+    pub ended: AtomicBool,
 }
 
 impl ScriptedHost {
@@ -49,6 +52,7 @@ impl ScriptedHost {
             eventfds: Mutex::default(),
             raise,
             raised: Mutex::new(raised),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -107,7 +111,12 @@ impl Host for ScriptedHost {
     }
 
     fn interrupt(&self, irq: u32) -> io::Result<()> {
-        self.raise.send(irq).map_err(io::Error::other)
+        self.raise.send(irq).map_err(io::Error::other)?;
+        if self.ended.load(Ordering::SeqCst) {
+            Err(io::Error::from_raw_os_error(libc::ENOENT))
+        } else {
+            Ok(())
+        }
     }
 
     fn attach_eventfd(&self, address: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
