@@ -1,0 +1,451 @@
+//! Misbehaviour in ring 1.
+//!
+//! Whether the host kills the guest for an act or lets it go on is the host's choice; the act has succeeded
+//! only if the host comes to harm. Where an act traps into this kernel, the attempt is over and the guest
+//! goes on.
+
+use crate::attempt::{self, attempt};
+use crate::descriptors;
+use crate::scratch::{self, SPARE};
+use crate::state::kernel;
+use crate::{console, host};
+use arch_i386::addr::{GuestFrame, GuestPhys, PAGE_SIZE};
+use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF};
+use arch_i386::lguest_data::{RING_PENDING, RING_SIZE};
+use arch_i386::paging::{Entry, Flags, Paging};
+use arch_i386::segment::{Descriptor, GUEST_CS, GUEST_DS, LGUEST_CS, LGUEST_DS, TSS, slot};
+use arch_i386::trap;
+use core::arch::asm;
+use mini_guest::page_tables::{AnyPageTables, KERNEL_PAGE, Machine};
+use mini_programs::abi::HostileAct;
+
+/// An aligned physical address that no guest has.
+const WILD: u32 = 0xf000_0000;
+
+/// Commits a ring-1 act.
+pub fn commit(act: HostileAct) {
+    match act {
+        HostileAct::HypercallNumber => host::call_raw(77, [0; 4]),
+        HostileAct::SecondInit => host::call(Hypercall::LguestInit, [WILD, 0, 0]),
+        HostileAct::WildPageDirectory => host::call(Hypercall::NewPgtable, [WILD, 0, 0]),
+        HostileAct::WildPageTable => wild_page_table(),
+        HostileAct::WildFrame => wild_frame(),
+        HostileAct::LargePage => large_page(),
+        HostileAct::SwitcherPte => switcher_pte(),
+        HostileAct::PgdIndex => pgd_index(),
+        HostileAct::SwitcherWrite => switcher_write(),
+        HostileAct::StackSegment => host::call(Hypercall::SetStack, [GUEST_DS & !3, stack_pointer(), 1]),
+        HostileAct::StackPages => host::call(Hypercall::SetStack, [GUEST_DS, stack_pointer(), 1_000_000]),
+        HostileAct::StackUnmapped => host::call(Hypercall::SetStack, [GUEST_DS, scratch::address(SPARE), 1]),
+        HostileAct::StackInSwitcher => {
+            host::call(Hypercall::SetStack, [GUEST_DS, host::reserved_from() + PAGE_SIZE, 1]);
+        }
+        HostileAct::WildStackPointer => wild_stack_pointer(),
+        HostileAct::JumpNowhere => jump_nowhere(),
+        HostileAct::WildHandler => wild_handler(),
+        HostileAct::GateType => gate_type(),
+        HostileAct::GateIndex => {
+            let gate = descriptors::interrupt_gate(0, 3);
+            host::call(Hypercall::LoadIdtEntry, [300, gate.low, gate.high]);
+        }
+        HostileAct::CallGate => call_gate(),
+        HostileAct::DescriptorIndex => {
+            let flat = Descriptor::FLAT_DATA;
+            host::call(Hypercall::LoadGdtEntry, [99, flat.low, flat.high]);
+        }
+        HostileAct::SwitcherDescriptors => switcher_descriptors(),
+        HostileAct::VanishedDescriptor => vanished_descriptor(),
+        HostileAct::WildTls => host::call(Hypercall::LoadTls, [WILD, 0, 0]),
+        HostileAct::WildNotify => host::call(Hypercall::Notify, [WILD, 0, 0]),
+        HostileAct::WildShutdown => host::call(Hypercall::Shutdown, [WILD, SHUTDOWN_POWEROFF, 0]),
+        HostileAct::RingGarbage => ring_garbage(),
+        HostileAct::ReturnToRing0 => return_to_ring0(),
+        HostileAct::BadIretFrame => bad_iret_frame(),
+        HostileAct::NestedTask => nested_task(),
+        HostileAct::SingleStep => single_step(),
+        HostileAct::ControlRegisters => control_registers(),
+        HostileAct::SystemInstructions => system_instructions(),
+        HostileAct::Cli => trying("cli", || {
+            // SAFETY: traps, or is skipped by the host.
+            unsafe { asm!("cli") }
+        }),
+        HostileAct::Sti => trying("sti", || {
+            // SAFETY: as above.
+            unsafe { asm!("sti") }
+        }),
+        HostileAct::Hlt => trying("hlt", || {
+            // SAFETY: as above.
+            unsafe { asm!("hlt") }
+        }),
+        HostileAct::SysenterKernel => trying("sysenter", || {
+            // SAFETY: traps; if it led anywhere, that would be the host's defect this act is for.
+            unsafe { asm!("sysenter", in("ecx") 0, in("edx") 0) }
+        }),
+        HostileAct::HostVectorsKernel => host_vectors(),
+        HostileAct::HaltForever => halt_forever(),
+        HostileAct::ClockStorm => clock_storm(),
+        HostileAct::SysenterUser
+        | HostileAct::HostVectorsUser
+        | HostileAct::HypercallUser
+        | HostileAct::SelectorsUser
+        | HostileAct::SwitcherAccessUser
+        | HostileAct::SpoiltSystemCall => panic!("{} is an act of ring 3", act.name()),
+    }
+}
+
+/// Does something and says what became of it.
+fn trying(what: &str, act: impl FnMut()) {
+    match attempt(act) {
+        Ok(()) => console::print(format_args!("mini: {what} had no effect")),
+        Err(trap) => console::print(format_args!("mini: {what} trapped: {trap:x?}")),
+    }
+}
+
+fn stack_pointer() -> u32 {
+    let esp;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, esp", out(reg) esp, options(nomem, nostack, preserves_flags)) };
+    esp
+}
+
+/// The entry of the kernel's page directory that leads to the spare page's table, in RAM.
+fn directory_entry() -> (GuestPhys, Paging) {
+    let va = scratch::address(SPARE);
+    match &kernel().memory().tables {
+        AnyPageTables::TwoLevel(tables) => (GuestPhys(tables.root().0 + 4 * (va >> 22)), Paging::TwoLevel),
+        AnyPageTables::Pae(tables) => {
+            let pointer = Machine::read(&crate::ram::Ram, GuestPhys(tables.root().0 + 8 * (va >> 30)));
+            (GuestPhys((pointer & !(PAGE_SIZE - 1)) + 8 * (va >> 21 & 511)), Paging::Pae)
+        }
+    }
+}
+
+/// Puts `entry` where the spare page's table was, and looks through it.
+fn through_directory(entry: u32) {
+    let (at, paging) = directory_entry();
+    let root = kernel().memory().tables.root().0;
+    Machine::write(&mut crate::ram::Ram, at, entry);
+    host::call(Hypercall::NewPgtable, [root, 0, 0]);
+    match paging {
+        Paging::TwoLevel => host::call(Hypercall::SetPgd, [root, at.0 % PAGE_SIZE / 4, 0]),
+        Paging::Pae => host::call(Hypercall::SetPmd, [at.0 & !(PAGE_SIZE - 1), at.0 % PAGE_SIZE / 8, 0]),
+    }
+    trying("a load through the spoilt directory", || {
+        let _ = attempt_load(scratch::address(SPARE));
+    });
+}
+
+/// A load without an attempt of its own.
+fn attempt_load(address: u32) -> u32 {
+    let word;
+    // SAFETY: the caller is prepared for a trap, and uses the word for nothing.
+    unsafe { asm!("mov {0}, [{0}]", inout(reg) address => word, options(nostack, readonly)) };
+    word
+}
+
+fn wild_page_table() {
+    through_directory(WILD | 0x67);
+}
+
+fn large_page() {
+    through_directory(0xe7);
+}
+
+fn wild_frame() {
+    let frames = [(WILD >> 12).into(), 0xf_ffff, u64::from(kernel().memory().ram >> 12) + 0x1000];
+    for frame in frames {
+        for flags in [KERNEL_PAGE, Flags::PRESENT | Flags::WRITABLE] {
+            scratch::set_spare(SPARE, Entry::new(frame, flags), false);
+            trying("a load from a frame that is not there", || {
+                attempt_load(scratch::address(SPARE));
+            });
+        }
+    }
+}
+
+fn switcher_pte() {
+    let root = kernel().memory().tables.root();
+    let own = GuestFrame(host::physical(&raw const host::LGUEST_DATA).0 >> 12);
+    for page in (host::reserved_from()..=0u32.wrapping_sub(PAGE_SIZE)).step_by(PAGE_SIZE as usize) {
+        let args = host::set_pte_args(root, page, Entry::new(own.0.into(), KERNEL_PAGE));
+        host::call_raw(Hypercall::SetPte as u32, args);
+    }
+}
+
+fn pgd_index() {
+    let root = kernel().memory().tables.root().0;
+    for index in [4, 512, 1023, 1024, 1025, 0x8000_0000, u32::MAX] {
+        for call in [Hypercall::SetPgd, Hypercall::SetPmd] {
+            host::call(call, [root, index, 0]);
+        }
+    }
+}
+
+fn switcher_write() {
+    let (mut read, mut written) = (0, 0);
+    for page in (host::reserved_from()..=0u32.wrapping_sub(PAGE_SIZE)).step_by(PAGE_SIZE as usize) {
+        read += u32::from(attempt::load(page).is_ok());
+        for word in (page..=page + (PAGE_SIZE - 4)).step_by(4) {
+            // Whatever registers the host keeps there are 0xffff_ffff from now on.
+            match attempt::store(word, u32::MAX) {
+                Ok(()) => written += 1,
+                Err(_) => break,
+            }
+        }
+        host::flush_queue();
+    }
+    console::print(format_args!("mini: read {read} pages and wrote {written} words of the Switcher's"));
+}
+
+fn wild_stack_pointer() {
+    for pointer in [0u32, 4, 0x1000, scratch::address(SPARE), host::reserved_from() + 64, u32::MAX - 3] {
+        trying("a trap with a wild stack pointer", || {
+            // SAFETY: the stack pointer is put back if the breakpoint is survived; a trap elsewhere ends
+            // the attempt.
+            unsafe {
+                asm!("mov {saved}, esp", "mov esp, {0}", "int3", "mov esp, {saved}",
+                    in(reg) pointer, saved = out(reg) _);
+            }
+        });
+    }
+}
+
+fn jump_nowhere() {
+    descriptors::load_gate(trap::PAGE_FAULT.into(), Descriptor::default());
+    // SAFETY: faults, and the host finds no handler.
+    unsafe { asm!("jmp {}", in(reg) scratch::address(SPARE)) };
+}
+
+fn wild_handler() {
+    let unmapped = scratch::address(SPARE);
+    let gate = Descriptor::interrupt_gate(GUEST_CS, unmapped, 1);
+    descriptors::load_gate(trap::PAGE_FAULT.into(), gate);
+    attempt_load(unmapped);
+}
+
+fn gate_type() {
+    let gate = descriptors::interrupt_gate(trap::DIVIDE.into(), 3);
+    for kind in [0x5, 0xc, 0x6, 0x9] {
+        // Bits 11 to 8 are the type.
+        let high = gate.high & !0xf00 | kind << 8;
+        host::call(Hypercall::LoadIdtEntry, [trap::DIVIDE.into(), gate.low, high]);
+    }
+}
+
+fn call_gate() {
+    const SLOT: u32 = 20;
+    extern "C" fn nowhere() {}
+    let target = nowhere as extern "C" fn() as usize as u32;
+    for selector in [LGUEST_CS, 0x60] {
+        // Present, DPL 3, type 12: a 32-bit call gate.
+        let (low, high) = (selector << 16 | target & 0xffff, target & 0xffff_0000 | 0xec00);
+        host::call(Hypercall::LoadGdtEntry, [SLOT, low, high]);
+        trying("a far call through a call gate", || {
+            let pointer = FarPointer { offset: 0, selector: (SLOT * 8 + 1) as u16 };
+            // SAFETY: traps; if it led anywhere, that would be the host's defect this act is for.
+            unsafe { asm!("call fword ptr [{}]", in(reg) &raw const pointer) };
+        });
+    }
+}
+
+/// The operand of a far call or jump.
+#[repr(C, packed)]
+struct FarPointer {
+    offset: u32,
+    selector: u16,
+}
+
+fn switcher_descriptors() {
+    // A small data segment, not present, ring 3, in place of each.
+    let useless = Descriptor { low: 0, high: 0x0000_7200 };
+    for slot in [slot::TSS, slot::LGUEST_CS, slot::LGUEST_DS, slot::DOUBLE_FAULT_TSS] {
+        host::call(Hypercall::LoadGdtEntry, [slot as u32, useless.low, useless.high]);
+        host::flush_queue();
+    }
+    for selector in [LGUEST_CS, LGUEST_DS, TSS, LGUEST_DS | 1, LGUEST_DS | 3, TSS | 3] {
+        trying("loading a selector of the Switcher's", || {
+            // SAFETY: traps, or loads a segment that the kernel does not use.
+            unsafe { asm!("mov gs, {0}", in(reg) selector, options(nomem, nostack)) };
+        });
+        host::flush_queue();
+        trying("a far jump to the Switcher's code", || {
+            let pointer = FarPointer { offset: host::reserved_from(), selector: selector as u16 };
+            // SAFETY: traps; if it led anywhere, that would be the host's defect this act is for.
+            unsafe { asm!("jmp fword ptr [{}]", in(reg) &raw const pointer) };
+        });
+    }
+}
+
+fn vanished_descriptor() {
+    const SLOT: u32 = 21;
+    let segment = descriptors::tls_descriptor(0x1000);
+    host::call(Hypercall::LoadGdtEntry, [SLOT, segment.low, segment.high]);
+    let selector = SLOT * 8 + 3;
+    // SAFETY: the kernel uses neither register.
+    unsafe { asm!("mov fs, {0}", "mov gs, {0}", in(reg) selector, options(nomem, nostack)) };
+    host::call(Hypercall::LoadGdtEntry, [SLOT, 0, 0]);
+    host::flush_queue();
+    // The stack's own segment goes too.
+    host::call(Hypercall::LoadGdtEntry, [slot::KERNEL_DS as u32, 0, 0]);
+    host::flush_queue();
+}
+
+fn ring_garbage() {
+    let mut number = 0x1234_5678u32;
+    for turn in 0..64 {
+        for i in 0..RING_SIZE {
+            let mut next = || {
+                // Knuth's multiplier; any sequence would do.
+                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                number ^ number >> 15
+            };
+            // From the second turn on the numbers mean something more often than not.
+            let hypercall = if turn == 0 { next() } else { next() % 20 };
+            let hypercall = match Hypercall::from_number(hypercall) {
+                // These would end the act before its time.
+                Some(Hypercall::Shutdown | Hypercall::Halt) => Hypercall::FlushAsync as u32,
+                _ => hypercall,
+            };
+            let args = [next(), next(), next(), next()];
+            host::write_ring_entry(i, HypercallArgs { number: hypercall, args }, RING_PENDING);
+        }
+        host::flush_queue();
+    }
+}
+
+fn return_to_ring0() {
+    for selector in [LGUEST_CS, 0x60, 0x10, 0] {
+        trying("lret to ring 0", || {
+            // SAFETY: traps; if it led anywhere, that would be the host's defect this act is for.
+            unsafe {
+                asm!("push {0}", "lea {1}, [2f]", "push {1}", "retf", "2:",
+                    in(reg) selector, out(reg) _);
+            }
+        });
+        trying("iret to ring 0", || {
+            // SAFETY: as above.
+            unsafe {
+                asm!("pushfd", "push {0}", "lea {1}, [2f]", "push {1}", "iretd", "2:",
+                    in(reg) selector, out(reg) _);
+            }
+        });
+    }
+}
+
+fn bad_iret_frame() {
+    let code = descriptors::USER_CS;
+    let frames = [
+        (code, 0),
+        (code, GUEST_DS),
+        (code, 0xffff),
+        (code, code),
+        (code, TSS | 3),
+        (0xffff, descriptors::USER_DS),
+        (TSS | 3, descriptors::USER_DS),
+        (GUEST_CS & !3 | 2, GUEST_DS & !3 | 2),
+    ];
+    for (cs, ss) in frames {
+        trying("iret with bad selectors", || {
+            // SAFETY: traps in the iret, which ends the attempt.
+            unsafe {
+                asm!("push {ss}", "push 0", "pushfd", "push {cs}", "push 0", "iretd", ss = in(reg) ss,
+                    cs = in(reg) cs);
+            }
+        });
+    }
+}
+
+fn nested_task() {
+    trying("iret with the nested-task flag", || {
+        // SAFETY: traps; if it switched tasks, that would be the host's defect this act is for.
+        unsafe { asm!("pushfd", "or dword ptr [esp], 0x4000", "popfd", "iretd") };
+    });
+}
+
+fn single_step() {
+    trying("single-stepping over hypercalls", || {
+        // SAFETY: a debug trap ends the attempt, or the flag is taken back.
+        unsafe {
+            asm!("pushfd", "or dword ptr [esp], 0x100", "popfd", "int 0x1f", "int 0x1f",
+                "pushfd", "and dword ptr [esp], 0xfffffeff", "popfd",
+                inout("eax") Hypercall::FlushAsync as u32 => _);
+        }
+    });
+}
+
+/// Tries each of some instructions that only ring 0 may execute.
+macro_rules! try_instructions {
+    ($($instruction:literal),* $(,)?) => {
+        $(trying($instruction, || {
+            // SAFETY: traps; if it had its effect, that would be the host's defect this act is for.
+            unsafe { asm!($instruction, inout("eax") 0x10 => _, inout("ecx") 0x174 => _, inout("edx") 0 => _) };
+        });)*
+    };
+}
+
+fn control_registers() {
+    try_instructions!(
+        "mov cr3, eax",
+        "mov cr0, eax",
+        "mov cr4, eax",
+        "mov cr2, eax",
+        "mov eax, cr0",
+        "mov eax, cr3",
+        "mov dr7, eax",
+        "mov dr0, eax",
+        "mov eax, dr6",
+        "clts",
+        "lmsw ax",
+        "smsw ax",
+    );
+}
+
+fn system_instructions() {
+    try_instructions!(
+        "lgdt [eax]",
+        "lidt [eax]",
+        "ltr ax",
+        "lldt ax",
+        "invlpg [eax]",
+        "wrmsr",
+        "rdmsr",
+        "wbinvd",
+        "invd",
+        "rdpmc",
+        "sgdt [esp-16]",
+        "sidt [esp-16]",
+        "sldt ax",
+        "str ax",
+        "rdtsc",
+        "cpuid",
+    );
+}
+
+fn host_vectors() {
+    macro_rules! interrupts {
+        ($($vector:literal)*) => {
+            $(trying(concat!("int ", $vector), || {
+                // SAFETY: traps, or has the host handle an interrupt that is none.
+                unsafe { asm!(concat!("int ", $vector)) };
+            });)*
+        };
+    }
+    interrupts!("2" "8" "10" "11" "12" "13" "14" "15" "17" "18" "0x1e" "0x20" "0x21" "0x30" "0x80" "0x81"
+        "0xec" "0xef" "0xf0" "0xf6" "0xfa" "0xfd" "0xfe" "0xff");
+}
+
+fn halt_forever() {
+    host::call(Hypercall::SetClockevent, [0; 3]);
+    loop {
+        host::call(Hypercall::Halt, [0; 3]);
+    }
+}
+
+fn clock_storm() {
+    for _ in 0..10_000 {
+        host::call(Hypercall::SetClockevent, [1, 0, 0]);
+        host::enable_interrupts();
+        host::disable_interrupts();
+    }
+    host::start_clock();
+}

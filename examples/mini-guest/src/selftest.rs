@@ -1,0 +1,247 @@
+//! Tests that have to run in ring 1. Each says what was wrong and returns `false` when it failed.
+
+use crate::attempt::{self, Trap};
+use crate::ram::Ram;
+use crate::scratch::{self, SPARE};
+use crate::state::kernel;
+use crate::{console, host};
+use arch_i386::addr::GuestFrame;
+use arch_i386::hypercall::Hypercall;
+use arch_i386::lguest_data::RING_SIZE;
+use arch_i386::paging::{Entry, Flags};
+use arch_i386::trap;
+use core::arch::asm;
+use mini_guest::page_tables::{KERNEL_PAGE, Machine};
+use mini_programs::abi::KernelTest;
+
+/// Returns `false` from a test with a message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            console::print(format_args!("mini: {}", format_args!($($message)*)));
+            return false;
+        }
+    };
+}
+
+/// Runs a test; whether it passed.
+pub fn run(test: KernelTest) -> bool {
+    match test {
+        KernelTest::PortIo => port_io(),
+        KernelTest::RingOverflow => ring_overflow(),
+        KernelTest::AccessedDirty => accessed_dirty(),
+        KernelTest::ReadOnlyKernel => read_only_kernel(),
+        KernelTest::UnmappedKernel => unmapped_kernel(),
+        KernelTest::InterruptFlag => interrupt_flag(),
+        KernelTest::HaltWakes => halt_wakes(),
+    }
+}
+
+fn port_io() -> bool {
+    let (byte, word, long, immediate): (u32, u32, u32, u32);
+    // SAFETY: the host skips port instructions of a guest; they reach no device.
+    unsafe {
+        asm!("in al, dx", inout("eax") 0x1234_5600 => byte, in("edx") 0xcf8);
+        asm!("in ax, dx", inout("eax") 0x1234_0000 => word, in("edx") 0xcf8);
+        asm!("in eax, dx", inout("eax") 0 => long, in("edx") 0xcfc);
+        asm!("in al, 0x71", inout("eax") 0x1234_5600 => immediate);
+        asm!("out dx, eax", "out dx, ax", "out dx, al", "out 0x80, al", in("eax") 0, in("edx") 0xcf8);
+    }
+    ensure!(byte == 0x1234_56ff, "in %dx,%al left {byte:#x}");
+    ensure!(word == 0x1234_ffff, "in %dx,%ax left {word:#x}");
+    ensure!(long == 0xffff_ffff, "in %dx,%eax left {long:#x}");
+    ensure!(immediate == 0x1234_56ff, "in $0x71,%al left {immediate:#x}");
+    true
+}
+
+/// Two pages of memory, each holding its own number in the first word.
+fn two_frames() -> [GuestFrame; 2] {
+    [0, 1].map(|number| {
+        let frame =
+            kernel().memory().frames.allocate().unwrap_or_else(|error| panic!("a test page: {error}"));
+        Ram.zero(frame);
+        Ram.write(frame.start(), number);
+        frame
+    })
+}
+
+fn free(frames: [GuestFrame; 2]) {
+    for frame in frames {
+        kernel().memory().frames.release(frame);
+    }
+}
+
+fn ring_overflow() -> bool {
+    let frames = two_frames();
+    let at = scratch::address(SPARE);
+    host::flush_queue();
+    ensure!(host::queued() == 0, "{} ring entries are left after a flush", host::queued());
+    // Once round the ring and a bit more, twice, so that it starts from different places.
+    for turn in 0..2 {
+        for step in 0..=RING_SIZE {
+            let before = host::queued();
+            ensure!(before == step, "{before} ring entries wait after {step} calls");
+            let frame = frames[(step + turn) % 2];
+            let entry = Entry::new(frame.0.into(), KERNEL_PAGE);
+            host::queued_changes(|| scratch::set_spare(SPARE, entry, false));
+        }
+        // The last did not fit, so it was a call like any other: after all that wait.
+        ensure!(host::queued() == 0, "a full ring was not emptied: {} entries wait", host::queued());
+        let expected = (RING_SIZE + turn) as u32 % 2;
+        let found = attempt::load(at);
+        ensure!(found == Ok(expected), "after a full ring the page is {found:x?}, not number {expected}");
+        for step in 0..5 {
+            host::queue(Hypercall::FlushAsync, [0; 4]);
+            ensure!(host::queued() == step + 1, "{} ring entries wait", host::queued());
+        }
+        host::flush_queue();
+        ensure!(host::queued() == 0, "{} ring entries are left after a flush", host::queued());
+    }
+    scratch::set_spare(SPARE, Entry::EMPTY, false);
+    free(frames);
+    true
+}
+
+fn accessed_dirty() -> bool {
+    let frames = two_frames();
+    let at = scratch::address(SPARE);
+    for flush in [false, true] {
+        let entry = Entry::new(frames[1].0.into(), Flags::PRESENT | Flags::WRITABLE);
+        scratch::set_spare(SPARE, entry, flush);
+        let loaded = attempt::load(at);
+        ensure!(loaded == Ok(1), "a fresh page reads as {loaded:x?}");
+        let after_load = scratch::spare_entry(SPARE);
+        ensure!(after_load == entry.with(Flags::ACCESSED), "a load made {entry:?} into {after_load:?}");
+        let stored = attempt::store(at, 1);
+        ensure!(stored == Ok(()), "a store to a writable page ended in {stored:x?}");
+        let after_store = scratch::spare_entry(SPARE);
+        let expected = entry.with(Flags::ACCESSED | Flags::DIRTY);
+        ensure!(after_store == expected, "a store made {after_load:?} into {after_store:?}");
+    }
+    scratch::set_spare(SPARE, Entry::EMPTY, false);
+    free(frames);
+    true
+}
+
+/// Whether this is the page fault of a kernel access at `at`. The present bit is the shadow's business.
+fn is_fault(trap: Result<u32, Trap>, at: u32, error: u32) -> bool {
+    const PRESENT: u32 = 1;
+    matches!(trap, Err(Trap { vector, error: e, address })
+        if vector == trap::PAGE_FAULT.into() && e & !PRESENT == error && address == at)
+}
+
+const WRITE: u32 = 2;
+
+fn read_only_kernel() -> bool {
+    let frames = two_frames();
+    let at = scratch::address(SPARE);
+    for flags in [Flags::PRESENT, Flags::PRESENT | Flags::ACCESSED, KERNEL_PAGE - Flags::WRITABLE] {
+        scratch::set_spare(SPARE, Entry::new(frames[0].0.into(), flags), false);
+        for round in 0..2 {
+            let stored = attempt::store(at + 8, 1).map(|()| 0);
+            ensure!(
+                is_fault(stored, at + 8, WRITE),
+                "store {round} to a read-only kernel page ended in {stored:x?}"
+            );
+            let loaded = attempt::load(at + 8);
+            ensure!(loaded == Ok(0), "a load from a read-only kernel page ended in {loaded:x?}");
+        }
+    }
+    scratch::set_spare(SPARE, Entry::EMPTY, false);
+    free(frames);
+    true
+}
+
+fn unmapped_kernel() -> bool {
+    let frames = two_frames();
+    let at = scratch::address(SPARE);
+    for flush in [false, true, true, false] {
+        for number in [0, 1, 0] {
+            let frame = frames[number as usize];
+            scratch::set_spare(SPARE, Entry::new(frame.0.into(), KERNEL_PAGE), flush);
+            let loaded = attempt::load(at);
+            ensure!(loaded == Ok(number), "page number {number} reads as {loaded:x?}");
+        }
+        scratch::set_spare(SPARE, Entry::EMPTY, flush);
+        let loaded = attempt::load(at);
+        ensure!(is_fault(loaded, at, 0), "a load from an unmapped kernel page ended in {loaded:x?}");
+        let stored = attempt::store(at, 1).map(|()| 0);
+        ensure!(is_fault(stored, at, WRITE), "a store to an unmapped kernel page ended in {stored:x?}");
+    }
+    free(frames);
+    true
+}
+
+/// How many empty hypercalls to make before giving up waiting for the clock.
+const PATIENCE: u32 = 10_000_000;
+
+/// Calls the host, which may look for interrupts each time, until `done`; `false` when that never came.
+fn call_until(mut done: impl FnMut() -> bool) -> bool {
+    (0..PATIENCE).any(|_| {
+        host::flush_queue();
+        done()
+    })
+}
+
+fn ticks() -> u32 {
+    kernel().processes.ticks()
+}
+
+fn interrupt_flag() -> bool {
+    let mut retracted = 0;
+    for _ in 0..4 {
+        let before = ticks();
+        ensure!(call_until(host::interrupt_pending), "no clock interrupt was announced while they are out");
+        ensure!(ticks() == before, "a clock interrupt came although interrupts are out");
+        host::enable_interrupts();
+        host::disable_interrupts();
+        ensure!(ticks() > before, "the clock interrupt that waited did not come when it was let in");
+        retracted += u32::from(!host::interrupt_pending());
+    }
+    // On a slow machine the next one may be there already, but not every time.
+    ensure!(retracted > 0, "a clock interrupt is announced still when it has come");
+    // Masked in the host's memory rather than by the flag.
+    let long = 4 * tick_length();
+    host::mask_clock(true);
+    let before = ticks();
+    host::enable_interrupts();
+    let start = host::rdtsc();
+    let waited = call_until(|| host::rdtsc() - start > long);
+    host::disable_interrupts();
+    let masked = ticks();
+    host::mask_clock(false);
+    ensure!(waited, "the time-stamp counter does not move");
+    ensure!(masked == before, "{} clock interrupts came although they are masked", masked - before);
+    host::enable_interrupts();
+    let came = call_until(|| ticks() > before);
+    host::disable_interrupts();
+    ensure!(came, "the clock interrupt that was masked never came");
+    true
+}
+
+/// Time-stamp ticks between two clock interrupts.
+fn tick_length() -> u64 {
+    halt();
+    let start = host::rdtsc();
+    halt();
+    host::rdtsc() - start
+}
+
+/// Sleeps until an interrupt has come and was handled.
+fn halt() {
+    host::call(Hypercall::Halt, [0; 3]);
+    host::disable_interrupts();
+}
+
+fn halt_wakes() -> bool {
+    const HALTS: u32 = 16;
+    let (wall, before) = (host::wall_clock(), ticks());
+    for halts in 1..=HALTS {
+        halt();
+        let came = ticks().wrapping_sub(before);
+        ensure!(came >= halts, "{halts} halts ended after {came} clock interrupts");
+    }
+    let passed = host::wall_clock().wrapping_sub(wall);
+    ensure!((1..60_000).contains(&passed), "{HALTS} clock interrupts took {passed} ms of the wall clock");
+    true
+}
