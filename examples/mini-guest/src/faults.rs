@@ -21,6 +21,9 @@ const USER_PAGE: Flags = Flags::PRESENT.union(Flags::USER_ACCESSIBLE).union(Flag
 /// at once; that saves the host finding out.
 const WRITTEN: Flags = Flags::WRITABLE.union(Flags::DIRTY);
 
+/// Faults in a row at which there is nothing to mend, after which the host is taken to be at fault.
+const MAX_NEEDLESS: u32 = 1000;
+
 /// Why a fault cannot be mended.
 enum Refused {
     /// The program has no such right.
@@ -64,9 +67,15 @@ impl Kernel {
         let page = address.page();
         let entry = tables.entry(&Ram, page);
         if entry.present() && (!write || entry.has(Flags::WRITABLE)) {
-            // The host had not caught up with the tables; it has now.
+            // The host had not caught up with the tables. It reads them at each fault, so it has now.
+            self.needless_faults += 1;
+            assert!(
+                self.needless_faults < MAX_NEEDLESS,
+                "the host reports page faults again and again, now at {address} for {entry:?}"
+            );
             return Ok(());
         }
+        self.needless_faults = 0;
         let new = if entry.present() {
             let shared = arch_i386::addr::GuestFrame(entry.frame() as u32);
             let own = if memory.frames.references(shared) == 1 {

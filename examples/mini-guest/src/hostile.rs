@@ -6,16 +6,18 @@
 
 use crate::attempt::{self, attempt};
 use crate::descriptors;
+use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
 use crate::{console, host};
 use arch_i386::addr::{GuestFrame, GuestPhys, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF};
 use arch_i386::lguest_data::{RING_PENDING, RING_SIZE};
-use arch_i386::paging::{Entry, Flags, Paging};
+use arch_i386::paging::{Entry, Flags};
 use arch_i386::segment::{Descriptor, GUEST_CS, GUEST_DS, LGUEST_CS, LGUEST_DS, TSS, slot};
 use arch_i386::trap;
 use core::arch::asm;
+use mini_guest::layout::KERNEL_BASE;
 use mini_guest::page_tables::{AnyPageTables, KERNEL_PAGE, Machine};
 use mini_programs::abi::HostileAct;
 
@@ -108,30 +110,30 @@ fn stack_pointer() -> u32 {
     esp
 }
 
-/// The entry of the kernel's page directory that leads to the spare page's table, in RAM.
-fn directory_entry() -> (GuestPhys, Paging) {
-    let va = scratch::address(SPARE);
-    match &kernel().memory().tables {
-        AnyPageTables::TwoLevel(tables) => (GuestPhys(tables.root().0 + 4 * (va >> 22)), Paging::TwoLevel),
-        AnyPageTables::Pae(tables) => {
-            let pointer = Machine::read(&crate::ram::Ram, GuestPhys(tables.root().0 + 8 * (va >> 30)));
-            (GuestPhys((pointer & !(PAGE_SIZE - 1)) + 8 * (va >> 21 & 511)), Paging::Pae)
-        }
-    }
-}
-
-/// Puts `entry` where the spare page's table was, and looks through it.
+/// Puts `entry` where the current process's directory has the spare page's table, and looks through it.
 fn through_directory(entry: u32) {
-    let (at, paging) = directory_entry();
-    let root = kernel().memory().tables.root().0;
-    Machine::write(&mut crate::ram::Ram, at, entry);
+    let va = scratch::address(SPARE);
+    let (root, at, call) = {
+        let kernel = kernel();
+        match kernel.tasks[kernel.processes.current()].tables.as_ref() {
+            Some(AnyPageTables::TwoLevel(tables)) => {
+                let root = tables.root().0;
+                (root, GuestPhys(root + 4 * (va >> 22)), (Hypercall::SetPgd, [root, va >> 22, 0]))
+            }
+            Some(AnyPageTables::Pae(tables)) => {
+                let root = tables.root().0;
+                let directory = Ram.read(GuestPhys(root + 8 * (va >> 30))) & !(PAGE_SIZE - 1);
+                let index = va >> 21 & 511;
+                (root, GuestPhys(directory + 8 * index), (Hypercall::SetPmd, [directory, index, 0]))
+            }
+            None => panic!("acts are committed for a process"),
+        }
+    };
+    Ram.write(at, entry);
+    host::call(call.0, call.1);
     host::call(Hypercall::NewPgtable, [root, 0, 0]);
-    match paging {
-        Paging::TwoLevel => host::call(Hypercall::SetPgd, [root, at.0 % PAGE_SIZE / 4, 0]),
-        Paging::Pae => host::call(Hypercall::SetPmd, [at.0 & !(PAGE_SIZE - 1), at.0 % PAGE_SIZE / 8, 0]),
-    }
     trying("a load through the spoilt directory", || {
-        let _ = attempt_load(scratch::address(SPARE));
+        attempt_load(va);
     });
 }
 
@@ -220,7 +222,10 @@ fn wild_handler() {
     let unmapped = scratch::address(SPARE);
     let gate = Descriptor::interrupt_gate(GUEST_CS, unmapped, 1);
     descriptors::load_gate(trap::PAGE_FAULT.into(), gate);
-    attempt_load(unmapped);
+    // The fetch of the handler faults, and so on, each time further down the stack: it starts low, so that
+    // it soon leaves memory.
+    // SAFETY: never comes back.
+    unsafe { asm!("mov esp, {0}", "jmp {1}", in(reg) KERNEL_BASE + PAGE_SIZE, in(reg) unmapped) };
 }
 
 fn gate_type() {

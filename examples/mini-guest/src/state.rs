@@ -45,6 +45,8 @@ pub struct Kernel {
     pub scratch: Scratch,
     /// How many context switches there have been.
     pub switches: u32,
+    /// How many page faults in a row left nothing to mend.
+    pub needless_faults: u32,
 }
 
 static KERNEL: Mutex<Kernel> = Mutex::new(Kernel {
@@ -56,6 +58,7 @@ static KERNEL: Mutex<Kernel> = Mutex::new(Kernel {
     image: ImageCache::new(),
     scratch: Scratch::new(),
     switches: 0,
+    needless_faults: 0,
 });
 
 /// The kernel's state, until the guard is dropped: before anything that switches to another process,
