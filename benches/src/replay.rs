@@ -14,7 +14,6 @@ use framework::counters::PagingCounters;
 use framework::kill::Kill;
 use framework::registry::{BuildContext, Choice, ConfigError};
 use framework::strategy::{Fault, Mapping, PagingStrategy};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// A strategy in the middle of a trace.
@@ -27,8 +26,10 @@ pub struct Replay {
 }
 
 /// One shadowed page directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
+    /// Where the guest has it.
+    pub address: GuestPhys,
     /// It is the one that the guest runs on.
     pub current: bool,
     /// Present entries: page, frame and flags.
@@ -53,7 +54,7 @@ pub struct Report {
     /// Table pages held, the Switcher's included.
     pub table_pages: usize,
     /// The shadowed page directories by their addresses, if they were asked for and the guest lives.
-    pub directories: Option<BTreeMap<u32, Directory>>,
+    pub directories: Option<Vec<Directory>>,
     /// References and table pages that are left when the guest is gone; both must be 0.
     pub after_free: (u64, usize),
 }
@@ -161,14 +162,13 @@ impl Replay {
     }
 }
 
-fn directories(strategy: &dyn PagingStrategy) -> BTreeMap<u32, Directory> {
-    let mut all = BTreeMap::<u32, Directory>::new();
-    strategy.directories(&mut |GuestPhys(directory), current| {
-        all.entry(directory).or_default().current |= current;
+fn directories(strategy: &dyn PagingStrategy) -> Vec<Directory> {
+    let mut all = Vec::new();
+    strategy.directories(&mut |address, current| {
+        all.push(Directory { address, current, entries: Vec::new() });
     });
-    strategy.mappings(&mut |Mapping { directory, va, entry }| {
-        all.entry(directory.0).or_default().entries.push((va, entry));
-    });
+    strategy.mappings(&mut |Mapping { number, va, entry, .. }| all[number].entries.push((va, entry)));
+    all.sort_by_key(|directory| directory.address);
     all
 }
 
@@ -200,8 +200,8 @@ impl fmt::Display for Report {
         writeln!(f, "cr3_hit {}", counters.page_directory_hits)?;
         writeln!(f, "pinned {}", self.pinned)?;
         writeln!(f, "table_pages {}", self.table_pages)?;
-        for (&pgdir, directory) in self.directories.iter().flatten() {
-            let pgdir = Hex(pgdir.into());
+        for directory in self.directories.iter().flatten() {
+            let pgdir = Hex(directory.address.0.into());
             writeln!(f, "pgdir {pgdir}{}", if directory.current { "*" } else { "" })?;
             for &(va, entry) in &directory.entries {
                 let (va, frame, flags) = (Hex(va.0.into()), Hex(entry.frame()), Hex(low_flags(entry)));
@@ -237,7 +237,7 @@ impl Report {
         if let Some(directories) = &self.directories {
             json["pgdirs"] = directories
                 .iter()
-                .map(|(pgdir, directory)| {
+                .map(|directory| {
                     let maps: Vec<_> = directory
                         .entries
                         .iter()
@@ -247,7 +247,7 @@ impl Report {
                             })
                         })
                         .collect();
-                    serde_json::json!({ "pgdir": pgdir, "current": directory.current, "maps": maps })
+                    serde_json::json!({ "pgdir": directory.address.0, "current": directory.current, "maps": maps })
                 })
                 .collect();
         }

@@ -4,7 +4,7 @@
 //! operation a line; `docs/trace-format.md` has the whole format. The reader streams: it holds one line
 //! at a time, refuses what it does not understand with the line's number, and never guesses.
 
-use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
 use std::io::{self, BufRead};
 
@@ -102,7 +102,9 @@ pub enum Malformed {
     Paging(u64),
     #[error("{0} pages; 1 to {max} are possible", max = MAX_PAGES)]
     Pages(u64),
-    #[error("the Switcher at {0:#x}; it starts at a multiple of {1:#x} and leaves room for itself")]
+    #[error(
+        "the Switcher at {0:#x}; it must start at a multiple of {1:#x} and, with a page and two for each CPU, fit below the next"
+    )]
     Switcher(u64, u32),
     #[error("`{0}` is no operation")]
     UnknownOperation(String),
@@ -240,13 +242,14 @@ impl<R: BufRead> Reader<R> {
             3 => (Paging::Pae, Pae::LEAF_SPAN),
             _ => (Paging::TwoLevel, TwoLevel::LEAF_SPAN),
         };
+        let (pages_of_switcher, room) = (1 + 2 * cpus, u64::from(span / PAGE_SIZE));
         let problem = if version != 1 {
             Some(Malformed::Version(version))
         } else if !(2..=3).contains(&levels) {
             Some(Malformed::Paging(levels))
         } else if !(1..=MAX_PAGES).contains(&pages) {
             Some(Malformed::Pages(pages))
-        } else if switcher == 0 || !switcher.is_multiple_of(span.into()) {
+        } else if switcher == 0 || !switcher.is_multiple_of(span.into()) || pages_of_switcher > room {
             Some(Malformed::Switcher(switcher, span))
         } else {
             None

@@ -24,7 +24,7 @@ use crate::host::PagingHost;
 use crate::kill::Kill;
 use crate::policy::EvictionPolicy;
 use crate::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
-use crate::tables::{NodeId, Tables};
+use crate::tables::{RootId, Tables};
 use crate::walk::{self, Leaf};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -40,7 +40,7 @@ struct Slot {
     /// The guest's page directory.
     directory: GuestPhys,
     /// Its shadow; made when the slot is first taken, kept until the guest is torn down.
-    root: NodeId,
+    root: RootId,
 }
 
 /// Shadow paging with a cache of page directories.
@@ -63,7 +63,8 @@ pub struct ShadowCache<F> {
 /// The error code of a kernel-mode write to a page that is not present.
 const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 
-/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11).
+/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where the
+/// original lets them pass, they make the processor fault again and again.
 const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
 impl<F: PageFormat> ShadowCache<F> {
@@ -118,6 +119,7 @@ impl<F: PageFormat> ShadowCache<F> {
         let forbidden = !guest.present()
             || write && !guest.has(Flags::WRITABLE)
             || user && !guest.has(Flags::USER_ACCESSIBLE)
+            // (The original knows no such page, and would fix the same fault for ever.)
             || fetch && guest.has(Flags::NO_EXECUTE);
         if forbidden {
             return Ok(Fault::Reflected);
@@ -132,7 +134,7 @@ impl<F: PageFormat> ShadowCache<F> {
         // The new page is pinned before the old one is let go; they are often the same.
         let entry = shadow_entry(host, shadow)?;
         let root = self.current_slot().root;
-        let table = match self.tables.leaf_or_add(host, root, va, leaf.directory_flags) {
+        let table = match self.tables.find_or_add(host, root, va, leaf.directory_flags) {
             Ok(table) => table,
             Err(error) => {
                 host.unpin(HostFrame(entry.frame() as u32));
@@ -233,14 +235,14 @@ impl<F: PageFormat> ShadowCache<F> {
     fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) {
         if let Some(Slot { root, .. }) = self.slots[index] {
             let kernel = F::index(self.kernel_address, F::LEVELS);
-            self.tables.release_range(host, root, 0..kernel);
+            self.tables.release_entries(host, root, 0..kernel);
         }
     }
 
     /// Drops everything of all slots; they stay taken.
     fn release_all(&mut self, host: &mut dyn PagingHost) {
         for Slot { root, .. } in self.slots.iter().flatten() {
-            self.tables.release_range(host, *root, 0..F::ROOT_ENTRIES);
+            self.tables.release_entries(host, *root, 0..F::ROOT_ENTRIES);
         }
     }
 }
@@ -283,13 +285,13 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
         host: &mut dyn PagingHost,
         kernel_address: GuestVirt,
     ) -> Result<(), Kill> {
+        // The host has just written to the guest's memory, perhaps to a page that was shared until
+        // then: what is mapped may be the old one.
+        self.release_all(host);
         if kernel_address >= self.window().start {
             return Err(Kill::KernelAddress(kernel_address));
         }
         self.kernel_address = kernel_address;
-        // The host has just written to the guest's memory, perhaps to a page that was shared until
-        // then: what is mapped may be the old one.
-        self.release_all(host);
         self.pin_stack(host)
     }
 
@@ -299,12 +301,13 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
         va: GuestVirt,
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
-        let fault = self.demand(host, va, error)?;
+        let fault = self.demand(host, va, error);
         match fault {
-            Fault::Fixed => self.counters.demand_faults += 1,
-            Fault::Reflected => self.counters.reflected_faults += 1,
+            Ok(Fault::Fixed) => self.counters.demand_faults += 1,
+            // A fault that ends the guest is its own as well.
+            Ok(Fault::Reflected) | Err(_) => self.counters.reflected_faults += 1,
         }
-        Ok(fault)
+        fault
     }
 
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
@@ -356,7 +359,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
         if let Some(&slot) = self.by_directory.get(&directory)
             && let Some(Slot { root, .. }) = self.slots[slot]
         {
-            self.tables.release_range(host, root, position..position + 1);
+            self.tables.release_entries(host, root, position..position + 1);
         }
         Ok(())
     }
@@ -439,8 +442,8 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     }
 
     fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
-        for &Slot { directory, root } in self.slots.iter().flatten() {
-            self.tables.visit(root, &mut |va, entry| visit(Mapping { directory, va, entry }));
+        for (number, &Slot { directory, root }) in self.slots.iter().flatten().enumerate() {
+            self.tables.visit(root, &mut |va, entry| visit(Mapping { number, directory, va, entry }));
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Lookup {
 /// One present entry of a shadow page directory, below the Switcher's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
+    /// Which of the [`PagingStrategy::directories`], counted from 0.
+    pub number: usize,
     /// The guest-physical address of the page directory that is shadowed.
     pub directory: GuestPhys,
     /// The page.
@@ -149,7 +151,8 @@ pub trait PagingStrategy: Send {
     /// What the current shadow root holds for an address, if every level is present.
     fn lookup(&self, va: GuestVirt) -> Option<Lookup>;
 
-    /// The page directories that are shadowed now, in slot order; the flag marks the current one.
+    /// The page directories that are shadowed now; the flag marks the current one. Two may be alike: the
+    /// guest starts on one that is known by address 0.
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool));
 
     /// Every present entry of every shadowed page directory below the Switcher's window.

@@ -1,40 +1,49 @@
 //! The shadow page tables themselves: a guest's table pages and how they hang together.
 //!
-//! A shadow root is a tree of [`TablePage`]s that the processor walks. Beside each page a [`Node`] keeps
-//! what the processor does not need and the pager does: which entries are in use (so that releasing a
-//! table touches only those) and, for a table of tables, which node each entry leads to (so that no
-//! physical address has ever to be turned back into a pointer).
+//! What the processor walks is a tree of [`TablePage`]s. Beside it the pager keeps what it needs itself
+//! and the processor does not, so that no physical address has ever to be turned back into a pointer,
+//! and releasing a table touches only the entries in use:
 //!
 //! ```text
-//!   root node ── entry i ──▶ node ── entry j ──▶ guest page       (2-level)
-//!   root node ── entry i ──▶ node ── entry j ──▶ node ── … ──▶ guest page      (PAE)
-//!        └────── the window's entry ──▶ the Switcher's table, not a node: shared by all roots
+//!   Root ── leaves[va / LEAF_SPAN] ──▶ Leaf ── page[…] ──▶ a page of the guest's
+//!    │                                  └ in_use, user, writable
+//!    ├ page, and with PAE up to four middle pages: the directory entries that lead to each leaf
+//!    └ one directory entry, the window's, leads to the Switcher's table: shared by all roots, no Leaf
 //! ```
+//!
+//! Both page formats look alike from here: a root has one place for each level-1 table, 1024 of them
+//! with two levels and 2048 with PAE. The middle pages of PAE appear and go with the leaves under them.
 
 use crate::host::{OutOfMemory, PagingHost};
+use crate::strategy::{Lookup, SwitcherWindow};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arch_i386::addr::{GuestVirt, HostFrame};
+use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use arch_i386::table::TablePage;
 use core::marker::PhantomData;
+use core::ops::Range;
 
-use crate::strategy::{Lookup, SwitcherWindow};
-
-/// Names a node of one guest's [`Tables`].
+/// Names a shadow root of one guest's [`Tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(u16);
+pub struct RootId(u16);
 
-impl NodeId {
-    /// No node.
+/// Names a level-1 table of one guest's [`Tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafId(u16);
+
+impl LeafId {
+    /// No table.
     const NONE: Self = Self(u16::MAX);
 }
 
-/// A set of entry numbers of one table.
-#[derive(Clone, Debug, Default)]
-struct InUse([u32; 32]);
+/// A set of numbers below `32 * WORDS`.
+#[derive(Clone, Debug)]
+struct InUse<const WORDS: usize>([u32; WORDS]);
 
-impl InUse {
+impl<const WORDS: usize> InUse<WORDS> {
+    const EMPTY: Self = Self([0; WORDS]);
+
     fn insert(&mut self, i: usize) {
         self.0[i / 32] |= 1 << (i % 32);
     }
@@ -55,33 +64,126 @@ impl InUse {
     }
 }
 
-/// One table page and what is known about it.
+/// A level-1 table.
 #[derive(Debug)]
-struct Node {
+struct Leaf {
     page: TablePage,
-    /// The present entries, the window's excepted.
-    in_use: InUse,
-    /// For a table of tables: where each entry leads. Empty for a level-1 table.
-    children: Box<[NodeId]>,
+    /// The present entries.
+    in_use: InUse<32>,
+    /// What the directory entries that lead here allow.
+    user: bool,
+    writable: bool,
+}
+
+/// A shadow page directory.
+#[derive(Debug)]
+struct Root {
+    page: TablePage,
+    /// With PAE, the table behind each entry of `page`.
+    middles: [Option<TablePage>; 4],
+    /// For each [`PageFormat::LEAF_SPAN`] of address space, its table.
+    leaves: Box<[LeafId]>,
+    /// The places of `leaves` that have one.
+    in_use: InUse<64>,
 }
 
 /// All shadow tables of one guest, in one page format.
 #[derive(Debug)]
 pub struct Tables<F> {
-    nodes: Vec<Option<Node>>,
-    /// Unused places in `nodes`.
-    free: Vec<NodeId>,
+    roots: Vec<Option<Root>>,
+    leaves: Vec<Option<Leaf>>,
+    /// Unused places in `leaves`.
+    free: Vec<LeafId>,
     window: SwitcherWindow,
-    /// Shadow entries released since the count was last taken.
     released: u64,
     format: PhantomData<F>,
 }
 
-/// Flags of an entry that leads to a table which the processor may use for anything.
-const TABLE_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::ACCESSED);
+/// Flags of the entry that leads to the Switcher's table.
+const WINDOW_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::ACCESSED);
+
+/// The place of an address in [`Root::leaves`].
+fn place<F: PageFormat>(va: GuestVirt) -> usize {
+    (va.0 / F::LEAF_SPAN) as usize
+}
+
+/// How many level-1 tables are under one entry of the root page: 1, or with PAE 512.
+const fn leaves_per_entry<F: PageFormat>() -> usize {
+    if F::LEVELS == 3 { F::ENTRIES } else { 1 }
+}
+
+impl Root {
+    /// The page with the directory entries for a place, if it is there.
+    fn directory<F: PageFormat>(&mut self, place: usize) -> Option<&mut TablePage> {
+        match F::LEVELS {
+            3 => self.middles[place / F::ENTRIES].as_mut(),
+            _ => Some(&mut self.page),
+        }
+    }
+
+    /// Makes a directory entry, and with PAE the table that it is in. `flags` are for each level, root
+    /// first.
+    fn link<F: PageFormat>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        place: usize,
+        table: HostFrame,
+        flags: [Flags; 2],
+    ) -> Result<(), OutOfMemory> {
+        let flags = match F::LEVELS {
+            3 => {
+                let index = place / F::ENTRIES;
+                if self.middles[index].is_none() {
+                    let middle = host.alloc_table()?;
+                    F::store(&mut self.page, index, Entry::new(middle.frame().0.into(), flags[0]));
+                    self.middles[index] = Some(middle);
+                }
+                flags[1]
+            }
+            _ => flags[0],
+        };
+        if let Some(page) = self.directory::<F>(place) {
+            F::store(page, place % F::ENTRIES, Entry::new(table.0.into(), flags));
+        }
+        Ok(())
+    }
+
+    /// Gives the middle page of a root entry back.
+    fn free_middle<F: PageFormat>(&mut self, host: &mut dyn PagingHost, index: usize) {
+        if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
+            F::store(&mut self.page, index, Entry::EMPTY);
+            host.free_table(middle);
+        }
+    }
+}
+
+impl Leaf {
+    /// Puts an entry in the place of another; the old one is returned.
+    fn replace<F: PageFormat>(&mut self, index: usize, entry: Entry) -> Entry {
+        let old = F::load(&self.page, index);
+        F::store(&mut self.page, index, entry);
+        if entry.present() {
+            self.in_use.insert(index);
+        } else {
+            self.in_use.remove(index);
+        }
+        old
+    }
+}
+
+/// Lets go of the page that an entry mapped, if any; says how many that were.
+fn release(host: &mut dyn PagingHost, entry: Entry) -> u64 {
+    if entry.present() {
+        host.unpin(HostFrame(entry.frame() as u32));
+    }
+    entry.present().into()
+}
 
 impl<F: PageFormat> Tables<F> {
     /// No tables yet.
+    ///
+    /// # Panics
+    /// When the window does not start where a level-1 table's span does.
     #[must_use]
     pub fn new(window: SwitcherWindow) -> Self {
         assert!(
@@ -89,7 +191,8 @@ impl<F: PageFormat> Tables<F> {
             "the Switcher's window {window:?} must start at a multiple of {:#x}",
             F::LEAF_SPAN
         );
-        Self { nodes: Vec::new(), free: Vec::new(), window, released: 0, format: PhantomData }
+        let (roots, leaves, free) = (Vec::new(), Vec::new(), Vec::new());
+        Self { roots, leaves, free, window, released: 0, format: PhantomData }
     }
 
     /// Where the Switcher is.
@@ -104,294 +207,224 @@ impl<F: PageFormat> Tables<F> {
         self.released
     }
 
-    fn node(&self, id: NodeId) -> &Node {
-        self.nodes[usize::from(id.0)].as_ref().expect("a node id outlives its node")
+    fn root(&self, id: RootId) -> &Root {
+        self.roots[usize::from(id.0)].as_ref().expect("a root's name is forgotten before the root")
     }
 
-    fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes[usize::from(id.0)].as_mut().expect("a node id outlives its node")
+    fn root_mut(&mut self, id: RootId) -> &mut Root {
+        self.roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root")
     }
 
-    /// The page that the processor walks.
+    fn leaf(&self, id: LeafId) -> &Leaf {
+        self.leaves[usize::from(id.0)].as_ref().expect("a table's name is forgotten before the table")
+    }
+
+    fn leaf_mut(&mut self, id: LeafId) -> &mut Leaf {
+        self.leaves[usize::from(id.0)].as_mut().expect("a table's name is forgotten before the table")
+    }
+
+    /// The page that CR3 is to point at.
     #[must_use]
-    pub fn frame(&self, id: NodeId) -> HostFrame {
-        self.node(id).page.frame()
-    }
-
-    /// Adds an empty table of `children` tables, or of pages when that is 0.
-    fn add(&mut self, host: &mut dyn PagingHost, children: usize) -> Result<NodeId, OutOfMemory> {
-        let mut links = Vec::new();
-        links.try_reserve_exact(children).map_err(|_| OutOfMemory)?;
-        links.resize(children, NodeId::NONE);
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None => {
-                let id = u16::try_from(self.nodes.len()).map_err(|_| OutOfMemory)?;
-                if NodeId(id) == NodeId::NONE {
-                    return Err(OutOfMemory);
-                }
-                // `free` may have to name every node one day, and that day must not need memory.
-                self.nodes.try_reserve(1).map_err(|_| OutOfMemory)?;
-                let capacity = self.nodes.capacity();
-                self.free.try_reserve(capacity).map_err(|_| OutOfMemory)?;
-                self.nodes.push(None);
-                NodeId(id)
-            }
-        };
-        match host.alloc_table() {
-            Ok(page) => {
-                let node = Node { page, in_use: InUse::default(), children: links.into_boxed_slice() };
-                self.nodes[usize::from(id.0)] = Some(node);
-                Ok(id)
-            }
-            Err(error) => {
-                self.free.push(id);
-                Err(error)
-            }
-        }
-    }
-
-    /// Adds a table that an entry of `parent` leads to.
-    fn add_child(
-        &mut self,
-        host: &mut dyn PagingHost,
-        parent: NodeId,
-        index: usize,
-        level: usize,
-        flags: Flags,
-    ) -> Result<NodeId, OutOfMemory> {
-        let child = self.add(host, if level > 1 { F::ENTRIES } else { 0 })?;
-        let frame = self.frame(child);
-        let parent = self.node_mut(parent);
-        F::store(&mut parent.page, index, Entry::new(frame.0.into(), flags));
-        parent.in_use.insert(index);
-        parent.children[index] = child;
-        Ok(child)
-    }
-
-    /// The node that an entry leads to, if it is in use.
-    fn child(&self, parent: NodeId, index: usize) -> Option<NodeId> {
-        let child = self.node(parent).children[index];
-        (child != NodeId::NONE).then_some(child)
+    pub fn frame(&self, root: RootId) -> HostFrame {
+        self.root(root).page.frame()
     }
 
     /// A new root with nothing in it but the Switcher.
     ///
     /// # Errors
     /// [`OutOfMemory`]; nothing is left behind.
-    pub fn add_root(&mut self, host: &mut dyn PagingHost) -> Result<NodeId, OutOfMemory> {
-        let root = self.add(host, F::ROOT_ENTRIES)?;
-        match self.map_window(host, root) {
-            Ok(()) => Ok(root),
-            Err(error) => {
-                self.free_node(host, root);
-                Err(error)
-            }
-        }
-    }
+    pub fn add_root(&mut self, host: &mut dyn PagingHost) -> Result<RootId, OutOfMemory> {
+        let places = F::ROOT_ENTRIES * leaves_per_entry::<F>();
+        let mut leaves = Vec::new();
+        leaves.try_reserve_exact(places).map_err(|_| OutOfMemory)?;
+        leaves.resize(places, LeafId::NONE);
+        self.roots.try_reserve(1).map_err(|_| OutOfMemory)?;
+        let id = RootId(u16::try_from(self.roots.len()).map_err(|_| OutOfMemory)?);
 
-    /// Leads the window's entry of a root to the Switcher's table. With PAE that takes a table between.
-    fn map_window(&mut self, host: &mut dyn PagingHost, root: NodeId) -> Result<(), OutOfMemory> {
-        let SwitcherWindow { start, leaf } = self.window;
-        let mut table = root;
-        for level in (3..=F::LEVELS).rev() {
-            table = self.add_child(host, table, F::index(start, level), level - 1, F::ROOT_FLAGS)?;
+        let page = host.alloc_table()?;
+        let leaves = leaves.into_boxed_slice();
+        let mut root = Root { page, middles: [const { None }; 4], leaves, in_use: InUse::EMPTY };
+        let window = self.window;
+        let flags = [if F::LEVELS == 3 { F::ROOT_FLAGS } else { WINDOW_FLAGS }, WINDOW_FLAGS];
+        if let Err(error) = root.link::<F>(host, place::<F>(window.start), window.leaf, flags) {
+            host.free_table(root.page);
+            return Err(error);
         }
-        let entry = Entry::new(leaf.0.into(), TABLE_FLAGS);
-        F::store(&mut self.node_mut(table).page, F::index(start, 2), entry);
-        Ok(())
+        self.roots.push(Some(root));
+        Ok(id)
     }
 
     /// The level-1 table for an address below the window, if it is there.
-    fn leaf(&self, root: NodeId, va: GuestVirt) -> Option<NodeId> {
-        let mut table = root;
-        for level in (2..=F::LEVELS).rev() {
-            table = self.child(table, F::index(va, level))?;
-        }
-        Some(table)
+    #[inline]
+    fn find(&self, root: RootId, va: GuestVirt) -> Option<LeafId> {
+        let leaf = self.root(root).leaves[place::<F>(va)];
+        (leaf != LeafId::NONE).then_some(leaf)
     }
 
-    /// The level-1 table for an address below the window; missing levels are made, with the flags given
-    /// for each, root first.
+    /// The level-1 table for an address below the window; it is made if need be, and the directory
+    /// entries that lead to it get the flags given for each level, root first.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn leaf_or_add(
+    #[inline]
+    pub fn find_or_add(
         &mut self,
         host: &mut dyn PagingHost,
-        root: NodeId,
+        root: RootId,
         va: GuestVirt,
         flags: [Flags; 2],
-    ) -> Result<NodeId, OutOfMemory> {
+    ) -> Result<LeafId, OutOfMemory> {
         debug_assert!(va < self.window.start);
-        let mut table = root;
-        for (level, flags) in (2..=F::LEVELS).rev().zip(flags) {
-            let index = F::index(va, level);
-            table = match self.child(table, index) {
-                Some(child) => child,
-                None => self.add_child(host, table, index, level - 1, flags)?,
-            };
+        match self.find(root, va) {
+            Some(leaf) => Ok(leaf),
+            None => self.add_leaf(host, root, place::<F>(va), flags),
         }
-        Ok(table)
+    }
+
+    fn add_leaf(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        place: usize,
+        flags: [Flags; 2],
+    ) -> Result<LeafId, OutOfMemory> {
+        if self.free.is_empty() {
+            let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
+            if LeafId(id) == LeafId::NONE {
+                return Err(OutOfMemory);
+            }
+            self.leaves.try_reserve(1).map_err(|_| OutOfMemory)?;
+            // `free` may have to name every table one day, and that day must not need memory.
+            self.free.try_reserve(self.leaves.capacity()).map_err(|_| OutOfMemory)?;
+            self.leaves.push(None);
+            self.free.push(LeafId(id));
+        }
+        let page = host.alloc_table()?;
+        if let Err(error) = self.root_mut(root).link::<F>(host, place, page.frame(), flags) {
+            host.free_table(page);
+            return Err(error);
+        }
+        // A PAE root entry has no rights to give or take.
+        let rights = flags[F::LEVELS - 2];
+        let leaf = Leaf {
+            page,
+            in_use: InUse::EMPTY,
+            user: rights.contains(Flags::USER_ACCESSIBLE),
+            writable: rights.contains(Flags::WRITABLE),
+        };
+        let id = self.free.pop().expect("a place was made above");
+        self.leaves[usize::from(id.0)] = Some(leaf);
+        let root = self.root_mut(root);
+        root.leaves[place] = id;
+        root.in_use.insert(place);
+        Ok(id)
     }
 
     /// The shadow entry for an address below the window, if its table is there.
+    #[inline]
     #[must_use]
-    pub fn entry(&self, root: NodeId, va: GuestVirt) -> Option<Entry> {
-        let leaf = self.leaf(root, va)?;
-        Some(F::load(&self.node(leaf).page, F::index(va, 1)))
+    pub fn entry(&self, root: RootId, va: GuestVirt) -> Option<Entry> {
+        self.find(root, va).map(|leaf| F::load(&self.leaf(leaf).page, F::index(va, 1)))
     }
 
     /// Puts an entry (or nothing) in the place of another, whose page is released. The table must be
-    /// the address's own; see [`Tables::leaf_or_add`].
-    pub fn replace(&mut self, host: &mut dyn PagingHost, leaf: NodeId, va: GuestVirt, entry: Entry) {
-        let index = F::index(va, 1);
-        let node = self.node_mut(leaf);
-        let old = F::load(&node.page, index);
-        F::store(&mut node.page, index, entry);
-        if entry.present() {
-            node.in_use.insert(index);
-        } else {
-            node.in_use.remove(index);
-        }
-        if old.present() {
-            self.released += 1;
-            host.unpin(HostFrame(old.frame() as u32));
-        }
+    /// the address's own; see [`Tables::find_or_add`].
+    #[inline]
+    pub fn replace(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, entry: Entry) {
+        let old = self.leaf_mut(leaf).replace::<F>(F::index(va, 1), entry);
+        self.released += release(host, old);
     }
 
-    /// As [`Tables::replace`], for an address whose table may not be there: then nothing happens. `entry`
-    /// is asked for only if it is.
+    /// As [`Tables::replace`], for an address whose table may not be there: then nothing happens, and
+    /// `entry` is not asked for.
     ///
     /// # Errors
     /// Whatever `entry` returns; the old entry is gone all the same.
     pub fn replace_if_tabled<E>(
         &mut self,
         host: &mut dyn PagingHost,
-        root: NodeId,
+        root: RootId,
         va: GuestVirt,
         entry: impl FnOnce(&mut dyn PagingHost) -> Result<Entry, E>,
     ) -> Result<(), E> {
-        let Some(leaf) = self.leaf(root, va) else { return Ok(()) };
-        self.replace(host, leaf, va, Entry::EMPTY);
-        let entry = entry(host)?;
-        self.replace(host, leaf, va, entry);
-        Ok(())
+        let Some(leaf) = self.find(root, va) else { return Ok(()) };
+        let new = entry(host);
+        self.replace(host, leaf, va, *new.as_ref().unwrap_or(&Entry::EMPTY));
+        new.map(drop)
     }
 
-    /// Releases all that the root's entries in this range map. The Switcher stays.
-    pub fn release_range(
-        &mut self,
-        host: &mut dyn PagingHost,
-        root: NodeId,
-        indices: core::ops::Range<usize>,
-    ) {
-        self.release_children(host, root, indices, F::LEVELS);
-    }
-
-    /// Releases the children that some entries of a table lead to.
-    fn release_children(
-        &mut self,
-        host: &mut dyn PagingHost,
-        parent: NodeId,
-        indices: core::ops::Range<usize>,
-        level: usize,
-    ) {
-        let mut from = indices.start;
-        while let Some(index) = self.node(parent).in_use.next(from).filter(|&i| i < indices.end) {
-            from = index + 1;
-            let child = self.node(parent).children[index];
-            if level > 2 {
-                self.release_children(host, child, 0..F::ENTRIES, level - 1);
-            } else {
-                self.release_pages(host, child);
-            }
-            // A table that leads to the Switcher stays, with only that in it.
-            if level <= 2 || index != F::index(self.window.start, level) {
-                let node = self.node_mut(parent);
-                F::store(&mut node.page, index, Entry::EMPTY);
-                node.in_use.remove(index);
-                node.children[index] = NodeId::NONE;
-                self.free_node(host, child);
+    /// Releases all that these entries of a root map. The Switcher stays.
+    pub fn release_entries(&mut self, host: &mut dyn PagingHost, root: RootId, indices: Range<usize>) {
+        let per_entry = leaves_per_entry::<F>();
+        let end = indices.end * per_entry;
+        let mut from = indices.start * per_entry;
+        while let Some(place) = self.root(root).in_use.next(from).filter(|&place| place < end) {
+            from = place + 1;
+            self.remove_leaf(host, root, place);
+        }
+        if F::LEVELS == 3 {
+            let window = place::<F>(self.window.start) / per_entry;
+            for index in indices.filter(|&index| index != window) {
+                self.root_mut(root).free_middle::<F>(host, index);
             }
         }
     }
 
-    /// Releases all pages that a level-1 table maps.
-    fn release_pages(&mut self, host: &mut dyn PagingHost, leaf: NodeId) {
-        let node = self.nodes[usize::from(leaf.0)].as_mut().expect("a node id outlives its node");
+    /// Releases all that a level-1 table maps, and the table.
+    fn remove_leaf(&mut self, host: &mut dyn PagingHost, root: RootId, place: usize) {
+        let root = self.root_mut(root);
+        if let Some(page) = root.directory::<F>(place) {
+            F::store(page, place % F::ENTRIES, Entry::EMPTY);
+        }
+        root.in_use.remove(place);
+        let id = core::mem::replace(&mut root.leaves[place], LeafId::NONE);
+        let leaf = self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
+        self.free.push(id);
+
         let mut from = 0;
-        while let Some(index) = node.in_use.next(from) {
+        while let Some(index) = leaf.in_use.next(from) {
             from = index + 1;
-            let old = F::load(&node.page, index);
-            F::store(&mut node.page, index, Entry::EMPTY);
-            host.unpin(HostFrame(old.frame() as u32));
-            self.released += 1;
+            self.released += release(host, F::load(&leaf.page, index));
         }
-        node.in_use = InUse::default();
+        host.free_table(leaf.page);
     }
 
     /// Gives a root and everything under it back.
-    pub fn remove_root(&mut self, host: &mut dyn PagingHost, root: NodeId) {
-        self.release_range(host, root, 0..F::ROOT_ENTRIES);
-        for level in (3..=F::LEVELS).rev() {
-            if let Some(table) = self.child(root, F::index(self.window.start, level)) {
-                self.free_node(host, table);
-            }
+    pub fn remove_root(&mut self, host: &mut dyn PagingHost, id: RootId) {
+        self.release_entries(host, id, 0..F::ROOT_ENTRIES);
+        let mut root = self.roots[usize::from(id.0)].take().expect("a root is removed once");
+        // The window's is left.
+        for index in 0..root.middles.len() {
+            root.free_middle::<F>(host, index);
         }
-        self.free_node(host, root);
-    }
-
-    fn free_node(&mut self, host: &mut dyn PagingHost, id: NodeId) {
-        let node = self.nodes[usize::from(id.0)].take().expect("a node id outlives its node");
-        self.free.push(id);
-        host.free_table(node.page);
+        host.free_table(root.page);
     }
 
     /// What a root holds for an address below the window, if every level is present.
+    #[inline]
     #[must_use]
-    pub fn lookup(&self, root: NodeId, va: GuestVirt) -> Option<Lookup> {
-        let (mut user, mut writable) = (true, true);
-        let mut table = root;
-        for level in (1..=F::LEVELS).rev() {
-            let index = F::index(va, level);
-            let entry = F::load(&self.node(table).page, index);
-            if !entry.present() {
-                return None;
-            }
-            // A PAE root entry has no rights to give.
-            if level < 3 {
-                user &= entry.has(Flags::USER_ACCESSIBLE);
-                writable &= entry.has(Flags::WRITABLE);
-            }
-            if level == 1 {
-                return Some(Lookup { entry, user, writable });
-            }
-            table = self.child(table, index)?;
-        }
-        None
+    pub fn lookup(&self, root: RootId, va: GuestVirt) -> Option<Lookup> {
+        let leaf = self.leaf(self.find(root, va)?);
+        let entry = F::load(&leaf.page, F::index(va, 1));
+        entry.present().then(|| Lookup {
+            entry,
+            user: leaf.user && entry.has(Flags::USER_ACCESSIBLE),
+            writable: leaf.writable && entry.has(Flags::WRITABLE),
+        })
     }
 
     /// Every present entry under a root, the Switcher's excepted, in address order.
-    pub fn visit(&self, root: NodeId, visit: &mut dyn FnMut(GuestVirt, Entry)) {
-        self.visit_node(root, F::LEVELS, 0, visit);
-    }
-
-    fn visit_node(&self, id: NodeId, level: usize, base: u32, visit: &mut dyn FnMut(GuestVirt, Entry)) {
-        let node = self.node(id);
-        let span = match level {
-            1 => arch_i386::addr::PAGE_SIZE,
-            2 => F::LEAF_SPAN,
-            _ => F::LEAF_SPAN * F::ENTRIES as u32,
-        };
+    pub fn visit(&self, root: RootId, visit: &mut dyn FnMut(GuestVirt, Entry)) {
+        let root = self.root(root);
         let mut from = 0;
-        while let Some(index) = node.in_use.next(from) {
-            from = index + 1;
-            let start = base + span * index as u32;
-            if level == 1 {
-                visit(GuestVirt(start), F::load(&node.page, index));
-            } else {
-                self.visit_node(node.children[index], level - 1, start, visit);
+        while let Some(place) = root.in_use.next(from) {
+            from = place + 1;
+            let leaf = self.leaf(root.leaves[place]);
+            let mut from = 0;
+            while let Some(index) = leaf.in_use.next(from) {
+                from = index + 1;
+                let va = place as u32 * F::LEAF_SPAN + index as u32 * PAGE_SIZE;
+                visit(GuestVirt(va), F::load(&leaf.page, index));
             }
         }
     }

@@ -92,7 +92,8 @@ fn entry_address<F: PageFormat>(table: u32, va: GuestVirt, level: usize) -> Gues
     GuestPhys(table.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
 }
 
-/// Translates an address by the guest's tables, whatever rights they give.
+/// Translates an address by the guest's tables, whatever rights they give. (The original does not look
+/// at what the tables say besides, and where a middle entry is missing trips over it.)
 ///
 /// # Errors
 /// [`Kill::Unmapped`], or as [`walk`].
