@@ -1,6 +1,6 @@
 //! What the mini kernel and its user programs have agreed on.
 //!
-//! [`abi`] holds numbers and layouts and is used by both sides; [`user`] is the programs' side: system
+//! [`abi`] holds numbers and layouts and is used by both sides; `user` is the programs' side: system
 //! calls as functions, and formatted output. The programs themselves are in `main.rs` and become one ELF
 //! file, which the kernel carries inside itself.
 #![no_std]
