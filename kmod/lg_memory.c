@@ -47,22 +47,30 @@ asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)
 	return access_ok((void __user *)user, size);
 }
 
-/*
- * Most reads are of one entry or one byte, and on the path of every hypercall: those are done here. The rest
- * is the kernel's own copy. The range was checked when the guest was made.
- */
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 {
-	if (size == 1 || size == 4) {
-		__uaccess_begin_nospec();
-		if (size == 1)
-			unsafe_get_user(*(u8 *)to, (u8 __user *)user, fault);
-		else
-			unsafe_get_user(*(u32 *)to, (u32 __user *)user, fault);
-		user_access_end();
-		return true;
-	}
 	return __copy_from_user(to, (void __user *)user, size) == 0;
+}
+
+asmlinkage int lg_get_user_byte(unsigned long user)
+{
+	u8 byte;
+
+	__uaccess_begin_nospec();
+	unsafe_get_user(byte, (u8 __user *)user, fault);
+	user_access_end();
+	return byte;
+fault:
+	user_access_end();
+	return -EFAULT;
+}
+
+asmlinkage bool lg_get_user_word(u32 *to, unsigned long user)
+{
+	__uaccess_begin_nospec();
+	unsafe_get_user(*to, (u32 __user *)user, fault);
+	user_access_end();
+	return true;
 fault:
 	user_access_end();
 	return false;

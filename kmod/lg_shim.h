@@ -70,10 +70,13 @@ asmlinkage void lg_free(void *memory);
 asmlinkage void *lg_table_alloc(u32 *frame);
 asmlinkage void lg_table_free(void *page);
 
-/* Whether a range belongs to user space as a whole; true is needed before the two copies below. */
+/* Whether a range belongs to user space as a whole; true is needed before the copies below. */
 asmlinkage bool lg_user_range_ok(unsigned long user, u32 size);
 /* Copies from or to the current process; false when a page cannot be had. May sleep. */
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size);
+/* The same for the two sizes that are read on the path of every hypercall and fault: a byte, or -EFAULT. */
+asmlinkage int lg_get_user_byte(unsigned long user);
+asmlinkage bool lg_get_user_word(u32 *to, unsigned long user);
 asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size);
 
 /*
@@ -113,10 +116,10 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
 /*
  * Runs the guest until something happens, unless an interrupt other than those `seen` became pending, or
  * the task has something else to do; then it looks as if a hardware interrupt had come at once. `state` is
- * the slot's state page. With `ts`, CR0.TS is set meanwhile. The low word of the result is the vector, the
- * high word CR2.
+ * the slot's state page. With `ts`, CR0.TS is set meanwhile. Returns the vector; after a page fault, the
+ * virtual CPU's second word is CR2.
  */
-asmlinkage u64 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
+asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
 /* Reschedules if need be; says whether the task has a signal to handle. May sleep. */
 asmlinkage bool lg_vcpu_interrupted(void);
 /* Makes a virtual interrupt (below 32) pending, from any context, and sees that the guest gets it. */

@@ -31,11 +31,11 @@
 #include "lg_shim.h"
 
 struct lg_vcpu {
-	/*
-	 * A bit for each pending interrupt. Rust reads and clears bits itself, so it must be first
-	 * (src/vcpu.rs).
-	 */
+	/* These two are for Rust as well (RawVcpu in src/shim.rs): a bit for each pending interrupt, */
 	unsigned long pending;
+	/* and CR2, after a page fault. */
+	unsigned long cr2;
+
 	wait_queue_head_t wait;
 	struct hrtimer clock;
 	/* Who may run it. Both are held, so that the comparison means something. */
@@ -200,8 +200,9 @@ static void replay(u8 vector)
 /* The system call's vector is the only one above the exceptions that no hardware uses. */
 static bool is_hosts(u8 vector)
 {
-	return vector == X86_TRAP_NMI || vector == X86_TRAP_MC ||
-	       (vector >= FIRST_EXTERNAL_VECTOR && vector != IA32_SYSCALL_VECTOR);
+	if (vector >= FIRST_EXTERNAL_VECTOR)
+		return vector != IA32_SYSCALL_VECTOR;
+	return BIT(vector) & (BIT(X86_TRAP_NMI) | BIT(X86_TRAP_MC));
 }
 
 static void set_ts(void)
@@ -209,9 +210,9 @@ static void set_ts(void)
 	asm volatile("mov %0, %%cr0" : : "r" (read_cr0() | X86_CR0_TS) : "memory");
 }
 
-asmlinkage u64 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts)
+asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts)
 {
-	unsigned long flags, debug, nmi, cr2 = 0, entry = (unsigned long)state;
+	unsigned long flags, debug, nmi, entry = (unsigned long)state;
 	u32 vector;
 
 	/*
@@ -253,7 +254,7 @@ asmlinkage u64 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 		asm volatile("clts");
 	/* Interrupts may fault, so before any is let in. */
 	if (vector == X86_TRAP_PF)
-		cr2 = native_read_cr2();
+		vcpu->cr2 = native_read_cr2();
 	if (static_cpu_has(X86_FEATURE_SEP))
 		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
 	local_db_restore(debug);
@@ -265,5 +266,5 @@ asmlinkage u64 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 out:
 	local_irq_enable();
 	preempt_enable();
-	return (u64)cr2 << 32 | vector;
+	return vector;
 }

@@ -45,9 +45,9 @@ mod alloc;
 #[cfg(target_os = "none")]
 mod device;
 #[cfg(target_os = "none")]
-mod linux;
-#[cfg(target_os = "none")]
 mod errno;
+#[cfg(target_os = "none")]
+mod linux;
 #[cfg(target_os = "none")]
 mod log;
 #[cfg(target_os = "none")]

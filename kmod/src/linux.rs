@@ -35,6 +35,12 @@ impl Vcpu {
         NonNull::new(shim::lg_vcpu_create()).map(Self)
     }
 
+    /// The words of the C side's object that are for both sides.
+    const fn shared(&self) -> &RawVcpu {
+        // SAFETY: the object lives as long as `self`, and what `RawVcpu` shows of it are atomics.
+        unsafe { self.0.as_ref() }
+    }
+
     /// The C side's object; it lives as long as `self`.
     pub const fn raw(&self) -> *mut RawVcpu {
         self.0.as_ptr()
@@ -141,9 +147,27 @@ impl PagingHost for Linux {
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
         let user = self.user(at, into.len())?;
-        // SAFETY: the destination is `into`; the source lies within user space, as `new` has checked.
-        let copied = unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, into.len() as u32) };
+        let copied = if let [only] = into {
+            // SAFETY: the byte lies within user space, as `new` has checked.
+            let byte = unsafe { shim::lg_get_user_byte(user) };
+            *only = byte as u8;
+            byte >= 0
+        } else {
+            // SAFETY: the destination is `into`; the source lies within user space.
+            unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, into.len() as u32) }
+        };
         if copied { Ok(()) } else { Err(BadAddress { at, len: into.len() as u32 }) }
+    }
+
+    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let user = self.user(at, 4)?;
+        let mut word = 0;
+        // SAFETY: the destination is `word`; the source lies within user space.
+        if unsafe { shim::lg_get_user_word(&mut word, user) } {
+            Ok(word)
+        } else {
+            Err(BadAddress { at, len: 4 })
+        }
     }
 
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
@@ -202,9 +226,9 @@ impl Host for Linux {
         // SAFETY: the pages are those of a slot in the area that the Switcher's text is in, `root` maps
         // both, as every strategy must, and the registers have been made safe. While the guest runs it
         // writes to the register page; no reference to it exists then.
-        let result =
+        let vector =
             unsafe { shim::lg_vcpu_enter(self.vcpu.raw(), state.cast(), self.seen.get(), entry.ts.into()) };
-        Exit { vector: result as u32, cr2: GuestVirt((result >> 32) as u32) }
+        Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)) }
     }
 
     fn interrupted(&mut self) -> bool {
@@ -212,15 +236,13 @@ impl Host for Linux {
     }
 
     fn pending_interrupts(&self) -> u32 {
-        // SAFETY: the object lives as long as `self`; its first word is for both sides.
-        let pending = unsafe { &(*self.vcpu.raw()).pending }.load(Ordering::Acquire);
+        let pending = self.vcpu.shared().pending.load(Ordering::Acquire);
         self.seen.set(pending);
         pending
     }
 
     fn clear_interrupt(&mut self, irq: u32) {
-        // SAFETY: as above.
-        unsafe { &(*self.vcpu.raw()).pending }.fetch_and(!(1 << irq), Ordering::AcqRel);
+        self.vcpu.shared().pending.fetch_and(!(1 << irq), Ordering::AcqRel);
         self.seen.set(self.seen.get() & !(1 << irq));
     }
 

@@ -49,23 +49,27 @@ pub fn module() -> &'static Module {
 pub struct Slot {
     module: &'static Module,
     number: u32,
+    // Invariant: the slot's pages, of which nobody else has a reference.
+    pages: NonNull<SlotPages>,
 }
 
 impl Slot {
     /// Takes a free one and makes it fresh; `None` when all are taken.
     pub fn take(module: &'static Module) -> Option<Self> {
         let number = module.slots.take(module.area.slots())?;
-        let mut slot = Self { module, number };
+        // C mapped the area; Rust has no provenance for it but its address.
+        let address = module.area.state(number).0 as usize;
+        let pages = NonNull::new(ptr::with_exposed_provenance_mut(address)).expect("the area is not at 0");
+        let mut slot = Self { module, number, pages };
         slot.pages().initialise(&module.area, number);
         Some(slot)
     }
 
     /// The two pages.
-    pub fn pages(&mut self) -> &mut SlotPages {
-        let pages = module_memory(self.area().state(self.number)).cast();
+    pub const fn pages(&mut self) -> &mut SlotPages {
         // SAFETY: the area is mapped until unload, the slot is taken by `self` alone, so that `&mut self`
         // makes the reference unique, and all bytes are valid for the type.
-        unsafe { &mut *pages }
+        unsafe { self.pages.as_mut() }
     }
 
     /// The area that it is in.
@@ -93,11 +97,6 @@ impl Drop for Slot {
     }
 }
 
-/// Memory of the area, which C mapped; Rust has no provenance for it but its address.
-const fn module_memory(address: GuestVirt) -> *mut u8 {
-    ptr::with_exposed_provenance_mut(address.0 as usize)
-}
-
 const fn paging_of(levels: u32) -> Paging {
     if levels == Paging::Pae.levels() { Paging::Pae } else { Paging::TwoLevel }
 }
@@ -112,7 +111,11 @@ const fn span(paging: Paging) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn lg_rust_init(
-    levels: u32, no_execute: u32, max_guests: u32, seed_low: u32, seed_high: u32,
+    levels: u32,
+    no_execute: u32,
+    max_guests: u32,
+    seed_low: u32,
+    seed_high: u32,
 ) -> i32 {
     let paging = paging_of(levels);
     let text = text::bytes();

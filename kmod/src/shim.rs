@@ -4,10 +4,12 @@
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 
-/// A virtual CPU of the C side. Its first word, the pending interrupts, is for both sides.
+/// A virtual CPU of the C side. Its first words are for both sides: the pending interrupts, and CR2 after
+/// a page fault.
 #[repr(C)]
 pub struct RawVcpu {
     pub pending: AtomicU32,
+    pub cr2: AtomicU32,
     rest: [u8; 0],
 }
 
@@ -50,6 +52,8 @@ unsafe extern "C" {
 
     pub safe fn lg_user_range_ok(user: u32, size: u32) -> bool;
     pub fn lg_copy_from_user(to: *mut u8, user: u32, size: u32) -> bool;
+    pub fn lg_get_user_byte(user: u32) -> i32;
+    pub fn lg_get_user_word(to: *mut u32, user: u32) -> bool;
     pub fn lg_copy_to_user(user: u32, from: *const u8, size: u32) -> bool;
     pub fn lg_pin(user: u32, frame: *mut u32) -> i32;
     pub fn lg_unpin(frame: u32);
@@ -64,7 +68,7 @@ unsafe extern "C" {
     pub fn lg_vcpu_is_mine(vcpu: *const RawVcpu) -> bool;
     pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
-    pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u64;
+    pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;
     pub safe fn lg_vcpu_interrupted() -> bool;
     pub fn lg_vcpu_raise(vcpu: *const RawVcpu, irq: u32);
     pub fn lg_vcpu_wait(vcpu: *mut RawVcpu, mask: u32);

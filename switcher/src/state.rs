@@ -57,8 +57,6 @@ pub struct StatePage {
     tss: Tss,
     // From here on for the assembly in `text`, by offset.
     pub(crate) guest_cr3: u32,
-    /// The host's CR4 without what keeps supervisor code off user pages.
-    pub(crate) guest_cr4: u32,
     pub(crate) host_cr3: u32,
     pub(crate) host_cr4: u32,
     pub(crate) host_esp: u32,
@@ -154,7 +152,7 @@ impl SlotPages {
             // Beyond the limit: there is no bitmap, so no port may be used.
             trap_and_io_bitmap: (tss_limit + 1) << 16,
         };
-        (state.guest_cr3, state.guest_cr4) = (0, 0);
+        state.guest_cr3 = 0;
         (state.host_cr3, state.host_cr4, state.host_esp, state.host_ldt) = (0, 0, 0, 0);
         (state.nmi, state.padding) = (0, 0);
         state.guest_gdtr = table(offset_of!(StatePage, gdt), GDT_ENTRIES);

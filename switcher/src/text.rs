@@ -102,9 +102,6 @@ lguest_switcher_enter:
     movl %ecx, {HOST_CR3}(%eax)
     movl %cr4, %edx
     movl %edx, {HOST_CR4}(%eax)
-    movl %edx, %ecx
-    andl ${KEPT_CR4}, %ecx
-    movl %ecx, {GUEST_CR4}(%eax)
 
     lidtl {GUEST_IDTR}(%eax)
     leal {FRAME}(%eax), %esp
@@ -115,9 +112,10 @@ lguest_switcher_enter:
     ltrw %bx
     movl {HOST_GDTR_BASE}(%eax), %ebx
     andb ${NOT_BUSY}, {TSS_TYPE}(%ebx)
-    cmpl %edx, %ecx
-    je 1f
-    movl %ecx, %cr4
+    testl ${NO_USER_PAGES}, %edx
+    jz 1f
+    andl $~{NO_USER_PAGES}, %edx
+    movl %edx, %cr4
 1:  movl {GUEST_CR3}(%eax), %ecx
     movl %ecx, %cr3
 
@@ -163,9 +161,9 @@ lguest_switcher_exit:
 lguest_switcher_leave:
     movl %ss:{HOST_CR3}(%eax), %edx
     movl %edx, %cr3
+    testl ${NO_USER_PAGES}, %ss:{HOST_CR4}(%eax)
+    jz 2f
     movl %ss:{HOST_CR4}(%eax), %edx
-    cmpl %ss:{GUEST_CR4}(%eax), %edx
-    je 2f
     movl %edx, %cr4
 2:  andb ${NOT_BUSY}, %ss:{GUEST_GDT}+{TSS_TYPE}(%eax)
     lgdtl %ss:{HOST_GDTR}(%eax)
@@ -235,7 +233,6 @@ lguest_switcher_end:
     HOST_CR3 = const offset_of!(StatePage, host_cr3),
     HOST_CR4 = const offset_of!(StatePage, host_cr4),
     GUEST_CR3 = const offset_of!(StatePage, guest_cr3),
-    GUEST_CR4 = const offset_of!(StatePage, guest_cr4),
     GUEST_IDTR = const offset_of!(StatePage, guest_idtr),
     GUEST_GDTR = const offset_of!(StatePage, guest_gdtr),
     GUEST_GDT = const StatePage::GDT,
@@ -246,7 +243,7 @@ lguest_switcher_end:
     TSS_TYPE = const TSS_TYPE,
     NOT_BUSY = const !2u8,
     HOST_DS = const HOST_DS,
-    KEPT_CR4 = const !NO_USER_PAGES,
+    NO_USER_PAGES = const NO_USER_PAGES,
     NOT_WP = const !(Cr0Flags::WRITE_PROTECT.bits() as u32),
     NMI_VECTOR = const trap::NMI,
     IN_SWITCHER = const trap::IN_SWITCHER,
