@@ -90,10 +90,12 @@ impl Pc {
             command.arg("-icount").arg(format!("shift={shift},sleep=off"));
         }
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
-        // Panics end the run; so does whatever would leave the kernel limping. The self-tests of Linux's
-        // cryptography are most of a boot and have nothing to do with us.
-        let append =
-            format!("console=ttyS0 panic=-1 oops=panic cryptomgr.notests rdinit=/init quiet {}", self.append);
+        // Panics end the run, and so does whatever would leave the kernel limping. The self-tests of Linux's
+        // cryptography and its search for ISA cards are most of a boot and have nothing to do with us.
+        let append = format!(
+            "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp rdinit=/init quiet {}",
+            self.append
+        );
         command.arg("-append").arg(append.trim_end());
         command
     }

@@ -157,8 +157,10 @@ impl Run<'_> {
     fn unit(&mut self) {
         let mut command = self.cargo("test", "");
         self.tally.run_tests("unit", command.args(["--workspace", "--no-fail-fast"]));
-        let mut command = self.cargo("test", "examples/mini-guest");
-        self.tally.run_tests("unit examples/mini-guest", command.args(["--workspace", "--no-fail-fast"]));
+        for folder in DETACHED {
+            let mut command = self.cargo("test", folder);
+            self.tally.run_tests(&named("unit", folder), command.args(["--workspace", "--no-fail-fast"]));
+        }
     }
 
     fn unit_i686(&mut self) {
