@@ -32,6 +32,12 @@
 //! returned in a register, not in memory that such a fault, or the guest, may overwrite. A machine check
 //! that comes here ends the same way: the host hears of it, the guest does not go on.
 //!
+//! # Software interrupts
+//! `int n` pushes no error code, whatever the vector. Where the guest's gate for a vector with an error
+//! code admits it, a stub that counted on one would save everything a word too low and read the way home
+//! from the wrong place. The frame of a trap from an outer ring ends where the page ends, so its start
+//! tells whether it is a word short.
+//!
 //! # NMI
 //! One that interrupts the guest is an exit like any other, and the host runs its handler at once. One
 //! that interrupts the Switcher sets a flag in the state page, which is returned to the host. On the
@@ -138,11 +144,21 @@ lguest_switcher_enter:
 lguest_switcher_exit_without_code:
     pushl (%esp)
     movl $0, 4(%esp)
-
     // The stack: vector, error code, eip, cs, eflags, and from an outer ring esp and ss.
+    testb $3, 12(%esp)
+    jnz lguest_switcher_save
+    jmp lguest_switcher_inside
+
 lguest_switcher_exit:
     testb $3, 12(%esp)
     jz lguest_switcher_inside
+    testl $4, %esp
+    jnz lguest_switcher_save
+    // By `int`: there is no error code. (What was tested above was eflags, where bit 1 is set.)
+    pushl (%esp)
+    movl $0, 4(%esp)
+
+lguest_switcher_save:
     pushl %es
     pushl %ds
     pushl %fs
