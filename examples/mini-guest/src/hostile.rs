@@ -61,6 +61,7 @@ pub fn commit(act: HostileAct) {
         HostileAct::WildNotify => host::call(Hypercall::Notify, [WILD, 0, 0]),
         HostileAct::WildShutdown => host::call(Hypercall::Shutdown, [WILD, SHUTDOWN_POWEROFF, 0]),
         HostileAct::RingGarbage => ring_garbage(),
+        HostileAct::RingWildArguments => ring_wild_arguments(),
         HostileAct::ReturnToRing0 => return_to_ring0(),
         HostileAct::BadIretFrame => bad_iret_frame(),
         HostileAct::NestedTask => nested_task(),
@@ -295,27 +296,43 @@ fn vanished_descriptor() {
     host::flush_queue();
 }
 
-fn ring_garbage() {
-    let mut number = 0x1234_5678u32;
-    for turn in 0..64 {
+/// Fills the ring with calls made by `next` from a sequence that starts with the run's seed.
+fn fill_ring(mut next: impl FnMut(&mut dyn FnMut() -> u32) -> HypercallArgs) {
+    let mut number = kernel().options().seed;
+    let mut random = || {
+        // The constants of Numerical Recipes; any sequence would do.
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        number ^ number >> 15
+    };
+    for _ in 0..64 {
         for i in 0..RING_SIZE {
-            let mut next = || {
-                // Knuth's multiplier; any sequence would do.
-                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                number ^ number >> 15
-            };
-            // From the second turn on the numbers mean something more often than not.
-            let hypercall = if turn == 0 { next() } else { next() % 20 };
-            let hypercall = match Hypercall::from_number(hypercall) {
-                // These would end the act before its time.
-                Some(Hypercall::Shutdown | Hypercall::Halt) => Hypercall::FlushAsync as u32,
-                _ => hypercall,
-            };
-            let args = [next(), next(), next(), next()];
-            host::write_ring_entry(i, HypercallArgs { number: hypercall, args }, RING_PENDING);
+            host::write_ring_entry(i, next(&mut random), RING_PENDING);
         }
         host::flush_queue();
     }
+}
+
+fn ring_garbage() {
+    fill_ring(|random| HypercallArgs { number: random(), args: [random(), random(), random(), random()] });
+}
+
+fn ring_wild_arguments() {
+    let ram = kernel().memory().ram;
+    fill_ring(|random| {
+        let number = match Hypercall::from_number(random() % 20) {
+            // These would end the act before its time.
+            None | Some(Hypercall::Shutdown | Hypercall::Halt | Hypercall::LguestInit) => 0,
+            Some(call) => call as u32,
+        };
+        // Small numbers, addresses in RAM, in the kernel's half, and anything.
+        let args = [(); 4].map(|()| match random() % 4 {
+            0 => random() % 64,
+            1 => random() % ram & !3,
+            2 => KERNEL_BASE | random() & !(PAGE_SIZE - 1),
+            _ => random(),
+        });
+        HypercallArgs { number, args }
+    });
 }
 
 fn return_to_ring0() {

@@ -18,9 +18,11 @@
 
 use crate::frames::{Frames, OutOfFrames};
 use crate::layout::{KERNEL_BASE, SCRATCH_PAGES, scratch_base};
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SHIFT};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
+use core::convert::Infallible;
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// What page tables need from the machine: physical memory, and a host that wants to know.
 pub trait Machine {
@@ -152,56 +154,78 @@ impl<F: PageFormat> PageTables<F> {
         old
     }
 
-    /// Gives every page of the lower half to `child` too. Pages that could be written are read-only in
-    /// both from now on; each page gains a reference.
+    /// Gives the pages at `ranges` of the lower half to `child` too. Those that could be written are
+    /// read-only in both from now on; each page gains a reference.
     pub fn share_with(
         &self,
         child: &Self,
+        ranges: impl Iterator<Item = Range<u32>>,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
     ) -> Result<(), OutOfFrames> {
-        for table_va in user_tables::<F>() {
-            let Some(table) = self.leaf_table(machine, table_va) else { continue };
-            for index in 0..F::ENTRIES {
-                let at = entry_at::<F>(table, index);
-                let entry = load::<F>(machine, at);
-                if !entry.present() {
-                    continue;
+        self.visit(machine, ranges, |machine, va, at, entry| {
+            let shared = entry.without(Flags::WRITABLE);
+            // The child's first: when there is no frame for its table, this page is as it was. Those
+            // before it are read-only already; their owner gets its right back at its next write.
+            child.set(machine, frames, va, shared.without(Flags::ACCESSED))?;
+            frames.share(frame_of(entry));
+            if shared != entry {
+                store::<F>(machine, at, shared);
+                machine.set_pte(self.root(), va, shared);
+            }
+            Ok(())
+        })
+    }
+
+    /// Empties the lower half, in which pages are mapped at `ranges` only: they lose a reference, and the
+    /// tables are freed. The host is not told, and has to be before the memory is used again: by
+    /// `FLUSH_TLB` while these tables are current.
+    pub fn clear_user(
+        &self,
+        ranges: impl Iterator<Item = Range<u32>>,
+        machine: &mut impl Machine,
+        frames: &mut Frames<'_>,
+    ) {
+        let Ok(()) = self.visit(machine, ranges, |_, _, _, entry| -> Result<(), Infallible> {
+            frames.release(frame_of(entry));
+            Ok(())
+        });
+        for table_va in (0..KERNEL_BASE).step_by(F::LEAF_SPAN as usize) {
+            let Some((directory, index)) = self.directory(machine, GuestVirt(table_va)) else { continue };
+            let at = entry_at::<F>(directory, index);
+            let to_table = load::<F>(machine, at);
+            if to_table.present() {
+                store::<F>(machine, at, Entry::EMPTY);
+                frames.release(frame_of(to_table));
+            }
+        }
+    }
+
+    /// Calls `page` for each mapped page of the ranges, with its address, the place of its entry, and the
+    /// entry, until it fails.
+    fn visit<M: Machine, E>(
+        &self,
+        machine: &mut M,
+        ranges: impl Iterator<Item = Range<u32>>,
+        mut page: impl FnMut(&mut M, GuestVirt, GuestPhys, Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for range in ranges {
+            let mut start = range.start;
+            while start < range.end {
+                let end = range.end.min((start & !(F::LEAF_SPAN - 1)) + F::LEAF_SPAN);
+                if let Some(table) = self.leaf_table(machine, GuestVirt(start)) {
+                    for va in (start..end).step_by(PAGE_SIZE as usize).map(GuestVirt) {
+                        let at = leaf_at::<F>(table, va);
+                        let entry = load::<F>(machine, at);
+                        if entry.present() {
+                            page(machine, va, at, entry)?;
+                        }
+                    }
                 }
-                let va = GuestVirt(table_va.0 + ((index as u32) << PAGE_SHIFT));
-                let shared = entry.without(Flags::WRITABLE);
-                // The child's first: when there is no frame for its table, this page is as it was. Those
-                // before it are read-only already; their owner gets its right back at its next write.
-                child.set(machine, frames, va, shared.without(Flags::ACCESSED))?;
-                frames.share(frame_of(entry));
-                if shared != entry {
-                    store::<F>(machine, at, shared);
-                    machine.set_pte(self.root(), va, shared);
-                }
+                start = end;
             }
         }
         Ok(())
-    }
-
-    /// Empties the lower half: pages lose a reference, tables are freed. The host is not told, and has to
-    /// be before the memory is used again: `FLUSH_TLB` while these tables are current.
-    pub fn clear_user(&self, machine: &mut impl Machine, frames: &mut Frames<'_>) {
-        for table_va in user_tables::<F>() {
-            let Some((directory, index)) = self.directory(machine, table_va) else { continue };
-            let at = entry_at::<F>(directory, index);
-            let to_table = load::<F>(machine, at);
-            if !to_table.present() {
-                continue;
-            }
-            for index in 0..F::ENTRIES {
-                let entry = load::<F>(machine, entry_at::<F>(frame_of(to_table), index));
-                if entry.present() {
-                    frames.release(frame_of(entry));
-                }
-            }
-            store::<F>(machine, at, Entry::EMPTY);
-            frames.release(frame_of(to_table));
-        }
     }
 
     /// Gives everything back but the shared half. These tables must not be current any more, and their
@@ -263,11 +287,6 @@ impl<F: PageFormat> PageTables<F> {
         };
         Ok(leaf_at::<F>(table, va))
     }
-}
-
-/// The first address under each level-1 table of the lower half.
-fn user_tables<F: PageFormat>() -> impl Iterator<Item = GuestVirt> {
-    (0..KERNEL_BASE / F::LEAF_SPAN).map(|i| GuestVirt(i * F::LEAF_SPAN))
 }
 
 fn new_table(machine: &mut impl Machine, frames: &mut Frames<'_>) -> Result<GuestFrame, OutOfFrames> {
@@ -388,19 +407,27 @@ impl AnyPageTables {
     pub fn share_with(
         &self,
         child: &Self,
+        ranges: impl Iterator<Item = Range<u32>>,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
     ) -> Result<(), OutOfFrames> {
         match (self, child) {
-            (Self::TwoLevel(parent), Self::TwoLevel(child)) => parent.share_with(child, machine, frames),
-            (Self::Pae(parent), Self::Pae(child)) => parent.share_with(child, machine, frames),
+            (Self::TwoLevel(parent), Self::TwoLevel(child)) => {
+                parent.share_with(child, ranges, machine, frames)
+            }
+            (Self::Pae(parent), Self::Pae(child)) => parent.share_with(child, ranges, machine, frames),
             _ => panic!("a guest has page tables of one format only"),
         }
     }
 
     /// See [`PageTables::clear_user`].
-    pub fn clear_user(&self, machine: &mut impl Machine, frames: &mut Frames<'_>) {
-        either!(self, tables => tables.clear_user(machine, frames));
+    pub fn clear_user(
+        &self,
+        ranges: impl Iterator<Item = Range<u32>>,
+        machine: &mut impl Machine,
+        frames: &mut Frames<'_>,
+    ) {
+        either!(self, tables => tables.clear_user(ranges, machine, frames));
     }
 
     /// See [`PageTables::free`].
@@ -604,7 +631,8 @@ mod tests {
                 }
                 machine.ptes.clear();
                 let child = kernel.beside(machine, frames).unwrap();
-                parent.share_with(&child, machine, frames).unwrap();
+                let ranges = || model.keys().map(|page| page << 12..(page + 1) << 12);
+                parent.share_with(&child, ranges(), machine, frames).unwrap();
                 for (&page, &(frame, flags)) in &model {
                     let va = page << 12;
                     let shared = flags - Flags::WRITABLE;
@@ -618,7 +646,8 @@ mod tests {
                     assert_eq!(told, flags.contains(Flags::WRITABLE));
                 }
                 for tables in [parent, child] {
-                    tables.clear_user(machine, frames);
+                    // One range with holes is as good as many without.
+                    tables.clear_user(std::iter::once(0..KERNEL_BASE), machine, frames);
                     for &page in &all {
                         assert_eq!(walk(machine, paging, tables.root(), page << 12), None);
                     }

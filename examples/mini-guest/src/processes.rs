@@ -3,7 +3,7 @@
 //! This is the life of processes without their memory and registers: a table of states, a queue of those
 //! that could run, and semaphores. Process 0 is the kernel's own: it runs when nobody else can.
 
-use arrayvec::ArrayVec;
+use heapless::Deque;
 use mini_programs::abi::{MAX_PROCESSES, SEMAPHORES, WaitStatus};
 
 /// A process id: an index into all tables of processes.
@@ -20,8 +20,8 @@ enum State {
     Runnable,
     /// Until a child has ended.
     WaitsForChild,
-    /// Until its semaphore is above 0.
-    WaitsForSemaphore(usize),
+    /// Until it comes first among those who wait for a semaphore.
+    WaitsForSemaphore,
     /// Until that many clock interrupts have happened.
     Sleeps(u32),
     /// It has ended and its parent does not know yet.
@@ -45,14 +45,26 @@ pub enum Waited {
     NoChildren,
 }
 
+/// Processes in the order in which they came.
+type Queue = Deque<Pid, MAX_PROCESSES>;
+
+#[derive(Debug)]
+struct Semaphore {
+    count: u32,
+    /// Invariant: empty while `count` is above 0.
+    waiting: Queue,
+}
+
 /// The table of processes.
 #[derive(Debug)]
 pub struct Processes {
     table: [Process; MAX_PROCESSES],
-    /// Those that could run but do not, first come first served.
+    /// Those that could run but do not.
     /// Invariant: each is `Runnable` and here once; neither `current` nor [`IDLE`] is here.
-    queue: ArrayVec<Pid, MAX_PROCESSES>,
-    semaphores: [u32; SEMAPHORES],
+    queue: Queue,
+    semaphores: [Semaphore; SEMAPHORES],
+    /// How many processes [`Processes::take_ended_orphan`] would find, the current one included.
+    ended_orphans: u32,
     current: Pid,
     ticks: u32,
 }
@@ -69,7 +81,14 @@ impl Processes {
     pub const fn new() -> Self {
         let mut table = [Process { state: State::Free, parent: IDLE }; MAX_PROCESSES];
         table[IDLE].state = State::Runnable;
-        Self { table, queue: ArrayVec::new_const(), semaphores: [0; SEMAPHORES], current: IDLE, ticks: 0 }
+        Self {
+            table,
+            queue: Queue::new(),
+            semaphores: [const { Semaphore { count: 0, waiting: Queue::new() } }; SEMAPHORES],
+            ended_orphans: 0,
+            current: IDLE,
+            ticks: 0,
+        }
     }
 
     /// Who runs.
@@ -84,18 +103,17 @@ impl Processes {
         self.ticks
     }
 
-    /// A new child of the current process, in the queue; `None` when the table is full.
-    pub fn create(&mut self) -> Option<Pid> {
-        let pid = self.table.iter().position(|process| process.state == State::Free)?;
-        self.table[pid] = Process { state: State::Runnable, parent: self.current };
-        self.queue.push(pid);
-        Some(pid)
+    /// An id for a new process; `None` when all are taken.
+    #[must_use]
+    pub fn free_pid(&self) -> Option<Pid> {
+        self.table.iter().position(|process| process.state == State::Free)
     }
 
-    /// Undoes [`Processes::create`] of a process that never ran.
-    pub fn cancel(&mut self, pid: Pid) {
-        self.queue.retain(|&mut queued| queued != pid);
-        self.table[pid].state = State::Free;
+    /// A new child of the current process, which takes its turn after all others. `pid` is free.
+    pub fn create(&mut self, pid: Pid) {
+        debug_assert!(self.table[pid].state == State::Free);
+        self.table[pid].parent = self.current;
+        self.make_runnable(pid);
     }
 
     /// The current process has ended. It runs no more, but its id stays taken until its parent waits for
@@ -103,13 +121,13 @@ impl Processes {
     pub fn end(&mut self, status: WaitStatus) {
         let ended = self.current;
         assert!(ended != IDLE, "the idle process cannot end");
-        for process in &mut self.table {
-            if process.parent == ended {
-                process.parent = IDLE;
-            }
-        }
         self.table[ended].state = State::Ended(status);
+        for process in self.table.iter_mut().filter(|process| process.parent == ended) {
+            process.parent = IDLE;
+            self.ended_orphans += u32::from(matches!(process.state, State::Ended(_)));
+        }
         let parent = self.table[ended].parent;
+        self.ended_orphans += u32::from(parent == IDLE);
         if self.table[parent].state == State::WaitsForChild {
             self.make_runnable(parent);
         }
@@ -118,10 +136,14 @@ impl Processes {
     /// A process that has ended, is not current any more, and has no parent left to ask for it; its id is
     /// free again.
     pub fn take_ended_orphan(&mut self) -> Option<Pid> {
+        if self.ended_orphans == 0 {
+            return None;
+        }
         let pid = (1..MAX_PROCESSES).find(|&pid| {
             matches!(self.table[pid], Process { state: State::Ended(_), parent: IDLE }) && pid != self.current
         })?;
         self.table[pid].state = State::Free;
+        self.ended_orphans -= 1;
         Some(pid)
     }
 
@@ -150,20 +172,22 @@ impl Processes {
     /// The current process takes one from a semaphore; when there is none, it is taken off the processor
     /// and `false` returned: it has one when it runs again.
     pub fn sem_wait(&mut self, semaphore: usize) -> bool {
-        if let Some(rest) = self.semaphores[semaphore].checked_sub(1) {
-            self.semaphores[semaphore] = rest;
+        let semaphore = &mut self.semaphores[semaphore];
+        if let Some(rest) = semaphore.count.checked_sub(1) {
+            semaphore.count = rest;
             return true;
         }
-        self.block(State::WaitsForSemaphore(semaphore));
+        append(&mut semaphore.waiting, self.current);
+        self.block(State::WaitsForSemaphore);
         false
     }
 
-    /// Gives one to a semaphore, or straight to a process that waits for it.
+    /// Gives one to a semaphore, or straight to whoever has waited for it longest.
     pub fn sem_post(&mut self, semaphore: usize) {
-        let waits = |process: &Process| process.state == State::WaitsForSemaphore(semaphore);
-        match self.table.iter().position(waits) {
+        let semaphore = &mut self.semaphores[semaphore];
+        match semaphore.waiting.pop_front() {
             Some(pid) => self.make_runnable(pid),
-            None => self.semaphores[semaphore] += 1,
+            None => semaphore.count += 1,
         }
     }
 
@@ -188,9 +212,9 @@ impl Processes {
     /// the current one goes on if it can, otherwise [`IDLE`] runs.
     pub fn switch(&mut self) -> Pid {
         let can_go_on = self.current != IDLE && self.table[self.current].state == State::Runnable;
-        if let Some(next) = self.queue.pop_at(0) {
+        if let Some(next) = self.queue.pop_front() {
             if can_go_on {
-                self.queue.push(self.current);
+                append(&mut self.queue, self.current);
             }
             self.current = next;
         } else if !can_go_on {
@@ -213,9 +237,14 @@ impl Processes {
     fn make_runnable(&mut self, pid: Pid) {
         self.table[pid].state = State::Runnable;
         if pid != self.current {
-            self.queue.push(pid);
+            append(&mut self.queue, pid);
         }
     }
+}
+
+/// Adds a process that is in no queue.
+fn append(queue: &mut Queue, pid: Pid) {
+    queue.push_back(pid).expect("a queue has room for every process");
 }
 
 #[cfg(test)]
@@ -225,9 +254,15 @@ mod tests {
     /// A table in which process 1 runs.
     fn running() -> Processes {
         let mut processes = Processes::default();
-        assert_eq!(processes.create(), Some(1));
+        assert_eq!(create(&mut processes), Some(1));
         assert_eq!(processes.switch(), 1);
         processes
+    }
+
+    fn create(processes: &mut Processes) -> Option<Pid> {
+        let pid = processes.free_pid()?;
+        processes.create(pid);
+        Some(pid)
     }
 
     const DONE: WaitStatus = WaitStatus { killed: 0, code: 7, error: 0, address: 0 };
@@ -235,7 +270,7 @@ mod tests {
     #[test]
     fn turns_are_taken_in_order() {
         let mut processes = running();
-        assert_eq!([processes.create(), processes.create()], [Some(2), Some(3)]);
+        assert_eq!([create(&mut processes), create(&mut processes)], [Some(2), Some(3)]);
         let turns: Vec<_> = (0..7).map(|_| processes.switch()).collect();
         assert_eq!(turns, [2, 3, 1, 2, 3, 1, 2]);
     }
@@ -244,7 +279,7 @@ mod tests {
     fn a_parent_that_waits_runs_when_its_child_ends() {
         let mut processes = running();
         assert_eq!(processes.wait(), Waited::NoChildren);
-        processes.create();
+        create(&mut processes);
         assert_eq!(processes.wait(), Waited::Blocked);
         assert_eq!(processes.switch(), 2);
         assert_eq!(processes.switch(), 2, "the parent must not run");
@@ -252,7 +287,7 @@ mod tests {
         assert_eq!(processes.switch(), 1);
         assert_eq!(processes.wait(), Waited::Child(2, DONE));
         assert_eq!(processes.wait(), Waited::NoChildren);
-        assert_eq!(processes.create(), Some(2), "the id is free again");
+        assert_eq!(create(&mut processes), Some(2), "the id is free again");
     }
 
     #[test]
@@ -286,7 +321,7 @@ mod tests {
         processes.sem_post(5);
         assert!(processes.sem_wait(5));
         assert!(processes.sem_wait(5));
-        processes.create();
+        create(&mut processes);
         assert!(!processes.sem_wait(5));
         assert_eq!(processes.switch(), 2);
         processes.sem_post(4);
@@ -299,9 +334,9 @@ mod tests {
     #[test]
     fn orphans_are_the_kernels() {
         let mut processes = running();
-        processes.create();
+        create(&mut processes);
         assert_eq!(processes.switch(), 2);
-        assert_eq!(processes.create(), Some(3));
+        assert_eq!(create(&mut processes), Some(3));
         processes.end(DONE);
         assert_eq!(processes.switch(), 1);
         assert_eq!(processes.wait(), Waited::Child(2, DONE));
@@ -315,12 +350,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_refuses_and_a_cancelled_process_never_runs() {
+    fn a_full_table_refuses() {
         let mut processes = running();
-        while processes.create().is_some() {}
-        assert_eq!(processes.switch(), 2);
-        processes.cancel(MAX_PROCESSES - 1);
-        assert!((0..2 * MAX_PROCESSES).all(|_| processes.switch() != MAX_PROCESSES - 1));
-        assert_eq!(processes.create(), Some(MAX_PROCESSES - 1));
+        while create(&mut processes).is_some() {}
+        let turns: Vec<_> = (0..MAX_PROCESSES - 1).map(|_| processes.switch()).collect();
+        assert!(turns.into_iter().eq((2..MAX_PROCESSES).chain([1])), "each has one turn");
     }
 }

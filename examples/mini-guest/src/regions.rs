@@ -75,6 +75,11 @@ impl Regions {
         self.regions.iter().find(|region| region.range.contains(&address))
     }
 
+    /// Their ranges, lowest first.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u32>> {
+        self.regions.iter().map(|region| region.range.clone())
+    }
+
     /// Whether the process may use all of `length` bytes from `address` on.
     #[must_use]
     pub fn allow(&self, address: u32, length: u32, write: bool) -> bool {

@@ -185,31 +185,26 @@ impl Kernel {
 
     /// A process with a fresh program, which has not run yet.
     pub fn create_init(&mut self) {
-        let pid = self.processes.create().expect("the table of processes is empty");
-        assert!(pid == INIT);
+        let pid = INIT;
         let memory = self.memory();
         let tables = memory.tables.beside(&mut Ram, &mut memory.frames);
         self.tasks[pid].tables = Some(tables.unwrap_or_else(|error| panic!("init's page tables: {error}")));
         self.tasks[pid].regions = image::regions();
         self.suspend_at_return(pid, &fresh_frame(0, 0));
+        self.processes.create(pid);
     }
 
     /// A copy of the current process, whose registers are in `frame`.
     pub fn fork(&mut self, frame: &TrapFrame) -> Option<Pid> {
         let current = self.processes.current();
-        let child = self.processes.create()?;
-        match self.copy_memory(current) {
-            Ok(tables) => self.tasks[child].tables = Some(tables),
-            Err(OutOfFrames) => {
-                self.processes.cancel(child);
-                return None;
-            }
-        }
+        let child = self.processes.free_pid()?;
+        self.tasks[child].tables = Some(self.copy_memory(current).ok()?);
         self.tasks[child].regions = self.tasks[current].regions.clone();
         self.tasks[child].tls = self.tasks[current].tls;
         (self.tasks[child].gs, self.tasks[child].fs) = (read_gs(), read_fs());
         self.fpu_fork(current, child);
         self.suspend_at_return(child, &TrapFrame { eax: 0, ..*frame });
+        self.processes.create(child);
         Some(child)
     }
 
@@ -217,12 +212,13 @@ impl Kernel {
     fn copy_memory(&mut self, pid: Pid) -> Result<AnyPageTables, OutOfFrames> {
         let memory = self.memory.as_mut().expect("memory is there before the first process");
         let parent = self.tasks[pid].tables.as_ref().expect("only processes with memory fork");
+        let regions = &self.tasks[pid].regions;
         host::batch(|| {
             let child = memory.tables.beside(&mut Ram, &mut memory.frames)?;
-            match parent.share_with(&child, &mut Ram, &mut memory.frames) {
+            match parent.share_with(&child, regions.ranges(), &mut Ram, &mut memory.frames) {
                 Ok(()) => Ok(child),
                 Err(out) => {
-                    child.clear_user(&mut Ram, &mut memory.frames);
+                    child.clear_user(regions.ranges(), &mut Ram, &mut memory.frames);
                     child.free(&mut Ram, &mut memory.frames);
                     Err(out)
                 }
@@ -300,7 +296,7 @@ impl Kernel {
     fn clear_user_half(&mut self, current: Pid) {
         let memory = self.memory.as_mut().expect("memory is there before the first process");
         let tables = self.tasks[current].tables.as_ref().expect("only processes with memory end");
-        tables.clear_user(&mut Ram, &mut memory.frames);
+        tables.clear_user(self.tasks[current].regions.ranges(), &mut Ram, &mut memory.frames);
         host::call(Hypercall::FlushTlb, [0; 3]);
     }
 

@@ -234,6 +234,8 @@ hostile! {
     SwitcherAccessUser = 43 "switcher-access-user" User,
     /// A system call with the stack pointer, flags and segments spoilt.
     SpoiltSystemCall = 44 "spoilt-system-call" User,
+    /// The hypercall ring full of real calls with wild arguments; `seed` makes others.
+    RingWildArguments = 45 "ring-wild-arguments" Kernel,
 }
 
 /// How a child ended, as [`Syscall::Wait`] tells it.
