@@ -328,7 +328,7 @@ fn ring_wild_arguments() {
         let args = [(); 4].map(|()| match random() % 4 {
             0 => random() % 64,
             1 => random() % ram & !3,
-            2 => KERNEL_BASE | random() & !(PAGE_SIZE - 1),
+            2 => KERNEL_BASE | (random() & !(PAGE_SIZE - 1)),
             _ => random(),
         });
         HypercallArgs { number, args }
