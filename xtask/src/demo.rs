@@ -9,7 +9,6 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::counters::Counters;
 use crate::flavour::Flavour;
-use crate::module::ModuleSource;
 use crate::programs;
 use crate::project::Project;
 use crate::qemu::Clock;
@@ -102,15 +101,12 @@ fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
     }
     let machine = setup::ensure(project, false)?;
     let flavour = if host.pae { Flavour::Pae } else { Flavour::Plain };
-    let module = ModuleSource::of(project).build(project, &machine, &[flavour])?.swap_remove(0);
-    let launcher = programs::launcher(project, &machine)?;
-    let guest = match &host.guest {
-        Some(guest) => guest.clone(),
-        None => programs::mini_guest(project, &machine)?,
-    };
+    let built = programs::build_all(project, &machine, &[flavour], host.guest.is_none());
+    let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
+    let guests = built.guest.transpose()?.or_else(|| host.guest.clone()).into_iter().collect();
     let clock = if host.smp == 1 { Clock::Instructions(SHIFT) } else { Clock::Real };
     let vm = Vm { name: name.to_owned(), flavour, processors: host.smp, clock };
-    Ok(Prepared { machine, contents: Contents { module, launcher, guests: vec![guest] }, vm })
+    Ok(Prepared { machine, contents: Contents { module, launcher, guests }, vm })
 }
 
 fn steps(strategies: &[String], guest: &str) -> Vec<Step> {

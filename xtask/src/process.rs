@@ -5,13 +5,21 @@ use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How many of a failed program's last lines are shown.
 const TAIL_LINES: usize = 30;
+
+/// Keeps the lines of what is done side by side apart.
+static ALL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The terminal, shared by everything that is being done at the same time.
+static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Shows that something is being done, for as long as it lives: a spinner on a terminal, plain lines elsewhere.
 pub struct Progress {
@@ -27,7 +35,8 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style =
                 ProgressStyle::with_template("{spinner} {msg} [{elapsed}]").expect("a fixed template");
-            let bar = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
+            let bar = SCREEN.add(ProgressBar::new_spinner().with_style(style).with_message(what.clone()));
+            let bar = ALL.add(bar);
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
@@ -36,15 +45,11 @@ impl Progress {
 
     /// Leaves one line that tells what was done and how long it took.
     pub fn done(self) {
-        self.close(&format!("{} ({:.1} s)", self.what, self.begun.elapsed().as_secs_f32()));
-    }
-
-    /// Leaves `line` instead.
-    pub fn close(&self, line: &str) {
+        let line = format!("  {} ({:.1} s)", self.what, self.begun.elapsed().as_secs_f32());
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("  {line}");
+        SCREEN.suspend(|| eprintln!("{line}"));
     }
 }
 

@@ -13,7 +13,6 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use crate::flavour::Flavour;
-use crate::module::ModuleSource;
 use crate::process::output;
 use crate::programs;
 use crate::project::Project;
@@ -186,12 +185,10 @@ impl Run<'_> {
 
     fn build(&mut self) {
         let (project, machine) = (self.project, self.machine);
-        for flavour in Flavour::ALL {
-            let module = ModuleSource::of(project).build(project, machine, &[flavour]);
-            self.tally.check(&format!("module for {flavour}"), module);
-        }
-        self.tally.check("launcher", programs::launcher(project, machine));
-        self.tally.check("example guest", programs::mini_guest(project, machine));
+        let built = programs::build_all(project, machine, &Flavour::ALL, true);
+        self.tally.check("module for both kernels", built.modules);
+        self.tally.check("launcher", built.launcher);
+        self.tally.check("example guest", built.guest.transpose());
     }
 
     fn vm(&mut self) {
@@ -231,12 +228,11 @@ impl Run<'_> {
     /// What goes into the VMs, one for each flavour in their order.
     fn contents(&self) -> Result<Vec<Contents>> {
         let (project, machine) = (self.project, self.machine);
-        let modules = ModuleSource::of(project).build(project, machine, &Flavour::ALL)?;
-        let launcher = programs::launcher(project, machine)?;
-        let guest = programs::mini_guest(project, machine)?;
-        let of =
-            |module: PathBuf| Contents { module, launcher: launcher.clone(), guests: vec![guest.clone()] };
-        Ok(modules.into_iter().map(of).collect())
+        let built = programs::build_all(project, machine, &Flavour::ALL, true);
+        let (launcher, guest) = (built.launcher?, built.guest.transpose()?);
+        let guests: Vec<_> = guest.into_iter().collect();
+        let of = |module: PathBuf| Contents { module, launcher: launcher.clone(), guests: guests.clone() };
+        Ok(built.modules?.into_iter().map(of).collect())
     }
 }
 

@@ -88,7 +88,8 @@ impl Toolchain {
             .env("RUSTC", RUSTC)
             .env("RUSTDOC", RUSTDOC)
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_DIR", &self.out)
+            // A folder for each, so that builds for different targets do not wait for one another's locks.
+            .env("CARGO_TARGET_DIR", self.out.join(target.name()))
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         match target {
@@ -111,7 +112,7 @@ impl Toolchain {
 
     /// Where cargo leaves what it has built in release mode for `target`.
     pub fn results(&self, target: Target) -> PathBuf {
-        self.out.join(target.name()).join("release")
+        self.out.join(target.name()).join(target.name()).join("release")
     }
 }
 
