@@ -6,7 +6,6 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,9 +13,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How many of a failed program's last lines are shown.
 const TAIL_LINES: usize = 30;
-
-/// Keeps the lines of what is done side by side apart.
-static ALL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// The terminal, shared by everything that is being done at the same time.
 static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -36,7 +32,6 @@ impl Progress {
             let style =
                 ProgressStyle::with_template("{spinner} {msg} [{elapsed}]").expect("a fixed template");
             let bar = SCREEN.add(ProgressBar::new_spinner().with_style(style).with_message(what.clone()));
-            let bar = ALL.add(bar);
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
