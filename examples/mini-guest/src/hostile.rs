@@ -327,7 +327,7 @@ fn ring_wild_arguments() {
         // Small numbers, addresses in RAM, in the kernel's half, and anything.
         let args = [(); 4].map(|()| match random() % 4 {
             0 => random() % 64,
-            1 => random() % ram & !3,
+            1 => (random() % ram) & !3,
             2 => KERNEL_BASE | (random() & !(PAGE_SIZE - 1)),
             _ => random(),
         });

@@ -7,6 +7,7 @@ use crate::ensure;
 use crate::start::{Random, fail, reap, spawn};
 use core::hint::black_box;
 use mini_programs::abi::{Effort, RunOptions, STACK_TOP};
+use mini_programs::println;
 use mini_programs::user::{self, Forked};
 
 const PAGE: u32 = 4096;
@@ -308,7 +309,8 @@ pub fn kernel_writes_copy_on_write(_: &RunOptions) {
 }
 
 /// What one of [`many_processes`] does: fill, verify, change a little, let others run, again and again.
-fn hammer(options: &RunOptions, rounds: Option<u32>) -> u32 {
+/// `tell` hears of each round that has begun.
+fn hammer(options: &RunOptions, rounds: Option<u32>, tell: impl Fn(u32)) -> u32 {
     const PAGES: usize = 48;
     remember_id();
     let mut random = Random::new(options.seed ^ user_id() << 16);
@@ -323,6 +325,7 @@ fn hammer(options: &RunOptions, rounds: Option<u32>) -> u32 {
     let mut round = 0;
     while rounds.is_none_or(|rounds| round < rounds) {
         round += 1;
+        tell(round);
         memory.sample(&mut random);
         memory.fill(random.below(PAGES as u32) as usize, round);
         for (index, &word) in black_box(&on_stack).iter().enumerate() {
@@ -352,8 +355,16 @@ fn hammer(options: &RunOptions, rounds: Option<u32>) -> u32 {
 pub fn many_processes(options: &RunOptions) {
     let rounds = if options.effort == Effort::Full { 400 } else { 40 };
     let before = user::switches();
-    for _ in 0..options.processes {
-        spawn(|| hammer(options, Some(rounds)));
+    for number in 0..options.processes {
+        spawn(|| {
+            // One of them tells how far they are; they take turns, so the others are as far.
+            let announce = number == 0;
+            hammer(options, Some(rounds), |round| {
+                if announce && round % (rounds / 4) == 0 {
+                    println!("mini: {} processes are in round {round} of {rounds}", options.processes);
+                }
+            })
+        });
     }
     reap(options.processes);
     let switches = user::switches().wrapping_sub(before);
@@ -363,9 +374,9 @@ pub fn many_processes(options: &RunOptions) {
 
 /// The same for ever, for tests that end the launcher from outside.
 pub fn spin(options: &RunOptions) -> ! {
-    mini_programs::println!("mini: spinning with {} processes", options.processes);
+    println!("mini: spinning with {} processes", options.processes);
     for _ in 0..options.processes {
-        spawn(|| hammer(options, None));
+        spawn(|| hammer(options, None, |_| {}));
     }
     reap(options.processes);
     fail(format_args!("processes that run for ever have ended"))
