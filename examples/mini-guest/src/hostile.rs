@@ -317,22 +317,69 @@ fn ring_garbage() {
 }
 
 fn ring_wild_arguments() {
-    let ram = kernel().memory().ram;
-    fill_ring(|random| {
-        let number = match Hypercall::from_number(random() % 20) {
-            // These would end the act before its time.
-            None | Some(Hypercall::Shutdown | Hypercall::Halt | Hypercall::LguestInit) => 0,
-            Some(call) => call as u32,
+    let memory = {
+        let mut kernel = kernel();
+        let current = kernel.processes.current();
+        let (root, pae) = match kernel.tasks[current].tables.as_ref() {
+            Some(AnyPageTables::TwoLevel(tables)) => (tables.root().0, false),
+            Some(AnyPageTables::Pae(tables)) => (tables.root().0, true),
+            None => panic!("acts are committed for a process"),
         };
-        // Small numbers, addresses in RAM, in the kernel's half, and anything.
-        let args = [(); 4].map(|()| match random() % 4 {
-            0 => random() % 64,
-            1 => (random() % ram) & !3,
-            2 => KERNEL_BASE | (random() & !(PAGE_SIZE - 1)),
-            _ => random(),
-        });
-        HypercallArgs { number, args }
+        Memory { root, ram: kernel.memory().ram, pae }
+    };
+    fill_ring(|random| {
+        let call = match Hypercall::from_number(random() % 20) {
+            // These would end the act before its time.
+            None | Some(Hypercall::Shutdown | Hypercall::Halt | Hypercall::LguestInit) => {
+                Hypercall::FlushAsync
+            }
+            Some(Hypercall::SetPmd) if !memory.pae => Hypercall::SetPgd,
+            Some(call) => call,
+        };
+        let args = if random() % 256 == 0 {
+            [random(), random(), random(), random()]
+        } else {
+            almost_right(call, random, &memory)
+        };
+        HypercallArgs { number: call as u32, args }
     });
+}
+
+/// What arguments are made of.
+struct Memory {
+    /// The current page directory.
+    root: u32,
+    /// Bytes of RAM.
+    ram: u32,
+    /// Whether there is a middle level.
+    pae: bool,
+}
+
+/// Arguments that a host may well accept, and that make no sense.
+fn almost_right(call: Hypercall, random: &mut dyn FnMut() -> u32, memory: &Memory) -> [u32; 4] {
+    let &Memory { root, ram, pae } = memory;
+    // Now and then another page than the current page directory.
+    let directory = match random() % 64 {
+        1.. => root,
+        0 => (random() % ram) & !(PAGE_SIZE - 1),
+    };
+    let anywhere = random() % host::reserved_from();
+    let in_ram = random() % ram;
+    match call {
+        Hypercall::NewPgtable => [directory, 0, 0, 0],
+        Hypercall::SetPgd => [directory, random() % if pae { 4 } else { 1024 }, 0, 0],
+        Hypercall::SetPmd => [directory, random() % 512, 0, 0],
+        Hypercall::SetPte => [directory, anywhere, in_ram & !0x180, 0],
+        Hypercall::SetStack => [GUEST_DS, KERNEL_BASE + in_ram, random() % 3, 0],
+        Hypercall::LoadIdtEntry => [random() % 256, random(), (random() & !0x1f00) | 0xe00, 0],
+        // Not the segments in use: without them all would be over.
+        Hypercall::LoadGdtEntry => [(random() % 28 + 16) % 32, random(), random(), 0],
+        Hypercall::LoadTls => [in_ram % (ram - PAGE_SIZE), 0, 0, 0],
+        Hypercall::Notify => [in_ram, 0, 0, 0],
+        Hypercall::Ts | Hypercall::FlushTlb => [random() % 2, 0, 0, 0],
+        Hypercall::SetClockevent => [random() % 10_000_000, 0, 0, 0],
+        _ => [0; 4],
+    }
 }
 
 fn return_to_ring0() {
