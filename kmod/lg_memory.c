@@ -52,29 +52,39 @@ asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 	return __copy_from_user(to, (void __user *)user, size) == 0;
 }
 
-asmlinkage int lg_get_user_byte(unsigned long user)
-{
-	u8 byte;
+/*
+ * Single values of the sizes that are on the path of every hypercall and fault, done in place. (The checks and
+ * calls of the kernel's general copy cost more than a null hypercall has instructions to spare.)
+ */
+#define LG_GET_USER(name, type)						\
+	asmlinkage bool name(type *to, unsigned long user)		\
+	{								\
+		__uaccess_begin_nospec();				\
+		unsafe_get_user(*to, (type __user *)user, fault);	\
+		user_access_end();					\
+		return true;						\
+	fault:								\
+		user_access_end();					\
+		return false;						\
+	}
 
-	__uaccess_begin_nospec();
-	unsafe_get_user(byte, (u8 __user *)user, fault);
-	user_access_end();
-	return byte;
-fault:
-	user_access_end();
-	return -EFAULT;
-}
+#define LG_PUT_USER(name, type)						\
+	asmlinkage bool name(unsigned long user, type value)		\
+	{								\
+		__uaccess_begin_nospec();				\
+		unsafe_put_user(value, (type __user *)user, fault);	\
+		user_access_end();					\
+		return true;						\
+	fault:								\
+		user_access_end();					\
+		return false;						\
+	}
 
-asmlinkage bool lg_get_user_word(u32 *to, unsigned long user)
-{
-	__uaccess_begin_nospec();
-	unsafe_get_user(*to, (u32 __user *)user, fault);
-	user_access_end();
-	return true;
-fault:
-	user_access_end();
-	return false;
-}
+LG_GET_USER(lg_get_user_8, u8)
+LG_GET_USER(lg_get_user_32, u32)
+LG_GET_USER(lg_get_user_64, u64)
+LG_PUT_USER(lg_put_user_8, u8)
+LG_PUT_USER(lg_put_user_32, u32)
 
 asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size)
 {

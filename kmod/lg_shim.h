@@ -74,10 +74,13 @@ asmlinkage void lg_table_free(void *page);
 asmlinkage bool lg_user_range_ok(unsigned long user, u32 size);
 /* Copies from or to the current process; false when a page cannot be had. May sleep. */
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size);
-/* The same for the two sizes that are read on the path of every hypercall and fault: a byte, or -EFAULT. */
-asmlinkage int lg_get_user_byte(unsigned long user);
-asmlinkage bool lg_get_user_word(u32 *to, unsigned long user);
 asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size);
+/* The same for single values, faster. */
+asmlinkage bool lg_get_user_8(u8 *to, unsigned long user);
+asmlinkage bool lg_get_user_32(u32 *to, unsigned long user);
+asmlinkage bool lg_get_user_64(u64 *to, unsigned long user);
+asmlinkage bool lg_put_user_8(unsigned long user, u8 value);
+asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
 
 /*
  * Pins the page of the current process at `user`, to be read and written for as long as it takes, and

@@ -31,11 +31,10 @@
 //! # Contexts
 //! Everything here runs in a process, with interrupts on, and may sleep. The only code that runs with
 //! interrupts off is `lg_vcpu_enter` in C, and it calls nothing of Rust.
-#![no_std]
+#![cfg_attr(target_os = "none", no_std)]
 
+#[cfg(target_os = "none")]
 extern crate alloc as alloc_crate;
-#[cfg(test)]
-extern crate std;
 
 pub mod request;
 pub mod slots;

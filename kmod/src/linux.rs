@@ -115,7 +115,7 @@ pub struct Linux {
 impl Linux {
     /// Checks that the memory is the launcher's as a whole; `None` if not.
     pub fn new(vcpu: Vcpu, slot: Slot, memory: Memory, eventfds: Eventfds, no_execute: bool) -> Option<Self> {
-        shim::lg_user_range_ok(memory.base, memory.len()).then(|| Self {
+        shim::lg_user_range_ok(memory.base, memory.bytes()).then(|| Self {
             vcpu,
             slot,
             memory,
@@ -129,10 +129,11 @@ impl Linux {
         &self.vcpu
     }
 
-    /// Where a range of guest-physical memory is in the launcher.
-    fn user(&self, at: GuestPhys, len: usize) -> Result<u32, BadAddress> {
-        let within = at.0.checked_add(len as u32).is_some_and(|end| end <= self.memory.len());
-        if within { Ok(self.memory.base + at.0) } else { Err(BadAddress { at, len: len as u32 }) }
+    /// Has `access` done with the launcher's address of a range of guest-physical memory. The address
+    /// that it gets is of user space, as `new` has checked; it says whether the pages could be had.
+    fn access(&self, at: GuestPhys, len: u32, access: impl FnOnce(u32) -> bool) -> Result<(), BadAddress> {
+        let within = at.0.checked_add(len).is_some_and(|end| end <= self.memory.bytes());
+        if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
     }
 }
 
@@ -146,46 +147,49 @@ impl PagingHost for Linux {
     }
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
-        let user = self.user(at, into.len())?;
-        let copied = if let [only] = into {
-            // SAFETY: the byte lies within user space, as `new` has checked.
-            let byte = unsafe { shim::lg_get_user_byte(user) };
-            *only = byte as u8;
-            byte >= 0
-        } else {
-            // SAFETY: the destination is `into`; the source lies within user space.
-            unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, into.len() as u32) }
-        };
-        if copied { Ok(()) } else { Err(BadAddress { at, len: into.len() as u32 }) }
+        let len = into.len() as u32;
+        // SAFETY: the destinations are `into`; `access` vouches for the source.
+        self.access(at, len, |user| match into {
+            [byte] => unsafe { shim::lg_get_user_8(byte, user) },
+            _ => unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, len) },
+        })
     }
 
     fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
-        let user = self.user(at, 4)?;
         let mut word = 0;
-        // SAFETY: the destination is `word`; the source lies within user space.
-        if unsafe { shim::lg_get_user_word(&mut word, user) } {
-            Ok(word)
-        } else {
-            Err(BadAddress { at, len: 4 })
-        }
+        // SAFETY: the destination is `word`; `access` vouches for the source.
+        self.access(at, 4, |user| unsafe { shim::lg_get_user_32(&mut word, user) })?;
+        Ok(word)
+    }
+
+    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let mut word = 0;
+        // SAFETY: the destination is `word`; `access` vouches for the source.
+        self.access(at, 8, |user| unsafe { shim::lg_get_user_64(&mut word, user) })?;
+        Ok(word)
     }
 
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
-        let user = self.user(at, from.len())?;
-        // SAFETY: the source is `from`; the destination lies within user space, as `new` has checked.
-        let copied = unsafe { shim::lg_copy_to_user(user, from.as_ptr(), from.len() as u32) };
-        if copied { Ok(()) } else { Err(BadAddress { at, len: from.len() as u32 }) }
+        let len = from.len() as u32;
+        // SAFETY: the source is `from`; `access` vouches for the destination.
+        self.access(at, len, |user| match from {
+            [byte] => unsafe { shim::lg_put_user_8(user, *byte) },
+            _ => unsafe { shim::lg_copy_to_user(user, from.as_ptr(), len) },
+        })
+    }
+
+    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        // SAFETY: `access` vouches for the destination.
+        self.access(at, 4, |user| unsafe { shim::lg_put_user_32(user, value) })
     }
 
     /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
     fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
-        let user = self.user(frame.start(), PAGE_SIZE as usize).map_err(|_| PinFailed(frame))?;
         let mut pinned = 0;
-        // SAFETY: `pinned` is valid for writes; the address lies within user space.
-        match unsafe { shim::lg_pin(user, &mut pinned) } {
-            0 => Ok(HostFrame(pinned)),
-            _ => Err(PinFailed(frame)),
-        }
+        // SAFETY: `pinned` is valid for writes; `access` vouches for the page.
+        self.access(frame.start(), PAGE_SIZE, |user| unsafe { shim::lg_pin(user, &mut pinned) } == 0)
+            .map_err(|_| PinFailed(frame))?;
+        Ok(HostFrame(pinned))
     }
 
     fn unpin(&mut self, frame: HostFrame) {

@@ -32,9 +32,9 @@ impl Memory {
         Ok(Self { base, pages })
     }
 
-    /// Bytes.
+    /// Its size in bytes.
     #[must_use]
-    pub const fn len(&self) -> u32 {
+    pub const fn bytes(&self) -> u32 {
         self.pages * PAGE_SIZE
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn every_request_is_recognised() {
         let memory = Memory { base: 0xb000_0000, pages: 0x2000 };
-        assert_eq!(memory.len(), 32 << 20);
+        assert_eq!(memory.bytes(), 32 << 20);
         assert_eq!(
             parse(&[0, 0xb000_0000, 0x2000, 0x10_0000]),
             Ok(Request::Initialize { memory, start: 0x10_0000 })

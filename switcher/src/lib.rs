@@ -21,7 +21,7 @@
 //! * The **register page** is where traps from the guest push its registers. The guest can write it, so
 //!   nothing on it is trusted beyond that guest: the host masks it before each entry
 //!   ([`state::SlotPages::sanitise`]), and the vector that ended a run travels in a register.
-//! * The **text** ([`text`]) is position-independent and fits one page.
+//! * The **text** (module `text`) is position-independent and fits one page.
 //!
 //! # Why a pair of pages for each virtual CPU
 //! lguest kept one pair for each *host* CPU, and remapped and refilled it whenever a guest came from

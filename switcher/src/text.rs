@@ -16,7 +16,7 @@
 //! * The Switcher runs on a code segment of its own, the same in the host's GDT and in every guest's.
 //!   On the host's code segment an NMI's `iret` would fault as soon as the guest's GDT is loaded.
 //! * Going in, the guest's IDT comes first: before, NMIs are the host's, on the host's stack and tables;
-//!   after, they are noted by [`nmi`](#nmi), which needs nothing of the host.
+//!   after, they are noted by a handler that needs nothing of the host.
 //! * The host's TSS is marked available while it can be written, that is on the host's page tables, and
 //!   the guest's likewise on the way back; `ltr` refuses a busy one.
 //! * Coming back, page tables are first, since only they make the rest reachable, and the host's IDT is
