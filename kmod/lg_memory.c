@@ -80,7 +80,20 @@ asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 		return false;						\
 	}
 
-LG_GET_USER(lg_get_user_8, u8)
+/* As the ring of hypercalls is asked before each hypercall whether it is empty, the shortest of all. */
+asmlinkage int lg_get_user_8(unsigned long user)
+{
+	u8 byte;
+
+	__uaccess_begin_nospec();
+	unsafe_get_user(byte, (u8 __user *)user, fault);
+	user_access_end();
+	return byte;
+fault:
+	user_access_end();
+	return -EFAULT;
+}
+
 LG_GET_USER(lg_get_user_32, u32)
 LG_GET_USER(lg_get_user_64, u64)
 LG_PUT_USER(lg_put_user_8, u8)

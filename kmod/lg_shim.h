@@ -75,8 +75,8 @@ asmlinkage bool lg_user_range_ok(unsigned long user, u32 size);
 /* Copies from or to the current process; false when a page cannot be had. May sleep. */
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size);
 asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size);
-/* The same for single values, faster. */
-asmlinkage bool lg_get_user_8(u8 *to, unsigned long user);
+/* The same for single values, faster. The first returns the byte, or -EFAULT. */
+asmlinkage int lg_get_user_8(unsigned long user);
 asmlinkage bool lg_get_user_32(u32 *to, unsigned long user);
 asmlinkage bool lg_get_user_64(u64 *to, unsigned long user);
 asmlinkage bool lg_put_user_8(unsigned long user, u8 value);
