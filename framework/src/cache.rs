@@ -50,6 +50,8 @@ pub struct ShadowCache<F> {
     /// The lowest slot for each page directory.
     by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
     current: usize,
+    /// The root page of the current slot.
+    root: HostFrame,
     policy: Box<dyn EvictionPolicy>,
     /// The guest has not loaded a page directory yet.
     linear: bool,
@@ -77,6 +79,7 @@ impl<F: PageFormat> ShadowCache<F> {
             slots: alloc::vec![None; slots],
             by_directory: HashMap::with_capacity_and_hasher(slots, FxBuildHasher),
             current: 0,
+            root: HostFrame(0),
             policy,
             linear: true,
             kernel_address: GuestVirt(0),
@@ -88,6 +91,13 @@ impl<F: PageFormat> ShadowCache<F> {
 
     fn current_slot(&self) -> Slot {
         self.slots[self.current].expect("set_up took a slot, and a taken slot is never given up")
+    }
+
+    /// The guest runs on this slot from now on. Its root page stays the same as long as it is taken, and
+    /// is asked for at every entry.
+    fn make_current(&mut self, index: usize) {
+        self.current = index;
+        self.root = self.tables.frame(self.current_slot().root);
     }
 
     // ---- 1. Demand faults ----
@@ -275,7 +285,8 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     // ---- 7. The beginning ----
 
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        (self.current, _) = self.take_slot(host, GuestPhys(0))?;
+        let (index, _) = self.take_slot(host, GuestPhys(0))?;
+        self.make_current(index);
         self.linear = true;
         Ok(())
     }
@@ -388,7 +399,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
             self.by_directory.get(&directory).copied()
         };
         let mut blank = false;
-        self.current = match cached {
+        let index = match cached {
             Some(index) => {
                 self.counters.page_directory_hits += 1;
                 self.policy.used(index, directory);
@@ -400,6 +411,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
                 index
             }
         };
+        self.make_current(index);
         if blank { self.pin_stack(host) } else { Ok(()) }
     }
 
@@ -417,7 +429,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     // ---- 6. The Switcher ----
 
     fn root(&self) -> HostFrame {
-        self.tables.frame(self.current_slot().root)
+        self.root
     }
 
     // ---- To be looked at ----

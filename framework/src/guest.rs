@@ -47,6 +47,8 @@ pub struct Guest {
     pub(crate) hypercall_waits: bool,
     /// The ring entry that comes next.
     pub(crate) ring_next: u32,
+    /// The host may have something else to do: asked before the guest is entered again.
+    pub(crate) host_waits: bool,
     /// What the launcher must be told before the guest goes on.
     pub(crate) notify: Option<GuestPhys>,
     pub(crate) counters: RunCounters,
@@ -80,6 +82,7 @@ impl Guest {
             halted: false,
             hypercall_waits: false,
             ring_next: 0,
+            host_waits: true,
             notify: None,
             counters: RunCounters::default(),
             end: None,
@@ -99,6 +102,7 @@ impl Guest {
     pub fn run<H: Host>(&mut self, host: &mut H) -> Outcome {
         // The launcher has dealt with what it was told last time.
         self.notify = None;
+        self.host_waits = true;
         loop {
             if self.end.is_some() {
                 return Outcome::Ended;
@@ -122,7 +126,7 @@ impl Guest {
             }
             self.notify = None;
         }
-        if host.interrupted() {
+        if core::mem::take(&mut self.host_waits) && host.interrupted() {
             return Ok(Some(Outcome::Interrupted));
         }
         if self.hypercall_waits {
@@ -132,6 +136,7 @@ impl Guest {
         let deliverable = self.deliver_interrupt(host)?;
         if self.halted {
             host.wait(deliverable);
+            self.host_waits = true;
             return Ok(None);
         }
         self.counters.world_switches += 1;

@@ -141,10 +141,12 @@ pub trait Host: PagingHost {
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;
 
-    /// Runs the guest until something happens.
+    /// Runs the guest until something happens. If the host has something else to do, now or before the
+    /// guest is done, that looks like a hardware interrupt.
     fn enter(&mut self, entry: Entry<'_>) -> Exit;
 
-    /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules.
+    /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Asked
+    /// when the loop begins, and after each hardware interrupt and sleep.
     fn interrupted(&mut self) -> bool;
 
     /// The virtual interrupts that are pending, a bit each.

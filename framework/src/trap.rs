@@ -44,16 +44,22 @@ impl Guest {
             // The host has loaded the guest's FPU state by now.
             trap::DEVICE_NOT_AVAILABLE if !self.ts => return Ok(()),
             trap::NMI | trap::MACHINE_CHECK => {
-                self.counters.host_interrupts += 1;
+                self.host_interrupt();
                 return Ok(());
             }
             trap::FIRST_EXTERNAL.. if vector != trap::SYSCALL => {
-                self.counters.host_interrupts += 1;
+                self.host_interrupt();
                 return Ok(());
             }
             _ => {}
         }
         self.reflect(host, vector, exit.cr2)
+    }
+
+    /// A real interrupt has come and been dealt with; it may have given the host something to do.
+    fn host_interrupt(&mut self) {
+        self.counters.host_interrupts += 1;
+        self.host_waits = true;
     }
 
     /// Hands a trap to the guest's own handler.
