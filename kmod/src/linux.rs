@@ -14,9 +14,8 @@ use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
 use arch_i386::table::TablePage;
-use arch_i386::trap::{FIRST_EXTERNAL, GENERAL_PROTECTION, IN_SWITCHER};
+use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
 use core::cell::Cell;
-use core::mem;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -111,9 +110,6 @@ pub struct Linux {
     /// The pending interrupts that the framework knows of. If there are others when the guest is about
     /// to be entered, they come first.
     seen: Cell<u32>,
-    /// The kernel may have something else for the process to do. Only interrupts bring such things up,
-    /// and `lg_vcpu_enter` looks for those that did before the guest was entered.
-    attention: bool,
 }
 
 impl Linux {
@@ -126,7 +122,6 @@ impl Linux {
             eventfds,
             no_execute,
             seen: Cell::new(0),
-            attention: true,
         })
     }
 
@@ -241,12 +236,11 @@ impl Host for Linux {
         // writes to the register page; no reference to it exists then.
         let vector =
             unsafe { shim::lg_vcpu_enter(self.vcpu.raw(), state.cast(), self.seen.get(), entry.ts.into()) };
-        self.attention = vector >= u32::from(FIRST_EXTERNAL);
         Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)) }
     }
 
     fn interrupted(&mut self) -> bool {
-        mem::take(&mut self.attention) && shim::lg_vcpu_interrupted()
+        shim::lg_vcpu_interrupted()
     }
 
     fn pending_interrupts(&self) -> u32 {
@@ -263,7 +257,6 @@ impl Host for Linux {
     fn wait(&mut self, mask: u32) {
         // SAFETY: the object lives.
         unsafe { shim::lg_vcpu_wait(self.vcpu.raw(), mask) }
-        self.attention = true;
     }
 
     fn set_timer(&mut self, delay: Option<NonZeroU32>) {
