@@ -125,8 +125,8 @@ impl SimHost {
     }
 
     fn range(&mut self, at: GuestPhys, len: usize) -> Result<&mut [u8], BadAddress> {
-        let start = at.0 as usize;
-        self.memory.get_mut(start..start + len).ok_or(BadAddress { at, len: len as u32 })
+        let rest = self.memory.get_mut(at.0 as usize..);
+        rest.and_then(|rest| rest.get_mut(..len)).ok_or(BadAddress { at, len: len as u32 })
     }
 }
 
