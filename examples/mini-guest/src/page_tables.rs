@@ -154,6 +154,28 @@ impl<F: PageFormat> PageTables<F> {
         old
     }
 
+    /// Exchanges what lies under the entries of two addresses at `level`, 2 or above, and tells the host of
+    /// both entries: all pages there change places. Returns `false`, and does nothing, when there is no
+    /// such level or no entry.
+    pub fn exchange(&self, machine: &mut impl Machine, a: GuestVirt, b: GuestVirt, level: usize) -> bool {
+        let place = |machine: &_, va| {
+            let table = self.table(machine, va, level)?;
+            let index = F::index(va, level);
+            let at = entry_at::<F>(table, index);
+            Some((table, index as u32, at, load::<F>(machine, at)))
+        };
+        let (Some(a), Some(b)) = (place(machine, a), place(machine, b)) else { return false };
+        for ((table, index, at, _), (.., entry)) in [(a, b), (b, a)] {
+            store::<F>(machine, at, entry);
+            if level == F::LEVELS {
+                machine.set_pgd(table.start(), index);
+            } else {
+                machine.set_pmd(table.start(), index);
+            }
+        }
+        true
+    }
+
     /// Gives the pages at `ranges` of the lower half to `child` too. Those that could be written are
     /// read-only in both from now on; each page gains a reference.
     pub fn share_with(
@@ -242,23 +264,29 @@ impl<F: PageFormat> PageTables<F> {
         frames.release(self.root);
     }
 
-    /// The directory and the index in it of the entry that leads to the level-1 table of `va`.
-    fn directory(&self, machine: &impl Machine, va: GuestVirt) -> Option<(GuestFrame, usize)> {
+    /// The table of this level that `va` leads through.
+    fn table(&self, machine: &impl Machine, va: GuestVirt, level: usize) -> Option<GuestFrame> {
         let mut table = self.root;
-        for level in (3..=F::LEVELS).rev() {
-            let entry = load::<F>(machine, entry_at::<F>(table, F::index(va, level)));
+        if level > F::LEVELS {
+            return None;
+        }
+        for above in (level + 1..=F::LEVELS).rev() {
+            let entry = load::<F>(machine, entry_at::<F>(table, F::index(va, above)));
             if !entry.present() {
                 return None;
             }
             table = frame_of(entry);
         }
-        Some((table, F::index(va, 2)))
+        Some(table)
+    }
+
+    /// The directory and the index in it of the entry that leads to the level-1 table of `va`.
+    fn directory(&self, machine: &impl Machine, va: GuestVirt) -> Option<(GuestFrame, usize)> {
+        Some((self.table(machine, va, 2)?, F::index(va, 2)))
     }
 
     fn leaf_table(&self, machine: &impl Machine, va: GuestVirt) -> Option<GuestFrame> {
-        let (directory, index) = self.directory(machine, va)?;
-        let entry = load::<F>(machine, entry_at::<F>(directory, index));
-        entry.present().then(|| frame_of(entry))
+        self.table(machine, va, 1)
     }
 
     /// Where the entry of `va` is, after a table for it was made if there was none.
@@ -398,6 +426,11 @@ impl AnyPageTables {
     /// See [`PageTables::replace`].
     pub fn replace(&self, machine: &mut impl Machine, va: GuestVirt, entry: Entry) -> Entry {
         either!(self, tables => tables.replace(machine, va, entry))
+    }
+
+    /// See [`PageTables::exchange`].
+    pub fn exchange(&self, machine: &mut impl Machine, a: GuestVirt, b: GuestVirt, level: usize) -> bool {
+        either!(self, tables => tables.exchange(machine, a, b, level))
     }
 
     /// See [`PageTables::share_with`].
@@ -570,6 +603,33 @@ mod tests {
             assert_eq!(machine.pmds, [(directory, 0x42)]);
             assert_eq!(machine.pgds.len(), 4, "a processor would not notice a change of its PAE root");
         });
+    }
+
+    #[test]
+    fn exchanged_tables_take_their_pages_along() {
+        for (paging, level, b) in
+            [(Paging::TwoLevel, 2, 0x3040_0000), (Paging::Pae, 2, 0x3020_0000), (Paging::Pae, 3, 0x7000_0000)]
+        {
+            with_machine(|machine, frames| {
+                let a = 0x3000_0000;
+                let kernel = AnyPageTables::kernel(paging, machine, frames, RAM).unwrap();
+                let process = kernel.beside(machine, frames).unwrap();
+                let [flags, root] = [USER_PAGE.bits() as u32, process.root().0];
+                process.set(machine, frames, GuestVirt(a), Entry::new(7, USER_PAGE)).unwrap();
+                process.set(machine, frames, GuestVirt(b), Entry::new(8, USER_PAGE)).unwrap();
+                let told = |machine: &Recorder| {
+                    let calls = if level == paging.levels() as usize { &machine.pgds } else { &machine.pmds };
+                    calls.iter().rev().take(2).map(|&(_, index)| index).collect::<Vec<_>>()
+                };
+                assert!(!process.exchange(machine, GuestVirt(a), GuestVirt(b), 4), "there is no level 4");
+                assert!(process.exchange(machine, GuestVirt(a), GuestVirt(b), level));
+                assert_eq!(walk(machine, paging, GuestPhys(root), a), Some((8, flags)));
+                assert_eq!(walk(machine, paging, GuestPhys(root), b), Some((7, flags)));
+                let bits = if paging == Paging::Pae { 9 } else { 10 };
+                let index = |va: u32| va >> (12 + bits * (level - 1)) & ((1 << bits) - 1);
+                assert_eq!(told(machine), [index(b), index(a)]);
+            });
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@ use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
 use crate::{console, host};
-use arch_i386::addr::GuestFrame;
+use arch_i386::addr::{GuestFrame, GuestVirt};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::RING_SIZE;
 use arch_i386::paging::{Entry, Flags};
 use arch_i386::trap;
 use core::arch::asm;
-use mini_guest::page_tables::{KERNEL_PAGE, Machine};
+use mini_guest::frames::Frames;
+use mini_guest::page_tables::{AnyPageTables, KERNEL_PAGE, Machine};
 use mini_programs::abi::KernelTest;
 
 /// Returns `false` from a test with a message unless the condition holds.
@@ -33,6 +34,7 @@ pub fn run(test: KernelTest) -> bool {
         KernelTest::ReadOnlyKernel => read_only_kernel(),
         KernelTest::UnmappedKernel => unmapped_kernel(),
         KernelTest::InterruptFlag => interrupt_flag(),
+        KernelTest::MovedTables => moved_tables(),
         KernelTest::HaltWakes => halt_wakes(),
     }
 }
@@ -170,6 +172,57 @@ fn unmapped_kernel() -> bool {
     }
     free(frames);
     true
+}
+
+fn moved_tables() -> bool {
+    const HERE: GuestVirt = GuestVirt(0x3000_0000);
+    let frames = two_frames();
+    // An address under another table of level 1, and one under another directory of level 2.
+    for (level, there) in [(2, GuestVirt(0x3040_0000)), (3, GuestVirt(0x7000_0000))] {
+        let exchange = || with_current_tables(|tables, _| tables.exchange(&mut Ram, HERE, there, level));
+        let map = |entries: [Entry; 2]| {
+            with_current_tables(|tables, frames| {
+                for (va, entry) in [HERE, there].into_iter().zip(entries) {
+                    tables
+                        .set(&mut Ram, frames, va, entry)
+                        .unwrap_or_else(|error| panic!("a table: {error}"));
+                }
+            });
+        };
+        map(frames.map(|frame| Entry::new(frame.0.into(), KERNEL_PAGE)));
+        for round in 0..4 {
+            let expected = [round % 2, 1 - round % 2];
+            for (va, number) in [HERE, there].into_iter().zip(expected) {
+                let loaded = attempt::load(va.0);
+                ensure!(
+                    loaded == Ok(number),
+                    "after {round} exchanges at level {level} {va} reads as {loaded:x?}"
+                );
+            }
+            if !exchange() {
+                ensure!(level == 3, "the tables cannot be exchanged");
+                break;
+            }
+            if level == 3 {
+                // A processor looks at a PAE root when it is loaded.
+                let root = with_current_tables(|tables, _| tables.root());
+                host::call(Hypercall::NewPgtable, [root.0, 0, 0]);
+            }
+        }
+        map([Entry::EMPTY; 2]);
+    }
+    free(frames);
+    true
+}
+
+/// Calls `action` with the current process's page tables.
+fn with_current_tables<T>(action: impl FnOnce(&AnyPageTables, &mut Frames<'_>) -> T) -> T {
+    let mut kernel = kernel();
+    let kernel = &mut *kernel;
+    let memory = kernel.memory.as_mut().expect("memory is there before the first process");
+    let current = kernel.processes.current();
+    let tables = kernel.tasks[current].tables.as_ref().expect("tests run for a process");
+    action(tables, &mut memory.frames)
 }
 
 /// How many empty hypercalls to make before giving up waiting for the clock.

@@ -108,6 +108,8 @@ numbered! {
         InterruptFlag = 5,
         /// Halting sleeps until the clock's interrupt, and the wall clock moves forward.
         HaltWakes = 6,
+        /// Pages move together with the tables that map them, told by `SET_PGD` or `SET_PMD` alone.
+        MovedTables = 7,
     }
 }
 

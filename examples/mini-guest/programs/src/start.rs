@@ -111,6 +111,7 @@ const TESTS: &[Test] = &[
     ("accessed-dirty", |_| kernel(KernelTest::AccessedDirty)),
     ("read-only-kernel", |_| kernel(KernelTest::ReadOnlyKernel)),
     ("unmapped-kernel", |_| kernel(KernelTest::UnmappedKernel)),
+    ("moved-tables", |_| kernel(KernelTest::MovedTables)),
     ("interrupt-flag", |_| kernel(KernelTest::InterruptFlag)),
     ("halt", |_| kernel(KernelTest::HaltWakes)),
     ("processes", memory::many_processes),
