@@ -2,7 +2,7 @@
 //!
 //! The guest places it anywhere in its memory and names its physical address in
 //! [`Hypercall::LguestInit`](crate::hypercall::Hypercall::LguestInit). Both sides write to it while the
-//! guest runs; the host reads each field by its [offset](offset), once, and checks what it read.
+//! guest runs; the host reads each field by its [`offset`], once, and checks what it read.
 
 use crate::hypercall::HypercallArgs;
 

@@ -5,7 +5,8 @@
 //! order:
 //!
 //! 1. **The guest's life**: [`guest`] is the loop that enters a guest and looks at why it came back;
-//!    [`hypercall`], [`interrupt`], [`trap`] and [`segment`] each do one kind of request.
+//!    `hypercall`, `interrupt` and `trap` each do one kind of request, [`segment`] keeps the
+//!    guest's descriptors.
 //! 2. **The plug-in surface**: [`strategy`] (all of paging), [`policy`] (just the choice of which shadow
 //!    page directory gives way) and [`registry`] (how either is found by name).
 //! 3. **The shadow pager** under every built-in strategy: [`walk`] reads the guest's own tables,
@@ -28,7 +29,7 @@ mod interrupt;
 pub mod kill;
 pub mod policy;
 pub mod registry;
-mod segment;
+pub mod segment;
 pub mod strategy;
 pub mod tables;
 mod trap;

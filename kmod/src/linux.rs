@@ -148,13 +148,14 @@ impl PagingHost for Linux {
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
         let len = into.len() as u32;
-        // SAFETY: the destination is `into`; `access` vouches for the source.
         self.access(at, len, |user| match into {
             [byte] => {
+                // SAFETY: `access` vouches for the source.
                 let found = unsafe { shim::lg_get_user_8(user) };
                 *byte = found as u8;
                 found >= 0
             }
+            // SAFETY: the destination is `into`; `access` vouches for the source.
             _ => unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, len) },
         })
     }
@@ -175,9 +176,10 @@ impl PagingHost for Linux {
 
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         let len = from.len() as u32;
-        // SAFETY: the source is `from`; `access` vouches for the destination.
         self.access(at, len, |user| match from {
+            // SAFETY: `access` vouches for the destination.
             [byte] => unsafe { shim::lg_put_user_8(user, *byte) },
+            // SAFETY: the source is `from`; `access` vouches for the destination.
             _ => unsafe { shim::lg_copy_to_user(user, from.as_ptr(), len) },
         })
     }
