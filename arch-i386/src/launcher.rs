@@ -5,8 +5,10 @@
 //!
 //! * A `read` runs the guest until it has something to say: 4 bytes are the address of a
 //!   [`Notify`](crate::hypercall::Hypercall::Notify), anything longer is the reason why the guest is
-//!   dead, as text with a terminating NUL. `EINTR` (after a signal) and a read that is simply repeated
+//!   dead, as text with a terminating NUL (a buffer of just 4 bytes gets `ENOENT` instead). `EINTR` (after a signal) and a read that is simply repeated
 //!   go on running. After the guest asked for a restart, reads fail with `ERESTART` (85).
+//! * A `write` returns 12 for [`Request::Initialize`], 0 for [`Request::Irq`] and [`Request::Eventfd`], as
+//!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`.
 //! * [`Request::Strategy`] and [`Request::Counters`] are this project's additions.
 
 /// The first word of a write.
@@ -25,7 +27,8 @@ pub enum Request {
     /// one is refused with `EINVAL` and the reason in the kernel's log.
     Strategy = 0x100,
     /// `address, length`: store the guest's counters there as text, a `name value` pair a line. The
-    /// write returns the number of bytes stored.
+    /// write returns the number of bytes stored; `ERANGE` when they do not fit, `EBUSY` while the guest
+    /// runs.
     Counters = 0x101,
 }
 
