@@ -5,8 +5,9 @@
 //!
 //! * A `read` runs the guest until it has something to say: 4 bytes are the address of a
 //!   [`Notify`](crate::hypercall::Hypercall::Notify), anything longer is the reason why the guest is
-//!   dead, as text with a terminating NUL (a buffer of just 4 bytes gets `ENOENT` instead). `EINTR` (after a signal) and a read that is simply repeated
-//!   go on running. After the guest asked for a restart, reads fail with `ERESTART` (85).
+//!   dead, as text with a terminating NUL (a buffer of just 4 bytes gets `ENOENT` instead). `EINTR` (after
+//!   a signal) and a read that is simply repeated go on running. After the guest asked for a restart,
+//!   reads fail with `ERESTART` (85).
 //! * A `write` returns 12 for [`Request::Initialize`], 0 for [`Request::Irq`] and [`Request::Eventfd`], as
 //!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`.
 //! * [`Request::Strategy`] and [`Request::Counters`] are this project's additions.
