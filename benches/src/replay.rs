@@ -129,18 +129,6 @@ impl Replay {
         Ok(())
     }
 
-    /// The strategy, to be looked at.
-    #[must_use]
-    pub fn strategy(&self) -> &dyn PagingStrategy {
-        &*self.strategy
-    }
-
-    /// The guest's memory and what is held of it.
-    #[must_use]
-    pub fn host(&mut self) -> &mut SimHost {
-        &mut self.host
-    }
-
     /// Ends the run. With `dump`, the shadow tables' contents are in the report.
     #[must_use]
     pub fn finish(mut self, choice: &Choice, dump: bool) -> Report {

@@ -163,12 +163,6 @@ impl Guest {
         Counters { run: self.counters, paging: self.paging.counters() }
     }
 
-    /// The guest's shadow paging, to be looked at.
-    #[must_use]
-    pub fn paging(&self) -> &dyn PagingStrategy {
-        &*self.paging
-    }
-
     /// Gives back everything that the guest holds of the host's.
     pub fn tear_down<H: Host>(mut self, host: &mut H) {
         host.set_timer(None);
