@@ -77,7 +77,8 @@ impl<F: PageFormat> ShadowCache<F> {
         Self {
             tables: Tables::new(window),
             slots: alloc::vec![None; slots],
-            by_directory: HashMap::with_capacity_and_hasher(slots, FxBuildHasher),
+            // A table that is at most half full makes room by tidying up, without allocating.
+            by_directory: HashMap::with_capacity_and_hasher(2 * (slots + 1), FxBuildHasher),
             current: 0,
             root: HostFrame(0),
             policy,
@@ -391,6 +392,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
             self.release_all(host);
             if self.policy.takes_free_slots_first() {
                 // Nor is the slot it was made up in worth keeping, empty as it is now.
+                self.policy.emptied(self.current);
                 self.rename(self.current, directory);
                 return self.pin_stack(host);
             }

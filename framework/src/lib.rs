@@ -8,7 +8,8 @@
 //!    `hypercall`, `interrupt` and `trap` each do one kind of request, [`segment`] keeps the
 //!    guest's descriptors.
 //! 2. **The plug-in surface**: [`strategy`] (all of paging), [`policy`] (just the choice of which shadow
-//!    page directory gives way) and [`registry`] (how either is found by name).
+//!    page directory gives way), [`registry`] (how either is found by name) and [`parameter`] (what can
+//!    be set).
 //! 3. **The shadow pager** under every built-in strategy: [`walk`] reads the guest's own tables,
 //!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
 //!    seven kinds of page-table work.
@@ -27,6 +28,7 @@ pub mod host;
 mod hypercall;
 mod interrupt;
 pub mod kill;
+pub mod parameter;
 pub mod policy;
 pub mod registry;
 pub mod segment;

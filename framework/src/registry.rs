@@ -25,7 +25,6 @@
 //! static ROUND_ROBIN: PolicyEntry = PolicyEntry {
 //!     name: "round-robin",
 //!     help: "slots give way in turn",
-//!     slots: 4,
 //!     parameters: &[],
 //!     build: |config| Box::new(RoundRobin { next: 0, slots: config.slots }),
 //! };
@@ -34,28 +33,15 @@
 //! ```
 
 use crate::cache::ShadowCache;
+use crate::parameter::{Number, Parameter, Values, is_name};
 use crate::policy::EvictionPolicy;
 use crate::strategy::{PagingStrategy, SwitcherWindow};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use core::fmt;
-use core::ops::RangeInclusive;
-
-/// A number that can be set in a strategy's text.
-#[derive(Clone, Debug)]
-pub struct Parameter {
-    /// Its name.
-    pub name: &'static str,
-    /// One line of help.
-    pub help: &'static str,
-    /// The value when the text does not say.
-    pub default: u64,
-    /// The values that make sense.
-    pub range: RangeInclusive<u64>,
-}
 
 /// An eviction policy as it is registered.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +50,7 @@ pub struct PolicyEntry {
     pub name: &'static str,
     /// One line of help.
     pub help: &'static str,
-    /// How many slots it has by default; the parameter `slots` changes that.
-    pub slots: u64,
-    /// Its own parameters, `slots` not among them.
+    /// Its own parameters; [`SLOTS`] is added to them.
     pub parameters: &'static [Parameter],
     /// Makes one, for one guest.
     pub build: fn(&PolicyConfig<'_>) -> Box<dyn EvictionPolicy>,
@@ -117,8 +101,9 @@ pub static POLICIES: [PolicyEntry];
 #[linkme::distributed_slice]
 pub static STRATEGIES: [StrategyEntry];
 
-/// The most slots a shadow cache can have.
-pub const MAX_SLOTS: u64 = 1024;
+/// The parameter that every policy has. Four is the original's number.
+pub static SLOTS: Number =
+    Number { name: "slots", help: "shadow page directories kept", default: 4, range: 1..=1024 };
 
 /// A strategy's text that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,8 +117,10 @@ pub enum ConfigError {
     NotAParameter(String),
     #[error("strategy `{strategy}` has no parameter `{name}`; it has {known}")]
     UnknownParameter { strategy: &'static str, name: String, known: String },
-    #[error("parameter {name}={value}: the value must be a whole number from {} to {}", .range.start(), .range.end())]
-    BadValue { name: &'static str, value: String, range: RangeInclusive<u64> },
+    #[error("parameter {0} is set twice")]
+    SetTwice(&'static str),
+    #[error("parameter {name}={value}: the value must be {wanted}")]
+    BadValue { name: &'static str, value: String, wanted: String },
     #[error("strategy `{strategy}` cannot serve {paging} page tables, which this host has")]
     Format { strategy: &'static str, paging: Paging },
 }
@@ -168,13 +155,7 @@ impl Found {
         match self {
             Self::Strategy(entry) => entry.parameters.to_vec(),
             Self::Policy(entry) => {
-                let slots = Parameter {
-                    name: "slots",
-                    help: "shadow page directories kept",
-                    default: entry.slots,
-                    range: 1..=MAX_SLOTS,
-                };
-                core::iter::once(slots).chain(entry.parameters.iter().cloned()).collect()
+                core::iter::once(Parameter::Number(&SLOTS)).chain(entry.parameters.iter().copied()).collect()
             }
         }
     }
@@ -189,22 +170,6 @@ impl Found {
             i += 1;
         }
         false
-    }
-}
-
-/// The values of a strategy's parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Values(Vec<(&'static str, u64)>);
-
-impl Values {
-    /// The value of a parameter, as the text or the default gives it.
-    ///
-    /// # Panics
-    /// When the plug-in did not register a parameter of that name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> u64 {
-        let found = self.0.iter().find(|(known, _)| *known == name);
-        found.unwrap_or_else(|| panic!("the plug-in asks for `{name}`, which it did not register")).1
     }
 }
 
@@ -229,29 +194,8 @@ impl Choice {
         if candidates.next().is_some() {
             return Err(ConfigError::DuplicateName(found.name()));
         }
-        let parameters = found.parameters();
-        let mut values: Vec<_> = parameters.iter().map(|p| (p.name, p.default)).collect();
-        for assignment in rest.split(',').filter(|part| !part.is_empty()) {
-            let (name, value) = assignment
-                .split_once('=')
-                .ok_or_else(|| ConfigError::NotAParameter(assignment.to_owned()))?;
-            let Some(i) = parameters.iter().position(|p| p.name == name) else {
-                let known = join(parameters.iter().map(|p| p.name));
-                return Err(ConfigError::UnknownParameter {
-                    strategy: found.name(),
-                    name: name.to_owned(),
-                    known,
-                });
-            };
-            let Parameter { name, ref range, .. } = parameters[i];
-            let number = value.parse().ok().filter(|number| range.contains(number));
-            values[i].1 = number.ok_or_else(|| ConfigError::BadValue {
-                name,
-                value: value.to_owned(),
-                range: range.clone(),
-            })?;
-        }
-        Ok(Self { found, values: Values(values) })
+        let values = Values::parse(found.name(), &found.parameters(), rest)?;
+        Ok(Self { found, values })
     }
 
     /// The strategy's name.
@@ -281,7 +225,7 @@ impl Choice {
         Ok(match self.found {
             Found::Strategy(entry) => (entry.build)(context, &self.values),
             Found::Policy(entry) => {
-                let slots = self.values.get("slots") as usize;
+                let slots = self.values.number(&SLOTS) as usize;
                 let config = PolicyConfig { slots, seed: context.seed, values: &self.values };
                 let policy = (entry.build)(&config);
                 match context.paging {
@@ -297,10 +241,10 @@ impl fmt::Display for Choice {
     /// The full text, every parameter named: `lru:slots=8`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        for (i, (name, value)) in self.values.0.iter().enumerate() {
-            write!(f, "{}{name}={value}", if i == 0 { ':' } else { ',' })?;
+        match self.found.parameters().is_empty() {
+            true => Ok(()),
+            false => write!(f, ":{}", self.values),
         }
-        Ok(())
     }
 }
 
@@ -315,20 +259,69 @@ pub fn build(text: &str, context: &BuildContext) -> Result<Box<dyn PagingStrateg
 /// The names of all strategies, in order.
 #[must_use]
 pub fn names() -> String {
-    join(all_names().into_iter())
+    all_names().join(", ")
 }
 
 /// The names of all strategies, in order, one by one.
 #[must_use]
 pub fn all_names() -> Vec<&'static str> {
-    let mut names: Vec<_> = Found::all().map(Found::name).collect();
-    names.sort_unstable();
-    names
+    all_sorted().into_iter().map(Found::name).collect()
 }
 
-fn join(names: impl Iterator<Item = &'static str>) -> String {
-    let quoted: Vec<String> = names.map(ToString::to_string).collect();
-    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+fn all_sorted() -> Vec<Found> {
+    let mut all: Vec<Found> = Found::all().collect();
+    all.sort_unstable_by_key(|found| found.name());
+    all
+}
+
+/// What is wrong with a plug-in's registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum RegistrationError {
+    #[error("two plug-ins are named `{0}`: rename one, or leave it out")]
+    Name(&'static str),
+    #[error("the name `{0}` of a plug-in is not made of letters, digits and `-`")]
+    NotAName(&'static str),
+    #[error("plug-in `{plugin}` has two parameters named `{parameter}`")]
+    Parameter { plugin: &'static str, parameter: &'static str },
+    #[error("parameter `{parameter}` of plug-in `{plugin}`: {flaw}")]
+    Flaw { plugin: &'static str, parameter: &'static str, flaw: &'static str },
+    #[error("plug-in `{0}` serves no page format")]
+    NoFormat(&'static str),
+}
+
+/// Looks at all registrations. Whoever has a registry asks this once, before anything is chosen from it.
+///
+/// # Errors
+/// The first [`RegistrationError`].
+pub fn check() -> Result<(), RegistrationError> {
+    check_all(&all_sorted())
+}
+
+fn check_all(sorted: &[Found]) -> Result<(), RegistrationError> {
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+        return Err(RegistrationError::Name(pair[0].name()));
+    }
+    for found in sorted {
+        let plugin = found.name();
+        if !is_name(plugin) {
+            return Err(RegistrationError::NotAName(plugin));
+        }
+        if !found.serves(Paging::TwoLevel) && !found.serves(Paging::Pae) {
+            return Err(RegistrationError::NoFormat(plugin));
+        }
+        let parameters = found.parameters();
+        for (i, declared) in parameters.iter().enumerate() {
+            let parameter = declared.name();
+            if parameters[..i].iter().any(|other| other.name() == parameter) {
+                return Err(RegistrationError::Parameter { plugin, parameter });
+            }
+            if let Some(flaw) = declared.flaw() {
+                return Err(RegistrationError::Flaw { plugin, parameter, flaw });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What there is, for people: a line for each strategy, and one for each of its parameters.
@@ -341,15 +334,62 @@ struct Catalogue;
 
 impl fmt::Display for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut all: Vec<Found> = Found::all().collect();
-        all.sort_unstable_by_key(|found| found.name());
-        for found in all {
+        for found in all_sorted() {
             writeln!(f, "{:<12} {}", found.name(), found.help())?;
-            for Parameter { name, help, default, range } in found.parameters() {
-                let (from, to) = (range.start(), range.end());
-                writeln!(f, "  {name}={default:<8} {help} ({from} to {to})")?;
+            for parameter in found.parameters() {
+                writeln!(f, "  {parameter}")?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn strategy(name: &'static str, parameters: &'static [Parameter]) -> StrategyEntry {
+        let build = |_: &BuildContext, _: &Values| -> Box<dyn PagingStrategy> { unreachable!("never built") };
+        StrategyEntry { name, help: "", parameters, formats: &[Paging::Pae], build }
+    }
+
+    static LARGE: Number = Number { name: "large", help: "", default: 7, range: 0..=3 };
+
+    static GOOD: StrategyEntry = strategy("good", &[Parameter::Number(&SLOTS)]);
+    static SAME: StrategyEntry = strategy("good", &[]);
+    static SPACED: StrategyEntry = strategy("not good", &[]);
+    static TWICE: StrategyEntry = strategy("twice", &[Parameter::Number(&SLOTS), Parameter::Number(&SLOTS)]);
+    static FLAWED: StrategyEntry = strategy("flawed", &[Parameter::Number(&LARGE)]);
+    static USELESS: StrategyEntry = StrategyEntry { formats: &[], ..strategy("useless", &[]) };
+
+    #[test]
+    fn each_flaw_of_a_registration_is_named() {
+        let check = |entries: &[&'static StrategyEntry]| {
+            let found: Vec<_> = entries.iter().map(|entry| Found::Strategy(entry)).collect();
+            check_all(&found).map_err(|error| alloc::format!("{error}"))
+        };
+        assert_eq!(check(&[&GOOD]), Ok(()));
+        for (entries, message) in [
+            (&[&GOOD, &SAME][..], "two plug-ins are named `good`: rename one, or leave it out"),
+            (&[&SPACED], "the name `not good` of a plug-in is not made of letters, digits and `-`"),
+            (&[&TWICE], "plug-in `twice` has two parameters named `slots`"),
+            (
+                &[&FLAWED],
+                "parameter `large` of plug-in `flawed`: its default is not among the values that it can have",
+            ),
+            (&[&USELESS], "plug-in `useless` serves no page format"),
+        ] {
+            assert_eq!(check(entries).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn a_format_that_is_not_served_is_refused_with_the_reason() {
+        let choice = Choice { found: Found::Strategy(&GOOD), values: Values::default() };
+        assert!(choice.check_format(Paging::Pae).is_ok());
+        assert_eq!(
+            alloc::format!("{}", choice.check_format(Paging::TwoLevel).unwrap_err()),
+            "strategy `good` cannot serve 2-level page tables, which this host has"
+        );
     }
 }

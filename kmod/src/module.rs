@@ -117,6 +117,10 @@ extern "C" fn lg_rust_init(
     seed_low: u32,
     seed_high: u32,
 ) -> i32 {
+    if let Err(flaw) = registry::check() {
+        log::error(format_args!("{flaw}"));
+        return Errno::EINVAL.negative();
+    }
     let paging = paging_of(levels);
     let text = text::bytes();
     let pages = Area::pages(max_guests);

@@ -35,7 +35,6 @@ impl EvictionPolicy for Random {
 static LGUEST: PolicyEntry = PolicyEntry {
     name: "lguest",
     help: "the original: a random slot gives way, free or not",
-    slots: 4,
     parameters: &[],
     build: |config| {
         Box::new(Random {

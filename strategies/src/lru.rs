@@ -41,7 +41,6 @@ impl EvictionPolicy for Lru {
 static LRU: PolicyEntry = PolicyEntry {
     name: "lru",
     help: "the slot that was switched to longest ago gives way",
-    slots: 4,
     parameters: &[],
     build: |config| Box::new(Lru { now: 0, last_use: vec![0; config.slots] }),
 };

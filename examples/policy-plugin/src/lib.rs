@@ -38,7 +38,6 @@ impl EvictionPolicy for Mru {
 static MRU: PolicyEntry = PolicyEntry {
     name: "mru",
     help: "the slot that was switched to last gives way",
-    slots: 4,
     parameters: &[],
     build: |_config| Box::new(Mru { last: 0 }),
 };
