@@ -122,6 +122,8 @@ impl Replay {
             Operation::SetStack(esp1, pages) => strategy.set_stack(host, esp1, pages)?,
             // Every shadow root maps the Switcher at all times, whatever CPU it runs on.
             Operation::Run(_) => {}
+            // Whoever reads the trace has accepted that.
+            Operation::Lost(_) => {}
             Operation::Translate(va) => {
                 strategy.translate(host, va)?;
             }

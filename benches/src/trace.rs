@@ -6,77 +6,8 @@
 
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
+pub use framework::trace::{Header, Operation};
 use std::io::{self, BufRead};
-
-/// What a trace's first lines say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// The guest's page format.
-    pub paging: Paging,
-    /// Guest-physical memory, in pages.
-    pub pages: u32,
-    /// The seed of everything random.
-    pub seed: u64,
-    /// Possible host CPUs.
-    pub cpus: u32,
-    /// The first address of the Switcher.
-    pub switcher: GuestVirt,
-}
-
-/// One operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// `w PA VAL`: the guest stores one entry. The address may lie outside memory.
-    Write {
-        /// Guest-physical, up to 36 bits wide with PAE.
-        at: u64,
-        /// 4 or 8 bytes.
-        value: u64,
-    },
-    /// `init K`.
-    Init(GuestVirt),
-    /// `cr3 PA`.
-    LoadPageDirectory(GuestPhys),
-    /// `acc VA k|u r|w`.
-    Access {
-        /// The address touched.
-        va: GuestVirt,
-        /// From ring 3.
-        user: bool,
-        /// A write.
-        write: bool,
-    },
-    /// `pf VA ERR`.
-    PageFault {
-        /// The address.
-        va: GuestVirt,
-        /// The processor's error code.
-        error: u32,
-    },
-    /// `pte PGD VA VAL`.
-    SetPte {
-        /// The page directory.
-        directory: GuestPhys,
-        /// The address.
-        va: GuestVirt,
-        /// The new entry.
-        value: u64,
-    },
-    /// `pgd PGD IDX`.
-    SetPgd(GuestPhys, u32),
-    /// `pmd PMD IDX`.
-    SetPmd(GuestPhys, u32),
-    /// `flush user`.
-    FlushUser,
-    /// `flush all`.
-    FlushAll,
-    /// `stack ESP N`.
-    SetStack(GuestVirt, u32),
-    /// `run CPU`.
-    Run(u32),
-    /// `pa VA`.
-    Translate(GuestVirt),
-}
 
 /// A trace that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +19,10 @@ pub enum TraceError {
     Malformed { line: u64, reason: Malformed },
     #[error("the trace ends after line {line}, where `{expected}` should follow")]
     MissingHeader { line: u64, expected: &'static str },
+    #[error(
+        "line {line}: the recording lost {operations} operations here; record it again with a larger buffer, or replay it with --accept-loss"
+    )]
+    Lost { line: u64, operations: u64 },
 }
 
 /// What is wrong with a line.
@@ -207,6 +142,7 @@ fn operation(line: &str, paging: Paging) -> Result<Operation, Malformed> {
         "stack" => Operation::SetStack(words.virt()?, words.word32("number of pages")?),
         "run" => Operation::Run(words.word32("CPU")?),
         "pa" => Operation::Translate(words.virt()?),
+        "lost" => Operation::Lost(words.number("number of operations", 64)?),
         other => return Err(Malformed::UnknownOperation(other.to_owned())),
     };
     words.end()?;
@@ -220,6 +156,7 @@ pub struct Reader<R> {
     line: String,
     number: u64,
     header: Header,
+    accept_loss: bool,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -229,7 +166,7 @@ impl<R: BufRead> Reader<R> {
     /// [`TraceError`].
     pub fn new(input: R) -> Result<Self, TraceError> {
         let header = Header { paging: Paging::TwoLevel, pages: 0, seed: 0, cpus: 0, switcher: GuestVirt(0) };
-        let mut reader = Self { input, line: String::new(), number: 0, header };
+        let mut reader = Self { input, line: String::new(), number: 0, header, accept_loss: false };
         let [version, levels, pages, seed, cpus, switcher] = [
             reader.header_line("lgtrace", 32)?,
             reader.header_line("paging", 32)?,
@@ -266,6 +203,13 @@ impl<R: BufRead> Reader<R> {
     #[must_use]
     pub fn header(&self) -> Header {
         self.header
+    }
+
+    /// Goes on where a recording has lost operations, which is an error otherwise.
+    #[must_use]
+    pub fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
+        self
     }
 
     /// Goes to the next line that says something; `false` at the end.
@@ -308,8 +252,13 @@ impl<R: BufRead> Iterator for Reader<R> {
         match self.advance() {
             Ok(false) => None,
             Ok(true) => {
-                let result = operation(&self.line, self.header.paging);
-                Some(result.map_err(|reason| TraceError::Malformed { line: self.number, reason }))
+                let line = self.number;
+                Some(match operation(&self.line, self.header.paging) {
+                    Ok(Operation::Lost(operations)) if !self.accept_loss => {
+                        Err(TraceError::Lost { line, operations })
+                    }
+                    result => result.map_err(|reason| TraceError::Malformed { line, reason }),
+                })
             }
             Err(error) => Some(Err(error)),
         }
@@ -332,9 +281,9 @@ mod tests {
         let text = format!(
             "{HEADER}w 0x1000 0x2067\ninit 0xc0000000\ncr3 4096\nacc 0x8048000 u r\nacc 1 k w\npf 5 6\n\
              pte 0x1000 0x8048000 0x3067\npgd 0x1000 32\nflush user\nflush all\nstack 0xc0004000 2\n\
-             run 1\npa 0xc0000000\n"
+             run 1\npa 0xc0000000\nlost 3\n"
         );
-        let reader = Reader::new(text.as_bytes()).unwrap();
+        let reader = Reader::new(text.as_bytes()).unwrap().accept_loss(true);
         assert_eq!(
             reader.header(),
             Header {
@@ -345,11 +294,27 @@ mod tests {
                 switcher: GuestVirt(0xffc0_0000)
             }
         );
+        let header = reader.header();
         let operations: Vec<_> = reader.map(Result::unwrap).collect();
-        assert_eq!(operations.len(), 13);
+        assert_eq!(operations.len(), 14);
         assert_eq!(operations[0], Operation::Write { at: 0x1000, value: 0x2067 });
         assert_eq!(operations[4], Operation::Access { va: GuestVirt(1), user: false, write: true });
         assert_eq!(operations[7], Operation::SetPgd(GuestPhys(0x1000), 32));
+
+        let written =
+            operations.iter().fold(header.to_string(), |text, operation| text + &operation.to_string());
+        let again = Reader::new(written.as_bytes()).unwrap().accept_loss(true);
+        assert_eq!(again.header(), header);
+        assert_eq!(again.map(Result::unwrap).collect::<Vec<_>>(), operations);
+    }
+
+    #[test]
+    fn a_loss_is_refused_unless_it_is_accepted() {
+        let text = format!("{HEADER}cr3 0\nlost 12\ncr3 0x1000\n");
+        let message = read(&text).unwrap_err().to_string();
+        assert!(message.starts_with("line 10: the recording lost 12 operations"), "{message}");
+        let reader = Reader::new(text.as_bytes()).unwrap().accept_loss(true);
+        assert_eq!(reader.map(Result::unwrap).count(), 3);
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub struct PinFailed(pub GuestFrame);
 #[error("the host is out of memory")]
 pub struct OutOfMemory;
 
+/// The part of a recording that was to be kept is lost: whoever reads it has not made room in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no room for more of the recording")]
+pub struct NoRoom;
+
 /// What shadow paging needs.
 pub trait PagingHost {
     /// The guest's memory in pages: every frame number that the guest may name is below it.
@@ -109,7 +114,19 @@ pub trait PagingHost {
 
     /// Takes a table page back; what it holds does not matter.
     fn free_table(&mut self, table: TablePage);
+
+    /// Keeps the next piece of the guest's recording (a [`trace`](crate::trace)), all of it or nothing,
+    /// without waiting for whoever reads it. A host that keeps no recordings forgets it.
+    ///
+    /// # Errors
+    /// [`NoRoom`]. Up to [`LAST_WORDS`] bytes can be kept once even then, to say that something is lost.
+    fn record(&mut self, _piece: &[u8]) -> Result<(), NoRoom> {
+        Ok(())
+    }
 }
+
+/// See [`PagingHost::record`].
+pub const LAST_WORDS: usize = 64;
 
 /// All that the world switch needs to know to run a guest once.
 #[derive(Debug)]

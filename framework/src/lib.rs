@@ -14,8 +14,8 @@
 //!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
 //!    seven kinds of page-table work.
 //!
-//! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies and
-//! [`counters`] what is counted.
+//! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies,
+//! [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written down.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -34,5 +34,6 @@ pub mod registry;
 pub mod segment;
 pub mod strategy;
 pub mod tables;
+pub mod trace;
 mod trap;
 pub mod walk;

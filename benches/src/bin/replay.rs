@@ -23,6 +23,9 @@ struct Arguments {
     /// Seed of the strategy's random choices, instead of the trace's
     #[arg(long)]
     seed: Option<u64>,
+    /// Go on where the recording has lost operations; what follows is no longer what the guest did
+    #[arg(long)]
+    accept_loss: bool,
     /// Print the shadow tables' contents at the end
     #[arg(long)]
     dump: bool,
@@ -78,7 +81,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let in_trace = |source| Failure::Trace { path: path.clone(), source };
     let choice = Choice::parse(&arguments.strategy)?;
     let file = File::open(path).map_err(|source| Failure::Open { path: path.clone(), source })?;
-    let mut reader = Reader::new(BufReader::with_capacity(1 << 16, file)).map_err(in_trace)?;
+    let reader = Reader::new(BufReader::with_capacity(1 << 16, file)).map_err(in_trace)?;
+    let mut reader = reader.accept_loss(arguments.accept_loss);
     let mut header = reader.header();
     header.seed = arguments.seed.unwrap_or(header.seed);
 

@@ -1,0 +1,115 @@
+//! The paging trace: what a guest asks of its pager, one operation after the other.
+//!
+//! The vocabulary that recording (`strategies`, in the module) and replay (`benches`, anywhere) share, so
+//! it needs neither a file nor an allocator. `docs/trace-format.md` says what each operation means;
+//! [`Display`](fmt::Display) writes the text form, a header or an operation with its line ends.
+
+use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::paging::Paging;
+use core::fmt;
+
+/// What a trace says before its first operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The guest's page format.
+    pub paging: Paging,
+    /// Guest-physical memory, in pages.
+    pub pages: u32,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// Possible host CPUs.
+    pub cpus: u32,
+    /// The first address of the Switcher.
+    pub switcher: GuestVirt,
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `w PA VAL`: the guest stores one entry. The address may lie outside memory.
+    Write {
+        /// Guest-physical, up to 36 bits wide with PAE.
+        at: u64,
+        /// 4 or 8 bytes.
+        value: u64,
+    },
+    /// `init K`.
+    Init(GuestVirt),
+    /// `cr3 PA`.
+    LoadPageDirectory(GuestPhys),
+    /// `acc VA k|u r|w`.
+    Access {
+        /// The address touched.
+        va: GuestVirt,
+        /// From ring 3.
+        user: bool,
+        /// A write.
+        write: bool,
+    },
+    /// `pf VA ERR`.
+    PageFault {
+        /// The address.
+        va: GuestVirt,
+        /// The processor's error code.
+        error: u32,
+    },
+    /// `pte PGD VA VAL`.
+    SetPte {
+        /// The page directory.
+        directory: GuestPhys,
+        /// The address.
+        va: GuestVirt,
+        /// The new entry.
+        value: u64,
+    },
+    /// `pgd PGD IDX`.
+    SetPgd(GuestPhys, u32),
+    /// `pmd PMD IDX`.
+    SetPmd(GuestPhys, u32),
+    /// `flush user`.
+    FlushUser,
+    /// `flush all`.
+    FlushAll,
+    /// `stack ESP N`.
+    SetStack(GuestVirt, u32),
+    /// `run CPU`.
+    Run(u32),
+    /// `pa VA`.
+    Translate(GuestVirt),
+    /// `lost N`: that many operations of a recording are missing here.
+    Lost(u64),
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { paging, pages, seed, cpus, switcher } = self;
+        writeln!(f, "lgtrace 1\npaging {}\npages {pages}\nseed {seed}", paging.levels())?;
+        writeln!(f, "cpus {cpus}\nswitcher {:#x}", switcher.0)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Write { at, value } => writeln!(f, "w {at:#x} {value:#x}"),
+            Self::Init(kernel_address) => writeln!(f, "init {:#x}", kernel_address.0),
+            Self::LoadPageDirectory(directory) => writeln!(f, "cr3 {:#x}", directory.0),
+            Self::Access { va, user, write } => {
+                let (user, write) = (if user { 'u' } else { 'k' }, if write { 'w' } else { 'r' });
+                writeln!(f, "acc {:#x} {user} {write}", va.0)
+            }
+            Self::PageFault { va, error } => writeln!(f, "pf {:#x} {error:#x}", va.0),
+            Self::SetPte { directory, va, value } => {
+                writeln!(f, "pte {:#x} {:#x} {value:#x}", directory.0, va.0)
+            }
+            Self::SetPgd(directory, index) => writeln!(f, "pgd {:#x} {index}", directory.0),
+            Self::SetPmd(middle, index) => writeln!(f, "pmd {:#x} {index}", middle.0),
+            Self::FlushUser => f.write_str("flush user\n"),
+            Self::FlushAll => f.write_str("flush all\n"),
+            Self::SetStack(esp1, pages) => writeln!(f, "stack {:#x} {pages}", esp1.0),
+            Self::Run(cpu) => writeln!(f, "run {cpu}"),
+            Self::Translate(va) => writeln!(f, "pa {:#x}", va.0),
+            Self::Lost(operations) => writeln!(f, "lost {operations}"),
+        }
+    }
+}
