@@ -133,7 +133,13 @@ impl Replay {
 
     /// Ends the run. With `dump`, the shadow tables' contents are in the report.
     #[must_use]
-    pub fn finish(mut self, choice: &Choice, dump: bool) -> Report {
+    pub fn finish(self, choice: &Choice, dump: bool) -> Report {
+        self.finish_recording(choice, dump).0
+    }
+
+    /// As [`Replay::finish`]; what the strategy recorded, if it is one that does, comes with it.
+    #[must_use]
+    pub fn finish_recording(mut self, choice: &Choice, dump: bool) -> (Report, Vec<u8>) {
         let mut report = Report {
             strategy: choice.to_string(),
             ops: self.ops,
@@ -148,7 +154,7 @@ impl Replay {
         self.strategy.tear_down(&mut self.host);
         self.host.remove_window();
         report.after_free = (self.host.pinned(), self.host.tables());
-        report
+        (report, self.host.take_recording())
     }
 }
 

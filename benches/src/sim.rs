@@ -7,7 +7,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame, PAGE_SIZE};
 use arch_i386::paging::Paging;
 use arch_i386::table::TablePage;
-use framework::host::{BadAddress, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, LAST_WORDS, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -34,6 +34,11 @@ pub struct SimHost {
     tables_left: Option<usize>,
     pins_left: Option<usize>,
     no_execute: bool,
+    recording: Vec<u8>,
+    /// How many more bytes of it may be kept; `None` for any number.
+    recording_left: Option<usize>,
+    /// The loss of a part of it may still be said.
+    last_words: bool,
     /// The Switcher's table.
     switcher: Option<TablePage>,
 }
@@ -56,6 +61,9 @@ impl SimHost {
             tables_left: None,
             pins_left: None,
             no_execute: true,
+            recording: Vec::new(),
+            recording_left: None,
+            last_words: true,
             switcher: None,
         }
     }
@@ -89,6 +97,17 @@ impl SimHost {
     /// Lets only that many further pages be pinned.
     pub fn limit_pins(&mut self, left: Option<usize>) {
         self.pins_left = left;
+    }
+
+    /// Lets only that many further bytes of a recording be kept.
+    pub fn limit_recording(&mut self, left: Option<usize>) {
+        self.recording_left = left;
+    }
+
+    /// Takes what has been recorded since the last time.
+    pub fn take_recording(&mut self) -> Vec<u8> {
+        self.last_words = true;
+        std::mem::take(&mut self.recording)
     }
 
     /// Whether the processor knows the no-execute bit.
@@ -211,6 +230,17 @@ impl PagingHost for SimHost {
     fn free_table(&mut self, table: TablePage) {
         self.tables -= 1;
         self.spare.push(table);
+    }
+
+    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        match self.recording_left.map(|left| left.checked_sub(piece.len())) {
+            None => {}
+            Some(Some(left)) => self.recording_left = Some(left),
+            Some(None) if piece.len() <= LAST_WORDS && self.last_words => self.last_words = false,
+            Some(None) => return Err(NoRoom),
+        }
+        self.recording.extend_from_slice(piece);
+        Ok(())
     }
 }
 

@@ -82,6 +82,28 @@ pub struct StrategyEntry {
     pub build: fn(&BuildContext, &Values) -> Box<dyn PagingStrategy>,
 }
 
+/// A strategy that stands before another one and sees what is asked of it, as it is registered. Its text
+/// ends with the other's, as in `record:touch=all,of=lru:slots=8`.
+#[derive(Clone, Copy, Debug)]
+pub struct WrapperEntry {
+    /// The name it is chosen by; letters, digits and `-`.
+    pub name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Its own parameters, [`OF`] not among them.
+    pub parameters: &'static [Parameter],
+    /// The other strategy's text when this one's does not say.
+    pub of: &'static str,
+    /// Makes one before the other, for one guest.
+    pub build: BuildWrapper,
+}
+
+/// Makes a strategy that stands before another.
+pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn PagingStrategy>) -> Box<dyn PagingStrategy>;
+
+/// The word that the other strategy's text follows, in the text of a [`WrapperEntry`].
+pub const OF: &str = "of";
+
 /// What surrounds a strategy that is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildContext {
@@ -100,6 +122,10 @@ pub static POLICIES: [PolicyEntry];
 /// All strategies that are not a policy on the shadow cache.
 #[linkme::distributed_slice]
 pub static STRATEGIES: [StrategyEntry];
+
+/// All strategies that stand before another one.
+#[linkme::distributed_slice]
+pub static WRAPPERS: [WrapperEntry];
 
 /// The parameter that every policy has. Four is the original's number.
 pub static SLOTS: Number =
@@ -123,24 +149,32 @@ pub enum ConfigError {
     BadValue { name: &'static str, value: String, wanted: String },
     #[error("strategy `{strategy}` cannot serve {paging} page tables, which this host has")]
     Format { strategy: &'static str, paging: Paging },
+    #[error("`{before}` takes the rest of the text: write {after} before it")]
+    AfterOf { before: String, after: String },
+    #[error("strategy `{outer}` cannot stand before `{inner}`, which stands before another itself")]
+    Nested { outer: &'static str, inner: &'static str },
 }
 
-/// A strategy of either kind.
+/// A strategy of any kind.
 #[derive(Clone, Copy, Debug)]
 enum Found {
     Policy(&'static PolicyEntry),
     Strategy(&'static StrategyEntry),
+    Wrapper(&'static WrapperEntry),
 }
 
 impl Found {
     fn all() -> impl Iterator<Item = Self> {
-        POLICIES.iter().map(Found::Policy).chain(STRATEGIES.iter().map(Found::Strategy))
+        let (policies, strategies) =
+            (POLICIES.iter().map(Found::Policy), STRATEGIES.iter().map(Found::Strategy));
+        policies.chain(strategies).chain(WRAPPERS.iter().map(Found::Wrapper))
     }
 
     const fn name(self) -> &'static str {
         match self {
             Self::Policy(entry) => entry.name,
             Self::Strategy(entry) => entry.name,
+            Self::Wrapper(entry) => entry.name,
         }
     }
 
@@ -148,12 +182,14 @@ impl Found {
         match self {
             Self::Policy(entry) => entry.help,
             Self::Strategy(entry) => entry.help,
+            Self::Wrapper(entry) => entry.help,
         }
     }
 
     fn parameters(self) -> Vec<Parameter> {
         match self {
             Self::Strategy(entry) => entry.parameters.to_vec(),
+            Self::Wrapper(entry) => entry.parameters.to_vec(),
             Self::Policy(entry) => {
                 core::iter::once(Parameter::Number(&SLOTS)).chain(entry.parameters.iter().copied()).collect()
             }
@@ -178,6 +214,8 @@ impl Found {
 pub struct Choice {
     found: Found,
     values: Values,
+    /// What a wrapper stands before.
+    of: Option<Box<Choice>>,
 }
 
 impl Choice {
@@ -194,8 +232,29 @@ impl Choice {
         if candidates.next().is_some() {
             return Err(ConfigError::DuplicateName(found.name()));
         }
-        let values = Values::parse(found.name(), &found.parameters(), rest)?;
-        Ok(Self { found, values })
+        let (own, of) = match found {
+            Found::Wrapper(entry) => {
+                let (own, of) = split_of(rest);
+                (own, Some(Self::parse_wrapped(entry, of.unwrap_or(entry.of))?))
+            }
+            Found::Policy(_) | Found::Strategy(_) => (rest, None),
+        };
+        let values = Values::parse(found.name(), &found.parameters(), own)?;
+        Ok(Self { found, values, of: of.map(Box::new) })
+    }
+
+    /// Understands what follows `of=` in a wrapper's text.
+    fn parse_wrapped(wrapper: &WrapperEntry, text: &str) -> Result<Self, ConfigError> {
+        let name = text.split(':').next().unwrap_or_default();
+        if let Some((name, after)) = name.split_once(',') {
+            let before = alloc::format!("{OF}={name}");
+            return Err(ConfigError::AfterOf { before, after: after.to_owned() });
+        }
+        let choice = Self::parse(text)?;
+        match choice.found {
+            Found::Wrapper(inner) => Err(ConfigError::Nested { outer: wrapper.name, inner: inner.name }),
+            Found::Policy(_) | Found::Strategy(_) => Ok(choice),
+        }
     }
 
     /// The strategy's name.
@@ -208,9 +267,9 @@ impl Choice {
     ///
     /// # Errors
     /// [`ConfigError::Format`].
-    pub const fn check_format(&self, paging: Paging) -> Result<(), ConfigError> {
+    pub fn check_format(&self, paging: Paging) -> Result<(), ConfigError> {
         if self.found.serves(paging) {
-            Ok(())
+            self.of.as_ref().map_or(Ok(()), |of| of.check_format(paging))
         } else {
             Err(ConfigError::Format { strategy: self.name(), paging })
         }
@@ -224,6 +283,10 @@ impl Choice {
         self.check_format(context.paging)?;
         Ok(match self.found {
             Found::Strategy(entry) => (entry.build)(context, &self.values),
+            Found::Wrapper(entry) => {
+                let of = self.of.as_ref().expect("a wrapper's text names what it stands before");
+                (entry.build)(context, &self.values, of.build(context)?)
+            }
             Found::Policy(entry) => {
                 let slots = self.values.number(&SLOTS) as usize;
                 let config = PolicyConfig { slots, seed: context.seed, values: &self.values };
@@ -241,11 +304,26 @@ impl fmt::Display for Choice {
     /// The full text, every parameter named: `lru:slots=8`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        match self.found.parameters().is_empty() {
-            true => Ok(()),
-            false => write!(f, ":{}", self.values),
+        let mut separator = ':';
+        if !self.found.parameters().is_empty() {
+            write!(f, ":{}", self.values)?;
+            separator = ',';
         }
+        self.of.as_ref().map_or(Ok(()), |of| write!(f, "{separator}{OF}={of}"))
     }
+}
+
+/// Divides a wrapper's text into its own assignments and what follows `of=`, which is the rest.
+fn split_of(text: &str) -> (&str, Option<&str>) {
+    let starts = |part: &str| part.strip_prefix(OF).is_some_and(|rest| rest.starts_with('='));
+    let mut from = 0;
+    for part in text.split(',') {
+        if starts(part) {
+            return (&text[..from], Some(&text[from + OF.len() + 1..]));
+        }
+        from += part.len() + 1;
+    }
+    (text, None)
 }
 
 /// Understands a text and makes the strategy, for one guest.
@@ -288,6 +366,10 @@ pub enum RegistrationError {
     Flaw { plugin: &'static str, parameter: &'static str, flaw: &'static str },
     #[error("plug-in `{0}` serves no page format")]
     NoFormat(&'static str),
+    #[error(
+        "plug-in `{plugin}` stands before `{of}` by default, which is no strategy that it can stand before"
+    )]
+    Of { plugin: &'static str, of: &'static str },
 }
 
 /// Looks at all registrations. Whoever has a registry asks this once, before anything is chosen from it.
@@ -309,6 +391,11 @@ fn check_all(sorted: &[Found]) -> Result<(), RegistrationError> {
         }
         if !found.serves(Paging::TwoLevel) && !found.serves(Paging::Pae) {
             return Err(RegistrationError::NoFormat(plugin));
+        }
+        if let Found::Wrapper(entry) = found
+            && Choice::parse_wrapped(entry, entry.of).is_err()
+        {
+            return Err(RegistrationError::Of { plugin, of: entry.of });
         }
         let parameters = found.parameters();
         for (i, declared) in parameters.iter().enumerate() {
@@ -339,6 +426,13 @@ impl fmt::Display for Catalogue {
             for parameter in found.parameters() {
                 writeln!(f, "  {parameter}")?;
             }
+            if let Found::Wrapper(WrapperEntry { of, .. }) = found {
+                let assignment = alloc::format!("{OF}={of}");
+                writeln!(
+                    f,
+                    "  {assignment:<12} the strategy itself, with parameters of its own; comes last"
+                )?;
+            }
         }
         Ok(())
     }
@@ -361,6 +455,13 @@ mod tests {
     static TWICE: StrategyEntry = strategy("twice", &[Parameter::Number(&SLOTS), Parameter::Number(&SLOTS)]);
     static FLAWED: StrategyEntry = strategy("flawed", &[Parameter::Number(&LARGE)]);
     static USELESS: StrategyEntry = StrategyEntry { formats: &[], ..strategy("useless", &[]) };
+    static LOST: WrapperEntry = WrapperEntry {
+        name: "lost",
+        help: "",
+        parameters: &[],
+        of: "nobody",
+        build: |_, _, _| unreachable!("never built"),
+    };
 
     #[test]
     fn each_flaw_of_a_registration_is_named() {
@@ -381,11 +482,23 @@ mod tests {
         ] {
             assert_eq!(check(entries).unwrap_err(), message);
         }
+        assert_eq!(
+            check_all(&[Found::Wrapper(&LOST)]).unwrap_err(),
+            RegistrationError::Of { plugin: "lost", of: "nobody" }
+        );
+    }
+
+    #[test]
+    fn what_follows_of_is_the_rest() {
+        assert_eq!(split_of("of=lru:slots=8,of=2"), ("", Some("lru:slots=8,of=2")));
+        assert_eq!(split_of("a=1,of=lru,b=2"), ("a=1,", Some("lru,b=2")));
+        assert_eq!(split_of("offset=1,a=of=2"), ("offset=1,a=of=2", None));
+        assert_eq!(split_of(""), ("", None));
     }
 
     #[test]
     fn a_format_that_is_not_served_is_refused_with_the_reason() {
-        let choice = Choice { found: Found::Strategy(&GOOD), values: Values::default() };
+        let choice = Choice { found: Found::Strategy(&GOOD), values: Values::default(), of: None };
         assert!(choice.check_format(Paging::Pae).is_ok());
         assert_eq!(
             alloc::format!("{}", choice.check_format(Paging::TwoLevel).unwrap_err()),

@@ -3,13 +3,16 @@
 //! * A guest that plays by the rules (every change of a table is followed by the request that announces
 //!   it) never runs on a shadow entry that its own tables do not justify: right page, no more rights,
 //!   one reference for each.
+//! * What `record` writes of such a guest comes, replayed, to what became of the guest.
 //! * A guest that does not, and a host that runs out of memory at any point, end in a kill at worst:
 //!   nothing panics, and nothing is left when the guest is gone.
 
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
+use benches::replay::Replay;
 use benches::sim::SimHost;
+use benches::trace::Reader;
 use framework::kill::Kill;
 use framework::registry::{self, BuildContext, Choice};
 use framework::strategy::PagingStrategy;
@@ -32,13 +35,14 @@ fn build(name: &str, paging: Paging, host: &mut SimHost) -> Box<dyn PagingStrate
     Choice::parse(name).unwrap().build(&BuildContext { paging, window, seed: 7 }).unwrap()
 }
 
-/// Ends the guest and proves that nothing is left of it.
-fn tear_down(mut strategy: Box<dyn PagingStrategy>, mut host: SimHost) {
+/// Ends the guest and proves that nothing is left of it; what has been recorded of it is.
+fn tear_down(mut strategy: Box<dyn PagingStrategy>, mut host: SimHost) -> Vec<u8> {
     host.limit_pins(None);
     host.limit_tables(None);
     strategy.tear_down(&mut host);
     host.remove_window();
     assert_eq!((host.pinned(), host.tables()), (0, 0), "references and table pages left");
+    host.take_recording()
 }
 
 /// Something that a well-behaved guest does. Numbers are reduced to what exists.
@@ -273,6 +277,25 @@ fn behave<F: PageFormat>(name: &str, steps: &[Step]) {
     tear_down(guest.strategy, guest.host);
 }
 
+/// Records the guest on a strategy, and replays that.
+fn record<F: PageFormat>(name: &str, steps: &[Step]) {
+    let mut guest = Guest::<F>::new(&format!("record:of={name}"));
+    for &step in steps {
+        guest.step(step).unwrap_or_else(|kill| panic!("{name}: {step:?} killed the guest: {kill}"));
+    }
+    let (counters, pinned) = (guest.strategy.counters(), guest.host.pinned());
+    let recording = tear_down(guest.strategy, guest.host);
+
+    let reader = Reader::new(&recording[..]).unwrap();
+    let choice = Choice::parse(name).unwrap();
+    let mut replay = Replay::new(&reader.header(), &choice).unwrap();
+    for operation in reader {
+        replay.step(&operation.unwrap());
+    }
+    let report = replay.finish(&choice, false);
+    assert_eq!((report.counters, report.pinned, report.hit), (counters, pinned, 0), "{name}");
+}
+
 /// Something that a guest does which follows no rule.
 #[derive(Clone, Copy, Debug)]
 enum Wild {
@@ -365,6 +388,17 @@ proptest! {
             match paging {
                 Paging::TwoLevel => behave::<TwoLevel>(name, &steps),
                 Paging::Pae => behave::<Pae>(name, &steps),
+            }
+        }
+    }
+
+    #[test]
+    fn a_recording_comes_to_what_was_recorded(steps in steps()) {
+        // A recorder stands before no other.
+        for (name, paging) in formats().filter(|(name, _)| *name != "record") {
+            match paging {
+                Paging::TwoLevel => record::<TwoLevel>(name, &steps),
+                Paging::Pae => record::<Pae>(name, &steps),
             }
         }
     }

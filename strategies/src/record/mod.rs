@@ -1,0 +1,522 @@
+//! `record`: stands before another strategy and writes down what the guest asks of it.
+//!
+//! The result is a paging trace (`docs/trace-format.md`) that can be replayed on any strategy. Requests
+//! and faults are there to be seen; what is not is the guest's own stores to its page tables, for which
+//! nothing traps. So the recorder keeps the picture that a replay has of those tables ([`known`]), and
+//! before each operation compares, with the guest's memory, the entries that *any* strategy may read in
+//! it; for those that differ it writes `w`:
+//!
+//! | before | entries compared |
+//! | --- | --- |
+//! | `acc`, `pf` | all levels of the walk, and the neighbours of the last for strategies that fill ahead (`around`) |
+//! | `pte`, `pgd`, `pmd` | the one that the guest says it has changed, with the walk to it |
+//! | `cr3`, `stack`, and where everything is dropped | the walks to the pages of the kernel stack, which must not be missing |
+//! | `cr3`, when touches are recorded | where this page directory has been touched before: it may all be filled at once |
+//!
+//! Accessed and dirty bits that the strategy sets itself are no stores of the guest's, and are not
+//! written: the replayed strategy sets its own.
+//!
+//! # Touches
+//! Only what misses the shadow tables is seen, so what is recorded depends on the strategy under the
+//! recorder: a replay on one that keeps less misses touches that the guest made. With `touch=user` the
+//! user half of the shadow is dropped at every switch, with `touch=all` all of it, and entries that the
+//! guest sets are not filled before they are used: the first touch of every page in every interval is
+//! on record. Record like that on a strategy that fills nothing ahead, such as `lguest`.
+//!
+//! `pa` and `run` are not recorded; they change nothing.
+
+mod known;
+mod output;
+
+use alloc::boxed::Box;
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
+use arch_i386::trap::PageFaultErrorCode;
+use core::hash::Hash;
+use core::marker::PhantomData;
+use framework::counters::PagingCounters;
+use framework::host::PagingHost;
+use framework::kill::Kill;
+use framework::parameter::{Number, Parameter, Word};
+use framework::registry::{WRAPPERS, WrapperEntry};
+use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use framework::trace::{Header, Operation};
+use framework::walk::frame_within;
+use hashbrown::{HashMap, HashSet};
+use known::{CHUNK, Chunk, Known, chunk_of};
+use output::Output;
+use rustc_hash::FxBuildHasher;
+
+/// What is dropped at a switch, so that the next touch is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touch {
+    Off,
+    User,
+    All,
+}
+
+static TOUCH: Word = Word {
+    name: "touch",
+    help: "what is dropped at each switch, so that its next touch is seen",
+    words: &["off", "user", "all"],
+};
+static AROUND: Number = Number {
+    name: "around",
+    help: "entries beside a missing one that are recorded too",
+    default: 16,
+    range: 1..=64,
+};
+static PARAMETERS: [Parameter; 2] = [Parameter::Word(&TOUCH), Parameter::Number(&AROUND)];
+
+#[linkme::distributed_slice(WRAPPERS)]
+static RECORD: WrapperEntry = WrapperEntry {
+    name: "record",
+    help: "writes a trace of what the guest asks of another strategy",
+    parameters: &PARAMETERS,
+    of: "lguest",
+    build: |context, values, of| {
+        let touch = match values.word(&TOUCH) {
+            "user" => Touch::User,
+            "all" => Touch::All,
+            _ => Touch::Off,
+        };
+        let around = values.number(&AROUND) as u32;
+        match of.paging() {
+            Paging::TwoLevel => Box::new(Recorder::<TwoLevel>::new(of, context.seed, touch, around)),
+            Paging::Pae => Box::new(Recorder::<Pae>::new(of, context.seed, touch, around)),
+        }
+    },
+};
+
+/// The most stacks that are remembered as recorded.
+const MAX_STACKS: usize = 4096;
+
+/// The most places that are remembered for a page directory, and for how many page directories.
+const MAX_PLACES: usize = 1024;
+const MAX_DIRECTORIES: usize = 256;
+
+type Set<T> = HashSet<T, FxBuildHasher>;
+
+/// Adds to a set that may forget; says whether it is new there. At the limit, or when memory is short, the
+/// set begins again.
+fn remember<T: Eq + Hash>(set: &mut Set<T>, member: T, limit: usize) -> bool {
+    if set.contains(&member) {
+        return false;
+    }
+    if set.len() >= limit {
+        set.clear();
+    }
+    if set.try_reserve(1).is_ok() {
+        set.insert(member);
+    }
+    true
+}
+
+/// A strategy with a recorder before it. `F` is the format of the guest's tables.
+struct Recorder<F> {
+    of: Box<dyn PagingStrategy>,
+    seed: u64,
+    touch: Touch,
+    /// How many entries of a table that is walked are compared.
+    around: u32,
+    known: Known,
+    output: Output,
+    /// The guest's current page directory; none as long as its memory is mapped linearly.
+    directory: Option<GuestPhys>,
+    /// From here up is the kernel's half.
+    kernel_address: GuestVirt,
+    esp1: GuestVirt,
+    stack_pages: u32,
+    /// Stacks whose walks in a page directory have been recorded since anything but a level-1 entry of
+    /// theirs may have changed.
+    stacks: Set<(GuestPhys, GuestVirt, u32)>,
+    /// When touches are recorded: where each page directory has been touched, a chunk of entries each.
+    touched: HashMap<GuestPhys, Set<GuestVirt>, FxBuildHasher>,
+    /// What the recorder itself has asked for, which the guest has not.
+    own: PagingCounters,
+    format: PhantomData<F>,
+}
+
+impl<F: PageFormat> Recorder<F> {
+    fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
+        Self {
+            of,
+            seed,
+            touch,
+            around,
+            known: Known::new(),
+            output: Output::new(),
+            directory: None,
+            kernel_address: GuestVirt(0),
+            esp1: GuestVirt(0),
+            stack_pages: 0,
+            stacks: Set::default(),
+            touched: HashMap::default(),
+            own: PagingCounters::default(),
+            format: PhantomData,
+        }
+    }
+
+    fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) {
+        if self.output.put(host, operation).is_err() {
+            self.known.forget();
+            self.stacks.clear();
+        }
+    }
+
+    // ---- The guest's stores ----
+
+    /// Records what the guest has stored in the chunk at this address, a multiple of [`CHUNK`].
+    fn record_chunk(&mut self, host: &mut dyn PagingHost, at: GuestPhys) {
+        let mut now = [0; CHUNK];
+        // A table outside memory has no contents, here or in the replay.
+        if host.read(at, &mut now).is_err() {
+            return;
+        }
+        let before = match self.known.get_mut(at) {
+            Some(known) if *known == now => return,
+            Some(known) => Some(core::mem::replace(known, now)),
+            None => {
+                let before = self.known.elsewhere();
+                self.known.insert(at, now);
+                before
+            }
+        };
+        for i in (0..CHUNK).step_by(F::ENTRY_SIZE as usize) {
+            let (at, value) = (GuestPhys(at.0 + i as u32), entry_in::<F>(&now, i));
+            if before.is_none_or(|before| entry_in::<F>(&before, i) != value) {
+                self.put_write(host, at, value);
+            }
+        }
+    }
+
+    fn put_write(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: Entry) {
+        self.put(host, Operation::Write { at: at.0.into(), value: value.0 });
+    }
+
+    /// Records one entry, if it is in memory, and says what it is.
+    fn record_entry(&mut self, host: &mut dyn PagingHost, at: GuestPhys) -> Option<Entry> {
+        let now = read_entry::<F>(host, at)?;
+        let offset = at.0 as usize % CHUNK;
+        // A page directory may lie anywhere, so that its entries may cross from one chunk to the next.
+        if !at.0.is_multiple_of(F::ENTRY_SIZE) {
+            self.record_chunk(host, chunk_of(at));
+            self.record_chunk(host, chunk_of(GuestPhys(at.0 + F::ENTRY_SIZE - 1)));
+        } else if let Some(known) = self.known.get_mut(at) {
+            if entry_in::<F>(known, offset) != now {
+                store_in::<F>(known, offset, now);
+                self.put_write(host, at, now);
+            }
+        } else {
+            self.record_chunk(host, chunk_of(at));
+        }
+        Some(now)
+    }
+
+    /// Records the walk to an address, with `around` entries of the last table. Returns where the last
+    /// entry is, if the walk comes that far.
+    fn record_walk(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        around: u32,
+    ) -> Option<GuestPhys> {
+        let mut table = directory;
+        for level in (2..=F::LEVELS).rev() {
+            let entry = self.record_entry(host, entry_address::<F>(table, va, level))?;
+            // Whoever walks into a malformed entry kills the guest there.
+            table = frame_within(host, entry).filter(|_| entry.present())?.start();
+        }
+        let first = F::index(va, 1) as u32 / around * around;
+        let end = (first + around).min(F::ENTRIES as u32);
+        let mut at = chunk_of(GuestPhys(table.0 + first * F::ENTRY_SIZE));
+        while at.0 < table.0 + end * F::ENTRY_SIZE {
+            self.record_chunk(host, at);
+            at.0 += CHUNK as u32;
+        }
+        Some(entry_address::<F>(table, va, 1))
+    }
+
+    /// The strategy has set accessed and dirty bits in this entry, as the replayed one will.
+    fn note_entry(&mut self, host: &mut dyn PagingHost, at: GuestPhys) {
+        if let (Some(now), Some(known)) = (read_entry::<F>(host, at), self.known.get_mut(at)) {
+            store_in::<F>(known, at.0 as usize % CHUNK, now);
+        }
+    }
+
+    /// Records the walks to the pages of the kernel stack, which must always be mapped.
+    fn record_stack(&mut self, host: &mut dyn PagingHost) {
+        let Some(directory) = self.directory else { return };
+        let (esp1, pages) = (self.esp1, self.stack_pages);
+        if remember(&mut self.stacks, (directory, esp1, pages), MAX_STACKS) {
+            for va in stack_pages(esp1, pages) {
+                self.record_walk(host, directory, va, 1);
+            }
+        }
+    }
+
+    // ---- Touches ----
+
+    /// Remembers that the current page directory is touched at this address.
+    fn remember_touch(&mut self, directory: GuestPhys, va: GuestVirt) {
+        if self.touch == Touch::Off {
+            return;
+        }
+        if !self.touched.contains_key(&directory) {
+            if self.touched.len() >= MAX_DIRECTORIES {
+                self.touched.clear();
+            }
+            if self.touched.try_reserve(1).is_err() {
+                return;
+            }
+        }
+        let place = GuestVirt(va.0 & !(chunk_span::<F>() - 1));
+        remember(self.touched.entry(directory).or_default(), place, MAX_PLACES);
+    }
+
+    /// Records the entries of all places where a page directory has been touched.
+    fn record_touched(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
+        let Some(places) = self.touched.get_mut(&directory).map(core::mem::take) else { return };
+        for place in &places {
+            self.record_walk(host, directory, *place, 1);
+        }
+        if let Some(taken) = self.touched.get_mut(&directory) {
+            *taken = places;
+        }
+    }
+
+    /// Whether an entry that is filled when the guest sets it would hide a touch that shall be seen. The
+    /// stack is touched by the processor, which must find it.
+    fn hides_touches(&self, va: GuestVirt) -> bool {
+        let stack = stack_pages(self.esp1, self.stack_pages).any(|page| page.page() == va.page());
+        match self.touch {
+            Touch::Off => false,
+            Touch::User => va < self.kernel_address && !stack,
+            Touch::All => !stack,
+        }
+    }
+
+    /// Drops what shall be seen when it is touched next.
+    fn drop_mappings(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
+        match self.touch {
+            Touch::Off => {}
+            Touch::User => {
+                self.own.flush_user += 1;
+                self.of.flush_user(host);
+            }
+            Touch::All => {
+                self.own.flush_all += 1;
+                self.of.flush_all(host)?;
+                // The stack, too, which has been mapped again: strategies that keep the kernel's half may
+                // miss it here. Before ring 3, from where the processor pushes, comes a return from it.
+                for va in stack_pages(self.esp1, self.stack_pages) {
+                    self.own.set_pte += 1;
+                    self.of.set_pte(host, directory, va, Entry::EMPTY)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An address in each page of a stack that ends before `esp1`.
+fn stack_pages(esp1: GuestVirt, pages: u32) -> impl Iterator<Item = GuestVirt> {
+    (0..pages).map(move |page| GuestVirt(esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE)))
+}
+
+/// Bytes of address space under the entries of one chunk of a last-level table.
+const fn chunk_span<F: PageFormat>() -> u32 {
+    CHUNK as u32 / F::ENTRY_SIZE * PAGE_SIZE
+}
+
+/// Where the entry for `va` is in a table of that level.
+fn entry_address<F: PageFormat>(table: GuestPhys, va: GuestVirt, level: usize) -> GuestPhys {
+    GuestPhys(table.0.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
+}
+
+/// An entry in the guest's memory, if it is there.
+fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Option<Entry> {
+    let value = if F::ENTRY_SIZE == 4 { host.read_u32(at).map(u64::from) } else { host.read_u64(at) };
+    value.ok().map(Entry)
+}
+
+/// The entry at an offset within a chunk.
+fn entry_in<F: PageFormat>(chunk: &Chunk, offset: usize) -> Entry {
+    let mut bytes = [0; 8];
+    let size = F::ENTRY_SIZE as usize;
+    bytes[..size].copy_from_slice(&chunk[offset..offset + size]);
+    Entry(u64::from_le_bytes(bytes))
+}
+
+/// Puts an entry at an offset within a chunk.
+fn store_in<F: PageFormat>(chunk: &mut Chunk, offset: usize, entry: Entry) {
+    let size = F::ENTRY_SIZE as usize;
+    chunk[offset..offset + size].copy_from_slice(&entry.0.to_le_bytes()[..size]);
+}
+
+impl<F: PageFormat> PagingStrategy for Recorder<F> {
+    fn paging(&self) -> Paging {
+        self.of.paging()
+    }
+
+    fn window(&self) -> SwitcherWindow {
+        self.of.window()
+    }
+
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.output.begin(Header {
+            paging: F::PAGING,
+            pages: host.page_limit(),
+            seed: self.seed,
+            // Nobody asks for more than the one that the guest's virtual CPU is on.
+            cpus: 1,
+            switcher: self.window().start,
+        });
+        self.of.set_up(host)
+    }
+
+    fn guest_initialised(
+        &mut self,
+        host: &mut dyn PagingHost,
+        kernel_address: GuestVirt,
+    ) -> Result<(), Kill> {
+        self.kernel_address = kernel_address;
+        self.stacks.clear();
+        self.record_stack(host);
+        self.put(host, Operation::Init(kernel_address));
+        self.of.guest_initialised(host, kernel_address)
+    }
+
+    fn demand_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill> {
+        let mut entry_at = None;
+        if let Some(directory) = self.directory.filter(|_| va < self.window().start) {
+            entry_at = self.record_walk(host, directory, va, self.around);
+            self.remember_touch(directory, va);
+        }
+        let user = error.contains(PageFaultErrorCode::USER_MODE);
+        let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
+        // `acc` knows reads and writes, and is a fault only where the shadow tables say so.
+        let allowed = self.of.lookup(va).is_some_and(|l| (l.user || !user) && (l.writable || !write));
+        let forbidden_fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH)
+            && entry_at
+                .and_then(|at| read_entry::<F>(host, at))
+                .is_some_and(|entry| entry.has(Flags::PRESENT | Flags::NO_EXECUTE));
+        let operation = if allowed || forbidden_fetch {
+            Operation::PageFault { va, error: error.bits() as u32 }
+        } else {
+            Operation::Access { va, user, write }
+        };
+        self.put(host, operation);
+        let fault = self.of.demand_fault(host, va, error)?;
+        if let Some(at) = entry_at.filter(|_| fault == Fault::Fixed) {
+            self.note_entry(host, at);
+        }
+        Ok(fault)
+    }
+
+    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
+        self.directory = Some(directory);
+        self.record_stack(host);
+        self.record_touched(host, directory);
+        self.put(host, Operation::LoadPageDirectory(directory));
+        self.of.load_page_directory(host, directory)?;
+        self.drop_mappings(host, directory)
+    }
+
+    fn set_pte(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        entry: Entry,
+    ) -> Result<(), Kill> {
+        if va < self.window().start {
+            self.record_walk(host, directory, va, 1);
+        }
+        self.put(host, Operation::SetPte { directory, va, value: entry.0 });
+        // Not filled before it is used, or its first use would not be seen.
+        let entry =
+            if self.hides_touches(va) { entry.without(Flags::ACCESSED | Flags::DIRTY) } else { entry };
+        self.of.set_pte(host, directory, va, entry)
+    }
+
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
+        self.stacks.clear();
+        if (index as usize) < F::ROOT_ENTRIES {
+            self.record_entry(host, GuestPhys(directory.0.wrapping_add(index * F::ENTRY_SIZE)));
+        }
+        self.put(host, Operation::SetPgd(directory, index));
+        self.of.set_pgd(host, directory, index)
+    }
+
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
+        self.stacks.clear();
+        // With two levels the guest dies of it, and the trace has no word for it.
+        if F::LEVELS == 3 {
+            if (index as usize) < F::ENTRIES {
+                self.record_entry(host, GuestPhys(middle.0.wrapping_add(index * F::ENTRY_SIZE)));
+            }
+            self.record_stack(host);
+            self.put(host, Operation::SetPmd(middle, index));
+        }
+        self.of.set_pmd(host, middle, index)
+    }
+
+    fn flush_user(&mut self, host: &mut dyn PagingHost) {
+        self.put(host, Operation::FlushUser);
+        self.of.flush_user(host);
+    }
+
+    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.stacks.clear();
+        self.record_stack(host);
+        self.put(host, Operation::FlushAll);
+        self.of.flush_all(host)
+    }
+
+    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
+        (self.esp1, self.stack_pages) = (esp1, pages);
+        self.record_stack(host);
+        self.put(host, Operation::SetStack(esp1, pages));
+        self.of.set_stack(host, esp1, pages)
+    }
+
+    fn root(&self) -> HostFrame {
+        self.of.root()
+    }
+
+    fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
+        self.of.translate(host, va)
+    }
+
+    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
+        self.of.lookup(va)
+    }
+
+    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
+        self.of.directories(visit);
+    }
+
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
+        self.of.mappings(visit);
+    }
+
+    fn counters(&self) -> PagingCounters {
+        let mut counters = self.of.counters();
+        counters.flush_user -= self.own.flush_user;
+        counters.flush_all -= self.own.flush_all;
+        counters.set_pte -= self.own.set_pte;
+        counters
+    }
+
+    fn tear_down(&mut self, host: &mut dyn PagingHost) {
+        self.output.finish(host);
+        self.of.tear_down(host);
+    }
+}

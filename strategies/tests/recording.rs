@@ -1,0 +1,132 @@
+//! What a recording is worth: replayed, it must come to the same as what was recorded.
+//!
+//! The traces in `benches/traces` that play by the rules take the guest's place; they hold every access
+//! that the guest makes, where a recording holds those that missed the shadow tables.
+
+use benches::replay::{Replay, Report};
+use benches::trace::{Operation, Reader};
+use framework::registry::{Choice, all_names};
+use framework::trace::Header;
+use std::fs;
+use std::path::Path;
+
+struct Trace {
+    name: String,
+    header: Header,
+    operations: Vec<Operation>,
+}
+
+impl Trace {
+    fn read(name: &str, bytes: &[u8]) -> Self {
+        let reader = Reader::new(bytes).unwrap();
+        let header = reader.header();
+        let operations = reader.map(|operation| operation.unwrap_or_else(|e| panic!("{name}: {e}")));
+        Self { name: name.to_owned(), header, operations: operations.collect() }
+    }
+
+    /// The traces whose names begin like this.
+    fn all(kind: &str) -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/traces");
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "trace")).collect();
+        files.sort();
+        let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let traces = files.iter().filter(|path| name(path).starts_with(kind));
+        traces.map(|path| Self::read(&name(path), &fs::read(path).unwrap())).collect()
+    }
+
+    /// Runs it; says what became of it, and what the strategy recorded.
+    fn run(&self, strategy: &str) -> (Report, Vec<u8>) {
+        let choice = Choice::parse(strategy).unwrap();
+        let mut replay = Replay::new(&self.header, &choice).unwrap();
+        for operation in &self.operations {
+            replay.step(operation);
+        }
+        replay.finish_recording(&choice, true)
+    }
+
+    fn record(&self, strategy: &str) -> Self {
+        let name = format!("{} on {strategy}", self.name);
+        Self::read(&name, &self.run(strategy).1)
+    }
+}
+
+/// What does not depend on how many accesses a trace holds that hit.
+fn outcome(report: &Report) -> impl PartialEq + std::fmt::Debug + use<> {
+    let killed = report.killed.map(|kill| kill.to_string());
+    (killed, report.counters, report.pinned, report.table_pages, report.directories.clone())
+}
+
+/// Strategies that a recording is tried on.
+const STRATEGIES: [&str; 5] = ["lguest", "lguest:slots=16", "lru", "lru:slots=1", "lru:slots=64"];
+
+#[test]
+fn the_recorder_changes_nothing() {
+    for trace in Trace::all("") {
+        for strategy in STRATEGIES {
+            let (recorded, _) = trace.run(&format!("record:of={strategy}"));
+            let plain = trace.run(strategy).0;
+            assert_eq!(Report { strategy: plain.strategy.clone(), ..recorded }, plain, "{}", trace.name);
+        }
+    }
+}
+
+#[test]
+fn on_the_same_strategy_a_recording_comes_to_the_same() {
+    for trace in Trace::all("calm") {
+        for strategy in STRATEGIES {
+            let recording = trace.record(&format!("record:of={strategy}"));
+            let replayed = recording.run(strategy).0;
+            assert_eq!(outcome(&replayed), outcome(&trace.run(strategy).0), "{}", recording.name);
+            assert_eq!(replayed.hit, 0, "{}: only misses are recorded", recording.name);
+        }
+    }
+}
+
+#[test]
+fn recorded_touches_come_to_the_same_on_any_strategy() {
+    for mut trace in Trace::all("calm") {
+        // Faults that come whatever the shadow holds are no touches.
+        trace.operations.retain(|operation| !matches!(operation, Operation::PageFault { .. }));
+        let recording = trace.record("record:touch=all,of=lguest");
+        for strategy in STRATEGIES.into_iter().chain(all_names()) {
+            let (expected, replayed) = (trace.run(strategy).0, recording.run(strategy).0);
+            assert_eq!(outcome(&replayed), outcome(&expected), "{}, then on {strategy}", recording.name);
+        }
+    }
+}
+
+#[test]
+fn what_a_guest_does_against_the_rules_can_be_replayed() {
+    for trace in Trace::all("hostile") {
+        for touch in ["off", "user", "all"] {
+            let recording = trace.record(&format!("record:touch={touch}"));
+            assert!(recording.operations.len() > 100, "{}", recording.name);
+            assert_eq!(recording.run("lru").0.after_free, (0, 0), "{}", recording.name);
+        }
+    }
+}
+
+#[test]
+fn the_text_says_what_is_recorded() {
+    for (text, full) in [
+        ("record", "record:touch=off,around=16,of=lguest:slots=4"),
+        ("record:of=lru:slots=8", "record:touch=off,around=16,of=lru:slots=8"),
+        ("record:around=1,touch=all,of=lru", "record:touch=all,around=1,of=lru:slots=4"),
+    ] {
+        let choice = Choice::parse(text).unwrap();
+        assert_eq!(choice.to_string(), full);
+        assert_eq!(Choice::parse(full).unwrap().to_string(), full);
+    }
+    for (text, message) in [
+        ("record:of=nobody", "no strategy is named `nobody`; there are "),
+        ("record:of=lru,touch=all", "`of=lru` takes the rest of the text: write touch=all before it"),
+        ("record:of=lru:slots=0", "parameter slots=0: the value must be a whole number from 1 to 1024"),
+        ("record:touch=1", "parameter touch=1: the value must be one of off, user, all"),
+        ("record:of=record", "strategy `record` cannot stand before `record`"),
+        ("record:slots=4", "strategy `record` has no parameter `slots`; it has touch, around"),
+    ] {
+        let error = Choice::parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{text}: {error}");
+    }
+}
