@@ -2,7 +2,7 @@
 //!
 //! The result is a paging trace (`docs/trace-format.md`) that can be replayed on any strategy. Requests
 //! and faults are there to be seen; what is not is the guest's own stores to its page tables, for which
-//! nothing traps. So the recorder keeps the picture that a replay has of those tables ([`known`]), and
+//! nothing traps. So the recorder keeps the picture that a replay has of those tables (`known.rs`), and
 //! before each operation compares, with the guest's memory, the entries that *any* strategy may read in
 //! it; for those that differ it writes `w`:
 //!
