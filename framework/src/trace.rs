@@ -2,11 +2,14 @@
 //!
 //! The vocabulary that recording (`strategies`, in the module) and replay (`benches`, anywhere) share, so
 //! it needs neither a file nor an allocator. `docs/trace-format.md` says what each operation means;
-//! [`Display`](fmt::Display) writes the text form, a header or an operation with its line ends.
+//! [`Display`](fmt::Display) writes the text form, a header or an operation with its line ends, and
+//! [`binary`] a form of a few bytes an operation.
 
-use arch_i386::addr::{GuestPhys, GuestVirt};
-use arch_i386::paging::Paging;
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
 use core::fmt;
+
+pub mod binary;
 
 /// What a trace says before its first operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,59 @@ pub enum Operation {
     Translate(GuestVirt),
     /// `lost N`: that many operations of a recording are missing here.
     Lost(u64),
+}
+
+/// A header that describes no possible guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum HeaderError {
+    #[error("paging {0}; it is 2 or 3 levels")]
+    Paging(u64),
+    #[error("{0} pages; 1 to {max} are possible", max = MAX_PAGES)]
+    Pages(u64),
+    #[error(
+        "the Switcher at {0:#x}; it must start at a multiple of {1:#x} and, with a page and two for each CPU, fit below the next"
+    )]
+    Switcher(u64, u32),
+}
+
+/// The most memory that a trace may give its guest, in pages (3 GiB).
+const MAX_PAGES: u64 = 0xc_0000;
+
+/// Bits of a guest-physical address that an operation may name (Intel SDM vol. 3A, 4.1.4: 36 with PAE on
+/// the processors of lguest's time).
+#[must_use]
+pub const fn physical_bits(paging: Paging) -> u32 {
+    match paging {
+        Paging::TwoLevel => 32,
+        Paging::Pae => 36,
+    }
+}
+
+impl Header {
+    /// A header of these numbers, as a trace gives them.
+    ///
+    /// # Errors
+    /// [`HeaderError`].
+    pub fn new(levels: u64, pages: u64, seed: u64, cpus: u64, switcher: u64) -> Result<Self, HeaderError> {
+        let (paging, span) = match levels {
+            2 => (Paging::TwoLevel, TwoLevel::LEAF_SPAN),
+            3 => (Paging::Pae, Pae::LEAF_SPAN),
+            _ => return Err(HeaderError::Paging(levels)),
+        };
+        if !(1..=MAX_PAGES).contains(&pages) {
+            return Err(HeaderError::Pages(pages));
+        }
+        let room = u64::from(span / PAGE_SIZE);
+        let fits = cpus.checked_mul(2).is_some_and(|pages| pages < room);
+        match u32::try_from(switcher) {
+            Ok(start) if start != 0 && start.is_multiple_of(span) && fits => {
+                let (pages, cpus) = (pages as u32, cpus as u32);
+                Ok(Self { paging, pages, seed, cpus, switcher: GuestVirt(start) })
+            }
+            _ => Err(HeaderError::Switcher(switcher, span)),
+        }
+    }
 }
 
 impl fmt::Display for Header {
