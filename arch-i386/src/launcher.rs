@@ -10,7 +10,7 @@
 //!   reads fail with `ERESTART` (85).
 //! * A `write` returns 12 for [`Request::Initialize`], 0 for [`Request::Irq`] and [`Request::Eventfd`], as
 //!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`.
-//! * [`Request::Strategy`] and [`Request::Counters`] are this project's additions.
+//! * [`Request::Strategy`], [`Request::Counters`] and [`Request::Paging`] are this project's additions.
 
 /// The first word of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub enum Request {
     /// write returns the number of bytes stored; `ERANGE` when they do not fit, `EBUSY` while the guest
     /// runs.
     Counters = 0x101,
+    /// `levels`: the guest's page tables have 2 levels or 3 (PAE), before `Initialize`. A guest of which
+    /// nothing is said has its host's format. 3 on a host with 2 is refused with `EINVAL` and the reason
+    /// in the kernel's log.
+    Paging = 0x102,
 }
 
 impl Request {
@@ -43,6 +47,7 @@ impl Request {
             4 => Self::Eventfd,
             0x100 => Self::Strategy,
             0x101 => Self::Counters,
+            0x102 => Self::Paging,
             _ => return None,
         })
     }
@@ -50,6 +55,16 @@ impl Request {
 
 /// The errno of a read after the guest asked to be started again.
 pub const ERESTART: i32 = 85;
+
+/// The name of the ELF notes in which a kernel tells its launcher about itself.
+pub const NOTE_NAME: &str = "lguest";
+/// The type of the note that tells which formats the kernel's page tables can have: one word, with a bit
+/// for each of them.
+pub const NOTE_PAGING: u32 = 1;
+/// See [`NOTE_PAGING`].
+pub const NOTE_PAGING_2_LEVEL: u32 = 1;
+/// See [`NOTE_PAGING`].
+pub const NOTE_PAGING_PAE: u32 = 2;
 
 /// The longest text that [`Request::Strategy`] takes, in bytes.
 pub const STRATEGY_MAX: usize = 256;

@@ -95,6 +95,16 @@ impl Paging {
         }
     }
 
+    /// The format with that many levels.
+    #[must_use]
+    pub const fn from_levels(levels: u32) -> Option<Self> {
+        match levels {
+            2 => Some(Self::TwoLevel),
+            3 => Some(Self::Pae),
+            _ => None,
+        }
+    }
+
     /// Bytes of one entry: 4 or 8.
     #[must_use]
     pub const fn entry_size(self) -> u32 {

@@ -8,12 +8,12 @@
 use crate::sim::SimHost;
 use crate::trace::{Header, Operation};
 use arch_i386::addr::{GuestPhys, GuestVirt};
-use arch_i386::paging::Entry;
+use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::counters::PagingCounters;
 use framework::kill::Kill;
 use framework::registry::{BuildContext, Choice, ConfigError};
-use framework::strategy::{Fault, Mapping, PagingStrategy};
+use framework::strategy::{Fault, Formats, Mapping, PagingStrategy};
 use std::fmt;
 
 /// A strategy in the middle of a trace.
@@ -60,14 +60,23 @@ pub struct Report {
 }
 
 impl Replay {
-    /// A guest as `LHREQ_INITIALIZE` leaves it.
+    /// A guest as `LHREQ_INITIALIZE` leaves it, on a host that has the page format of the trace.
     ///
     /// # Errors
     /// [`ConfigError`] when the strategy cannot serve the trace's page format.
     pub fn new(header: &Header, choice: &Choice) -> Result<Self, ConfigError> {
+        Self::on_host(header, choice, header.paging)
+    }
+
+    /// The same on a host with page tables of this format.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the strategy cannot serve a guest of the trace's page format there.
+    pub fn on_host(header: &Header, choice: &Choice, shadow: Paging) -> Result<Self, ConfigError> {
         let mut host = SimHost::new(header.pages);
         let window = host.window(header.switcher);
-        let context = BuildContext { paging: header.paging, window, seed: header.seed };
+        let formats = Formats { guest: header.paging, shadow };
+        let context = BuildContext { formats, window, seed: header.seed };
         let mut strategy = choice.build(&context)?;
         let killed = strategy.set_up(&mut host).err();
         Ok(Self { host, strategy, ops: 0, hit: 0, killed })

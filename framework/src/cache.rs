@@ -23,13 +23,13 @@ use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
 use crate::policy::EvictionPolicy;
-use crate::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
 use crate::tables::{RootId, Tables};
 use crate::walk::{self, Leaf};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
-use arch_i386::paging::{Entry, Flags, PageFormat, Paging};
+use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -43,9 +43,9 @@ struct Slot {
     root: RootId,
 }
 
-/// Shadow paging with a cache of page directories.
-pub struct ShadowCache<F> {
-    tables: Tables<F>,
+/// Shadow paging with a cache of page directories: the guest's have the format `G`, their shadows `S`.
+pub struct ShadowCache<G, S> {
+    tables: Tables<G, S>,
     slots: Vec<Option<Slot>>,
     /// The lowest slot for each page directory.
     by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
@@ -62,6 +62,27 @@ pub struct ShadowCache<F> {
     counters: PagingCounters,
 }
 
+/// A cache for these formats, one of [`Formats::SERVED`].
+///
+/// # Panics
+/// When they are not.
+#[must_use]
+pub fn build(
+    formats: Formats,
+    slots: usize,
+    policy: Box<dyn EvictionPolicy>,
+    window: SwitcherWindow,
+) -> Box<dyn PagingStrategy> {
+    match (formats.guest, formats.shadow) {
+        (Paging::TwoLevel, Paging::TwoLevel) => {
+            Box::new(ShadowCache::<TwoLevel, TwoLevel>::new(slots, policy, window))
+        }
+        (Paging::TwoLevel, Paging::Pae) => Box::new(ShadowCache::<TwoLevel, Pae>::new(slots, policy, window)),
+        (Paging::Pae, Paging::Pae) => Box::new(ShadowCache::<Pae, Pae>::new(slots, policy, window)),
+        (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
+    }
+}
+
 /// The error code of a kernel-mode write to a page that is not present.
 const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 
@@ -69,7 +90,7 @@ const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 /// original lets them pass, they make the processor fault again and again.
 const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
-impl<F: PageFormat> ShadowCache<F> {
+impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// A cache of that many slots, at least one.
     #[must_use]
     pub fn new(slots: usize, policy: Box<dyn EvictionPolicy>, window: SwitcherWindow) -> Self {
@@ -107,10 +128,10 @@ impl<F: PageFormat> ShadowCache<F> {
     fn walk(&self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Option<Leaf>, Kill> {
         if self.linear {
             let entry = Entry(u64::from(va.page().0)).with(Flags::PRESENT | Flags::WRITABLE);
-            let directory_flags = [F::ROOT_FLAGS, F::DIRECTORY_FLAGS];
-            return Ok(Some(Leaf { directory_flags, entry, at: GuestPhys(0) }));
+            let (table_flags, at) = (G::DIRECTORY_FLAGS, GuestPhys(0));
+            return Ok(Some(Leaf { table_flags, middle: None, entry, at }));
         }
-        walk::walk::<F>(host, self.current_slot().directory, va)
+        walk::walk::<G>(host, self.current_slot().directory, va)
     }
 
     fn demand(
@@ -145,7 +166,7 @@ impl<F: PageFormat> ShadowCache<F> {
         // The new page is pinned before the old one is let go; they are often the same.
         let entry = shadow_entry(host, shadow)?;
         let root = self.current_slot().root;
-        let table = match self.tables.find_or_add(host, root, va, leaf.directory_flags) {
+        let table = match self.tables.find_or_add(host, root, va, leaf.table_flags) {
             Ok(table) => table,
             Err(error) => {
                 host.unpin(HostFrame(entry.frame() as u32));
@@ -154,7 +175,7 @@ impl<F: PageFormat> ShadowCache<F> {
         };
         self.tables.replace(host, table, va, entry);
         if !self.linear && guest != leaf.entry {
-            walk::write_entry::<F>(host, leaf.at, guest)?;
+            walk::write_entry::<G>(host, leaf.at, guest)?;
         }
         Ok(Fault::Fixed)
     }
@@ -245,7 +266,7 @@ impl<F: PageFormat> ShadowCache<F> {
     /// Drops a slot's mappings below the kernel, in whole root entries.
     fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) {
         if let Some(Slot { root, .. }) = self.slots[index] {
-            let kernel = F::index(self.kernel_address, F::LEVELS);
+            let kernel = G::index(self.kernel_address, G::LEVELS);
             self.tables.release_entries(host, root, 0..kernel);
         }
     }
@@ -253,7 +274,7 @@ impl<F: PageFormat> ShadowCache<F> {
     /// Drops everything of all slots; they stay taken.
     fn release_all(&mut self, host: &mut dyn PagingHost) {
         for Slot { root, .. } in self.slots.iter().flatten() {
-            self.tables.release_entries(host, *root, 0..F::ROOT_ENTRIES);
+            self.tables.release_entries(host, *root, 0..G::ROOT_ENTRIES);
         }
     }
 }
@@ -274,9 +295,9 @@ fn shadow_entry(host: &mut dyn PagingHost, guest: Entry) -> Result<Entry, Kill> 
     Ok(Entry::new(pinned.0.into(), guest.flags() - Flags::GLOBAL))
 }
 
-impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
+impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     fn paging(&self) -> Paging {
-        F::PAGING
+        G::PAGING
     }
 
     fn window(&self) -> SwitcherWindow {
@@ -363,7 +384,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
         self.counters.set_pgd += 1;
-        let (position, entries) = (index as usize, F::ROOT_ENTRIES);
+        let (position, entries) = (index as usize, G::ROOT_ENTRIES);
         // The original lets one index too many pass.
         if position >= entries {
             return Err(Kill::DirectoryIndex { index, entries: entries as u32 });
@@ -377,7 +398,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, _middle: GuestPhys, _index: u32) -> Result<(), Kill> {
-        if F::LEVELS < 3 {
+        if G::LEVELS < 3 {
             return Err(Kill::NoMiddleLevel);
         }
         self.counters.set_pmd += 1;
@@ -440,7 +461,7 @@ impl<F: PageFormat> PagingStrategy for ShadowCache<F> {
         if self.linear {
             return Ok(GuestPhys(va.0));
         }
-        walk::translate::<F>(host, self.current_slot().directory, va)
+        walk::translate::<G>(host, self.current_slot().directory, va)
     }
 
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {

@@ -32,15 +32,15 @@
 //! assert!(framework::registry::catalogue().to_string().contains("round-robin"));
 //! ```
 
-use crate::cache::ShadowCache;
+use crate::cache;
 use crate::parameter::{Number, Parameter, Values, is_name};
 use crate::policy::EvictionPolicy;
-use crate::strategy::{PagingStrategy, SwitcherWindow};
+use crate::strategy::{Formats, PagingStrategy, SwitcherWindow};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch_i386::paging::{Pae, Paging, TwoLevel};
+use arch_i386::paging::Paging;
 use core::fmt;
 
 /// An eviction policy as it is registered.
@@ -76,7 +76,7 @@ pub struct StrategyEntry {
     pub help: &'static str,
     /// Its parameters.
     pub parameters: &'static [Parameter],
-    /// The page formats that it can serve.
+    /// The page formats that its shadow tables can have.
     pub formats: &'static [Paging],
     /// Makes one, for one guest.
     pub build: fn(&BuildContext, &Values) -> Box<dyn PagingStrategy>,
@@ -107,8 +107,8 @@ pub const OF: &str = "of";
 /// What surrounds a strategy that is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildContext {
-    /// The page format of the host and its guest.
-    pub paging: Paging,
+    /// The page formats of guest and host.
+    pub formats: Formats,
     /// Where the Switcher is.
     pub window: SwitcherWindow,
     /// For everything random.
@@ -153,6 +153,10 @@ pub enum ConfigError {
     AfterOf { before: String, after: String },
     #[error("strategy `{outer}` cannot stand before `{inner}`, which stands before another itself")]
     Nested { outer: &'static str, inner: &'static str },
+    #[error(
+        "a guest with PAE page tables cannot run on a host with 2-level ones: take a 686-pae kernel for the host, or give the guest 2-level tables"
+    )]
+    PaeGuest,
 }
 
 /// A strategy of any kind.
@@ -196,16 +200,11 @@ impl Found {
         }
     }
 
-    const fn serves(self, paging: Paging) -> bool {
-        let Self::Strategy(entry) = self else { return true };
-        let mut i = 0;
-        while i < entry.formats.len() {
-            if entry.formats[i].levels() == paging.levels() {
-                return true;
-            }
-            i += 1;
+    fn serves(self, paging: Paging) -> bool {
+        match self {
+            Self::Policy(_) | Self::Wrapper(_) => true,
+            Self::Strategy(entry) => entry.formats.contains(&paging),
         }
-        false
     }
 }
 
@@ -263,24 +262,26 @@ impl Choice {
         self.found.name()
     }
 
-    /// Says no where the strategy cannot serve this page format.
+    /// Says no where the strategy cannot serve these page formats.
     ///
     /// # Errors
-    /// [`ConfigError::Format`].
-    pub fn check_format(&self, paging: Paging) -> Result<(), ConfigError> {
-        if self.found.serves(paging) {
-            self.of.as_ref().map_or(Ok(()), |of| of.check_format(paging))
+    /// [`ConfigError::PaeGuest`], which holds of every strategy, or [`ConfigError::Format`].
+    pub fn check_formats(&self, formats: Formats) -> Result<(), ConfigError> {
+        if !Formats::SERVED.contains(&formats) {
+            Err(ConfigError::PaeGuest)
+        } else if self.found.serves(formats.shadow) {
+            self.of.as_ref().map_or(Ok(()), |of| of.check_formats(formats))
         } else {
-            Err(ConfigError::Format { strategy: self.name(), paging })
+            Err(ConfigError::Format { strategy: self.name(), paging: formats.shadow })
         }
     }
 
     /// Makes the strategy for one guest.
     ///
     /// # Errors
-    /// [`ConfigError::Format`].
+    /// As [`Choice::check_formats`].
     pub fn build(&self, context: &BuildContext) -> Result<Box<dyn PagingStrategy>, ConfigError> {
-        self.check_format(context.paging)?;
+        self.check_formats(context.formats)?;
         Ok(match self.found {
             Found::Strategy(entry) => (entry.build)(context, &self.values),
             Found::Wrapper(entry) => {
@@ -291,10 +292,7 @@ impl Choice {
                 let slots = self.values.number(&SLOTS) as usize;
                 let config = PolicyConfig { slots, seed: context.seed, values: &self.values };
                 let policy = (entry.build)(&config);
-                match context.paging {
-                    Paging::TwoLevel => Box::new(ShadowCache::<TwoLevel>::new(slots, policy, context.window)),
-                    Paging::Pae => Box::new(ShadowCache::<Pae>::new(slots, policy, context.window)),
-                }
+                cache::build(context.formats, slots, policy, context.window)
             }
         })
     }
@@ -499,9 +497,9 @@ mod tests {
     #[test]
     fn a_format_that_is_not_served_is_refused_with_the_reason() {
         let choice = Choice { found: Found::Strategy(&GOOD), values: Values::default(), of: None };
-        assert!(choice.check_format(Paging::Pae).is_ok());
+        assert!(choice.check_formats(Formats::both(Paging::Pae)).is_ok());
         assert_eq!(
-            alloc::format!("{}", choice.check_format(Paging::TwoLevel).unwrap_err()),
+            alloc::format!("{}", choice.check_formats(Formats::both(Paging::TwoLevel)).unwrap_err()),
             "strategy `good` cannot serve 2-level page tables, which this host has"
         );
     }

@@ -14,6 +14,7 @@ use crate::kill::Kill;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
+use core::fmt;
 
 /// The part at the top of the address space in which every shadow root maps the Switcher.
 ///
@@ -26,6 +27,37 @@ pub struct SwitcherWindow {
     pub start: GuestVirt,
     /// The page-table page that maps the window.
     pub leaf: HostFrame,
+}
+
+/// The page formats that meet in a guest's shadow paging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Formats {
+    /// That of the guest's own tables.
+    pub guest: Paging,
+    /// That of the shadow tables, which the processor walks: the host's.
+    pub shadow: Paging,
+}
+
+impl Formats {
+    /// Every combination that can be served. A PAE guest on 2-level shadows is not among them: a shadow
+    /// table would stand for two of the guest's, whose rights may differ.
+    pub const SERVED: [Self; 3] = [
+        Self::both(Paging::TwoLevel),
+        Self::both(Paging::Pae),
+        Self { guest: Paging::TwoLevel, shadow: Paging::Pae },
+    ];
+
+    /// A guest with its host's own format.
+    #[must_use]
+    pub const fn both(paging: Paging) -> Self {
+        Self { guest: paging, shadow: paging }
+    }
+}
+
+impl fmt::Display for Formats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} guest on {} host", self.guest, self.shadow)
+    }
 }
 
 /// What became of a page fault.

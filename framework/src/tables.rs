@@ -6,13 +6,23 @@
 //!
 //! ```text
 //!   Root ── leaves[va / LEAF_SPAN] ──▶ Leaf ── page[…] ──▶ a page of the guest's
-//!    │                                  └ in_use, user, writable
+//!    │                                  └ in_use, flags
 //!    ├ page, and with PAE up to four middle pages: the directory entries that lead to each leaf
 //!    └ one directory entry, the window's, leads to the Switcher's table: shared by all roots, no Leaf
 //! ```
 //!
-//! Both page formats look alike from here: a root has one place for each level-1 table, 1024 of them
-//! with two levels and 2048 with PAE. The middle pages of PAE appear and go with the leaves under them.
+//! Two page formats meet here: the shadow's, which is the host's, and that of the guest's tables, which
+//! the shadow stands for. A root has one *place* for each level-1 table that it can have, 1024 with two
+//! levels and 2048 with PAE; what an entry of the guest's covers is a number of places:
+//!
+//! | guest on host | root entry | level-1 table |
+//! | --- | --- | --- |
+//! | 2-level on 2-level | 1 | 1 |
+//! | PAE on PAE | 512 | 1 |
+//! | 2-level on PAE | 2 | 2 |
+//!
+//! (PAE on 2-level is not served: one level-1 table would stand for two, whose rights may differ.) The
+//! middle pages of PAE appear and go with the leaves under them.
 
 use crate::host::{OutOfMemory, PagingHost};
 use crate::strategy::{Lookup, SwitcherWindow};
@@ -70,9 +80,8 @@ struct Leaf {
     page: TablePage,
     /// The present entries.
     in_use: InUse<32>,
-    /// What the directory entries that lead here allow.
-    user: bool,
-    writable: bool,
+    /// Those of the directory entry that leads here.
+    flags: Flags,
 }
 
 /// A shadow page directory.
@@ -87,71 +96,66 @@ struct Root {
     in_use: InUse<64>,
 }
 
-/// All shadow tables of one guest, in one page format.
+/// All shadow tables of one guest, in the format `S`, standing for tables in the format `G`.
 #[derive(Debug)]
-pub struct Tables<F> {
+pub struct Tables<G, S> {
     roots: Vec<Option<Root>>,
     leaves: Vec<Option<Leaf>>,
     /// Unused places in `leaves`.
     free: Vec<LeafId>,
     window: SwitcherWindow,
     released: u64,
-    format: PhantomData<F>,
+    formats: PhantomData<(G, S)>,
 }
 
 /// Flags of the entry that leads to the Switcher's table.
 const WINDOW_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::ACCESSED);
 
 /// The place of an address in [`Root::leaves`].
-fn place<F: PageFormat>(va: GuestVirt) -> usize {
-    (va.0 / F::LEAF_SPAN) as usize
+fn place<S: PageFormat>(va: GuestVirt) -> usize {
+    (va.0 / S::LEAF_SPAN) as usize
 }
 
-/// How many level-1 tables are under one entry of the root page: 1, or with PAE 512.
-const fn leaves_per_entry<F: PageFormat>() -> usize {
-    if F::LEVELS == 3 { F::ENTRIES } else { 1 }
+/// The places of a root.
+const fn places<S: PageFormat>() -> usize {
+    ((u32::MAX / S::LEAF_SPAN) + 1) as usize
 }
 
 impl Root {
     /// The page with the directory entries for a place, if it is there.
-    fn directory<F: PageFormat>(&mut self, place: usize) -> Option<&mut TablePage> {
-        match F::LEVELS {
-            3 => self.middles[place / F::ENTRIES].as_mut(),
+    fn directory<S: PageFormat>(&mut self, place: usize) -> Option<&mut TablePage> {
+        match S::LEVELS {
+            3 => self.middles[place / S::ENTRIES].as_mut(),
             _ => Some(&mut self.page),
         }
     }
 
-    /// Makes a directory entry, and with PAE the table that it is in. `flags` are for each level, root
-    /// first.
-    fn link<F: PageFormat>(
+    /// Makes the directory entry that leads to a level-1 table, and with PAE the table that it is in.
+    fn link<S: PageFormat>(
         &mut self,
         host: &mut dyn PagingHost,
         place: usize,
         table: HostFrame,
-        flags: [Flags; 2],
+        flags: Flags,
     ) -> Result<(), OutOfMemory> {
-        let flags = match F::LEVELS {
-            3 => {
-                let index = place / F::ENTRIES;
-                if self.middles[index].is_none() {
-                    let middle = host.alloc_table()?;
-                    F::store(&mut self.page, index, Entry::new(middle.frame().0.into(), flags[0]));
-                    self.middles[index] = Some(middle);
-                }
-                flags[1]
+        if S::LEVELS == 3 {
+            let index = place / S::ENTRIES;
+            if self.middles[index].is_none() {
+                let middle = host.alloc_table()?;
+                S::store(&mut self.page, index, Entry::new(middle.frame().0.into(), S::ROOT_FLAGS));
+                self.middles[index] = Some(middle);
             }
-            _ => flags[0],
-        };
-        if let Some(page) = self.directory::<F>(place) {
-            F::store(page, place % F::ENTRIES, Entry::new(table.0.into(), flags));
+        }
+        if let Some(page) = self.directory::<S>(place) {
+            S::store(page, place % S::ENTRIES, Entry::new(table.0.into(), flags));
         }
         Ok(())
     }
 
     /// Gives the middle page of a root entry back.
-    fn free_middle<F: PageFormat>(&mut self, host: &mut dyn PagingHost, index: usize) {
+    fn free_middle<S: PageFormat>(&mut self, host: &mut dyn PagingHost, index: usize) {
         if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
-            F::store(&mut self.page, index, Entry::EMPTY);
+            S::store(&mut self.page, index, Entry::EMPTY);
             host.free_table(middle);
         }
     }
@@ -159,9 +163,9 @@ impl Root {
 
 impl Leaf {
     /// Puts an entry in the place of another; the old one is returned.
-    fn replace<F: PageFormat>(&mut self, index: usize, entry: Entry) -> Entry {
-        let old = F::load(&self.page, index);
-        F::store(&mut self.page, index, entry);
+    fn replace<S: PageFormat>(&mut self, index: usize, entry: Entry) -> Entry {
+        let old = S::load(&self.page, index);
+        S::store(&mut self.page, index, entry);
         if entry.present() {
             self.in_use.insert(index);
         } else {
@@ -179,7 +183,7 @@ fn release(host: &mut dyn PagingHost, entry: Entry) -> u64 {
     entry.present().into()
 }
 
-impl<F: PageFormat> Tables<F> {
+impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// No tables yet.
     ///
     /// # Panics
@@ -187,12 +191,12 @@ impl<F: PageFormat> Tables<F> {
     #[must_use]
     pub fn new(window: SwitcherWindow) -> Self {
         assert!(
-            window.start.0.is_multiple_of(F::LEAF_SPAN),
+            window.start.0.is_multiple_of(S::LEAF_SPAN),
             "the Switcher's window {window:?} must start at a multiple of {:#x}",
-            F::LEAF_SPAN
+            S::LEAF_SPAN
         );
         let (roots, leaves, free) = (Vec::new(), Vec::new(), Vec::new());
-        Self { roots, leaves, free, window, released: 0, format: PhantomData }
+        Self { roots, leaves, free, window, released: 0, formats: PhantomData }
     }
 
     /// Where the Switcher is.
@@ -234,10 +238,9 @@ impl<F: PageFormat> Tables<F> {
     /// # Errors
     /// [`OutOfMemory`]; nothing is left behind.
     pub fn add_root(&mut self, host: &mut dyn PagingHost) -> Result<RootId, OutOfMemory> {
-        let places = F::ROOT_ENTRIES * leaves_per_entry::<F>();
         let mut leaves = Vec::new();
-        leaves.try_reserve_exact(places).map_err(|_| OutOfMemory)?;
-        leaves.resize(places, LeafId::NONE);
+        leaves.try_reserve_exact(places::<S>()).map_err(|_| OutOfMemory)?;
+        leaves.resize(places::<S>(), LeafId::NONE);
         self.roots.try_reserve(1).map_err(|_| OutOfMemory)?;
         let id = RootId(u16::try_from(self.roots.len()).map_err(|_| OutOfMemory)?);
 
@@ -245,8 +248,7 @@ impl<F: PageFormat> Tables<F> {
         let leaves = leaves.into_boxed_slice();
         let mut root = Root { page, middles: [const { None }; 4], leaves, in_use: InUse::EMPTY };
         let window = self.window;
-        let flags = [if F::LEVELS == 3 { F::ROOT_FLAGS } else { WINDOW_FLAGS }, WINDOW_FLAGS];
-        if let Err(error) = root.link::<F>(host, place::<F>(window.start), window.leaf, flags) {
+        if let Err(error) = root.link::<S>(host, place::<S>(window.start), window.leaf, WINDOW_FLAGS) {
             host.free_table(root.page);
             return Err(error);
         }
@@ -257,12 +259,12 @@ impl<F: PageFormat> Tables<F> {
     /// The level-1 table for an address below the window, if it is there.
     #[inline]
     fn find(&self, root: RootId, va: GuestVirt) -> Option<LeafId> {
-        let leaf = self.root(root).leaves[place::<F>(va)];
+        let leaf = self.root(root).leaves[place::<S>(va)];
         (leaf != LeafId::NONE).then_some(leaf)
     }
 
     /// The level-1 table for an address below the window; it is made if need be, and the directory
-    /// entries that lead to it get the flags given for each level, root first.
+    /// entry that leads to it gets `flags`.
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -272,12 +274,12 @@ impl<F: PageFormat> Tables<F> {
         host: &mut dyn PagingHost,
         root: RootId,
         va: GuestVirt,
-        flags: [Flags; 2],
+        flags: Flags,
     ) -> Result<LeafId, OutOfMemory> {
         debug_assert!(va < self.window.start);
         match self.find(root, va) {
             Some(leaf) => Ok(leaf),
-            None => self.add_leaf(host, root, place::<F>(va), flags),
+            None => self.add_leaf(host, root, place::<S>(va), flags),
         }
     }
 
@@ -286,7 +288,7 @@ impl<F: PageFormat> Tables<F> {
         host: &mut dyn PagingHost,
         root: RootId,
         place: usize,
-        flags: [Flags; 2],
+        flags: Flags,
     ) -> Result<LeafId, OutOfMemory> {
         if self.free.is_empty() {
             let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
@@ -300,18 +302,11 @@ impl<F: PageFormat> Tables<F> {
             self.free.push(LeafId(id));
         }
         let page = host.alloc_table()?;
-        if let Err(error) = self.root_mut(root).link::<F>(host, place, page.frame(), flags) {
+        if let Err(error) = self.root_mut(root).link::<S>(host, place, page.frame(), flags) {
             host.free_table(page);
             return Err(error);
         }
-        // A PAE root entry has no rights to give or take.
-        let rights = flags[F::LEVELS - 2];
-        let leaf = Leaf {
-            page,
-            in_use: InUse::EMPTY,
-            user: rights.contains(Flags::USER_ACCESSIBLE),
-            writable: rights.contains(Flags::WRITABLE),
-        };
+        let leaf = Leaf { page, in_use: InUse::EMPTY, flags };
         let id = self.free.pop().expect("a place was made above");
         self.leaves[usize::from(id.0)] = Some(leaf);
         let root = self.root_mut(root);
@@ -324,19 +319,19 @@ impl<F: PageFormat> Tables<F> {
     #[inline]
     #[must_use]
     pub fn entry(&self, root: RootId, va: GuestVirt) -> Option<Entry> {
-        self.find(root, va).map(|leaf| F::load(&self.leaf(leaf).page, F::index(va, 1)))
+        self.find(root, va).map(|leaf| S::load(&self.leaf(leaf).page, S::index(va, 1)))
     }
 
     /// Puts an entry (or nothing) in the place of another, whose page is released. The table must be
     /// the address's own; see [`Tables::find_or_add`].
     #[inline]
     pub fn replace(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, entry: Entry) {
-        let old = self.leaf_mut(leaf).replace::<F>(F::index(va, 1), entry);
+        let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), entry);
         self.released += release(host, old);
     }
 
-    /// As [`Tables::replace`], for an address whose table may not be there: then nothing happens, and
-    /// `entry` is not asked for.
+    /// As [`Tables::replace`], for an address whose guest's table may have no shadow: then nothing
+    /// happens, and `entry` is not asked for.
     ///
     /// # Errors
     /// Whatever `entry` returns; the old entry is gone all the same.
@@ -347,25 +342,40 @@ impl<F: PageFormat> Tables<F> {
         va: GuestVirt,
         entry: impl FnOnce(&mut dyn PagingHost) -> Result<Entry, E>,
     ) -> Result<(), E> {
-        let Some(leaf) = self.find(root, va) else { return Ok(()) };
+        let Some(leaf) = self.find_or_complete(host, root, va) else { return Ok(()) };
         let new = entry(host);
         self.replace(host, leaf, va, *new.as_ref().unwrap_or(&Entry::EMPTY));
         new.map(drop)
     }
 
-    /// Releases all that these entries of a root map. The Switcher stays.
+    /// The level-1 table for an address below the window, if the guest's table for it has a shadow. Where
+    /// that takes two tables and only the other is there, this one is made (memory permitting), so that
+    /// the guest sees no difference between the formats.
+    fn find_or_complete(&mut self, host: &mut dyn PagingHost, root: RootId, va: GuestVirt) -> Option<LeafId> {
+        let found = self.find(root, va);
+        if G::LEAF_SPAN <= S::LEAF_SPAN || found.is_some() {
+            return found;
+        }
+        let (place, other) = (place::<S>(va), self.find(root, GuestVirt(va.0 ^ S::LEAF_SPAN))?);
+        let flags = self.leaf(other).flags;
+        self.add_leaf(host, root, place, flags).ok()
+    }
+
+    /// Releases all that these entries of the guest's root map. The Switcher stays.
     pub fn release_entries(&mut self, host: &mut dyn PagingHost, root: RootId, indices: Range<usize>) {
-        let per_entry = leaves_per_entry::<F>();
+        let per_entry = places::<S>() / G::ROOT_ENTRIES;
         let end = indices.end * per_entry;
-        let mut from = indices.start * per_entry;
+        let start = indices.start * per_entry;
+        let mut from = start;
         while let Some(place) = self.root(root).in_use.next(from).filter(|&place| place < end) {
             from = place + 1;
             self.remove_leaf(host, root, place);
         }
-        if F::LEVELS == 3 {
-            let window = place::<F>(self.window.start) / per_entry;
-            for index in indices.filter(|&index| index != window) {
-                self.root_mut(root).free_middle::<F>(host, index);
+        if S::LEVELS == 3 {
+            let window = place::<S>(self.window.start) / S::ENTRIES;
+            let whole = start.div_ceil(S::ENTRIES)..end / S::ENTRIES;
+            for index in whole.filter(|&index| index != window) {
+                self.root_mut(root).free_middle::<S>(host, index);
             }
         }
     }
@@ -373,8 +383,8 @@ impl<F: PageFormat> Tables<F> {
     /// Releases all that a level-1 table maps, and the table.
     fn remove_leaf(&mut self, host: &mut dyn PagingHost, root: RootId, place: usize) {
         let root = self.root_mut(root);
-        if let Some(page) = root.directory::<F>(place) {
-            F::store(page, place % F::ENTRIES, Entry::EMPTY);
+        if let Some(page) = root.directory::<S>(place) {
+            S::store(page, place % S::ENTRIES, Entry::EMPTY);
         }
         root.in_use.remove(place);
         let id = core::mem::replace(&mut root.leaves[place], LeafId::NONE);
@@ -384,18 +394,18 @@ impl<F: PageFormat> Tables<F> {
         let mut from = 0;
         while let Some(index) = leaf.in_use.next(from) {
             from = index + 1;
-            self.released += release(host, F::load(&leaf.page, index));
+            self.released += release(host, S::load(&leaf.page, index));
         }
         host.free_table(leaf.page);
     }
 
     /// Gives a root and everything under it back.
     pub fn remove_root(&mut self, host: &mut dyn PagingHost, id: RootId) {
-        self.release_entries(host, id, 0..F::ROOT_ENTRIES);
+        self.release_entries(host, id, 0..G::ROOT_ENTRIES);
         let mut root = self.roots[usize::from(id.0)].take().expect("a root is removed once");
         // The window's is left.
         for index in 0..root.middles.len() {
-            root.free_middle::<F>(host, index);
+            root.free_middle::<S>(host, index);
         }
         host.free_table(root.page);
     }
@@ -405,11 +415,11 @@ impl<F: PageFormat> Tables<F> {
     #[must_use]
     pub fn lookup(&self, root: RootId, va: GuestVirt) -> Option<Lookup> {
         let leaf = self.leaf(self.find(root, va)?);
-        let entry = F::load(&leaf.page, F::index(va, 1));
+        let entry = S::load(&leaf.page, S::index(va, 1));
         entry.present().then(|| Lookup {
             entry,
-            user: leaf.user && entry.has(Flags::USER_ACCESSIBLE),
-            writable: leaf.writable && entry.has(Flags::WRITABLE),
+            user: leaf.flags.contains(Flags::USER_ACCESSIBLE) && entry.has(Flags::USER_ACCESSIBLE),
+            writable: leaf.flags.contains(Flags::WRITABLE) && entry.has(Flags::WRITABLE),
         })
     }
 
@@ -423,8 +433,8 @@ impl<F: PageFormat> Tables<F> {
             let mut from = 0;
             while let Some(index) = leaf.in_use.next(from) {
                 from = index + 1;
-                let va = place as u32 * F::LEAF_SPAN + index as u32 * PAGE_SIZE;
-                visit(GuestVirt(va), F::load(&leaf.page, index));
+                let va = place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
+                visit(GuestVirt(va), S::load(&leaf.page, index));
             }
         }
     }

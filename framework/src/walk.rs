@@ -6,14 +6,16 @@
 
 use crate::host::{BadAddress, PagingHost};
 use crate::kill::Kill;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaf {
-    /// Flags of the entries above level 1, root first; unused places stay empty.
-    pub directory_flags: [Flags; 2],
+    /// Flags of the entry that leads to the level-1 table. (A PAE root entry has none to tell.)
+    pub table_flags: Flags,
+    /// The middle table that the walk went through, with PAE.
+    pub middle: Option<GuestFrame>,
     /// The level-1 entry, present or not, unchecked.
     pub entry: Entry,
     /// Where it is.
@@ -49,11 +51,6 @@ pub fn frame_within(host: &dyn PagingHost, entry: Entry) -> Option<GuestFrame> {
     (frame < host.page_limit()).then_some(GuestFrame(frame))
 }
 
-/// Whether an entry above level 1 is one that a guest may have.
-fn is_table_entry(host: &dyn PagingHost, entry: Entry, allowed: Flags) -> bool {
-    allowed.contains(entry.flags()) && frame_within(host, entry).is_some()
-}
-
 /// Walks a page directory of the guest's down to level 1. `None` when a level above is not present.
 ///
 /// # Errors
@@ -64,8 +61,9 @@ pub fn walk<F: PageFormat>(
     va: GuestVirt,
 ) -> Result<Option<Leaf>, Kill> {
     let mut table = directory.0;
-    let mut directory_flags = [Flags::empty(); 2];
-    for (level, flags) in (2..=F::LEVELS).rev().zip(&mut directory_flags) {
+    let mut table_flags = Flags::empty();
+    let mut middle = None;
+    for level in (2..=F::LEVELS).rev() {
         let at = entry_address::<F>(table, va, level);
         let entry = read_entry::<F>(host, at)?;
         if !entry.present() {
@@ -76,14 +74,15 @@ pub fn walk<F: PageFormat>(
         } else {
             (F::DIRECTORY_FLAGS, Kill::MiddleEntry(entry))
         };
-        if !is_table_entry(host, entry, allowed) {
-            return Err(kill);
+        let frame = frame_within(host, entry).filter(|_| allowed.contains(entry.flags())).ok_or(kill)?;
+        table_flags = entry.flags();
+        table = frame.start().0;
+        if level > 2 {
+            middle = Some(frame);
         }
-        *flags = entry.flags();
-        table = (entry.frame() as u32) * PAGE_SIZE;
     }
     let at = entry_address::<F>(table, va, 1);
-    Ok(Some(Leaf { directory_flags, entry: read_entry::<F>(host, at)?, at }))
+    Ok(Some(Leaf { table_flags, middle, entry: read_entry::<F>(host, at)?, at }))
 }
 
 /// Where the entry for `va` is in a table of that level. Page directories need not be page-aligned (a

@@ -13,6 +13,7 @@ use framework::guest::{Guest, Outcome};
 use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::{End, Kill};
 use framework::registry::{BuildContext, Choice};
+use framework::strategy::Formats;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
@@ -149,7 +150,7 @@ fn new() -> (Guest, Machine) {
         ts: false,
     };
     let window = machine.sim.window(WINDOW);
-    let context = BuildContext { paging: Paging::TwoLevel, window, seed: 1 };
+    let context = BuildContext { formats: Formats::both(Paging::TwoLevel), window, seed: 1 };
     let strategy = Choice::parse("lguest").unwrap().build(&context).unwrap();
     let mut guest = Guest::new(strategy, &mut machine.regs, 0x1000);
     guest.set_up(&mut machine).unwrap();

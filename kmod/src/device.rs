@@ -4,7 +4,7 @@
 //!
 //! * One process makes the guest (`Initialize`) and only that one may run it (`read`): guest memory is
 //!   that process's memory. Others get `EPERM`.
-//! * A second `Initialize`, a `Strategy` after it, and `Counters` while the guest runs get `EBUSY`.
+//! * A second `Initialize`, a `Strategy` or `Paging` after it, and `Counters` while the guest runs get `EBUSY`.
 //! * `Irq` and `Eventfd` may come from any thread, also while the guest runs. Before `Initialize` they
 //!   get `EINVAL`, after the guest's end `ENOENT`.
 //! * Whoever closes the file last ends the guest. That may be the launcher's own exit, however it comes
@@ -35,8 +35,8 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use framework::guest::{Guest, Outcome};
 use framework::host::{Host, PagingHost};
 use framework::kill::End;
-use framework::registry::BuildContext;
-use framework::strategy::SwitcherWindow;
+use framework::registry::{BuildContext, ConfigError};
+use framework::strategy::{Formats, SwitcherWindow};
 
 /// One open file.
 struct File {
@@ -50,9 +50,25 @@ struct File {
 }
 
 enum Session {
-    /// No guest yet; the strategy for it, if one was chosen.
-    Fresh(Option<String>),
+    /// No guest yet.
+    Fresh(Wishes),
     Live(Box<Live>),
+}
+
+/// What a launcher has chosen for its guest, as far as it has.
+#[derive(Default)]
+struct Wishes {
+    strategy: Option<String>,
+    /// The format of the guest's page tables.
+    paging: Option<Paging>,
+}
+
+impl Wishes {
+    /// The page formats of the guest and this host.
+    fn formats(&self) -> Formats {
+        let shadow = module().paging;
+        Formats { guest: self.paging.unwrap_or(shadow), shadow }
+    }
 }
 
 /// A guest and what belongs to it, until it is dropped.
@@ -68,9 +84,14 @@ const _: () = assert!(size_of::<Live>() <= arch_i386::addr::PAGE_SIZE as usize);
 
 impl Live {
     /// Makes a guest of the current process.
-    fn new(memory: Memory, start: u32, strategy: &str, eventfds: Eventfds) -> Result<Box<Self>, Errno> {
+    fn new(
+        memory: Memory,
+        start: u32,
+        (strategy, formats): (&str, Formats),
+        eventfds: Eventfds,
+    ) -> Result<Box<Self>, Errno> {
         let module = module();
-        let choice = module::choose(strategy, module.paging)?;
+        let choice = module::choose(strategy, formats)?;
         let slot = Slot::take(module).ok_or_else(|| {
             log::error(format_args!("no room for another guest; load the module with a larger max_guests"));
             Errno::ENOSPC
@@ -94,7 +115,7 @@ impl Live {
         let window = SwitcherWindow { start: start_of_window, leaf: leaf.frame() };
         shim::lg_count_guests(1);
         let mut live = Box::new(Self { guest: None, leaf: Some(leaf), host });
-        let context = BuildContext { paging: module.paging, window, seed: module.seed };
+        let context = BuildContext { formats, window, seed: module.seed };
         let paging = choice.build(&context).map_err(|_| Errno::EINVAL)?;
         let Self { guest, host, .. } = &mut *live;
         let guest = guest.insert(Guest::new(paging, host.regs(), start));
@@ -144,7 +165,7 @@ const NOTIFICATION: u32 = 4;
 impl File {
     fn new() -> Self {
         Self {
-            session: Mutex::new(Session::Fresh(None)),
+            session: Mutex::new(Session::Fresh(Wishes::default())),
             vcpu: AtomicPtr::new(ptr::null_mut()),
             eventfds: Arc::new(Mutex::new(Vec::new())),
             ended: AtomicBool::new(false),
@@ -198,12 +219,22 @@ impl File {
         copy_from_user(bytes, user)?;
         match Request::parse(bytes).map_err(|_| Errno::EINVAL)? {
             Request::Strategy(text) => {
-                module::choose(text, module().paging)?;
-                match &mut *self.session.try_lock().ok_or(Errno::EBUSY)? {
-                    Session::Fresh(strategy) => *strategy = Some(text.to_string()),
-                    Session::Live(_) => return Err(Errno::EBUSY),
-                }
+                let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+                let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
+                module::choose(text, wishes.formats())?;
+                wishes.strategy = Some(text.to_string());
                 Ok(8 + text.len() as u32)
+            }
+            Request::Paging(paging) => {
+                let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+                let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
+                let formats = Formats { guest: paging, shadow: module().paging };
+                if !Formats::SERVED.contains(&formats) {
+                    log::error(format_args!("{}", ConfigError::PaeGuest));
+                    return Err(Errno::EINVAL);
+                }
+                wishes.paging = Some(paging);
+                Ok(8)
             }
             Request::Initialize { memory, start } => {
                 self.initialize(memory, start)?;
@@ -239,9 +270,9 @@ impl File {
 
     fn initialize(&self, memory: Memory, start: u32) -> Result<(), Errno> {
         let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-        let Session::Fresh(strategy) = &mut *session else { return Err(Errno::EBUSY) };
+        let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
         let mut buffer = [0; STRATEGY_MAX];
-        let strategy = match strategy {
+        let strategy = match &wishes.strategy {
             Some(chosen) => chosen.as_str(),
             None => {
                 // SAFETY: pointer and size are the buffer's.
@@ -249,7 +280,7 @@ impl File {
                 str::from_utf8(&buffer[..len as usize]).map_err(|_| Errno::EINVAL)?
             }
         };
-        let live = Live::new(memory, start, strategy, Arc::clone(&self.eventfds))?;
+        let live = Live::new(memory, start, (strategy, wishes.formats()), Arc::clone(&self.eventfds))?;
         self.vcpu.store(live.host.vcpu().raw(), Ordering::Release);
         *session = Session::Live(live);
         Ok(())

@@ -14,6 +14,7 @@ use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use framework::registry::{self, Choice};
+use framework::strategy::Formats;
 use strategies as _;
 use switcher::area::Area;
 use switcher::map::SlotFrames;
@@ -97,10 +98,6 @@ impl Drop for Slot {
     }
 }
 
-const fn paging_of(levels: u32) -> Paging {
-    if levels == Paging::Pae.levels() { Paging::Pae } else { Paging::TwoLevel }
-}
-
 /// Bytes that one page-table page maps.
 const fn span(paging: Paging) -> u32 {
     match paging {
@@ -121,7 +118,7 @@ extern "C" fn lg_rust_init(
         log::error(format_args!("{flaw}"));
         return Errno::EINVAL.negative();
     }
-    let paging = paging_of(levels);
+    let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
     let text = text::bytes();
     let pages = Area::pages(max_guests);
     assert!(max_guests <= slots::MAX, "C has checked max_guests");
@@ -159,10 +156,10 @@ extern "C" fn lg_rust_exit() {
     unsafe { shim::lg_area_destroy() };
 }
 
-/// Understands a strategy's text and says whether it can be served here; if not, the log tells why and
-/// what can.
-pub fn choose(text: &str, paging: Paging) -> Result<Choice, Errno> {
-    let choice = Choice::parse(text).and_then(|choice| choice.check_format(paging).map(|()| choice));
+/// Understands a strategy's text and says whether it can serve these formats; if not, the log tells why
+/// and what can.
+pub fn choose(text: &str, formats: Formats) -> Result<Choice, Errno> {
+    let choice = Choice::parse(text).and_then(|choice| choice.check_formats(formats).map(|()| choice));
     choice.map_err(|reason| {
         log::error(format_args!("{reason}"));
         log::info_lines(&registry::catalogue().to_string());
@@ -178,7 +175,8 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
         log::error(format_args!("the strategy's name is not text"));
         return Errno::EINVAL.negative();
     };
-    choose(text, paging_of(levels)).map_or_else(Errno::negative, |_| 0)
+    let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
+    choose(text, Formats::both(paging)).map_or_else(Errno::negative, |_| 0)
 }
 
 #[unsafe(no_mangle)]

@@ -6,6 +6,7 @@
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::launcher::{self, STRATEGY_MAX};
 use arch_i386::lguest_data::IRQS;
+use arch_i386::paging::Paging;
 
 /// Bytes of a write that are looked at.
 pub const MAX: usize = 8 + STRATEGY_MAX;
@@ -44,6 +45,8 @@ impl Memory {
 pub enum Request<'a> {
     /// Choose the strategy.
     Strategy(&'a str),
+    /// The format of the guest's page tables.
+    Paging(Paging),
     /// Make the guest.
     Initialize {
         /// Its memory.
@@ -93,6 +96,8 @@ pub enum Invalid {
     StrategyLength(u32),
     /// A strategy's text that is no text.
     NotUtf8,
+    /// Page tables with another number of levels than 2 or 3.
+    Levels(u32),
 }
 
 impl<'a> Request<'a> {
@@ -124,6 +129,10 @@ impl<'a> Request<'a> {
                 let text = bytes.get(8..8 + len as usize).ok_or(Invalid::Short)?;
                 Self::Strategy(str::from_utf8(text).map_err(|_| Invalid::NotUtf8)?)
             }
+            launcher::Request::Paging => {
+                let levels = word(1)?;
+                Self::Paging(Paging::from_levels(levels).ok_or(Invalid::Levels(levels))?)
+            }
             launcher::Request::Counters => Self::Counters { address: word(1)?, len: word(2)? },
         })
     }
@@ -153,6 +162,8 @@ mod tests {
         assert_eq!(parse(&[2, 31]), Ok(Request::Irq(31)));
         assert_eq!(parse(&[4, 0x200_0000, 5]), Ok(Request::Eventfd { address: 0x200_0000, fd: 5 }));
         assert_eq!(parse(&[0x101, 16, 100]), Ok(Request::Counters { address: 16, len: 100 }));
+        assert_eq!(parse(&[0x102, 2]), Ok(Request::Paging(Paging::TwoLevel)));
+        assert_eq!(parse(&[0x102, 3]), Ok(Request::Paging(Paging::Pae)));
         let mut strategy = words(&[0x100, 3]);
         strategy.extend(b"lru and more");
         assert_eq!(Request::parse(&strategy), Ok(Request::Strategy("lru")));
@@ -162,7 +173,7 @@ mod tests {
     fn what_is_missing_is_noticed() {
         assert_eq!(Request::parse(b""), Err(Invalid::Short));
         assert_eq!(Request::parse(b"\0\0\0"), Err(Invalid::Short));
-        for complete in [&[0, 0x1000, 1, 0][..], &[2, 0], &[4, 4, 0], &[0x100, 0], &[0x101, 0, 0]] {
+        for complete in [&[0, 0x1000, 1, 0][..], &[2, 0], &[4, 4, 0], &[0x100, 0], &[0x101, 0, 0], &[0x102, 2]] {
             assert!(parse(complete).is_ok());
             assert_eq!(parse(&complete[..complete.len() - 1]), Err(Invalid::Short), "{complete:?}");
         }
@@ -171,7 +182,7 @@ mod tests {
 
     #[test]
     fn unknown_numbers_are_refused() {
-        for number in [1, 3, 5, 0xff, 0x102, u32::MAX] {
+        for number in [1, 3, 5, 0xff, 0x103, u32::MAX] {
             assert_eq!(parse(&[number, 0, 0, 0]), Err(Invalid::Unknown(number)));
         }
     }
@@ -198,6 +209,9 @@ mod tests {
         assert_eq!(parse(&[2, 32]), Err(Invalid::Irq(32)));
         assert_eq!(parse(&[4, 0, 1]), Err(Invalid::NullAddress));
         assert_eq!(parse(&[0x100, 257]), Err(Invalid::StrategyLength(257)));
+        for levels in [0, 1, 4, u32::MAX] {
+            assert_eq!(parse(&[0x102, levels]), Err(Invalid::Levels(levels)));
+        }
         assert_eq!(parse(&[0x100, u32::MAX]), Err(Invalid::StrategyLength(u32::MAX)));
         assert_eq!(parse(&[0x100, 4, 0xffff_ffff]), Err(Invalid::NotUtf8));
     }

@@ -13,7 +13,7 @@ use benches::sim::SimHost;
 use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::registry::{self, BuildContext, Choice};
-use framework::strategy::{Fault, PagingStrategy};
+use framework::strategy::{Fault, Formats, PagingStrategy};
 
 const P: u64 = 1 << 0;
 const W: u64 = 1 << 1;
@@ -100,10 +100,11 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &str, paging: Paging, levels: &[u64]) -> Self {
+    fn new(name: &str, formats: Formats, levels: &[u64]) -> Self {
+        let paging = formats.guest;
         let mut host = SimHost::new(PAGES);
         let window = host.window(GuestVirt(0xffc0_0000));
-        let context = BuildContext { paging, window, seed: 1 };
+        let context = BuildContext { formats, window, seed: 1 };
         let mut strategy = Choice::parse(name).unwrap().build(&context).unwrap();
         strategy.set_up(&mut host).unwrap();
         strategy.guest_initialised(&mut host, GuestVirt(0xc000_0000)).unwrap();
@@ -171,18 +172,18 @@ impl Case {
     }
 }
 
-fn check(paging: Paging, combinations: impl Fn(&mut dyn FnMut(&[u64]))) {
+fn check(formats: Formats, combinations: impl Fn(&mut dyn FnMut(&[u64]))) {
     for name in registry::all_names() {
-        if Choice::parse(name).unwrap().check_format(paging).is_err() {
+        if Choice::parse(name).unwrap().check_formats(formats).is_err() {
             continue;
         }
         let mut cases = 0;
         combinations(&mut |levels| {
             for access in ACCESSES {
                 let expected = predict(levels, access);
-                let mut case = Case::new(name, paging, levels);
+                let mut case = Case::new(name, formats, levels);
                 let got = case.outcome(access);
-                assert_eq!(got, expected, "{name}, {paging}: flags {levels:x?}, {access:?}");
+                assert_eq!(got, expected, "{name}, {formats}: flags {levels:x?}, {access:?}");
                 if let Outcome::Fixed { entry, .. } = expected {
                     check_second(&mut case, levels, entry, access);
                 }
@@ -211,9 +212,8 @@ fn check_second(case: &mut Case, levels: &[u64], entry: u64, first: Access) {
     }
 }
 
-#[test]
-fn two_levels() {
-    check(Paging::TwoLevel, |visit| {
+fn check_two_levels(shadow: Paging) {
+    check(Formats { guest: Paging::TwoLevel, shadow }, |visit| {
         for top in 0..64 {
             for leaf in 0..64 {
                 visit(&[combination(top), combination(leaf)]);
@@ -222,10 +222,20 @@ fn two_levels() {
     });
 }
 
+#[test]
+fn two_levels() {
+    check_two_levels(Paging::TwoLevel);
+}
+
+#[test]
+fn two_levels_on_a_pae_host() {
+    check_two_levels(Paging::Pae);
+}
+
 /// Three levels, the root as Linux writes it.
 #[test]
 fn pae() {
-    check(Paging::Pae, |visit| {
+    check(Formats::both(Paging::Pae), |visit| {
         for middle in 0..64 {
             for leaf in 0..64 {
                 visit(&[P, combination(middle), combination(leaf)]);
@@ -237,7 +247,7 @@ fn pae() {
 /// Three levels, every root, with the middle level as Linux writes it.
 #[test]
 fn pae_roots() {
-    check(Paging::Pae, |visit| {
+    check(Formats::both(Paging::Pae), |visit| {
         for root in 0..64 {
             for leaf in 0..64 {
                 visit(&[combination(root), P | W | U | A | D, combination(leaf)]);

@@ -15,7 +15,7 @@ use benches::sim::SimHost;
 use benches::trace::Reader;
 use framework::kill::Kill;
 use framework::registry::{self, BuildContext, Choice};
-use framework::strategy::PagingStrategy;
+use framework::strategy::{Formats, PagingStrategy};
 use framework::walk;
 use proptest::prelude::*;
 
@@ -23,16 +23,17 @@ const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
 const PAGES: u32 = 256;
 
-fn formats() -> impl Iterator<Item = (&'static str, Paging)> {
+/// Every strategy with every combination of formats that it serves.
+fn formats() -> impl Iterator<Item = (&'static str, Formats)> {
     registry::all_names()
         .into_iter()
-        .flat_map(|name| [(name, Paging::TwoLevel), (name, Paging::Pae)])
-        .filter(|(name, paging)| Choice::parse(name).unwrap().check_format(*paging).is_ok())
+        .flat_map(|name| Formats::SERVED.map(|formats| (name, formats)))
+        .filter(|(name, formats)| Choice::parse(name).unwrap().check_formats(*formats).is_ok())
 }
 
-fn build(name: &str, paging: Paging, host: &mut SimHost) -> Box<dyn PagingStrategy> {
+fn build(name: &str, formats: Formats, host: &mut SimHost) -> Box<dyn PagingStrategy> {
     let window = host.window(WINDOW);
-    Choice::parse(name).unwrap().build(&BuildContext { paging, window, seed: 7 }).unwrap()
+    Choice::parse(name).unwrap().build(&BuildContext { formats, window, seed: 7 }).unwrap()
 }
 
 /// Ends the guest and proves that nothing is left of it; what has been recorded of it is.
@@ -113,9 +114,9 @@ struct Guest<F> {
 }
 
 impl<F: PageFormat> Guest<F> {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, shadow: Paging) -> Self {
         let mut host = SimHost::new(PAGES);
-        let mut strategy = build(name, F::PAGING, &mut host);
+        let mut strategy = build(name, Formats { guest: F::PAGING, shadow }, &mut host);
         strategy.set_up(&mut host).unwrap();
         strategy.guest_initialised(&mut host, KERNEL).unwrap();
         let mut guest = Self { host, strategy, current: 0, format: std::marker::PhantomData };
@@ -163,14 +164,19 @@ impl<F: PageFormat> Guest<F> {
         self.store(kernel_parent, KERNEL_BASE, 2, link(Self::KERNEL_TABLE, full));
     }
 
-    /// One of a few pages in either table.
+    /// One of a few pages in either half of a table.
+    fn in_table(page: u8) -> u32 {
+        u32::from(page % 8) * 4096 + u32::from(page / 8 % 2) * (F::LEAF_SPAN / 2)
+    }
+
+    /// A few pages in either table.
     fn user_page(page: u8) -> (u32, u32) {
         let table = u32::from(page) % TABLES;
-        (table, USER_BASE + table * F::LEAF_SPAN + u32::from(page % 16) * 4096)
+        (table, USER_BASE + table * F::LEAF_SPAN + Self::in_table(page))
     }
 
     fn kernel_page(page: u8) -> u32 {
-        KERNEL_BASE + u32::from(page % 16) * 4096
+        KERNEL_BASE + Self::in_table(page)
     }
 
     fn data(frame: u8) -> u64 {
@@ -268,8 +274,8 @@ impl<F: PageFormat> Guest<F> {
     }
 }
 
-fn behave<F: PageFormat>(name: &str, steps: &[Step]) {
-    let mut guest = Guest::<F>::new(name);
+fn behave<F: PageFormat>(name: &str, shadow: Paging, steps: &[Step]) {
+    let mut guest = Guest::<F>::new(name, shadow);
     for &step in steps {
         guest.step(step).unwrap_or_else(|kill| panic!("{name}: {step:?} killed the guest: {kill}"));
         guest.audit();
@@ -278,8 +284,8 @@ fn behave<F: PageFormat>(name: &str, steps: &[Step]) {
 }
 
 /// Records the guest on a strategy, and replays that.
-fn record<F: PageFormat>(name: &str, steps: &[Step]) {
-    let mut guest = Guest::<F>::new(&format!("record:of={name}"));
+fn record<F: PageFormat>(name: &str, shadow: Paging, steps: &[Step]) {
+    let mut guest = Guest::<F>::new(&format!("record:of={name}"), shadow);
     for &step in steps {
         guest.step(step).unwrap_or_else(|kill| panic!("{name}: {step:?} killed the guest: {kill}"));
     }
@@ -288,7 +294,7 @@ fn record<F: PageFormat>(name: &str, steps: &[Step]) {
 
     let reader = Reader::new(&recording[..]).unwrap();
     let choice = Choice::parse(name).unwrap();
-    let mut replay = Replay::new(&reader.header(), &choice).unwrap();
+    let mut replay = Replay::on_host(&reader.header(), &choice, shadow).unwrap();
     for operation in reader {
         replay.step(&operation.unwrap());
     }
@@ -384,10 +390,10 @@ proptest! {
 
     #[test]
     fn a_guest_that_plays_by_the_rules_gets_what_its_tables_say(steps in steps()) {
-        for (name, paging) in formats() {
-            match paging {
-                Paging::TwoLevel => behave::<TwoLevel>(name, &steps),
-                Paging::Pae => behave::<Pae>(name, &steps),
+        for (name, Formats { guest, shadow }) in formats() {
+            match guest {
+                Paging::TwoLevel => behave::<TwoLevel>(name, shadow, &steps),
+                Paging::Pae => behave::<Pae>(name, shadow, &steps),
             }
         }
     }
@@ -395,20 +401,20 @@ proptest! {
     #[test]
     fn a_recording_comes_to_what_was_recorded(steps in steps()) {
         // A recorder stands before no other.
-        for (name, paging) in formats().filter(|(name, _)| *name != "record") {
-            match paging {
-                Paging::TwoLevel => record::<TwoLevel>(name, &steps),
-                Paging::Pae => record::<Pae>(name, &steps),
+        for (name, Formats { guest, shadow }) in formats().filter(|(name, _)| *name != "record") {
+            match guest {
+                Paging::TwoLevel => record::<TwoLevel>(name, shadow, &steps),
+                Paging::Pae => record::<Pae>(name, shadow, &steps),
             }
         }
     }
 
     #[test]
     fn a_wild_guest_leaves_nothing(steps in wild(), no_execute in any::<bool>()) {
-        for (name, paging) in formats() {
+        for (name, formats) in formats() {
             let mut host = SimHost::new(PAGES);
             host.set_no_execute(no_execute);
-            let mut strategy = build(name, paging, &mut host);
+            let mut strategy = build(name, formats, &mut host);
             // Killed or not, the outcome is the guest's own doing.
             let _: Result<(), Kill> = run_wild(&mut *strategy, &mut host, &steps);
             tear_down(strategy, host);
@@ -417,9 +423,9 @@ proptest! {
 
     #[test]
     fn a_host_without_memory_leaves_nothing(steps in wild(), tables in 0usize..12, pins in 0usize..12) {
-        for (name, paging) in formats() {
+        for (name, formats) in formats() {
             let mut host = SimHost::new(PAGES);
-            let mut strategy = build(name, paging, &mut host);
+            let mut strategy = build(name, formats, &mut host);
             host.limit_tables(Some(tables));
             host.limit_pins(Some(pins));
             let _: Result<(), Kill> = run_wild(&mut *strategy, &mut host, &steps);

@@ -5,7 +5,6 @@
 //! set: it knows where to look, and `hardware_subarch` 1 tells Linux 3.x that it is under lguest.
 
 use arch_i386::addr::PAGE_SIZE;
-use std::path::PathBuf;
 use thiserror::Error;
 
 /// Where the command line is.
@@ -96,35 +95,16 @@ pub fn write(
     Ok(())
 }
 
-/// Where the loaded module says which page format it and its guests have.
+/// Joins what the user gave for the kernel's command line.
 #[must_use]
-pub fn paging_parameter() -> PathBuf {
-    PathBuf::from("/sys/module/lg/parameters/paging")
-}
-
-/// Joins what the user gave for the kernel's command line and, unless the user did so, tells the guest
-/// the levels of its page tables (2, or 3 for PAE): the format is the host's, and a guest that
-/// can do both needs to know before its first page table.
-///
-/// `paging` is what [`paging_parameter`] holds, if it could be read.
-#[must_use]
-pub fn command_line(append: Option<&str>, arguments: &[String], paging: Option<&str>) -> String {
+pub fn command_line(append: Option<&str>, arguments: &[String]) -> String {
     let given = append.into_iter().chain(arguments.iter().map(String::as_str));
-    let mut words: Vec<&str> = given.filter(|part| !part.is_empty()).collect();
-    let chosen = words.iter().flat_map(|part| part.split_ascii_whitespace());
-    let by_user = chosen.into_iter().any(|word| word.starts_with("lguest.paging="));
-    match paging.map(str::trim) {
-        Some("2-level") if !by_user => words.push("lguest.paging=2"),
-        Some("PAE") if !by_user => words.push("lguest.paging=3"),
-        _ => {}
-    }
-    words.join(" ")
+    given.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arch_i386::paging::Paging;
 
     fn u32_at(memory: &[u8], at: usize) -> u32 {
         u32::from_le_bytes(memory[at..at + 4].try_into().unwrap())
@@ -160,18 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn the_page_format_is_appended_unless_given() {
+    fn what_the_user_gave_is_joined() {
         let args = ["debug".to_owned(), "init=/bin/sh".to_owned()];
-        let two = format!("{}\n", Paging::TwoLevel);
-        let three = format!("{}\n", Paging::Pae);
-        assert_eq!(
-            command_line(Some("quiet"), &args, Some(&two)),
-            "quiet debug init=/bin/sh lguest.paging=2"
-        );
-        assert_eq!(command_line(None, &[], Some(&three)), "lguest.paging=3");
-        assert_eq!(command_line(Some("a lguest.paging=2 b"), &[], Some(&three)), "a lguest.paging=2 b");
-        assert_eq!(command_line(None, &["lguest.paging=3".into()], Some(&two)), "lguest.paging=3");
-        assert_eq!(command_line(Some("quiet"), &[], None), "quiet");
-        assert_eq!(command_line(None, &[], Some("something new\n")), "");
+        assert_eq!(command_line(Some("quiet"), &args), "quiet debug init=/bin/sh");
+        assert_eq!(command_line(None, &[]), "");
     }
 }

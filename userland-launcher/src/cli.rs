@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::memory_size::MemorySize;
+use crate::paging::Wish;
 use clap::Parser;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,10 @@ pub struct Cli {
     /// The guest's paging strategy, instead of the one the module was loaded with
     #[arg(long, value_name = "NAME[:KEY=VALUE,...]")]
     pub strategy: Option<String>,
+
+    /// The format of the guest's page tables
+    #[arg(long, value_enum, default_value_t)]
+    pub paging: Wish,
 
     /// An initial RAM disk, put at the top of the guest's memory
     #[arg(long, value_name = "FILE")]

@@ -7,6 +7,7 @@
 use crate::guest_memory::GuestMemory;
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::launcher::{Request, STRATEGY_MAX};
+use arch_i386::paging::Paging;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -23,6 +24,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// [`HostError::StrategyRefused`] and others.
     fn select_strategy(&self, spec: &str) -> Result<(), HostError>;
+
+    /// [`Request::Paging`]: tells the format of the guest's page tables, if it is not the host's own. To
+    /// be done before [`Host::select_strategy`], since a strategy may not serve every format.
+    ///
+    /// # Errors
+    /// [`HostError::PagingRefused`] and others.
+    fn select_paging(&self, paging: Paging) -> Result<(), HostError>;
 
     /// [`Request::Initialize`]: all of `memory` is the guest's, which will start at guest-physical
     /// `entry`. The host keeps the memory alive as long as it might run the guest.
@@ -96,6 +104,21 @@ pub enum HostError {
         #[source]
         source: io::Error,
     },
+    /// `EINVAL`: the module does not serve such guests.
+    #[error(
+        "the host cannot run a guest with {0} page tables; dmesg says why. A host with PAE (a 686-pae \
+         kernel) runs both kinds; --paging chooses, where the guest's kernel can do either"
+    )]
+    PagingRefused(Paging),
+    /// Another failure to tell the format.
+    #[error("cannot tell the host that the guest has {paging} page tables")]
+    Paging {
+        /// The format.
+        paging: Paging,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// [`Request::Initialize`] failed.
     #[error("the host does not take the guest; dmesg may say more")]
     Initialize(#[source] io::Error),
@@ -162,6 +185,14 @@ impl Host for DeviceFile {
         })
     }
 
+    fn select_paging(&self, paging: Paging) -> Result<(), HostError> {
+        let request = encode(Request::Paging, &[paging.levels()]);
+        self.request(&request).map(drop).map_err(|source| match source.raw_os_error() {
+            Some(libc::EINVAL) => HostError::PagingRefused(paging),
+            _ => HostError::Paging { paging, source },
+        })
+    }
+
     fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError> {
         let base = u32::try_from(memory.base_address()).map_err(|_| HostError::SixtyFourBit)?;
         let pages = (memory.len() / PAGE_SIZE as usize) as u32;
@@ -225,6 +256,12 @@ mod tests {
             assert!(matches!(refused, HostError::StrategyTooLong(257)));
         });
         assert_eq!(sent, b"");
+    }
+
+    #[test]
+    fn a_page_format_is_sent_by_its_levels() {
+        let sent = written(|device| device.select_paging(Paging::Pae).unwrap());
+        assert_eq!(sent, b"\x02\x01\0\0\x03\0\0\0");
     }
 
     #[test]

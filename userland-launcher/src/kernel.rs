@@ -6,6 +6,8 @@
 
 use crate::boot_params;
 use crate::memory_size::in_mebibytes;
+use crate::paging;
+use arch_i386::paging::Paging;
 use object::elf::{self, FileHeader32};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadCache};
@@ -87,6 +89,7 @@ pub struct Kernel {
     file: File,
     segments: Vec<Segment>,
     entry: u32,
+    paging: Option<Paging>,
 }
 
 /// Enough of the file's start to tell what it is: up to the magic of Linux's boot header.
@@ -125,14 +128,21 @@ impl Kernel {
         let entry = physical_entry(header.e_entry(LittleEndian), &segments)?;
         let file_len = file.metadata().map_err(KernelError::Read)?.len();
         check_segments(&segments, file_len)?;
+        let paging = paging::of_kernel(header, &cache);
         drop(cache);
-        Ok(Self { file, segments, entry })
+        Ok(Self { file, segments, entry, paging })
     }
 
     /// The guest-physical address of the first instruction.
     #[must_use]
     pub fn entry(&self) -> u32 {
         self.entry
+    }
+
+    /// The format of its page tables, if it can do only one and says so; see [`paging::of_kernel`].
+    #[must_use]
+    pub fn paging(&self) -> Option<Paging> {
+        self.paging
     }
 
     /// The end of the highest segment: the least memory that holds the kernel, in bytes.

@@ -21,9 +21,11 @@ use crate::host::{Host, HostError};
 use crate::kernel::{Kernel, KernelError};
 use crate::memory_size::{MemorySize, in_mebibytes};
 use crate::outcome::Outcome;
+use crate::paging;
 use crate::run::run;
 use crate::terminal::Terminal;
 use arch_i386::addr::{GuestFrame, PAGE_SIZE};
+use arch_i386::paging::Paging;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -128,18 +130,20 @@ pub struct Prepared {
     /// Bytes of ordinary memory.
     top: u32,
     entry: u32,
+    /// The format of its page tables, if it is not the host's.
+    paging: Option<Paging>,
     devices: Vec<Box<dyn Device>>,
     layout: Layout,
 }
 
 impl Prepared {
-    /// Loads everything that `cli` names. `paging` is what [`boot_params::paging_parameter`] holds.
+    /// Loads everything that `cli` names. `host` is the host's page format.
     ///
     /// # Errors
     /// Everything that can be wrong with what the user gave; see [`LaunchError`].
     pub fn new(
         cli: &Cli,
-        paging: Option<&str>,
+        host: Option<Paging>,
         terminal: &Arc<Terminal>,
         output: &ConsoleOutput,
     ) -> Result<Self, LaunchError> {
@@ -156,10 +160,15 @@ impl Prepared {
         kernel.load(ordinary).map_err(bad_kernel)?;
         let initrd =
             cli.initrd.as_deref().map(|path| load_initrd(path, ordinary, kernel.end())).transpose()?;
-        let command_line = boot_params::command_line(cli.append.as_deref(), cli.arguments(), paging);
+        let mut command_line = boot_params::command_line(cli.append.as_deref(), cli.arguments());
+        let paging = paging::decide(cli.paging, &command_line, kernel.paging(), host);
+        if let Some(paging) = paging {
+            command_line = paging::with_word(&command_line, paging);
+        }
         boot_params::write(ordinary, &command_line, initrd)?;
         device_area[..layout.page.len()].copy_from_slice(&layout.page);
-        Ok(Self { memory, top: cli.memory.bytes(), entry: kernel.entry(), devices, layout })
+        let paging = paging.filter(|_| paging != host);
+        Ok(Self { memory, top: cli.memory.bytes(), entry: kernel.entry(), paging, devices, layout })
     }
 
     /// What the guest will find in memory.
@@ -333,6 +342,9 @@ fn live(
     started: impl FnOnce(),
 ) -> Result<Outcome, Outcome> {
     let memory = Arc::new(prepared.memory);
+    if let Some(paging) = prepared.paging {
+        host.select_paging(paging).map_err(Outcome::NotStarted)?;
+    }
     if let Some(spec) = strategy {
         host.select_strategy(spec).map_err(Outcome::NotStarted)?;
     }

@@ -8,7 +8,7 @@
 //! | module | its part |
 //! | --- | --- |
 //! | [`cli`], [`memory_size`] | what the user asked for |
-//! | [`kernel`], [`boot_params`] | what the guest finds in memory when it starts |
+//! | [`kernel`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
@@ -27,6 +27,7 @@ pub mod kernel;
 pub mod launch;
 pub mod memory_size;
 pub mod outcome;
+pub mod paging;
 pub mod run;
 pub mod terminal;
 pub mod virtqueue;

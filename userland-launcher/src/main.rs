@@ -10,13 +10,13 @@ use std::error::Error;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
-use userland_launcher::boot_params;
 use userland_launcher::cli::Cli;
 use userland_launcher::console_output::ConsoleOutput;
 use userland_launcher::counters;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
 use userland_launcher::outcome::{Outcome, exit_code, in_full};
+use userland_launcher::paging;
 use userland_launcher::terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -54,8 +54,9 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
         cli,
         || {
             // Missing when the module is; that is for opening its device to say.
-            let paging = std::fs::read_to_string(boot_params::paging_parameter()).ok();
-            Prepared::new(cli, paging.as_deref(), &terminal, &output)
+            let parameter = std::fs::read_to_string(paging::host_parameter()).ok();
+            let host = parameter.as_deref().and_then(paging::of_host);
+            Prepared::new(cli, host, &terminal, &output)
         },
         || Ok(Arc::new(DeviceFile::open(&cli.device)?) as Arc<dyn Host>),
     );

@@ -6,12 +6,14 @@
 //!
 //! The steps are those of a Linux guest: zeroed memory, `LGUEST_INIT`, first page tables, `NEW_PGTABLE`,
 //! a stack, a jump up. The first tables map the lowest 8 MiB at 0, where this code still runs, and at
-//! 3 GiB. They have to be in the host's format, which the launcher tells as a word of the command line.
+//! 3 GiB. They can be of two levels or three: the kernel's file says so in a note, and the launcher, which
+//! chooses, tells the choice as a word of the command line.
 
 use crate::host::LGUEST_DATA;
 use crate::{console, descriptors, host, image, state, tasks};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
+use arch_i386::launcher::{NOTE_PAGING, NOTE_PAGING_2_LEVEL, NOTE_PAGING_PAE};
 use arch_i386::lguest_data::offset;
 use arch_i386::paging::Paging;
 use arch_i386::trap::HYPERCALL;
@@ -118,10 +120,22 @@ start:
 pae_word:
     .ascii  "lguest.paging=3"
 pae_word_end:
+
+    // An ELF note: lengths of name and contents, type, name, contents.
+    .section .note.lguest, "a", @note
+    .balign 4
+    .long   note_name_end - note_name, 4, {note_paging}
+note_name:
+    .asciz  "lguest"
+note_name_end:
+    .balign 4
+    .long   {formats}
     .text
     "#,
     base = const KERNEL_BASE,
     data = sym LGUEST_DATA,
+    note_paging = const NOTE_PAGING,
+    formats = const NOTE_PAGING_2_LEVEL | NOTE_PAGING_PAE,
     noirq_start = const offset::NOIRQ_START,
     noirq_end = const offset::NOIRQ_END,
     init = const Hypercall::LguestInit as u32,

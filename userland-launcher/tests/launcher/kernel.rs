@@ -1,6 +1,7 @@
 //! Which files are kernels, and what every other one is told.
 
 use crate::support::elf::{Elf, Segment, file_of};
+use arch_i386::paging::Paging;
 use userland_launcher::kernel::{Kernel, KernelError};
 
 fn error(file: &[u8]) -> KernelError {
@@ -44,6 +45,16 @@ fn a_virtual_entry_point_is_translated_by_its_segment() {
     assert_eq!(entry(0xc010_0004).unwrap(), 0x10_0004);
     assert!(matches!(entry(0xc010_0020), Err(KernelError::EntryOutside(0xc010_0020))));
     assert!(matches!(entry(0), Err(KernelError::EntryOutside(0))));
+}
+
+#[test]
+fn a_note_tells_the_page_format() {
+    let paging = |paging| Kernel::read(Elf { paging, ..Elf::good() }.file()).unwrap().paging();
+    assert_eq!(paging(Some(1)), Some(Paging::TwoLevel));
+    assert_eq!(paging(Some(2)), Some(Paging::Pae));
+    // It can do both, or does not say.
+    assert_eq!(paging(Some(3)), None);
+    assert_eq!(paging(None), None);
 }
 
 #[test]

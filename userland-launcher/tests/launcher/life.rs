@@ -61,12 +61,13 @@ const POWER_DOWN: Step = Step::Dead(b"CRASH: Power down\0");
 
 #[test]
 fn the_host_is_asked_in_order() {
-    let (ended, _, hosts) = run(&["--strategy", "lru:slots=8"], vec![vec![Step::Dead(b"CRASH: exit 7\0")]]);
+    let options = ["--strategy", "lru:slots=8", "--paging", "pae"];
+    let (ended, _, hosts) = run(&options, vec![vec![Step::Dead(b"CRASH: exit 7\0")]]);
     assert_eq!(ended.outcome.code(), 7);
     assert!(ended.ticks > 0);
     assert_eq!(
         *hosts[0].log.lock().unwrap(),
-        ["strategy lru:slots=8", "initialize 0x207000 bytes, entry 0x100000"]
+        ["paging PAE", "strategy lru:slots=8", "initialize 0x207000 bytes, entry 0x100000"]
     );
 }
 

@@ -2,6 +2,7 @@
 
 use crate::support::elf::Elf;
 use crate::support::{Screen, piped_terminal};
+use arch_i386::paging::Paging;
 use clap::Parser;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ impl Folder {
         let kernel = self.0.path().join("kernel").into_os_string().into_string().unwrap();
         let line = std::iter::once("lguest").chain(options.iter().copied()).chain([kernel.as_str(), "quiet"]);
         let (terminal, _) = piped_terminal();
-        Prepared::new(&Cli::parse_from(line), Some("PAE\n"), &terminal, &Screen::default().output())
+        Prepared::new(&Cli::parse_from(line), Some(Paging::Pae), &terminal, &Screen::default().output())
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Elf {
     pub machine: u16,
     pub entry: u32,
     pub segments: Vec<Segment>,
+    /// What the note tells of page formats; without it, the note's header points at no note.
+    pub paging: Option<u32>,
 }
 
 const HEADER: u32 = 52;
@@ -34,7 +36,15 @@ impl Elf {
     pub fn good() -> Self {
         let contents = (1..=16).collect();
         let segment = Segment { physical: 0x10_0000, virt: 0xc010_0000, contents, memory_len: 32 };
-        Self { class: 1, data: 1, kind: 2, machine: 3, entry: 0x10_0000, segments: vec![segment] }
+        Self {
+            class: 1,
+            data: 1,
+            kind: 2,
+            machine: 3,
+            entry: 0x10_0000,
+            segments: vec![segment],
+            paging: None,
+        }
     }
 
     /// The file's bytes. Before the segments' headers comes one of a note, which is not to be loaded.
@@ -53,7 +63,10 @@ impl Elf {
         for half in [HEADER as u16, PROGRAM_HEADER as u16, count as u16, 40, 0, 0] {
             file.extend(half.to_le_bytes());
         }
-        for word in [PT_NOTE, 0, 0, 0, 8, 8, 4, 4] {
+        let note = self.note();
+        let note_offset = offset + self.segments.iter().map(|s| s.contents.len() as u32).sum::<u32>();
+        let (note_offset, note_len) = if note.is_empty() { (0, 8) } else { (note_offset, note.len() as u32) };
+        for word in [PT_NOTE, note_offset, 0, 0, note_len, note_len, 4, 4] {
             file.extend(word.to_le_bytes());
         }
         for segment in &self.segments {
@@ -66,7 +79,15 @@ impl Elf {
         for segment in &self.segments {
             file.extend(&segment.contents);
         }
+        file.extend(note);
         file
+    }
+
+    /// A note of the type 1 and the name `lguest`, as the ELF standard lays it out.
+    fn note(&self) -> Vec<u8> {
+        let Some(formats) = self.paging else { return Vec::new() };
+        let header = [7u32, 4, 1].map(u32::to_le_bytes);
+        [header.as_flattened(), b"lguest\0\0", &formats.to_le_bytes()].concat()
     }
 
     /// The same as an open file.

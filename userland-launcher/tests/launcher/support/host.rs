@@ -1,5 +1,6 @@
 //! A host that follows a script instead of running a guest.
 
+use arch_i386::paging::Paging;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -73,6 +74,11 @@ impl ScriptedHost {
 }
 
 impl Host for ScriptedHost {
+    fn select_paging(&self, paging: Paging) -> Result<(), HostError> {
+        self.note(format!("paging {paging}"));
+        Ok(())
+    }
+
     fn select_strategy(&self, spec: &str) -> Result<(), HostError> {
         self.note(format!("strategy {spec}"));
         if spec == "nosuch" { Err(HostError::StrategyRefused(spec.to_owned())) } else { Ok(()) }

@@ -1,0 +1,155 @@
+//! The format of a guest's page tables, and who decides on it.
+//!
+//! A host serves guests with its own format, and a PAE host also those with two levels. The guest must
+//! know its format before its first page table and the host before its first instruction, so the launcher
+//! tells both. The first of these that has an opinion decides:
+//!
+//! 1. the option `--paging`;
+//! 2. the word `lguest.paging=2` or `=3` on the guest's command line;
+//! 3. the kernel's file: an ELF note of the name [`NOTE_NAME`] and type [`NOTE_PAGING`], or what a Linux
+//!    kernel's symbol table gives away;
+//! 4. the host's own format.
+
+use arch_i386::launcher::{NOTE_NAME, NOTE_PAGING, NOTE_PAGING_2_LEVEL, NOTE_PAGING_PAE};
+use arch_i386::paging::Paging;
+use clap::ValueEnum;
+use object::LittleEndian;
+use object::elf::{FileHeader32, SHT_SYMTAB};
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use object::read::{ReadCache, ReadRef};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// What the user may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Wish {
+    /// What command line, kernel and host say
+    #[default]
+    Auto,
+    /// Two levels, 4-byte entries
+    #[value(name = "2-level")]
+    TwoLevel,
+    /// Three levels, 8-byte entries
+    Pae,
+}
+
+impl Wish {
+    const fn paging(self) -> Option<Paging> {
+        match self {
+            Self::Auto => None,
+            Self::TwoLevel => Some(Paging::TwoLevel),
+            Self::Pae => Some(Paging::Pae),
+        }
+    }
+}
+
+/// Where the module tells its page format, as [`Paging`] displays it.
+#[must_use]
+pub fn host_parameter() -> PathBuf {
+    PathBuf::from("/sys/module/lg/parameters/paging")
+}
+
+/// The format that a text of [`host_parameter`] names.
+#[must_use]
+pub fn of_host(parameter: &str) -> Option<Paging> {
+    [Paging::TwoLevel, Paging::Pae].into_iter().find(|paging| paging.to_string() == parameter.trim())
+}
+
+/// The word of the command line that tells a guest its format starts like this; the levels follow.
+const WORD: &str = "lguest.paging=";
+
+/// A command line with the word for this format, and with no other.
+#[must_use]
+pub fn with_word(line: &str, paging: Paging) -> String {
+    if of_command_line(line) == Some(paging) {
+        return line.to_owned();
+    }
+    let told = format!("{WORD}{}", paging.levels());
+    let others = line.split_ascii_whitespace().filter(|word| !word.starts_with(WORD));
+    others.chain([told.as_str()]).collect::<Vec<_>>().join(" ")
+}
+
+/// The format that a command line asks for, if it has the word.
+#[must_use]
+pub fn of_command_line(line: &str) -> Option<Paging> {
+    let levels = line.split_ascii_whitespace().find_map(|word| word.strip_prefix(WORD))?;
+    Paging::from_levels(levels.parse().ok()?)
+}
+
+/// The guest's format, if anybody has an opinion on it. `kernel` is [`of_kernel`]'s.
+#[must_use]
+pub fn decide(
+    wish: Wish,
+    command_line: &str,
+    kernel: Option<Paging>,
+    host: Option<Paging>,
+) -> Option<Paging> {
+    wish.paging().or_else(|| of_command_line(command_line)).or(kernel).or(host)
+}
+
+/// The one format that a kernel's file says it can do; `None` when it can do both or does not say.
+#[must_use]
+pub fn of_kernel(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option<Paging> {
+    match noted(header, file) {
+        Some(NOTE_PAGING_2_LEVEL) => Some(Paging::TwoLevel),
+        Some(NOTE_PAGING_PAE) => Some(Paging::Pae),
+        Some(_) => None,
+        None => of_linux(header, file),
+    }
+}
+
+/// The formats that the kernel's note has, if there is one. What cannot be read says nothing.
+fn noted(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option<u32> {
+    for program in header.program_headers(LittleEndian, file).ok()? {
+        let Ok(Some(mut notes)) = program.notes(LittleEndian, file) else { continue };
+        while let Ok(Some(note)) = notes.next() {
+            if note.name() == NOTE_NAME.as_bytes() && note.n_type(LittleEndian).0 == NOTE_PAGING {
+                return note.desc().first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+            }
+        }
+    }
+    None
+}
+
+/// What the symbols of a Linux kernel give away. Its first page tables have a middle level, by this name,
+/// when it was built with `CONFIG_X86_PAE` (Linux, `arch/x86/kernel/head_32.S`).
+fn of_linux<'data>(header: &FileHeader32<LittleEndian>, file: impl ReadRef<'data>) -> Option<Paging> {
+    let symbols = header.sections(LittleEndian, file).ok()?.symbols(LittleEndian, file, SHT_SYMTAB).ok()?;
+    let has = |wanted: &[u8]| {
+        symbols.iter().any(|symbol| symbol.name(LittleEndian, symbols.strings()) == Ok(wanted))
+    };
+    if has(b"initial_pg_pmd") {
+        Some(Paging::Pae)
+    } else {
+        has(b"initial_page_table").then_some(Paging::TwoLevel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_is_told_and_understood() {
+        for paging in [Paging::TwoLevel, Paging::Pae] {
+            assert_eq!(of_host(&format!("{paging}\n")), Some(paging));
+            assert_eq!(of_command_line(&with_word("quiet", paging)), Some(paging));
+        }
+        assert_eq!(with_word("a lguest.paging=2 b", Paging::Pae), "a b lguest.paging=3");
+        assert_eq!(of_host("something new\n"), None);
+        assert_eq!(of_command_line("quiet lguest.paging=4"), None);
+        assert_eq!(of_command_line("xlguest.paging=3"), None);
+    }
+
+    #[test]
+    fn the_first_opinion_counts() {
+        use Paging::{Pae, TwoLevel};
+        let all = |wish, line, kernel| decide(wish, line, kernel, Some(Pae));
+        assert_eq!(all(Wish::Pae, "lguest.paging=2", Some(TwoLevel)), Some(Pae));
+        assert_eq!(all(Wish::TwoLevel, "lguest.paging=3", Some(Pae)), Some(TwoLevel));
+        assert_eq!(all(Wish::Auto, "lguest.paging=2", Some(Pae)), Some(TwoLevel));
+        assert_eq!(all(Wish::Auto, "quiet", Some(TwoLevel)), Some(TwoLevel));
+        assert_eq!(all(Wish::Auto, "quiet", None), Some(Pae));
+        assert_eq!(decide(Wish::Auto, "", None, None), None);
+    }
+}
