@@ -276,6 +276,20 @@ impl Choice {
         }
     }
 
+    /// Makes the policy alone, and says for how many slots; `None` for a strategy that is no policy.
+    #[must_use]
+    pub fn policy(&self, seed: u64) -> Option<(usize, Box<dyn EvictionPolicy>)> {
+        match self.found {
+            Found::Policy(entry) => Some(self.build_policy(entry, seed)),
+            Found::Strategy(_) | Found::Wrapper(_) => None,
+        }
+    }
+
+    fn build_policy(&self, entry: &PolicyEntry, seed: u64) -> (usize, Box<dyn EvictionPolicy>) {
+        let slots = self.values.number(&SLOTS) as usize;
+        (slots, (entry.build)(&PolicyConfig { slots, seed, values: &self.values }))
+    }
+
     /// Makes the strategy for one guest.
     ///
     /// # Errors
@@ -289,9 +303,7 @@ impl Choice {
                 (entry.build)(context, &self.values, of.build(context)?)
             }
             Found::Policy(entry) => {
-                let slots = self.values.number(&SLOTS) as usize;
-                let config = PolicyConfig { slots, seed: context.seed, values: &self.values };
-                let policy = (entry.build)(&config);
+                let (slots, policy) = self.build_policy(entry, context.seed);
                 cache::build(context.formats, slots, policy, context.window)
             }
         })

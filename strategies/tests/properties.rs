@@ -23,9 +23,13 @@ const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
 const PAGES: u32 = 256;
 
-/// Every strategy with every combination of formats that it serves.
-fn formats() -> impl Iterator<Item = (&'static str, Formats)> {
-    registry::all_names()
+/// Strategies and the formats they serve. All policies run on the same pager, so that two of them and one that
+/// is picked stand for the others.
+fn formats(pick: usize) -> impl Iterator<Item = (&'static str, Formats)> {
+    let is_policy = |name: &&str| Choice::parse(name).unwrap().policy(0).is_some();
+    let (policies, mut names): (Vec<_>, Vec<_>) = registry::all_names().into_iter().partition(is_policy);
+    names.extend(["lguest", "lru", policies[pick % policies.len()]]);
+    names
         .into_iter()
         .flat_map(|name| Formats::SERVED.map(|formats| (name, formats)))
         .filter(|(name, formats)| Choice::parse(name).unwrap().check_formats(*formats).is_ok())
@@ -389,8 +393,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_guest_that_plays_by_the_rules_gets_what_its_tables_say(steps in steps()) {
-        for (name, Formats { guest, shadow }) in formats() {
+    fn a_guest_that_plays_by_the_rules_gets_what_its_tables_say(steps in steps(), pick in any::<usize>()) {
+        for (name, Formats { guest, shadow }) in formats(pick) {
             match guest {
                 Paging::TwoLevel => behave::<TwoLevel>(name, shadow, &steps),
                 Paging::Pae => behave::<Pae>(name, shadow, &steps),
@@ -399,9 +403,9 @@ proptest! {
     }
 
     #[test]
-    fn a_recording_comes_to_what_was_recorded(steps in steps()) {
+    fn a_recording_comes_to_what_was_recorded(steps in steps(), pick in any::<usize>()) {
         // A recorder stands before no other.
-        for (name, Formats { guest, shadow }) in formats().filter(|(name, _)| *name != "record") {
+        for (name, Formats { guest, shadow }) in formats(pick).filter(|(name, _)| *name != "record") {
             match guest {
                 Paging::TwoLevel => record::<TwoLevel>(name, shadow, &steps),
                 Paging::Pae => record::<Pae>(name, shadow, &steps),
@@ -410,8 +414,8 @@ proptest! {
     }
 
     #[test]
-    fn a_wild_guest_leaves_nothing(steps in wild(), no_execute in any::<bool>()) {
-        for (name, formats) in formats() {
+    fn a_wild_guest_leaves_nothing(steps in wild(), no_execute in any::<bool>(), pick in any::<usize>()) {
+        for (name, formats) in formats(pick) {
             let mut host = SimHost::new(PAGES);
             host.set_no_execute(no_execute);
             let mut strategy = build(name, formats, &mut host);
@@ -422,8 +426,10 @@ proptest! {
     }
 
     #[test]
-    fn a_host_without_memory_leaves_nothing(steps in wild(), tables in 0usize..12, pins in 0usize..12) {
-        for (name, formats) in formats() {
+    fn a_host_without_memory_leaves_nothing(
+        steps in wild(), tables in 0usize..12, pins in 0usize..12, pick in any::<usize>()
+    ) {
+        for (name, formats) in formats(pick) {
             let mut host = SimHost::new(PAGES);
             let mut strategy = build(name, formats, &mut host);
             host.limit_tables(Some(tables));

@@ -1,0 +1,118 @@
+//! `arc`: between recency and frequency, at a balance that evicted directories adjust when they return.
+//!
+//! Directories that were loaded once lately are in one list (T1 in the paper), those loaded more often in
+//! another (T2); each has a list of ghosts behind it (B1, B2). A ghost that returns says which list was too
+//! short, and the first list's target size moves that way. The target moves by whole numbers here: the paper's
+//! quotients, rounded down. N. Megiddo and D. S. Modha, "ARC: a self-tuning, low overhead replacement cache",
+//! USENIX FAST 2003, figure 4.
+
+use crate::ghosts::Ghosts;
+use crate::lists::Lists;
+use alloc::boxed::Box;
+use alloc::vec;
+use arch_i386::addr::GuestPhys;
+use framework::policy::EvictionPolicy;
+use framework::registry::{POLICIES, PolicyEntry};
+
+struct Arc {
+    /// The paper's four lists, the last used in front.
+    lists: Lists,
+    ghosts: Ghosts,
+    /// The directory in each slot.
+    directories: Box<[GuestPhys]>,
+    /// The size that the list of those loaded once should have (p).
+    target: usize,
+}
+
+const ONCE: usize = 0;
+const OFTEN: usize = 1;
+const ONCE_GHOSTS: usize = 2;
+const OFTEN_GHOSTS: usize = 3;
+
+impl Arc {
+    fn forget_oldest(&mut self, ghosts: usize) {
+        if let Some(ghost) = self.lists.back(ghosts) {
+            self.lists.remove(ghost);
+            self.ghosts.forget(ghost);
+        }
+    }
+}
+
+impl EvictionPolicy for Arc {
+    fn filled(&mut self, slot: usize, directory: GuestPhys) {
+        let again = self.ghosts.find(directory);
+        if let Some(ghost) = again {
+            self.lists.remove(ghost);
+            self.ghosts.forget(ghost);
+        }
+        let behind = match self.lists.list_of(slot) {
+            Some(ONCE) => Some(ONCE_GHOSTS),
+            Some(OFTEN) => Some(OFTEN_GHOSTS),
+            _ => None,
+        };
+        if let Some(behind) = behind
+            && let Some(ghost) = self.ghosts.remember(self.directories[slot])
+        {
+            self.lists.push_front(behind, ghost);
+        }
+        self.directories[slot] = directory;
+        self.lists.push_front(if again.is_some() { OFTEN } else { ONCE }, slot);
+        // The paper makes room before, which comes to the same: what goes is the oldest ghost, and if there was
+        // none, the one that was made just now.
+        let slots = self.directories.len();
+        if self.lists.len(ONCE) + self.lists.len(ONCE_GHOSTS) > slots {
+            self.forget_oldest(ONCE_GHOSTS);
+        }
+        if self.lists.len(ONCE_GHOSTS) + self.lists.len(OFTEN_GHOSTS) > slots {
+            self.forget_oldest(OFTEN_GHOSTS);
+        }
+    }
+
+    fn used(&mut self, slot: usize, _directory: GuestPhys) {
+        self.lists.push_front(OFTEN, slot);
+    }
+
+    fn emptied(&mut self, slot: usize) {
+        self.lists.remove(slot);
+    }
+
+    fn victim(&mut self, incoming: GuestPhys) -> usize {
+        let [once_ghosts, often_ghosts] = [ONCE_GHOSTS, OFTEN_GHOSTS].map(|list| self.lists.len(list));
+        let returns_to = self.ghosts.find(incoming).and_then(|ghost| self.lists.list_of(ghost));
+        match returns_to {
+            Some(ONCE_GHOSTS) => {
+                let step = (often_ghosts / once_ghosts).max(1);
+                self.target = (self.target + step).min(self.directories.len());
+            }
+            Some(OFTEN_GHOSTS) => {
+                let step = (once_ghosts / often_ghosts).max(1);
+                self.target = self.target.saturating_sub(step);
+            }
+            _ => {}
+        }
+        let [once, often] = [ONCE, OFTEN].map(|list| self.lists.back(list));
+        let length = self.lists.len(ONCE);
+        let from_once =
+            length > self.target || returns_to == Some(OFTEN_GHOSTS) && length > 0 && length == self.target;
+        let order = if from_once { [once, often] } else { [often, once] };
+        order.into_iter().flatten().next().unwrap_or(0)
+    }
+}
+
+#[linkme::distributed_slice(POLICIES)]
+static ARC: PolicyEntry = PolicyEntry {
+    name: "arc",
+    help: "between recency and frequency, at a balance that adjusts itself",
+    parameters: &[],
+    build: |config| {
+        let slots = config.slots;
+        // Between the arrival of a ghost and the departure of the oldest there is one more.
+        let ghosts = slots + 1;
+        Box::new(Arc {
+            lists: Lists::new(4, slots + ghosts),
+            ghosts: Ghosts::new(slots, ghosts),
+            directories: vec![GuestPhys(0); slots].into(),
+            target: 0,
+        })
+    },
+};

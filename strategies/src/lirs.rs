@@ -1,0 +1,181 @@
+//! `lirs`: what counts is how many others ran between the last two uses of a directory.
+//!
+//! Most slots belong to directories whose last two uses were close (LIR in the paper); a few are for the others
+//! (HIR), and only these give way, in turn. A stack in order of last use, down to the oldest LIR one, shows
+//! whether a HIR directory that is used again beats that one: it does if it is still in the stack. Directories that
+//! were evicted stay in the stack as ghosts. The paper does not bound these; here the one that was evicted first is
+//! forgotten first. S. Jiang and X. Zhang, "LIRS: an efficient low inter-reference recency set replacement policy",
+//! ACM SIGMETRICS 2002, section 3.3.
+
+use crate::ghosts::Ghosts;
+use crate::lists::Lists;
+use alloc::boxed::Box;
+use alloc::vec;
+use arch_i386::addr::GuestPhys;
+use framework::parameter::{Number, Parameter};
+use framework::policy::EvictionPolicy;
+use framework::registry::{POLICIES, PolicyEntry};
+
+struct Lirs {
+    /// The paper's stack S: one list of slots and ghosts, the last used in front.
+    stack: Lists,
+    /// The paper's list Q of HIR slots, and the ghosts in order of their eviction, the newest in front.
+    queues: Lists,
+    ghosts: Ghosts,
+    /// The directory in each slot.
+    directories: Box<[GuestPhys]>,
+    /// Which slots are LIR, how many these are, and how many they can be.
+    lir: Box<[bool]>,
+    lir_count: usize,
+    lir_room: usize,
+}
+
+/// The only list of `stack`.
+const STACK: usize = 0;
+/// The lists of `queues`.
+const HIR: usize = 0;
+const EVICTED: usize = 1;
+
+impl Lirs {
+    fn is_lir(&self, number: usize) -> bool {
+        self.lir.get(number).copied().unwrap_or(false)
+    }
+
+    fn forget(&mut self, ghost: usize) {
+        self.stack.remove(ghost);
+        self.queues.remove(ghost);
+        self.ghosts.forget(ghost);
+    }
+
+    /// Takes everything off the bottom of the stack that is not LIR ("stack pruning").
+    fn prune(&mut self) {
+        while let Some(bottom) = self.stack.back(STACK).filter(|&bottom| !self.is_lir(bottom)) {
+            if bottom < self.directories.len() {
+                self.stack.remove(bottom);
+            } else {
+                self.forget(bottom);
+            }
+        }
+    }
+
+    /// Puts a slot on top of the stack as LIR; the one at the bottom gives its place up if there are too many.
+    fn promote(&mut self, slot: usize) {
+        self.queues.remove(slot);
+        self.stack.push_front(STACK, slot);
+        self.lir[slot] = true;
+        self.lir_count += 1;
+        // A HIR entry may be at the bottom by now.
+        self.prune();
+        if self.lir_count > self.lir_room
+            && let Some(bottom) = self.stack.back(STACK)
+        {
+            self.lir[bottom] = false;
+            self.lir_count -= 1;
+            self.stack.remove(bottom);
+            self.queues.push_front(HIR, bottom);
+            self.prune();
+        }
+    }
+
+    /// Makes a slot's directory a ghost, if the stack still has it.
+    fn evict(&mut self, slot: usize) {
+        self.queues.remove(slot);
+        if core::mem::take(&mut self.lir[slot]) {
+            self.lir_count -= 1;
+        } else if self.stack.list_of(slot).is_some() {
+            if !self.ghosts.has_room()
+                && let Some(oldest) = self.queues.back(EVICTED)
+            {
+                self.forget(oldest);
+            }
+            if let Some(ghost) = self.ghosts.remember(self.directories[slot]) {
+                self.stack.replace(slot, ghost);
+                self.queues.push_front(EVICTED, ghost);
+            }
+        }
+        self.stack.remove(slot);
+        self.prune();
+    }
+}
+
+impl EvictionPolicy for Lirs {
+    fn filled(&mut self, slot: usize, directory: GuestPhys) {
+        let again = self.ghosts.find(directory);
+        if let Some(ghost) = again {
+            self.forget(ghost);
+        }
+        self.evict(slot);
+        self.directories[slot] = directory;
+        // At first, every directory is LIR until there are enough of these.
+        if again.is_some() || self.lir_count < self.lir_room {
+            self.promote(slot);
+        } else {
+            self.stack.push_front(STACK, slot);
+            self.queues.push_front(HIR, slot);
+            self.prune();
+        }
+    }
+
+    fn used(&mut self, slot: usize, _directory: GuestPhys) {
+        let in_stack = self.stack.list_of(slot).is_some();
+        if self.lir[slot] {
+            self.stack.push_front(STACK, slot);
+            self.prune();
+        } else if in_stack {
+            self.promote(slot);
+        } else {
+            self.stack.push_front(STACK, slot);
+            self.queues.push_front(HIR, slot);
+            self.prune();
+        }
+    }
+
+    fn emptied(&mut self, slot: usize) {
+        self.queues.remove(slot);
+        self.stack.remove(slot);
+        if core::mem::take(&mut self.lir[slot]) {
+            self.lir_count -= 1;
+        }
+        self.prune();
+    }
+
+    fn victim(&mut self, _incoming: GuestPhys) -> usize {
+        // The stack's bottom is a slot: it is LIR.
+        self.queues.back(HIR).or(self.stack.back(STACK)).unwrap_or(0)
+    }
+}
+
+static ROOM: Number = Number {
+    name: "hir",
+    help: "slots for directories that are not used again soon, in percent",
+    default: 1,
+    range: 1..=50,
+};
+
+static GHOSTS: Number = Number {
+    name: "ghosts",
+    help: "evicted directories that are remembered, in percent of the slots",
+    default: 200,
+    range: 0..=400,
+};
+
+#[linkme::distributed_slice(POLICIES)]
+static LIRS: PolicyEntry = PolicyEntry {
+    name: "lirs",
+    help: "directories whose last two uses were close are kept; of the others, the first to come gives way",
+    parameters: &[Parameter::Number(&ROOM), Parameter::Number(&GHOSTS)],
+    build: |config| {
+        let slots = config.slots;
+        let part = |percent: &Number| slots * config.values.number(percent) as usize / 100;
+        let ghosts = part(&GHOSTS);
+        Box::new(Lirs {
+            stack: Lists::new(1, slots + ghosts),
+            queues: Lists::new(2, slots + ghosts),
+            ghosts: Ghosts::new(slots, ghosts),
+            directories: vec![GuestPhys(0); slots].into(),
+            lir: vec![false; slots].into(),
+            lir_count: 0,
+            lir_room: slots - part(&ROOM).max(1),
+        })
+    },
+};

@@ -1,0 +1,129 @@
+//! Ordered lists of slots, which most policies are made of.
+//!
+//! [`Lists`] are doubly linked through arrays that are as long as there are numbers, so that every change
+//! takes a few stores and none allocates. A number is on one list at most.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+/// Several ordered lists over the numbers below a bound.
+///
+/// Lists are circles through a sentinel of their own, whose links are the list's front and back.
+pub struct Lists {
+    next: Box<[u32]>,
+    previous: Box<[u32]>,
+    /// The list that a number is on.
+    list: Box<[u8]>,
+    lengths: Box<[u32]>,
+}
+
+/// Of a number that is on no list.
+const NONE: u8 = u8::MAX;
+
+impl Lists {
+    /// That many empty lists over the numbers below `numbers`.
+    pub fn new(lists: usize, numbers: usize) -> Self {
+        let links = || (0..(numbers + lists) as u32).collect();
+        let (list, lengths) = (vec![NONE; numbers].into(), vec![0; lists].into());
+        Self { next: links(), previous: links(), list, lengths }
+    }
+
+    fn sentinel(&self, list: usize) -> usize {
+        self.list.len() + list
+    }
+
+    /// The list that a number is on.
+    pub fn list_of(&self, number: usize) -> Option<usize> {
+        let list = self.list[number];
+        (list != NONE).then_some(list.into())
+    }
+
+    /// How many numbers are on a list.
+    pub fn len(&self, list: usize) -> usize {
+        self.lengths[list] as usize
+    }
+
+    /// The last of a list.
+    pub fn back(&self, list: usize) -> Option<usize> {
+        self.in_front_of_link(self.sentinel(list))
+    }
+
+    /// The number in front of another on its list, unless it is the first.
+    pub fn in_front_of(&self, number: usize) -> Option<usize> {
+        self.in_front_of_link(number)
+    }
+
+    fn in_front_of_link(&self, link: usize) -> Option<usize> {
+        let previous = self.previous[link] as usize;
+        (previous < self.list.len()).then_some(previous)
+    }
+
+    /// Puts a number before all others of a list, wherever it was.
+    pub fn push_front(&mut self, list: usize, number: usize) {
+        self.remove(number);
+        self.insert_after(self.sentinel(list), list, number);
+    }
+
+    /// Takes a number off its list, if it is on any.
+    pub fn remove(&mut self, number: usize) {
+        let Some(list) = self.list_of(number) else { return };
+        let (previous, next) = (self.previous[number], self.next[number]);
+        self.next[previous as usize] = next;
+        self.previous[next as usize] = previous;
+        self.list[number] = NONE;
+        self.lengths[list] -= 1;
+    }
+
+    /// Puts `new`, wherever it was, in the place of `old`, which is then on no list.
+    pub fn replace(&mut self, old: usize, new: usize) {
+        let Some(list) = self.list_of(old) else { return };
+        self.remove(new);
+        self.insert_after(old, list, new);
+        self.remove(old);
+    }
+
+    fn insert_after(&mut self, link: usize, list: usize, number: usize) {
+        let next = self.next[link];
+        (self.previous[number], self.next[number]) = (link as u32, next);
+        self.next[link] = number as u32;
+        self.previous[next as usize] = number as u32;
+        self.list[number] = list as u8;
+        self.lengths[list] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// A list from its back to its front, with every link checked in passing.
+    fn backwards(lists: &Lists, list: usize) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        let mut at = lists.back(list);
+        while let Some(number) = at {
+            assert_eq!(lists.list_of(number), Some(list));
+            numbers.push(number);
+            at = lists.in_front_of(number);
+        }
+        assert_eq!(numbers.len(), lists.len(list));
+        numbers
+    }
+
+    #[test]
+    fn numbers_move_between_lists() {
+        let mut lists = Lists::new(2, 5);
+        (0..4).for_each(|number| lists.push_front(0, number));
+        assert_eq!(backwards(&lists, 0), [0, 1, 2, 3]);
+        lists.push_front(0, 1);
+        lists.push_front(1, 2);
+        assert_eq!((backwards(&lists, 0), backwards(&lists, 1)), (vec![0, 3, 1], vec![2]));
+        lists.replace(3, 4);
+        assert_eq!((backwards(&lists, 0), lists.list_of(3)), (vec![0, 4, 1], None));
+        lists.replace(4, 2);
+        assert_eq!((backwards(&lists, 0), backwards(&lists, 1)), (vec![0, 2, 1], vec![]));
+        lists.remove(0);
+        lists.remove(0);
+        assert_eq!(backwards(&lists, 0), [2, 1]);
+    }
+}

@@ -1,0 +1,111 @@
+//! `s3-fifo`: three queues. A new directory must be used twice in a small one before it gets into the main one.
+//!
+//! Slots wait in the small queue (S in the paper) first; one that comes to its end without having been used more
+//! than once gives way and is remembered in a third queue (G), from which it returns straight into the main one
+//! (M). There, a used slot goes round again for each of its last uses, three at most. J. Yang et al., "FIFO queues
+//! are all you need for cache eviction", ACM SOSP 2023, algorithm 1.
+
+use crate::ghosts::Ghosts;
+use crate::lists::Lists;
+use alloc::boxed::Box;
+use alloc::vec;
+use arch_i386::addr::GuestPhys;
+use framework::parameter::{Number, Parameter};
+use framework::policy::EvictionPolicy;
+use framework::registry::{POLICIES, PolicyEntry};
+
+struct S3Fifo {
+    /// The paper's three queues, the newest in front.
+    lists: Lists,
+    ghosts: Ghosts,
+    /// The directory in each slot.
+    directories: Box<[GuestPhys]>,
+    /// Uses of each slot since it was filled or moved, [`MOST_USES`] at most.
+    uses: Box<[u8]>,
+    /// The size from which the small queue gives slots up.
+    small_room: usize,
+}
+
+const SMALL: usize = 0;
+const MAIN: usize = 1;
+const REMEMBERED: usize = 2;
+
+const MOST_USES: u8 = 3;
+
+impl EvictionPolicy for S3Fifo {
+    fn filled(&mut self, slot: usize, directory: GuestPhys) {
+        let again = self.ghosts.find(directory);
+        if let Some(ghost) = again {
+            self.lists.remove(ghost);
+            self.ghosts.forget(ghost);
+        }
+        if self.lists.list_of(slot) == Some(SMALL) {
+            if !self.ghosts.has_room()
+                && let Some(oldest) = self.lists.back(REMEMBERED)
+            {
+                self.lists.remove(oldest);
+                self.ghosts.forget(oldest);
+            }
+            if let Some(ghost) = self.ghosts.remember(self.directories[slot]) {
+                self.lists.push_front(REMEMBERED, ghost);
+            }
+        }
+        self.directories[slot] = directory;
+        self.uses[slot] = 0;
+        self.lists.push_front(if again.is_some() { MAIN } else { SMALL }, slot);
+    }
+
+    fn used(&mut self, slot: usize, _directory: GuestPhys) {
+        self.uses[slot] = (self.uses[slot] + 1).min(MOST_USES);
+    }
+
+    fn emptied(&mut self, slot: usize) {
+        self.lists.remove(slot);
+    }
+
+    fn victim(&mut self, _incoming: GuestPhys) -> usize {
+        while self.lists.len(SMALL) >= self.small_room
+            && let Some(oldest) = self.lists.back(SMALL)
+        {
+            if self.uses[oldest] <= 1 {
+                return oldest;
+            }
+            self.uses[oldest] = 0;
+            self.lists.push_front(MAIN, oldest);
+        }
+        while let Some(oldest) = self.lists.back(MAIN) {
+            if self.uses[oldest] == 0 {
+                return oldest;
+            }
+            self.uses[oldest] -= 1;
+            self.lists.push_front(MAIN, oldest);
+        }
+        0
+    }
+}
+
+static ROOM: Number = Number {
+    name: "small",
+    help: "size of the small queue, in percent of the slots",
+    default: 10,
+    range: 1..=100,
+};
+
+#[linkme::distributed_slice(POLICIES)]
+static S3_FIFO: PolicyEntry = PolicyEntry {
+    name: "s3-fifo",
+    help: "three queues: a small one for what is new, a main one, and one of names that were evicted",
+    parameters: &[Parameter::Number(&ROOM)],
+    build: |config| {
+        let slots = config.slots;
+        let small_room = (slots * config.values.number(&ROOM) as usize / 100).max(1);
+        let remembered = slots - small_room;
+        Box::new(S3Fifo {
+            lists: Lists::new(3, slots + remembered),
+            ghosts: Ghosts::new(slots, remembered),
+            directories: vec![GuestPhys(0); slots].into(),
+            uses: vec![0; slots].into(),
+            small_room,
+        })
+    },
+};

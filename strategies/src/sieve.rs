@@ -1,0 +1,67 @@
+//! `sieve`: a queue in order of filling, and a hand that goes through it; a used slot is let off where it is.
+//!
+//! As `clock`, but a new slot goes to the front of the queue and not to the place where the hand is, so that it
+//! is looked at soon. Y. Zhang et al., "SIEVE is simpler than LRU: an efficient turn-key eviction algorithm for
+//! web caches", USENIX NSDI 2024.
+
+use crate::lists::Lists;
+use alloc::boxed::Box;
+use alloc::vec;
+use arch_i386::addr::GuestPhys;
+use framework::policy::EvictionPolicy;
+use framework::registry::{POLICIES, PolicyEntry};
+
+struct Sieve {
+    /// One list, the last filled in front.
+    lists: Lists,
+    /// Whether each slot was used since the hand passed it.
+    visited: Box<[bool]>,
+    /// The slot that is looked at next; none for the back of the queue.
+    hand: Option<usize>,
+}
+
+const QUEUE: usize = 0;
+
+impl EvictionPolicy for Sieve {
+    fn filled(&mut self, slot: usize, _directory: GuestPhys) {
+        self.emptied(slot);
+        self.lists.push_front(QUEUE, slot);
+    }
+
+    fn used(&mut self, slot: usize, _directory: GuestPhys) {
+        self.visited[slot] = true;
+    }
+
+    fn emptied(&mut self, slot: usize) {
+        if self.hand == Some(slot) {
+            self.hand = self.lists.in_front_of(slot);
+        }
+        self.lists.remove(slot);
+        self.visited[slot] = false;
+    }
+
+    fn victim(&mut self, _incoming: GuestPhys) -> usize {
+        while let Some(slot) = self.hand.or(self.lists.back(QUEUE)) {
+            self.hand = Some(slot);
+            if !core::mem::take(&mut self.visited[slot]) {
+                return slot;
+            }
+            self.hand = self.lists.in_front_of(slot);
+        }
+        0
+    }
+}
+
+#[linkme::distributed_slice(POLICIES)]
+static SIEVE: PolicyEntry = PolicyEntry {
+    name: "sieve",
+    help: "a hand goes from old to new; a slot that was used since is let off where it is",
+    parameters: &[],
+    build: |config| {
+        Box::new(Sieve {
+            lists: Lists::new(1, config.slots),
+            visited: vec![false; config.slots].into(),
+            hand: None,
+        })
+    },
+};

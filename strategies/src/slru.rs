@@ -1,0 +1,63 @@
+//! `slru`: segmented LRU. A slot that is used a second time moves to a protected segment.
+//!
+//! What overflows the protected segment goes back to the front of the other, from whose end slots give way; a
+//! process that runs once cannot push out those that run again and again. R. Karedla, J. S. Love and B. G.
+//! Wherry, "Caching strategies to improve disk system performance", IEEE Computer 27(3), 1994.
+
+use crate::lists::Lists;
+use alloc::boxed::Box;
+use arch_i386::addr::GuestPhys;
+use framework::parameter::{Number, Parameter};
+use framework::policy::EvictionPolicy;
+use framework::registry::{POLICIES, PolicyEntry};
+
+struct Slru {
+    /// The two segments, the last used in front.
+    lists: Lists,
+    /// Slots that the protected segment can have.
+    room: usize,
+}
+
+const PROBATION: usize = 0;
+const PROTECTED: usize = 1;
+
+impl EvictionPolicy for Slru {
+    fn filled(&mut self, slot: usize, _directory: GuestPhys) {
+        self.lists.push_front(PROBATION, slot);
+    }
+
+    fn used(&mut self, slot: usize, _directory: GuestPhys) {
+        self.lists.push_front(PROTECTED, slot);
+        if self.lists.len(PROTECTED) > self.room
+            && let Some(oldest) = self.lists.back(PROTECTED)
+        {
+            self.lists.push_front(PROBATION, oldest);
+        }
+    }
+
+    fn emptied(&mut self, slot: usize) {
+        self.lists.remove(slot);
+    }
+
+    fn victim(&mut self, _incoming: GuestPhys) -> usize {
+        self.lists.back(PROBATION).or(self.lists.back(PROTECTED)).unwrap_or(0)
+    }
+}
+
+static ROOM: Number = Number {
+    name: "protected",
+    help: "size of the protected segment, in percent of the slots",
+    default: 80,
+    range: 0..=100,
+};
+
+#[linkme::distributed_slice(POLICIES)]
+static SLRU: PolicyEntry = PolicyEntry {
+    name: "slru",
+    help: "segmented LRU: slots that are used again are protected from those that are not",
+    parameters: &[Parameter::Number(&ROOM)],
+    build: |config| {
+        let room = config.slots * config.values.number(&ROOM) as usize / 100;
+        Box::new(Slru { lists: Lists::new(2, config.slots), room })
+    },
+};

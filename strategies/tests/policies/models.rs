@@ -1,0 +1,429 @@
+//! The policies once more, plainly: whole keys in queues, straight from the papers' pseudo-code, with no slots, no
+//! numbers and no shared structure, so that nothing of the implementation can be in them.
+//!
+//! In queues, the front is the paper's head (the newest), the back its tail.
+
+use std::collections::{HashMap, VecDeque};
+
+/// A cache of keys.
+pub trait Model {
+    /// A key is asked for; says whether it was there. It is there afterwards.
+    fn load(&mut self, key: u32) -> bool;
+}
+
+type Queue = VecDeque<u32>;
+
+/// Takes a key out of a queue; says whether it was there.
+fn take(queue: &mut Queue, key: u32) -> bool {
+    let place = queue.iter().position(|&other| other == key);
+    place.map(|place| queue.remove(place)).is_some()
+}
+
+/// Belady 1966.
+pub struct Fifo {
+    pub size: usize,
+    pub queue: Queue,
+}
+
+impl Model for Fifo {
+    fn load(&mut self, key: u32) -> bool {
+        if self.queue.contains(&key) {
+            return true;
+        }
+        if self.queue.len() == self.size {
+            self.queue.pop_back();
+        }
+        self.queue.push_front(key);
+        false
+    }
+}
+
+/// Mattson et al. 1970.
+pub struct Lru {
+    pub size: usize,
+    pub stack: Queue,
+}
+
+impl Model for Lru {
+    fn load(&mut self, key: u32) -> bool {
+        let hit = take(&mut self.stack, key);
+        if !hit && self.stack.len() == self.size {
+            self.stack.pop_back();
+        }
+        self.stack.push_front(key);
+        hit
+    }
+}
+
+/// Corbató 1968: page frames in a circle, a usage bit each.
+pub struct Clock {
+    pub size: usize,
+    pub frames: Vec<(u32, bool)>,
+    pub hand: usize,
+}
+
+impl Model for Clock {
+    fn load(&mut self, key: u32) -> bool {
+        if let Some(frame) = self.frames.iter_mut().find(|frame| frame.0 == key) {
+            frame.1 = true;
+            return true;
+        }
+        if self.frames.len() < self.size {
+            self.frames.push((key, true));
+            return false;
+        }
+        while self.frames[self.hand].1 {
+            self.frames[self.hand].1 = false;
+            self.hand = (self.hand + 1) % self.size;
+        }
+        self.frames[self.hand] = (key, true);
+        self.hand = (self.hand + 1) % self.size;
+        false
+    }
+}
+
+/// Zhang et al. 2024, algorithm 1.
+pub struct Sieve {
+    pub size: usize,
+    pub queue: Queue,
+    pub visited: HashMap<u32, bool>,
+    pub hand: Option<u32>,
+}
+
+impl Model for Sieve {
+    fn load(&mut self, key: u32) -> bool {
+        if self.queue.contains(&key) {
+            self.visited.insert(key, true);
+            return true;
+        }
+        if self.queue.len() == self.size {
+            let toward_head = |queue: &Queue, key| {
+                let place = queue.iter().position(|&other| other == key).unwrap();
+                place.checked_sub(1).map(|place| queue[place])
+            };
+            let mut object = self.hand.unwrap_or(*self.queue.back().unwrap());
+            while self.visited[&object] {
+                self.visited.insert(object, false);
+                object = toward_head(&self.queue, object).unwrap_or(*self.queue.back().unwrap());
+            }
+            self.hand = toward_head(&self.queue, object);
+            take(&mut self.queue, object);
+        }
+        self.queue.push_front(key);
+        self.visited.insert(key, false);
+        false
+    }
+}
+
+/// In-cache LFU; of those used least, the least recently used.
+pub struct Lfu {
+    pub size: usize,
+    pub counts: HashMap<u32, u32>,
+    /// The last used in front.
+    pub order: Queue,
+}
+
+impl Model for Lfu {
+    fn load(&mut self, key: u32) -> bool {
+        let hit = take(&mut self.order, key);
+        if !hit {
+            if self.order.len() == self.size {
+                let least = self.order.iter().map(|key| self.counts[key]).min().unwrap();
+                let victim = *self.order.iter().rev().find(|key| self.counts[key] == least).unwrap();
+                take(&mut self.order, victim);
+                self.counts.remove(&victim);
+            }
+            self.counts.insert(key, 0);
+        }
+        *self.counts.get_mut(&key).unwrap() += 1;
+        self.order.push_front(key);
+        hit
+    }
+}
+
+/// Karedla et al. 1994.
+pub struct Slru {
+    pub size: usize,
+    pub protected_size: usize,
+    pub probationary: Queue,
+    pub protected: Queue,
+}
+
+impl Model for Slru {
+    fn load(&mut self, key: u32) -> bool {
+        if take(&mut self.probationary, key) || take(&mut self.protected, key) {
+            self.protected.push_front(key);
+            if self.protected.len() > self.protected_size {
+                let demoted = self.protected.pop_back().unwrap();
+                self.probationary.push_front(demoted);
+            }
+            return true;
+        }
+        if self.probationary.len() + self.protected.len() == self.size
+            && self.probationary.pop_back().is_none()
+        {
+            self.protected.pop_back();
+        }
+        self.probationary.push_front(key);
+        false
+    }
+}
+
+/// Johnson and Shasha 1994, "2Q, full version".
+pub struct TwoQ {
+    pub size: usize,
+    pub kin: usize,
+    pub kout: usize,
+    pub a1_in: Queue,
+    pub a1_out: Queue,
+    pub am: Queue,
+}
+
+impl TwoQ {
+    fn reclaim(&mut self) {
+        if self.a1_in.len() + self.am.len() < self.size {
+            return;
+        }
+        // The paper does not say what happens while Am is empty; there is only A1in to take from.
+        if self.a1_in.len() > self.kin || self.am.is_empty() {
+            let y = self.a1_in.pop_back().unwrap();
+            self.a1_out.push_front(y);
+            if self.a1_out.len() > self.kout {
+                self.a1_out.pop_back();
+            }
+        } else {
+            self.am.pop_back();
+        }
+    }
+}
+
+impl Model for TwoQ {
+    fn load(&mut self, key: u32) -> bool {
+        if take(&mut self.am, key) {
+            self.am.push_front(key);
+            return true;
+        }
+        if take(&mut self.a1_out, key) {
+            self.reclaim();
+            self.am.push_front(key);
+            return false;
+        }
+        if self.a1_in.contains(&key) {
+            return true;
+        }
+        self.reclaim();
+        self.a1_in.push_front(key);
+        false
+    }
+}
+
+/// Megiddo and Modha 2003, figure 4. The quotients are rounded down.
+pub struct Arc {
+    pub c: usize,
+    pub p: usize,
+    pub t1: Queue,
+    pub t2: Queue,
+    pub b1: Queue,
+    pub b2: Queue,
+}
+
+impl Arc {
+    fn replace(&mut self, in_b2: bool) {
+        if !self.t1.is_empty() && (self.t1.len() > self.p || in_b2 && self.t1.len() == self.p) {
+            self.b1.push_front(self.t1.pop_back().unwrap());
+        } else {
+            self.b2.push_front(self.t2.pop_back().unwrap());
+        }
+    }
+}
+
+impl Model for Arc {
+    fn load(&mut self, x: u32) -> bool {
+        // Case I.
+        if take(&mut self.t1, x) || take(&mut self.t2, x) {
+            self.t2.push_front(x);
+            return true;
+        }
+        // Case II.
+        if self.b1.contains(&x) {
+            let delta = if self.b1.len() >= self.b2.len() { 1 } else { self.b2.len() / self.b1.len() };
+            self.p = (self.p + delta).min(self.c);
+            self.replace(false);
+            take(&mut self.b1, x);
+            self.t2.push_front(x);
+            return false;
+        }
+        // Case III.
+        if self.b2.contains(&x) {
+            let delta = if self.b2.len() >= self.b1.len() { 1 } else { self.b1.len() / self.b2.len() };
+            self.p = self.p.saturating_sub(delta);
+            self.replace(true);
+            take(&mut self.b2, x);
+            self.t2.push_front(x);
+            return false;
+        }
+        // Case IV.
+        let l1 = self.t1.len() + self.b1.len();
+        let l2 = self.t2.len() + self.b2.len();
+        if l1 == self.c {
+            if self.t1.len() < self.c {
+                self.b1.pop_back();
+                self.replace(false);
+            } else {
+                self.t1.pop_back();
+            }
+        } else if l1 + l2 >= self.c {
+            if l1 + l2 == 2 * self.c {
+                self.b2.pop_back();
+            }
+            self.replace(false);
+        }
+        self.t1.push_front(x);
+        false
+    }
+}
+
+/// Jiang and Zhang 2002, section 3.3, with a bound on the non-resident blocks.
+pub struct Lirs {
+    pub lir_size: usize,
+    pub hir_size: usize,
+    pub most_non_resident: usize,
+    /// The stack S.
+    pub s: Queue,
+    /// The list Q; its end is the front here, blocks leave at the back.
+    pub q: Queue,
+    pub lir: Vec<u32>,
+    /// Non-resident blocks in S, the last evicted in front.
+    pub non_resident: Queue,
+}
+
+impl Lirs {
+    fn prune(&mut self) {
+        while let Some(bottom) = self.s.back()
+            && !self.lir.contains(bottom)
+        {
+            take(&mut self.non_resident, *bottom);
+            self.s.pop_back();
+        }
+    }
+
+    fn move_up(&mut self, x: u32) {
+        take(&mut self.s, x);
+        self.s.push_front(x);
+    }
+
+    fn becomes_lir(&mut self, x: u32) {
+        self.move_up(x);
+        self.lir.push(x);
+        self.prune();
+        if self.lir.len() > self.lir_size {
+            let bottom = self.s.pop_back().unwrap();
+            self.lir.retain(|&other| other != bottom);
+            self.q.push_front(bottom);
+            self.prune();
+        }
+    }
+}
+
+impl Model for Lirs {
+    fn load(&mut self, x: u32) -> bool {
+        if self.lir.contains(&x) {
+            self.move_up(x);
+            self.prune();
+            return true;
+        }
+        if self.q.contains(&x) {
+            take(&mut self.q, x);
+            if self.s.contains(&x) {
+                self.becomes_lir(x);
+            } else {
+                self.move_up(x);
+                self.q.push_front(x);
+                self.prune();
+            }
+            return true;
+        }
+        let remembered = take(&mut self.non_resident, x);
+        if remembered {
+            take(&mut self.s, x);
+        }
+        if self.lir.len() + self.q.len() == self.lir_size + self.hir_size {
+            let evicted = self.q.pop_back().unwrap();
+            if self.s.contains(&evicted) {
+                self.non_resident.push_front(evicted);
+                if self.non_resident.len() > self.most_non_resident {
+                    let forgotten = self.non_resident.pop_back().unwrap();
+                    take(&mut self.s, forgotten);
+                }
+            }
+        }
+        if remembered || self.lir.len() < self.lir_size {
+            self.becomes_lir(x);
+        } else {
+            self.move_up(x);
+            self.q.push_front(x);
+            self.prune();
+        }
+        false
+    }
+}
+
+/// Yang et al. 2023, algorithm 1. As in the authors' own program, the ghost queue is asked before anything is
+/// evicted, and one eviction makes room for one key.
+pub struct S3Fifo {
+    pub size: usize,
+    pub small_size: usize,
+    pub s: Queue,
+    pub m: Queue,
+    pub g: Queue,
+    pub frequency: HashMap<u32, u8>,
+}
+
+impl S3Fifo {
+    fn evict_m(&mut self) {
+        loop {
+            let t = self.m.pop_back().unwrap();
+            let frequency = self.frequency.get_mut(&t).unwrap();
+            if *frequency == 0 {
+                return;
+            }
+            *frequency -= 1;
+            self.m.push_front(t);
+        }
+    }
+
+    fn evict_s(&mut self) {
+        while let Some(t) = self.s.pop_back() {
+            if self.frequency[&t] > 1 {
+                self.frequency.insert(t, 0);
+                self.m.push_front(t);
+                if self.m.len() > self.size - self.small_size {
+                    return self.evict_m();
+                }
+            } else {
+                self.g.push_front(t);
+                if self.g.len() > self.size - self.small_size {
+                    self.g.pop_back();
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl Model for S3Fifo {
+    fn load(&mut self, x: u32) -> bool {
+        if self.s.contains(&x) || self.m.contains(&x) {
+            let frequency = self.frequency.get_mut(&x).unwrap();
+            *frequency = (*frequency + 1).min(3);
+            return true;
+        }
+        let in_g = take(&mut self.g, x);
+        while self.s.len() + self.m.len() == self.size {
+            if self.s.len() >= self.small_size { self.evict_s() } else { self.evict_m() }
+        }
+        if in_g { &mut self.m } else { &mut self.s }.push_front(x);
+        self.frequency.insert(x, 0);
+        false
+    }
+}
