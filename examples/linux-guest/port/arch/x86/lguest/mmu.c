@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page tables: which ones are in use, and what changed in them.
+ *
+ * The host walks this kernel's page tables when an access faults, sets their
+ * accessed and dirty bits, and keeps what it found in tables of its own until
+ * it is told to drop it. That makes it a large TLB whose misses are handled in
+ * software, so that Linux has to tell the host what it would have to tell a
+ * processor: the page directory and the flushes, and no entry that it writes.
+ *
+ * Unlike a processor's TLB this one is kept for each page directory. Loading
+ * another therefore flushes nothing, and need not: Linux counts the flushes of
+ * each address space (context.tlb_gen). Where the count is still what it was
+ * at our last flush, what the host kept is still good.
+ */
+#include <linux/hash.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+#include <asm/lguest.h>
+#include <asm/paravirt.h>
+#include <asm/pgtable.h>
+#include <asm/processor.h>
+#include <asm/special_insns.h>
+#include <asm/switch_to.h>
+#include <asm/tlbflush.h>
+
+#include "port.h"
+
+/* What Linux wrote to the control registers. */
+unsigned long lguest_cr0 = CR0_STATE;
+EXPORT_SYMBOL_GPL(lguest_cr0);
+unsigned long lguest_cr3;
+EXPORT_SYMBOL_GPL(lguest_cr3);
+unsigned long lguest_cr4;
+EXPORT_SYMBOL_GPL(lguest_cr4);
+
+/*
+ * The state that an address space was in when the host held nothing stale of
+ * it, found by its page directory. One that was overwritten by another costs a
+ * flush too many.
+ */
+struct flushed {
+	unsigned long cr3;
+	u64 ctx_id;
+	u64 tlb_gen;
+};
+
+#define FLUSHED_BITS	6
+static struct flushed flushed[1 << FLUSHED_BITS];
+
+/* Page directories are at least 32 bytes apart. */
+static struct flushed *flushed_of(unsigned long cr3)
+{
+	return &flushed[hash_32(cr3 >> 5, FLUSHED_BITS)];
+}
+
+/* The stack that the host was told last; 0 when it has to be told again. */
+static unsigned long told_stack;
+
+/*
+ * Linux runs without PCID here, hence in its address-space slot 0 only, and has
+ * filled that slot in before it writes cr3.
+ */
+void lguest_write_cr3(unsigned long cr3)
+{
+	struct flushed *known = flushed_of(cr3);
+	struct flushed next = {
+		.cr3 = cr3,
+		.ctx_id = this_cpu_read(cpu_tlbstate.ctxs[0].ctx_id),
+		.tlb_gen = this_cpu_read(cpu_tlbstate.ctxs[0].tlb_gen),
+	};
+
+	lguest_cr3 = cr3;
+	told_stack = 0;
+	if (known->cr3 == next.cr3 && known->ctx_id == next.ctx_id &&
+	    known->tlb_gen == next.tlb_gen) {
+		lguest_hcall_unless_batching(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
+		return;
+	}
+	*known = next;
+	lguest_queue(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
+	lguest_hcall_unless_batching(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
+}
+
+/* The host has dropped what had changed in the current address space. */
+static void note_flushed(void)
+{
+	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
+
+	if (mm == LOADED_MM_SWITCHING)
+		return;
+	*flushed_of(lguest_cr3) = (struct flushed){
+		.cr3 = lguest_cr3,
+		.ctx_id = mm->context.ctx_id,
+		.tlb_gen = atomic64_read(&mm->context.tlb_gen),
+	};
+}
+
+static void flush_tlb_user(void)
+{
+	lguest_hcall(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
+	note_flushed();
+}
+
+static void flush_tlb_kernel(void)
+{
+	lguest_hcall(LHCALL_FLUSH_TLB, 1, 0, 0, 0);
+}
+
+/*
+ * One page, of user or kernel. The host takes a new entry in exchange for the
+ * old one, which saves the fault that would fetch it.
+ */
+static void flush_tlb_one(unsigned long address)
+{
+	pgd_t *pgd = pgd_offset_pgd((pgd_t *)__va(lguest_cr3), address);
+	unsigned int level;
+	pte_t *pte = lookup_address_in_pgd(pgd, address, &level);
+	u64 entry = 0;
+
+	if (pte && level == PG_LEVEL_4K)
+		entry = pte_val(*pte);
+	/* The host believes what it is told: it would see no write to this. */
+	if (!(entry & _PAGE_DIRTY))
+		entry &= ~(u64)_PAGE_RW;
+	lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address & PAGE_MASK,
+		     entry, entry >> 32);
+	if (address < TASK_SIZE)
+		note_flushed();
+}
+
+/*
+ * A fault between the two ends of a context switch may be about the page
+ * directory that is queued but not loaded yet.
+ */
+noinstr unsigned long lguest_read_cr2(void)
+{
+	unsigned long address = READ_ONCE(lguest_data.cr2);
+
+	if (lguest_batching)
+		lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
+	return address;
+}
+
+/*
+ * A kernel thread traps on the stack it is on, and needs none. Going back from
+ * one to the task that ran before, there is often nothing to tell the host.
+ */
+void lguest_update_task_stack(struct task_struct *task)
+{
+	unsigned long stack = task->thread.sp0;
+
+	/* Linux's entry code moves between this one and the entry stack. */
+	this_cpu_write(cpu_tss_rw.x86_tss.sp1, stack);
+	lguest_batching = false;
+	if (!(task->flags & PF_KTHREAD) && stack != told_stack) {
+		told_stack = stack;
+		lguest_hcall(LHCALL_SET_STACK, __KERNEL_DS, stack,
+			     THREAD_SIZE / PAGE_SIZE, 0);
+	} else if (lguest_queued()) {
+		lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
+	}
+}
+
+void __init lguest_init_mmu(void)
+{
+	/* As head.S has told the host. */
+	lguest_cr3 = __pa_symbol(initial_page_table);
+	pv_ops.mmu.flush_tlb_user = flush_tlb_user;
+	pv_ops.mmu.flush_tlb_kernel = flush_tlb_kernel;
+	pv_ops.mmu.flush_tlb_one_user = flush_tlb_one;
+	/* The top of the address space is the host's; the fixmap goes below. */
+	reserve_top_address(lguest_data.reserve_mem);
+}
