@@ -45,8 +45,14 @@ counters! {
         flush_user,
         /// Times that everything was thrown away.
         flush_all,
+        /// Shadow entries filled before the guest asked for them.
+        filled_ahead,
+        /// Shadow page directories given up for others.
+        evictions,
         /// Shadow entries released (each had a page pinned).
         released_entries,
+        /// Shadow entries looked at to release those that tables held when they were given up.
+        visited_entries,
         /// Times that a policy named a slot which does not exist.
         policy_errors,
     }

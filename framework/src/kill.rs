@@ -46,6 +46,8 @@ pub enum Kill {
     SwitcherEntry(GuestVirt),
     #[error("set_pgd of entry {index}: a page directory has {entries}")]
     DirectoryIndex { index: u32, entries: u32 },
+    #[error("set_pmd of entry {index}: a page middle directory has {entries}")]
+    MiddleIndex { index: u32, entries: u32 },
     #[error("set_pmd by a guest with 2-level page tables")]
     NoMiddleLevel,
     #[error("bad kernel address {0}: it lies in the Switcher's part of the address space")]

@@ -32,7 +32,7 @@
 //! assert!(framework::registry::catalogue().to_string().contains("round-robin"));
 //! ```
 
-use crate::cache;
+use crate::cache::{self, Mends, Room};
 use crate::parameter::{Number, Parameter, Values, is_name};
 use crate::policy::EvictionPolicy;
 use crate::strategy::{Formats, PagingStrategy, SwitcherWindow};
@@ -304,7 +304,7 @@ impl Choice {
             }
             Found::Policy(entry) => {
                 let (slots, policy) = self.build_policy(entry, context.seed);
-                cache::build(context.formats, slots, policy, context.window)
+                cache::build(context.formats, Room::Slots(slots, policy), Mends::NONE, context.window)
             }
         })
     }

@@ -91,6 +91,9 @@ pub struct Mapping {
     pub va: GuestVirt,
     /// The shadow entry: a frame of the host and the flags.
     pub entry: Entry,
+    /// It has not been told of before. Page directories may share tables; an entry there is told of for
+    /// each of them, but it is one entry, which holds one page.
+    pub first: bool,
 }
 
 /// A guest's shadow paging, in full.

@@ -6,6 +6,7 @@
 
 use crate::host::{BadAddress, PagingHost};
 use crate::kill::Kill;
+use crate::tables::Origin;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 
@@ -22,8 +23,19 @@ pub struct Leaf {
     pub at: GuestPhys,
 }
 
+impl Leaf {
+    /// Where the level-1 entry comes from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin { table: self.at.frame(), flags: self.table_flags, middle: self.middle }
+    }
+}
+
 /// Reads one entry of a guest's page table.
-fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result<Entry, BadAddress> {
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result<Entry, BadAddress> {
     Ok(Entry(match F::ENTRY_SIZE {
         4 => host.read_u32(at)?.into(),
         _ => host.read_u64(at)?,

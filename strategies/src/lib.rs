@@ -13,6 +13,8 @@
 //! | `arc` | two lists, for recency and frequency, at a balance that adjusts itself | [`arc`](mod@arc) |
 //! | `lirs` | by how many others ran between the last two uses | [`lirs`](mod@lirs) |
 //! | `s3-fifo` | three queues, with counts of uses | [`s3_fifo`](mod@s3_fifo) |
+//! | `shared` | the kernel's half shadowed once, and the original's other flaws mended | [`shared`](mod@shared) |
+//! | `pae` | `lru` for PAE hosts, with a SET_PMD that drops what it names | [`shared`](mod@shared) |
 //! | `record` | stands before another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
 //!
 //! A new eviction policy is a file here, an [`EvictionPolicy`](framework::policy::EvictionPolicy) in it,
@@ -34,6 +36,7 @@ pub mod lists;
 pub mod lru;
 pub mod record;
 pub mod s3_fifo;
+pub mod shared;
 pub mod sieve;
 pub mod slru;
 pub mod two_q;

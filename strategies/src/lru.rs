@@ -16,6 +16,11 @@ struct Lru {
 
 const STACK: usize = 0;
 
+/// The policy for that many slots.
+pub(crate) fn policy(slots: usize) -> Box<dyn EvictionPolicy> {
+    Box::new(Lru { lists: Lists::new(1, slots) })
+}
+
 impl EvictionPolicy for Lru {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
         self.used(slot, directory);
@@ -39,5 +44,5 @@ static LRU: PolicyEntry = PolicyEntry {
     name: "lru",
     help: "the slot that was switched to longest ago gives way",
     parameters: &[],
-    build: |config| Box::new(Lru { lists: Lists::new(1, config.slots) }),
+    build: |config| policy(config.slots),
 };

@@ -17,42 +17,47 @@
 //! 6. **The Switcher**: every root maps it from the day it is made ([`Tables::add_root`]).
 //! 7. **The beginning**: before its first page directory a guest sees its memory mapped linearly.
 //!
-//! Where the original is wrong, this is right, and says so at the place.
+//! Where the original is wrong, this is right, and says so at the place. Where it is slow, there are
+//! [`Mends`], each to be turned on or off.
+//!
+//! | file | |
+//! | --- | --- |
+//! | this | the seven parts |
+//! | `slots.rs` | which page directories are shadowed, and where |
+//! | `room.rs` | who gives way to whom (part 4) |
+//! | `mends.rs` | what can be done better than the original |
+//! | `ahead.rs` | two of the mends: filling what has not been asked for yet |
+
+mod ahead;
+mod mends;
+mod room;
+mod slots;
 
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
-use crate::policy::EvictionPolicy;
 use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
-use crate::tables::{RootId, Tables};
+use crate::tables::{Part, Tables};
 use crate::walk::{self, Leaf};
+use ahead::Lost;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
+use slots::{Slot, Slots};
 
-/// One cached shadow page directory.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// The guest's page directory.
-    directory: GuestPhys,
-    /// Its shadow; made when the slot is first taken, kept until the guest is torn down.
-    root: RootId,
-}
+pub use ahead::MAX_AROUND;
+pub use mends::{Mends, Room};
 
 /// Shadow paging with a cache of page directories: the guest's have the format `G`, their shadows `S`.
 pub struct ShadowCache<G, S> {
     tables: Tables<G, S>,
-    slots: Vec<Option<Slot>>,
-    /// The lowest slot for each page directory.
-    by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
-    current: usize,
+    slots: Slots,
     /// The root page of the current slot.
     root: HostFrame,
-    policy: Box<dyn EvictionPolicy>,
+    room: Room,
+    mends: Mends,
+    lost: Lost,
     /// The guest has not loaded a page directory yet.
     linear: bool,
     /// From here up all the guest's page directories are alike.
@@ -67,18 +72,13 @@ pub struct ShadowCache<G, S> {
 /// # Panics
 /// When they are not.
 #[must_use]
-pub fn build(
-    formats: Formats,
-    slots: usize,
-    policy: Box<dyn EvictionPolicy>,
-    window: SwitcherWindow,
-) -> Box<dyn PagingStrategy> {
+pub fn build(formats: Formats, room: Room, mends: Mends, window: SwitcherWindow) -> Box<dyn PagingStrategy> {
     match (formats.guest, formats.shadow) {
         (Paging::TwoLevel, Paging::TwoLevel) => {
-            Box::new(ShadowCache::<TwoLevel, TwoLevel>::new(slots, policy, window))
+            Box::new(ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window))
         }
-        (Paging::TwoLevel, Paging::Pae) => Box::new(ShadowCache::<TwoLevel, Pae>::new(slots, policy, window)),
-        (Paging::Pae, Paging::Pae) => Box::new(ShadowCache::<Pae, Pae>::new(slots, policy, window)),
+        (Paging::TwoLevel, Paging::Pae) => Box::new(ShadowCache::<TwoLevel, Pae>::new(room, mends, window)),
+        (Paging::Pae, Paging::Pae) => Box::new(ShadowCache::<Pae, Pae>::new(room, mends, window)),
         (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
     }
 }
@@ -91,18 +91,21 @@ const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// A cache of that many slots, at least one.
+    /// A cache with room for at least one page directory.
     #[must_use]
-    pub fn new(slots: usize, policy: Box<dyn EvictionPolicy>, window: SwitcherWindow) -> Self {
+    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Self {
+        let slots = match room {
+            Room::Slots(slots, _) => slots,
+            Room::Pages(_) => 1,
+        };
         assert!(slots > 0, "a shadow cache needs a slot");
         Self {
-            tables: Tables::new(window),
-            slots: alloc::vec![None; slots],
-            // A table that is at most half full makes room by tidying up, without allocating.
-            by_directory: HashMap::with_capacity_and_hasher(2 * (slots + 1), FxBuildHasher),
-            current: 0,
+            tables: Tables::new(window, mends.by_use),
+            slots: Slots::new(slots),
             root: HostFrame(0),
-            policy,
+            room,
+            mends,
+            lost: Lost::default(),
             linear: true,
             kernel_address: GuestVirt(0),
             esp1: GuestVirt(0),
@@ -111,15 +114,11 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
     }
 
-    fn current_slot(&self) -> Slot {
-        self.slots[self.current].expect("set_up took a slot, and a taken slot is never given up")
-    }
-
     /// The guest runs on this slot from now on. Its root page stays the same as long as it is taken, and
     /// is asked for at every entry.
     fn make_current(&mut self, index: usize) {
-        self.current = index;
-        self.root = self.tables.frame(self.current_slot().root);
+        self.slots.make_current(index);
+        self.root = self.tables.frame(self.slots.current_slot().root);
     }
 
     // ---- 1. Demand faults ----
@@ -131,7 +130,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             let (table_flags, at) = (G::DIRECTORY_FLAGS, GuestPhys(0));
             return Ok(Some(Leaf { table_flags, middle: None, entry, at }));
         }
-        walk::walk::<G>(host, self.current_slot().directory, va)
+        walk::walk::<G>(host, self.slots.current_slot().directory, va)
     }
 
     fn demand(
@@ -165,8 +164,11 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 
         // The new page is pinned before the old one is let go; they are often the same.
         let entry = shadow_entry(host, shadow)?;
-        let root = self.current_slot().root;
-        let table = match self.tables.find_or_add(host, root, va, leaf.table_flags) {
+        let root = self.slots.current_slot().root;
+        if self.mends.precise {
+            self.tables.release_if_moved(host, root, va, leaf.origin());
+        }
+        let table = match self.tables.find_or_add(host, root, va, leaf.origin()) {
             Ok(table) => table,
             Err(error) => {
                 host.unpin(HostFrame(entry.frame() as u32));
@@ -177,6 +179,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if !self.linear && guest != leaf.entry {
             walk::write_entry::<G>(host, leaf.at, guest)?;
         }
+        self.fill_around(host, table, va, &leaf);
+        self.keep_to_budget(host);
         Ok(Fault::Fixed)
     }
 
@@ -197,75 +201,28 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         va < self.window().start
             && self
                 .tables
-                .entry(self.current_slot().root, va)
+                .entry(self.slots.current_slot().root, va)
                 .is_some_and(|entry| entry.has(Flags::PRESENT | Flags::WRITABLE))
     }
 
-    // ---- 4. Switching ----
+    // ---- 3. Changed entries ----
 
-    /// The slot for a page directory that has none. The second value says that its root is new, so
-    /// that not even the kernel's half is there.
-    fn take_slot(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(usize, bool), Kill> {
-        let free = || self.slots.iter().position(Option::is_none);
-        let free = if self.policy.takes_free_slots_first() { free() } else { None };
-        let mut index = free.unwrap_or_else(|| self.policy.victim(directory));
-        if index >= self.slots.len() {
-            self.counters.policy_errors += 1;
-            index = (self.current + 1) % self.slots.len();
-        }
-        let mut blank = false;
-        if self.slots[index].is_none() {
-            match self.tables.add_root(host) {
-                Ok(root) => {
-                    self.slots[index] = Some(Slot { directory, root });
-                    blank = true;
-                }
-                // Short of memory, go on with the slots there are.
-                Err(_) if self.slots[self.current].is_some() => index = self.current,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if !blank {
-            self.flush_user_of(host, index);
-        }
-        self.rename(index, directory);
-        Ok((index, blank))
-    }
-
-    /// Notes that a slot shadows this page directory from now on.
-    fn rename(&mut self, index: usize, directory: GuestPhys) {
-        self.forget_directory(index);
-        if let Some(slot) = &mut self.slots[index] {
-            slot.directory = directory;
-        }
-        let lowest = self.by_directory.entry(directory).or_insert(index);
-        *lowest = index.min(*lowest);
-        self.policy.filled(index, directory);
-    }
-
-    /// Takes a slot's page directory out of the index. The one that the guest began with is known by
-    /// address 0, so two slots may have the same.
-    fn forget_directory(&mut self, index: usize) {
-        let Some(Slot { directory, .. }) = self.slots[index] else { return };
-        if self.by_directory.get(&directory) != Some(&index) {
-            return;
-        }
-        let other = self
-            .slots
-            .iter()
-            .enumerate()
-            .position(|(i, slot)| i != index && slot.is_some_and(|slot| slot.directory == directory));
-        match other {
-            Some(other) => self.by_directory.insert(directory, other),
-            None => self.by_directory.remove(&directory),
-        };
+    /// Whether a page directory has, at this index, what the shared half stands for.
+    fn has_shared_target(&self, host: &mut dyn PagingHost, directory: GuestPhys, index: usize) -> bool {
+        let Some((frame, flags)) = self.tables.shared_target(index) else { return true };
+        let at = GuestPhys(directory.0.wrapping_add(index as u32 * G::ENTRY_SIZE));
+        walk::read_entry::<G>(host, at).is_ok_and(|entry| {
+            entry.present()
+                && entry.frame() == u64::from(frame.0)
+                && flags.is_none_or(|flags| entry.flags() == flags)
+        })
     }
 
     // ---- 5. Flushing ----
 
     /// Drops a slot's mappings below the kernel, in whole root entries.
     fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) {
-        if let Some(Slot { root, .. }) = self.slots[index] {
+        if let Some(Slot { root, .. }) = self.slots.get(index) {
             let kernel = G::index(self.kernel_address, G::LEVELS);
             self.tables.release_entries(host, root, 0..kernel);
         }
@@ -273,8 +230,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 
     /// Drops everything of all slots; they stay taken.
     fn release_all(&mut self, host: &mut dyn PagingHost) {
-        for Slot { root, .. } in self.slots.iter().flatten() {
-            self.tables.release_entries(host, *root, 0..G::ROOT_ENTRIES);
+        for (_, Slot { root, .. }) in self.slots.taken() {
+            self.tables.release_entries(host, root, 0..G::ROOT_ENTRIES);
         }
     }
 }
@@ -325,6 +282,9 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             return Err(Kill::KernelAddress(kernel_address));
         }
         self.kernel_address = kernel_address;
+        if self.mends.shared_kernel {
+            self.tables.share_from(host, kernel_address)?;
+        }
         self.pin_stack(host)
     }
 
@@ -368,15 +328,15 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             if touched { shadow_entry(host, entry) } else { Ok(Entry::EMPTY) }
         };
         if va < self.kernel_address {
-            if let Some(&index) = self.by_directory.get(&directory)
-                && let Some(Slot { root, .. }) = self.slots[index]
-            {
+            if let Some(root) = self.slots.root_of(directory) {
                 self.tables.replace_if_tabled(host, root, va, fill)?;
             }
+        } else if self.tables.is_shared(G::index(va, G::LEVELS)) {
+            self.tables.replace_if_tabled(host, self.slots.current_slot().root, va, fill)?;
         } else {
             // The kernel's half is the same everywhere.
-            for Slot { root, .. } in self.slots.iter().flatten() {
-                self.tables.replace_if_tabled(host, *root, va, fill)?;
+            for (_, Slot { root, .. }) in self.slots.taken() {
+                self.tables.replace_if_tabled(host, root, va, fill)?;
             }
         }
         Ok(())
@@ -389,58 +349,66 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         if position >= entries {
             return Err(Kill::DirectoryIndex { index, entries: entries as u32 });
         }
-        if let Some(&slot) = self.by_directory.get(&directory)
-            && let Some(Slot { root, .. }) = self.slots[slot]
-        {
+        if self.mends.precise && self.tables.is_shared(position) {
+            // Of whatever page directory it is said, it holds of all. But a guest also says it when it
+            // gives a page directory what the others have had for long.
+            if !self.has_shared_target(host, directory, position) {
+                let root = self.slots.current_slot().root;
+                self.tables.release_entries(host, root, position..position + 1);
+            }
+        } else if let Some(root) = self.slots.root_of(directory) {
             self.tables.release_entries(host, root, position..position + 1);
         }
         Ok(())
     }
 
-    fn set_pmd(&mut self, host: &mut dyn PagingHost, _middle: GuestPhys, _index: u32) -> Result<(), Kill> {
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
         if G::LEVELS < 3 {
             return Err(Kill::NoMiddleLevel);
         }
         self.counters.set_pmd += 1;
+        if self.mends.precise {
+            if index as usize >= G::ENTRIES {
+                return Err(Kill::MiddleIndex { index, entries: G::ENTRIES as u32 });
+            }
+            self.tables.release_middle_entry(host, middle.frame(), index as usize);
+            return self.pin_stack(host);
+        }
         // Nobody knows which page directories share that table.
         self.flush_all(host)
     }
 
+    // ---- 4. Switching ----
+
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.counters.page_directory_loads += 1;
-        let cached = if core::mem::take(&mut self.linear) {
+        if core::mem::take(&mut self.linear) {
             // What was made up until now is not in the guest's tables.
             self.release_all(host);
-            if self.policy.takes_free_slots_first() {
+            if self.reuses_first_slot() {
                 // Nor is the slot it was made up in worth keeping, empty as it is now.
-                self.policy.emptied(self.current);
-                self.rename(self.current, directory);
+                self.rename(self.slots.current(), directory);
                 return self.pin_stack(host);
             }
-            None
-        } else {
-            self.by_directory.get(&directory).copied()
-        };
-        let mut blank = false;
-        let index = match cached {
-            Some(index) => {
-                self.counters.page_directory_hits += 1;
-                self.policy.used(index, directory);
-                index
-            }
-            None => {
-                let (index, is_blank) = self.take_slot(host, directory)?;
-                blank = is_blank;
-                index
-            }
-        };
+        } else if let Some(index) = self.slots.of(directory) {
+            self.counters.page_directory_hits += 1;
+            self.note_use(index, directory);
+            self.make_current(index);
+            return Ok(());
+        }
+        let (index, blank) = self.take_slot(host, directory)?;
         self.make_current(index);
-        if blank { self.pin_stack(host) } else { Ok(()) }
+        if blank {
+            self.pin_stack(host)?;
+        }
+        self.refill(host);
+        self.keep_to_budget(host);
+        Ok(())
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
         self.counters.flush_user += 1;
-        self.flush_user_of(host, self.current);
+        self.flush_user_of(host, self.slots.current());
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
@@ -461,38 +429,41 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         if self.linear {
             return Ok(GuestPhys(va.0));
         }
-        walk::translate::<G>(host, self.current_slot().directory, va)
+        walk::translate::<G>(host, self.slots.current_slot().directory, va)
     }
 
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
-        self.tables.lookup(self.current_slot().root, va)
+        self.tables.lookup(self.slots.current_slot().root, va)
     }
 
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
-        for (index, slot) in self.slots.iter().enumerate() {
-            if let Some(slot) = slot {
-                visit(slot.directory, index == self.current);
-            }
+        for (index, slot) in self.slots.taken() {
+            visit(slot.directory, index == self.slots.current());
         }
     }
 
     fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
-        for (number, &Slot { directory, root }) in self.slots.iter().flatten().enumerate() {
-            self.tables.visit(root, &mut |va, entry| visit(Mapping { number, directory, va, entry }));
+        for (number, (_, Slot { directory, root, .. })) in self.slots.taken().enumerate() {
+            for (part, first) in [(Part::Own, true), (Part::Shared, number == 0)] {
+                self.tables.visit(root, part, &mut |va, entry| {
+                    visit(Mapping { number, directory, va, entry, first });
+                });
+            }
         }
     }
 
     fn counters(&self) -> PagingCounters {
-        PagingCounters { released_entries: self.tables.released(), ..self.counters }
+        PagingCounters {
+            released_entries: self.tables.released(),
+            visited_entries: self.tables.visited(),
+            ..self.counters
+        }
     }
 
     fn tear_down(&mut self, host: &mut dyn PagingHost) {
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(Slot { root, .. }) = slot.take() {
-                self.tables.remove_root(host, root);
-                self.policy.emptied(index);
-            }
+        for index in 0..self.slots.len() {
+            self.give_up(host, index);
         }
-        self.by_directory.clear();
+        self.tables.remove_shared(host);
     }
 }

@@ -1,0 +1,129 @@
+//! Filling ahead of faults: the neighbours of a missing page, and what a lost page directory had mapped.
+//!
+//! A guest that has marked a page accessed (or whose accesses were marked for it) is likely to use it
+//! again. Such a page is filled without being asked for, by the rules of a demand fault for reading: from
+//! the guest's tables as they are now, whatever was shadowed before; writable only if it is dirty, so that
+//! the guest's tables need no change; and where anything is wrong with it, not at all. So nothing is
+//! mapped that the guest could not have had mapped by touching it, and no mistake of the guest's shows
+//! earlier than it would have.
+
+use super::{ShadowCache, shadow_entry};
+use crate::host::PagingHost;
+use crate::tables::{LeafId, Part};
+use crate::walk::{self, Leaf};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, PageFormat};
+
+/// The largest value of [`Mends::around`](super::Mends::around).
+pub const MAX_AROUND: usize = 64;
+
+/// How many lost page directories are remembered.
+const MAX_LOST: usize = 128;
+
+/// The pages that lost page directories had mapped below the kernel.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// The last ones at the back.
+    directories: VecDeque<(GuestPhys, Box<[GuestVirt]>)>,
+}
+
+impl Lost {
+    /// Takes out what is known of a page directory.
+    fn take(&mut self, directory: GuestPhys) -> Option<Box<[GuestVirt]>> {
+        let at = self.directories.iter().rposition(|(known, _)| *known == directory)?;
+        self.directories.remove(at).map(|(_, pages)| pages)
+    }
+
+    fn add(&mut self, directory: GuestPhys, pages: Vec<GuestVirt>) {
+        self.take(directory);
+        if pages.is_empty() {
+            return;
+        }
+        if self.directories.len() >= MAX_LOST {
+            self.directories.pop_front();
+        }
+        if self.directories.try_reserve(1).is_ok() {
+            self.directories.push_back((directory, pages.into()));
+        }
+    }
+}
+
+impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
+    /// Fills the neighbours of `va`, whose entry `leaf` has just been shadowed in `table`.
+    pub(super) fn fill_around(
+        &mut self,
+        host: &mut dyn PagingHost,
+        table: LeafId,
+        va: GuestVirt,
+        leaf: &Leaf,
+    ) {
+        let (size, index) = (self.mends.around.min(MAX_AROUND), G::index(va, 1));
+        if size < 2 || self.linear {
+            return;
+        }
+        let first = index - index % size;
+        let count = size.min(G::ENTRIES - first);
+        let mut bytes = [0; MAX_AROUND * size_of::<u64>()];
+        let bytes = &mut bytes[..count * G::ENTRY_SIZE as usize];
+        let at = GuestPhys(leaf.at.frame().start().0 + first as u32 * G::ENTRY_SIZE);
+        if host.read(at, bytes).is_err() {
+            return;
+        }
+        let start = va.page().0 - (index - first) as u32 * PAGE_SIZE;
+        for (i, bytes) in bytes.chunks_exact(G::ENTRY_SIZE as usize).enumerate() {
+            let neighbour = GuestVirt(start + i as u32 * PAGE_SIZE);
+            // One level-1 table of the guest's may have two shadows.
+            if neighbour.0 / S::LEAF_SPAN == va.0 / S::LEAF_SPAN {
+                let entry = bytes.iter().rev().fold(0, |entry, byte| entry << 8 | u64::from(*byte));
+                self.fill_if_accessed(host, table, neighbour, Entry(entry));
+            }
+        }
+    }
+
+    /// Fills one page, if its entry in the guest's tables is good and accessed and it has no shadow yet.
+    fn fill_if_accessed(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
+        if !guest.has(Flags::PRESENT | Flags::ACCESSED)
+            || va >= self.tables.window().start
+            || self.tables.entry_in(table, va).present()
+        {
+            return;
+        }
+        let rights = if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) };
+        if let Ok(entry) = shadow_entry(host, rights) {
+            self.tables.replace(host, table, va, entry);
+            self.counters.filled_ahead += 1;
+        }
+    }
+
+    /// Remembers what a slot has mapped below the kernel, before that is dropped.
+    pub(super) fn remember_pages(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index).filter(|_| self.mends.refill > 0) else { return };
+        let mut pages = Vec::new();
+        if pages.try_reserve_exact(self.mends.refill).is_err() {
+            return;
+        }
+        let kernel = self.kernel_address;
+        self.tables.visit(slot.root, Part::Own, &mut |va, _| {
+            if va < kernel && pages.len() < pages.capacity() {
+                pages.push(va);
+            }
+        });
+        self.lost.add(slot.directory, pages);
+    }
+
+    /// Fills what the current page directory had mapped when its shadow was lost.
+    pub(super) fn refill(&mut self, host: &mut dyn PagingHost) {
+        let slot = self.slots.current_slot();
+        for &va in self.lost.take(slot.directory).iter().flatten() {
+            // What is wrong with the guest's tables comes out when it uses them.
+            let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { continue };
+            if leaf.entry.has(Flags::PRESENT | Flags::ACCESSED) {
+                let Ok(table) = self.tables.find_or_add(host, slot.root, va, leaf.origin()) else { return };
+                self.fill_if_accessed(host, table, va, leaf.entry);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The slots: which page directories are shadowed, and where.
+//!
+//! Two page directories may be alike, since the one that a guest begins with is known by address 0; the
+//! lowest slot counts then.
+
+use crate::tables::RootId;
+use alloc::vec::Vec;
+use arch_i386::addr::GuestPhys;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+/// One cached shadow page directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    /// The guest's page directory.
+    pub(super) directory: GuestPhys,
+    /// Its shadow.
+    pub(super) root: RootId,
+    /// The number of the switch that used it last.
+    used: u64,
+}
+
+/// All slots of a guest.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Option<Slot>>,
+    /// The lowest slot for each page directory.
+    by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
+    current: usize,
+    /// Counts switches.
+    now: u64,
+}
+
+impl Slots {
+    /// That many slots, none taken.
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            slots: alloc::vec![None; slots],
+            by_directory: HashMap::with_capacity_and_hasher(slots, FxBuildHasher),
+            current: 0,
+            now: 0,
+        }
+    }
+
+    /// How many there are, taken or not.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Which slot the guest runs on.
+    pub(super) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// The slot that the guest runs on.
+    ///
+    /// # Panics
+    /// When none was ever taken.
+    #[inline]
+    pub(super) fn current_slot(&self) -> Slot {
+        self.slots[self.current].expect("set_up took a slot, and the current one is never given up")
+    }
+
+    /// The guest runs on this one from now on.
+    pub(super) fn make_current(&mut self, index: usize) {
+        self.current = index;
+        self.now += 1;
+        if let Some(slot) = &mut self.slots[index] {
+            slot.used = self.now;
+        }
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<Slot> {
+        self.slots.get(index).copied().flatten()
+    }
+
+    /// The slot that shadows a page directory.
+    pub(super) fn of(&self, directory: GuestPhys) -> Option<usize> {
+        self.by_directory.get(&directory).copied()
+    }
+
+    /// The shadow of a page directory.
+    pub(super) fn root_of(&self, directory: GuestPhys) -> Option<RootId> {
+        Some(self.get(self.of(directory)?)?.root)
+    }
+
+    /// All that are taken, in order.
+    pub(super) fn taken(&self) -> impl Iterator<Item = (usize, Slot)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, (*slot)?)))
+    }
+
+    /// One that is not taken.
+    pub(super) fn free(&self) -> Option<usize> {
+        self.slots.iter().position(Option::is_none)
+    }
+
+    /// One that is not taken, up to that many; `None` also when memory is short.
+    pub(super) fn free_up_to(&mut self, limit: usize) -> Option<usize> {
+        let index = self.free().unwrap_or(self.slots.len());
+        if index == self.slots.len() {
+            let room = index < limit
+                && self.slots.try_reserve(1).is_ok()
+                && self.by_directory.try_reserve(1).is_ok();
+            if !room {
+                return None;
+            }
+            self.slots.push(None);
+        }
+        Some(index)
+    }
+
+    /// The one that was used longest ago, `but` not counted.
+    pub(super) fn oldest(&self, but: Option<usize>) -> Option<usize> {
+        let others = self.taken().filter(|(index, _)| Some(*index) != but);
+        others.min_by_key(|(_, slot)| slot.used).map(|(index, _)| index)
+    }
+
+    /// Notes that a slot shadows this page directory from now on, by this root.
+    pub(super) fn fill(&mut self, index: usize, directory: GuestPhys, root: RootId) {
+        self.forget_directory(index);
+        self.slots[index] = Some(Slot { directory, root, used: self.now });
+        let lowest = self.by_directory.entry(directory).or_insert(index);
+        *lowest = index.min(*lowest);
+    }
+
+    /// Empties a slot.
+    pub(super) fn empty(&mut self, index: usize) -> Option<Slot> {
+        self.forget_directory(index);
+        self.slots[index].take()
+    }
+
+    /// Takes a slot's page directory out of the index.
+    fn forget_directory(&mut self, index: usize) {
+        let Some(Slot { directory, .. }) = self.slots[index] else { return };
+        if self.by_directory.get(&directory) != Some(&index) {
+            return;
+        }
+        let other = self.taken().find(|(i, slot)| *i != index && slot.directory == directory);
+        match other {
+            Some((other, _)) => self.by_directory.insert(directory, other),
+            None => self.by_directory.remove(&directory),
+        };
+    }
+}

@@ -1,0 +1,601 @@
+//! The shadow page tables themselves: a guest's table pages and how they hang together.
+//!
+//! What the processor walks is a tree of [`TablePage`](arch_i386::table::TablePage)s. Beside it the pager
+//! keeps what it needs itself and the processor does not, so that no physical address has ever to be
+//! turned back into a pointer, and releasing a table touches only the entries in use:
+//!
+//! ```text
+//!   Root ── leaves[va / LEAF_SPAN] ──▶ Leaf ── page[…] ──▶ a page of the guest's
+//!    │                                  └ in_use, origin
+//!    ├ page, and with PAE up to four middle pages: the directory entries that lead to each leaf
+//!    └ one directory entry, the window's, leads to the Switcher's table: shared by all roots, no Leaf
+//! ```
+//!
+//! Two page formats meet here: the shadow's, which is the host's, and that of the guest's tables, which
+//! the shadow stands for. A root has one *place* for each level-1 table that it can have, 1024 with two
+//! levels and 2048 with PAE; what an entry of the guest's covers is a number of places:
+//!
+//! | guest on host | root entry | level-1 table |
+//! | --- | --- | --- |
+//! | 2-level on 2-level | 1 | 1 |
+//! | PAE on PAE | 512 | 1 |
+//! | 2-level on PAE | 2 | 2 |
+//!
+//! (PAE on 2-level is not served: one level-1 table would stand for two, whose rights may differ.) The
+//! middle pages of PAE appear and go with the leaves under them.
+//!
+//! # The shared half
+//! From [`Tables::share_from`] on, the upper root entries are the same in all roots. One more root, the
+//! *owner*, which no processor ever walks from, holds what is under them; every other root has a copy of
+//! its upper entries. With PAE the copies never change, as they lead to middle pages that stay; with two
+//! levels a table that comes or goes is entered in each root, once for 4 MiB.
+
+mod leaf;
+mod root;
+
+use crate::host::{OutOfMemory, PagingHost};
+use crate::strategy::{Lookup, SwitcherWindow};
+use alloc::vec::Vec;
+use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, PageFormat};
+use core::marker::PhantomData;
+use core::ops::Range;
+use leaf::{InUse, Leaf};
+use root::Root;
+
+/// Names a shadow root of one guest's [`Tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootId(u16);
+
+/// Names a level-1 table of one guest's [`Tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafId(u16);
+
+impl LeafId {
+    /// No table.
+    const NONE: Self = Self(u16::MAX);
+}
+
+/// Who has what is at a place: a root itself, or the owner of the shared half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Own(RootId),
+    Shared,
+}
+
+/// A part of what is under a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is its own.
+    Own,
+    /// What all roots share.
+    Shared,
+}
+
+/// Which of the guest's tables a level-1 shadow table stands for, and how the guest gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The guest's level-1 table.
+    pub table: GuestFrame,
+    /// The flags of the entry that leads to it.
+    pub flags: Flags,
+    /// The middle table which that entry is in, with PAE.
+    pub middle: Option<GuestFrame>,
+}
+
+/// All shadow tables of one guest, in the format `S`, standing for tables in the format `G`.
+#[derive(Debug)]
+pub struct Tables<G, S> {
+    roots: Vec<Option<Root>>,
+    leaves: Vec<Option<Leaf>>,
+    /// Unused places in `leaves`.
+    free: Vec<LeafId>,
+    /// What is shared by all roots, from the place `shared_from` on.
+    owner: Option<Root>,
+    shared_from: usize,
+    window: SwitcherWindow,
+    /// Table pages held, the window's not among them.
+    pages: usize,
+    /// Whether releasing a table goes by the entries in use, or through all.
+    by_use: bool,
+    released: u64,
+    visited: u64,
+    formats: PhantomData<(G, S)>,
+}
+
+/// Flags of the entry that leads to the Switcher's table.
+const WINDOW_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::ACCESSED);
+
+/// The place of an address in a root.
+fn place<S: PageFormat>(va: GuestVirt) -> usize {
+    (va.0 / S::LEAF_SPAN) as usize
+}
+
+/// The places of a root.
+const fn places<S: PageFormat>() -> usize {
+    ((u32::MAX / S::LEAF_SPAN) + 1) as usize
+}
+
+/// How many places an entry of the shadow's root page covers: 1, or with PAE 512.
+const fn places_per_entry<S: PageFormat>() -> usize {
+    places::<S>() / S::ROOT_ENTRIES
+}
+
+impl<G: PageFormat, S: PageFormat> Tables<G, S> {
+    /// No tables yet. Releasing goes by the entries in use if `by_use` says so; otherwise through all of
+    /// a table's, as the original does.
+    ///
+    /// # Panics
+    /// When the window does not start where a level-1 table's span does.
+    #[must_use]
+    pub fn new(window: SwitcherWindow, by_use: bool) -> Self {
+        assert!(
+            window.start.0.is_multiple_of(S::LEAF_SPAN),
+            "the Switcher's window {window:?} must start at a multiple of {:#x}",
+            S::LEAF_SPAN
+        );
+        Self {
+            roots: Vec::new(),
+            leaves: Vec::new(),
+            free: Vec::new(),
+            owner: None,
+            shared_from: places::<S>(),
+            window,
+            pages: 0,
+            by_use,
+            released: 0,
+            visited: 0,
+            formats: PhantomData,
+        }
+    }
+
+    /// Where the Switcher is.
+    #[must_use]
+    pub fn window(&self) -> SwitcherWindow {
+        self.window
+    }
+
+    /// How many shadow entries have been released, each with its page.
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// How many entries were looked at to release those.
+    #[must_use]
+    pub fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    /// Table pages held, the Switcher's not among them.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// The most pages that one more page directory and its first table can take.
+    pub const NEW_DIRECTORY_PAGES: usize = S::LEVELS + 1;
+
+    fn root(&self, id: RootId) -> &Root {
+        self.roots[usize::from(id.0)].as_ref().expect("a root's name is forgotten before the root")
+    }
+
+    fn root_mut(&mut self, id: RootId) -> &mut Root {
+        self.roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root")
+    }
+
+    #[inline]
+    fn holder_of(&self, root: RootId, place: usize) -> Holder {
+        if place < self.shared_from { Holder::Own(root) } else { Holder::Shared }
+    }
+
+    #[inline]
+    fn holder(&self, holder: Holder) -> Option<&Root> {
+        match holder {
+            Holder::Own(RootId(id)) => self.roots[usize::from(id)].as_ref(),
+            Holder::Shared => self.owner.as_ref(),
+        }
+    }
+
+    fn holder_mut(&mut self, holder: Holder) -> &mut Root {
+        let root = match holder {
+            Holder::Own(RootId(id)) => self.roots[usize::from(id)].as_mut(),
+            Holder::Shared => self.owner.as_mut(),
+        };
+        root.expect("a root's name is forgotten before the root")
+    }
+
+    fn leaf(&self, id: LeafId) -> &Leaf {
+        self.leaves[usize::from(id.0)].as_ref().expect("a table's name is forgotten before the table")
+    }
+
+    fn leaf_mut(&mut self, id: LeafId) -> &mut Leaf {
+        self.leaves[usize::from(id.0)].as_mut().expect("a table's name is forgotten before the table")
+    }
+
+    /// The page that CR3 is to point at.
+    #[must_use]
+    pub fn frame(&self, root: RootId) -> HostFrame {
+        self.root(root).page.frame()
+    }
+
+    /// A root with nothing in it but the Switcher.
+    fn root_with_window(&self, host: &mut dyn PagingHost) -> Result<Root, OutOfMemory> {
+        let mut root = Root::new::<S>(host)?;
+        let SwitcherWindow { start, leaf } = self.window;
+        match root.link::<S>(host, place::<S>(start), leaf, WINDOW_FLAGS) {
+            Ok(()) => Ok(root),
+            Err(error) => {
+                host.free_table(root.page);
+                Err(error)
+            }
+        }
+    }
+
+    /// A new root with nothing in it but the Switcher and the shared half.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; nothing is left behind.
+    pub fn add_root(&mut self, host: &mut dyn PagingHost) -> Result<RootId, OutOfMemory> {
+        let unused = self.roots.iter().position(Option::is_none);
+        if unused.is_none() {
+            self.roots.try_reserve(1).map_err(|_| OutOfMemory)?;
+        }
+        let index = unused.unwrap_or(self.roots.len());
+        let id = RootId(u16::try_from(index).map_err(|_| OutOfMemory)?);
+        let root = match &self.owner {
+            None => self.root_with_window(host)?,
+            Some(owner) => {
+                let mut root = Root::new::<S>(host)?;
+                root.copy_entries::<S>(owner, self.shared_from / places_per_entry::<S>()..S::ROOT_ENTRIES);
+                root
+            }
+        };
+        self.pages += root.pages();
+        if unused.is_none() {
+            self.roots.push(None);
+        }
+        self.roots[index] = Some(root);
+        Ok(id)
+    }
+
+    /// From now on the tables from `kernel` up are the same in all roots, as far as whole root entries
+    /// go. Nothing may be mapped. Where that would leave out the Switcher, nothing is shared.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; then nothing but [`Tables::remove_root`] and [`Tables::remove_shared`] may follow.
+    pub fn share_from(&mut self, host: &mut dyn PagingHost, kernel: GuestVirt) -> Result<(), OutOfMemory> {
+        let first = (kernel.0 as usize).div_ceil(places_per_entry::<S>() * S::LEAF_SPAN as usize);
+        let shared_from = first * places_per_entry::<S>();
+        if self.owner.is_some() || shared_from > place::<S>(self.window.start) {
+            return Ok(());
+        }
+        let mut owner = self.root_with_window(host)?;
+        // All the middle pages at once: the copies in the roots need not change later.
+        for index in if S::LEVELS == 3 { first..S::ROOT_ENTRIES } else { 0..0 } {
+            if let Err(error) = owner.add_middle::<S>(host, index) {
+                owner.free_middles::<S>(host, 0..4);
+                host.free_table(owner.page);
+                return Err(error);
+            }
+        }
+        self.pages += owner.pages();
+        for root in self.roots.iter_mut().flatten() {
+            self.pages -= root.pages();
+            root.free_middles::<S>(host, first..S::ROOT_ENTRIES);
+            self.pages += root.pages();
+            root.copy_entries::<S>(&owner, first..S::ROOT_ENTRIES);
+        }
+        (self.owner, self.shared_from) = (Some(owner), shared_from);
+        Ok(())
+    }
+
+    /// The level-1 table at a place, if it is there.
+    #[inline]
+    fn find(&self, root: RootId, place: usize) -> Option<LeafId> {
+        let leaf = self.holder(self.holder_of(root, place))?.leaves[place];
+        (leaf != LeafId::NONE).then_some(leaf)
+    }
+
+    /// The level-1 table for an address below the window, standing for `origin`; it is made if need be.
+    /// One that is there already may stand for another of the guest's tables; see
+    /// [`Tables::release_if_moved`].
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    #[inline]
+    pub fn find_or_add(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        va: GuestVirt,
+        origin: Origin,
+    ) -> Result<LeafId, OutOfMemory> {
+        debug_assert!(va < self.window.start);
+        match self.find(root, place::<S>(va)) {
+            Some(leaf) => Ok(leaf),
+            None => self.add_leaf(host, root, place::<S>(va), origin),
+        }
+    }
+
+    fn add_leaf(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        place: usize,
+        origin: Origin,
+    ) -> Result<LeafId, OutOfMemory> {
+        if self.free.is_empty() {
+            let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
+            if LeafId(id) == LeafId::NONE {
+                return Err(OutOfMemory);
+            }
+            self.leaves.try_reserve(1).map_err(|_| OutOfMemory)?;
+            // `free` may have to name every table one day, and that day must not need memory.
+            self.free.try_reserve(self.leaves.capacity()).map_err(|_| OutOfMemory)?;
+            self.leaves.push(None);
+            self.free.push(LeafId(id));
+        }
+        let page = host.alloc_table()?;
+        let holder = self.holder_of(root, place);
+        let holder = self.holder_mut(holder);
+        let before = holder.pages();
+        if let Err(error) = holder.link::<S>(host, place, page.frame(), origin.flags) {
+            host.free_table(page);
+            return Err(error);
+        }
+        if S::LEVELS == 3 {
+            holder.middle_origins[place / S::ENTRIES] = origin.middle;
+        }
+        let pages = 1 + holder.pages() - before;
+        self.pages += pages;
+        let id = self.free.pop().expect("a place was made above");
+        self.leaves[usize::from(id.0)] = Some(Leaf { page, in_use: InUse::EMPTY, origin });
+        let holder = self.holder_of(root, place);
+        let holder = self.holder_mut(holder);
+        holder.leaves[place] = id;
+        holder.in_use.insert(place);
+        self.tell_roots(place);
+        Ok(id)
+    }
+
+    /// Enters what the owner has at a place of the shared half in every root.
+    fn tell_roots(&mut self, place: usize) {
+        if S::LEVELS == 2
+            && place >= self.shared_from
+            && let Some(owner) = &self.owner
+        {
+            for root in self.roots.iter_mut().flatten() {
+                root.copy_entries::<S>(owner, place..place + 1);
+            }
+        }
+    }
+
+    /// The shadow entry for an address below the window, if its table is there.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, root: RootId, va: GuestVirt) -> Option<Entry> {
+        self.find(root, place::<S>(va)).map(|leaf| self.entry_in(leaf, va))
+    }
+
+    /// The shadow entry for an address in its table.
+    #[inline]
+    #[must_use]
+    pub fn entry_in(&self, leaf: LeafId, va: GuestVirt) -> Entry {
+        S::load(&self.leaf(leaf).page, S::index(va, 1))
+    }
+
+    /// Puts an entry (or nothing) in the place of another, whose page is released. The table must be
+    /// the address's own; see [`Tables::find_or_add`].
+    #[inline]
+    pub fn replace(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, entry: Entry) {
+        let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), entry);
+        self.release_page(host, old);
+    }
+
+    /// Lets go of the page that an entry mapped, if any.
+    fn release_page(&mut self, host: &mut dyn PagingHost, entry: Entry) {
+        if entry.present() {
+            host.unpin(HostFrame(entry.frame() as u32));
+            self.released += 1;
+        }
+    }
+
+    /// As [`Tables::replace`], for an address whose guest's table may have no shadow: then nothing
+    /// happens, and `entry` is not asked for.
+    ///
+    /// # Errors
+    /// Whatever `entry` returns; the old entry is gone all the same.
+    pub fn replace_if_tabled<E>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        va: GuestVirt,
+        entry: impl FnOnce(&mut dyn PagingHost) -> Result<Entry, E>,
+    ) -> Result<(), E> {
+        let Some(leaf) = self.find_or_complete(host, root, va) else { return Ok(()) };
+        let new = entry(host);
+        self.replace(host, leaf, va, *new.as_ref().unwrap_or(&Entry::EMPTY));
+        new.map(drop)
+    }
+
+    /// The level-1 table for an address below the window, if the guest's table for it has a shadow. Where
+    /// that takes two tables and only the other is there, this one is made (memory permitting), so that
+    /// the guest sees no difference between the formats.
+    fn find_or_complete(&mut self, host: &mut dyn PagingHost, root: RootId, va: GuestVirt) -> Option<LeafId> {
+        let place = place::<S>(va);
+        let found = self.find(root, place);
+        if G::LEAF_SPAN <= S::LEAF_SPAN || found.is_some() {
+            return found;
+        }
+        let origin = self.leaf(self.find(root, place ^ 1)?).origin;
+        self.add_leaf(host, root, place, origin).ok()
+    }
+
+    /// The places that an entry of the guest's root covers.
+    fn places_of(index: usize) -> Range<usize> {
+        let each = places::<S>() / G::ROOT_ENTRIES;
+        index * each..(index + 1) * each
+    }
+
+    /// Releases all that these entries of the guest's root map; of the shared half, for all roots. The
+    /// Switcher stays.
+    pub fn release_entries(&mut self, host: &mut dyn PagingHost, root: RootId, indices: Range<usize>) {
+        let start = Self::places_of(indices.start).start;
+        let end = Self::places_of(indices.end).start;
+        self.release_places(host, root, start..end);
+        if S::LEVELS == 3 {
+            let shared = self.shared_from / S::ENTRIES;
+            let window = place::<S>(self.window.start) / S::ENTRIES;
+            let whole = start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared);
+            let before = self.root(root).pages();
+            self.root_mut(root).free_middles::<S>(host, whole.filter(|&index| index != window));
+            self.pages -= before - self.root(root).pages();
+        }
+    }
+
+    /// Releases the level-1 tables at these places; those of the shared half are released for all roots.
+    fn release_places(&mut self, host: &mut dyn PagingHost, root: RootId, range: Range<usize>) {
+        self.release_in(host, Holder::Own(root), range.start..range.end.min(self.shared_from));
+        self.release_in(host, Holder::Shared, range.start.max(self.shared_from)..range.end);
+    }
+
+    fn release_in(&mut self, host: &mut dyn PagingHost, holder: Holder, range: Range<usize>) {
+        let mut from = range.start;
+        while let Some(place) = self.holder(holder).and_then(|root| root.in_use.next(from))
+            && place < range.end
+        {
+            from = place + 1;
+            self.remove_leaf(host, holder, place);
+        }
+    }
+
+    /// Releases all that a level-1 table maps, and the table.
+    fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, place: usize) {
+        let id = self.holder_mut(holder).unlink::<S>(place);
+        self.tell_roots(place);
+        let leaf = self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
+        self.free.push(id);
+        if self.by_use {
+            for index in leaf.in_use.iter() {
+                self.visited += 1;
+                self.release_page(host, S::load(&leaf.page, index));
+            }
+        } else {
+            self.visited += S::ENTRIES as u64;
+            for index in 0..S::ENTRIES {
+                self.release_page(host, S::load(&leaf.page, index));
+            }
+        }
+        self.pages -= 1;
+        host.free_table(leaf.page);
+    }
+
+    /// Whether the entry of this index in the guest's root is in the shared half.
+    #[must_use]
+    pub fn is_shared(&self, index: usize) -> bool {
+        self.owner.is_some() && Self::places_of(index).start >= self.shared_from
+    }
+
+    /// What the shared half's shadow of an entry of the guest's root stands for: the frame that the entry
+    /// led to, and with two levels its flags. `None` when nothing under it is shadowed.
+    #[must_use]
+    pub fn shared_target(&self, index: usize) -> Option<(GuestFrame, Option<Flags>)> {
+        let owner = self.owner.as_ref()?;
+        let places = Self::places_of(index);
+        if G::LEVELS == 3 {
+            let used = owner.in_use.next(places.start).is_some_and(|place| place < places.end);
+            return owner.middle_origins[index].filter(|_| used).map(|middle| (middle, None));
+        }
+        let leaf = places.map(|place| owner.leaves[place]).find(|&leaf| leaf != LeafId::NONE)?;
+        let Origin { table, flags, .. } = self.leaf(leaf).origin;
+        Some((table, Some(flags)))
+    }
+
+    /// Releases what stands for another table than the guest has at this address now, so that no table
+    /// ever stands for two: the level-1 table, or with PAE all that came through another middle table.
+    pub fn release_if_moved(&mut self, host: &mut dyn PagingHost, root: RootId, va: GuestVirt, now: Origin) {
+        let place = place::<S>(va);
+        if G::LEVELS == 3 {
+            let entry = place / S::ENTRIES;
+            let then = self.holder(self.holder_of(root, place)).and_then(|root| root.middle_origins[entry]);
+            if then.is_some() && then != now.middle {
+                self.release_places(host, root, entry * S::ENTRIES..(entry + 1) * S::ENTRIES);
+                return;
+            }
+        }
+        if let Some(leaf) = self.find(root, place)
+            && self.leaf(leaf).origin != now
+        {
+            self.release_places(host, root, place..place + 1);
+        }
+    }
+
+    /// Releases what came through this entry of the guest's middle table, wherever that is (PAE guests).
+    pub fn release_middle_entry(&mut self, host: &mut dyn PagingHost, middle: GuestFrame, index: usize) {
+        let roots = self.roots.len() as u16;
+        for holder in (0..roots).map(|id| Holder::Own(RootId(id))).chain([Holder::Shared]) {
+            for entry in 0..S::ROOT_ENTRIES.min(4) {
+                if self.holder(holder).is_some_and(|root| root.middle_origins[entry] == Some(middle)) {
+                    let place = entry * S::ENTRIES + index;
+                    self.release_in(host, holder, place..place + 1);
+                }
+            }
+        }
+    }
+
+    /// Gives a root and everything under it back, the shared half excepted.
+    pub fn remove_root(&mut self, host: &mut dyn PagingHost, id: RootId) {
+        self.release_in(host, Holder::Own(id), 0..places::<S>());
+        let root = self.roots[usize::from(id.0)].take().expect("a root is removed once");
+        self.free_root(host, root);
+    }
+
+    /// Gives the shared half back.
+    pub fn remove_shared(&mut self, host: &mut dyn PagingHost) {
+        if self.owner.is_some() {
+            self.release_in(host, Holder::Shared, 0..places::<S>());
+        }
+        if let Some(owner) = self.owner.take() {
+            self.shared_from = places::<S>();
+            self.free_root(host, owner);
+        }
+    }
+
+    fn free_root(&mut self, host: &mut dyn PagingHost, mut root: Root) {
+        self.pages -= root.pages();
+        root.free_middles::<S>(host, 0..S::ROOT_ENTRIES);
+        host.free_table(root.page);
+    }
+
+    /// What a root holds for an address below the window, if every level is present.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, root: RootId, va: GuestVirt) -> Option<Lookup> {
+        let leaf = self.leaf(self.find(root, place::<S>(va))?);
+        let entry = S::load(&leaf.page, S::index(va, 1));
+        entry.present().then(|| Lookup {
+            entry,
+            user: leaf.origin.flags.contains(Flags::USER_ACCESSIBLE) && entry.has(Flags::USER_ACCESSIBLE),
+            writable: leaf.origin.flags.contains(Flags::WRITABLE) && entry.has(Flags::WRITABLE),
+        })
+    }
+
+    /// Every present entry under a root, the Switcher's excepted, in address order.
+    pub fn visit(&self, root: RootId, part: Part, visit: &mut dyn FnMut(GuestVirt, Entry)) {
+        let holder = match part {
+            Part::Own => self.root(root),
+            Part::Shared => match &self.owner {
+                Some(owner) => owner,
+                None => return,
+            },
+        };
+        for place in holder.in_use.iter() {
+            let leaf = self.leaf(holder.leaves[place]);
+            for index in leaf.in_use.iter() {
+                let va = place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
+                visit(GuestVirt(va), S::load(&leaf.page, index));
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A shadow page directory: the root page, with PAE its middle pages, and the tables under them.
+
+use super::leaf::InUse;
+use super::{LeafId, places};
+use crate::host::{OutOfMemory, PagingHost};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use arch_i386::addr::{GuestFrame, HostFrame};
+use arch_i386::paging::{Entry, Flags, PageFormat};
+use arch_i386::table::TablePage;
+use core::ops::Range;
+
+/// A shadow page directory.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) page: TablePage,
+    /// With PAE, the table behind each entry of `page`, if it is this root's own.
+    pub(super) middles: [Option<TablePage>; 4],
+    /// With PAE, the guest's middle table that each of `middles` stands for, once one was seen.
+    pub(super) middle_origins: [Option<GuestFrame>; 4],
+    /// For each [`PageFormat::LEAF_SPAN`] of address space, its table, if it is this root's own.
+    pub(super) leaves: Box<[LeafId]>,
+    /// The places of `leaves` that have one.
+    pub(super) in_use: InUse<64>,
+}
+
+impl Root {
+    /// An empty one.
+    pub(super) fn new<S: PageFormat>(host: &mut dyn PagingHost) -> Result<Self, OutOfMemory> {
+        let mut leaves = Vec::new();
+        leaves.try_reserve_exact(places::<S>()).map_err(|_| OutOfMemory)?;
+        leaves.resize(places::<S>(), LeafId::NONE);
+        Ok(Self {
+            page: host.alloc_table()?,
+            middles: [const { None }; 4],
+            middle_origins: [None; 4],
+            leaves: leaves.into_boxed_slice(),
+            in_use: InUse::EMPTY,
+        })
+    }
+
+    /// The pages that it consists of, those of `leaves` not among them.
+    pub(super) fn pages(&self) -> usize {
+        1 + self.middles.iter().flatten().count()
+    }
+
+    /// The page with the directory entries for a place, if it is there.
+    fn directory_mut<S: PageFormat>(&mut self, place: usize) -> Option<&mut TablePage> {
+        match S::LEVELS {
+            3 => self.middles[place / S::ENTRIES].as_mut(),
+            _ => Some(&mut self.page),
+        }
+    }
+
+    /// Makes the directory entry that leads to a level-1 table, and with PAE the table that it is in.
+    pub(super) fn link<S: PageFormat>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        place: usize,
+        table: HostFrame,
+        flags: Flags,
+    ) -> Result<(), OutOfMemory> {
+        if S::LEVELS == 3 {
+            self.add_middle::<S>(host, place / S::ENTRIES)?;
+        }
+        if let Some(page) = self.directory_mut::<S>(place) {
+            S::store(page, place % S::ENTRIES, Entry::new(table.0.into(), flags));
+        }
+        Ok(())
+    }
+
+    /// Makes the middle page of a root entry, if it is not there (PAE).
+    pub(super) fn add_middle<S: PageFormat>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        index: usize,
+    ) -> Result<(), OutOfMemory> {
+        if self.middles[index].is_none() {
+            let middle = host.alloc_table()?;
+            S::store(&mut self.page, index, Entry::new(middle.frame().0.into(), S::ROOT_FLAGS));
+            self.middles[index] = Some(middle);
+        }
+        Ok(())
+    }
+
+    /// Takes a level-1 table out of its place.
+    pub(super) fn unlink<S: PageFormat>(&mut self, place: usize) -> LeafId {
+        if let Some(page) = self.directory_mut::<S>(place) {
+            S::store(page, place % S::ENTRIES, Entry::EMPTY);
+        }
+        self.in_use.remove(place);
+        core::mem::replace(&mut self.leaves[place], LeafId::NONE)
+    }
+
+    /// Makes entries of the root page the same as another root's.
+    pub(super) fn copy_entries<S: PageFormat>(&mut self, from: &Self, indices: Range<usize>) {
+        for index in indices {
+            S::store(&mut self.page, index, S::load(&from.page, index));
+        }
+    }
+
+    /// Gives middle pages back, this root's own among those of these entries.
+    pub(super) fn free_middles<S: PageFormat>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        indices: impl Iterator<Item = usize>,
+    ) {
+        for index in indices {
+            if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
+                S::store(&mut self.page, index, Entry::EMPTY);
+                self.middle_origins[index] = None;
+                host.free_table(middle);
+            }
+        }
+    }
+}
