@@ -7,8 +7,10 @@
 #include <linux/minmax.h>
 #include <linux/string.h>
 
+#include <asm/cmdline.h>
 #include <asm/lguest.h>
 #include <asm/page.h>
+#include <asm/setup.h>
 #include <asm/x86_init.h>
 
 #include "port.h"
@@ -35,12 +37,25 @@ static struct console lguest_console = {
 	.index	= -1,
 };
 
-static void __init register_early_console(void)
+/*
+ * As early as can be, unless Linux is told to be quiet: it has not listened to
+ * that yet, and would print all.
+ */
+static void __init register_at_once(void)
 {
-	register_console(&lguest_console);
+	if (!cmdline_find_option_bool(boot_command_line, "quiet"))
+		register_console(&lguest_console);
 }
+
+static int __init register_later(void)
+{
+	if (!(lguest_console.flags & CON_ENABLED))
+		register_console(&lguest_console);
+	return 0;
+}
+console_initcall(register_later);
 
 void __init lguest_init_console(void)
 {
-	x86_init.oem.arch_setup = register_early_console;
+	x86_init.oem.arch_setup = register_at_once;
 }

@@ -8,6 +8,7 @@
  * does besides (descriptor tables, processor features, paging) is not for a
  * guest to do, or asked of the host.
  */
+#include <linux/elfnote.h>
 #include <linux/init.h>
 #include <linux/linkage.h>
 #include <asm/asm-offsets.h>
@@ -67,6 +68,13 @@ SYM_CODE_START(lguest_entry)
 1:	call	lguest_start_kernel
 	ud2
 SYM_CODE_END(lguest_entry)
+
+/* For the launcher: the levels of our page tables (LGUEST_NOTE_PAGING). */
+#ifdef CONFIG_X86_PAE
+	ELFNOTE(lguest, LGUEST_NOTE_PAGING, .long LGUEST_NOTE_PAGING_PAE)
+#else
+	ELFNOTE(lguest, LGUEST_NOTE_PAGING, .long LGUEST_NOTE_PAGING_2_LEVEL)
+#endif
 
 /* The launcher wants a physical address. */
 	.globl	lguest_entry_phys

@@ -35,6 +35,11 @@
 /* The trap that is a hypercall. */
 #define LGUEST_TRAP_ENTRY	0x1f
 
+/* An ELF note by which the launcher learns the format of our page tables. */
+#define LGUEST_NOTE_PAGING		1
+#define LGUEST_NOTE_PAGING_2_LEVEL	1
+#define LGUEST_NOTE_PAGING_PAE		2
+
 /* This kernel runs in ring 1. */
 #define LGUEST_RPL		1
 
