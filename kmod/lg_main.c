@@ -5,6 +5,7 @@
  *   strategy     rw  the paging strategy of guests that do not choose one: name[:parameter=value,...]
  *   seed         r   where everything random begins; every guest begins there, so that runs repeat
  *   max_guests   r   how many guests there is room for
+ *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
  *   strategies   r   what can be chosen
  *   paging       r   the page format of this kernel, hence of its guests
  *   switcher     r   where the Switcher lies, and which way it got there
@@ -240,13 +241,15 @@ static int __init lg_init(void)
 	error = lg_cpu_init();
 	if (error)
 		goto exit_rust;
+	lg_recording_init();
 	error = lg_device_init();
 	if (error)
-		goto exit_cpu;
+		goto exit_recording;
 	pr_info("lg: strategy=%s seed=%llu\n", lg_strategy, lg_seed);
 	return 0;
 
-exit_cpu:
+exit_recording:
+	lg_recording_exit();
 	lg_cpu_exit();
 exit_rust:
 	lg_rust_exit();
@@ -256,6 +259,7 @@ exit_rust:
 static void __exit lg_exit(void)
 {
 	lg_device_exit();
+	lg_recording_exit();
 	lg_cpu_exit();
 	lg_rust_exit();
 }

@@ -143,12 +143,28 @@ asmlinkage struct eventfd_ctx *lg_eventfd_get(int fd);
 asmlinkage void lg_eventfd_put(struct eventfd_ctx *eventfd);
 asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd);
 
+/* ---------------------------------------------------------------- recordings (lg_recording.c) */
+
+struct lg_recording;
+
+/*
+ * A ring for the recording of the current process's guest with this number, and its file; NULL after saying
+ * why in the log. May sleep.
+ */
+asmlinkage struct lg_recording *lg_recording_create(u32 number);
+/* Adds a piece, all of it or nothing; says which. From one task only. Never waits. */
+asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *piece, u32 size);
+/* Nothing more will come: the ring goes when a reader has read it to its end. May sleep. */
+asmlinkage void lg_recording_end(struct lg_recording *recording);
+
 /* ---------------------------------------------------------------- between the C files */
 
 int lg_cpu_init(void);
 void lg_cpu_exit(void);
 int lg_device_init(void);
 void lg_device_exit(void);
+void lg_recording_init(void);
+void lg_recording_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
 /* Counts for /sys/module/lg/parameters. */

@@ -6,7 +6,7 @@
 
 use crate::module::Slot;
 use crate::request::Memory;
-use crate::shim::{self, RawEventfd, RawVcpu};
+use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
@@ -19,7 +19,7 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Entry, Exit, Host, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
@@ -97,6 +97,34 @@ impl Drop for Eventfd {
     }
 }
 
+/// A guest's recording, as the C side keeps it until it is read.
+struct Recording(NonNull<RawRecording>);
+
+// SAFETY: the C side wants one writer at a time, from whatever thread, which `&mut self` is.
+unsafe impl Send for Recording {}
+
+impl Recording {
+    /// One for the guest in this slot, a guest of the current process; `None` when memory is short.
+    fn new(slot: u32) -> Option<Self> {
+        NonNull::new(shim::lg_recording_create(slot)).map(Self)
+    }
+
+    /// Adds a piece if there is room for all of it.
+    fn write(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        // SAFETY: the object lives until `drop`; pointer and length are of `piece`.
+        let written =
+            unsafe { shim::lg_recording_write(self.0.as_ptr(), piece.as_ptr(), piece.len() as u32) };
+        if written { Ok(()) } else { Err(NoRoom) }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // SAFETY: nobody writes to it any more.
+        unsafe { shim::lg_recording_end(self.0.as_ptr()) }
+    }
+}
+
 /// Which notifications signal which eventfds, in the order in which they were attached.
 pub type Eventfds = Arc<Mutex<Vec<(GuestPhys, Eventfd)>>>;
 
@@ -110,6 +138,8 @@ pub struct Linux {
     /// The pending interrupts that the framework knows of. If there are others when the guest is about
     /// to be entered, they come first.
     seen: Cell<u32>,
+    /// There is one as soon as something is recorded.
+    recording: Option<Recording>,
 }
 
 impl Linux {
@@ -122,6 +152,7 @@ impl Linux {
             eventfds,
             no_execute,
             seen: Cell::new(0),
+            recording: None,
         })
     }
 
@@ -215,6 +246,13 @@ impl PagingHost for Linux {
         let (page, _) = table.into_raw();
         // SAFETY: it comes from `alloc_table`, and the handle is gone.
         unsafe { shim::lg_table_free(page.as_ptr()) }
+    }
+
+    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        if self.recording.is_none() {
+            self.recording = Recording::new(self.slot.number());
+        }
+        self.recording.as_mut().ok_or(NoRoom)?.write(piece)
     }
 }
 

@@ -27,7 +27,9 @@ opaque! {
     /// `struct mutex`.
     RawMutex,
     /// `struct eventfd_ctx`.
-    RawEventfd
+    RawEventfd,
+    /// `struct lg_recording`.
+    RawRecording
 }
 
 pub const LOG_ERROR: u32 = 0;
@@ -83,4 +85,8 @@ unsafe extern "C" {
     pub safe fn lg_eventfd_get(fd: i32) -> *mut RawEventfd;
     pub fn lg_eventfd_put(eventfd: *mut RawEventfd);
     pub fn lg_eventfd_signal(eventfd: *mut RawEventfd);
+
+    pub safe fn lg_recording_create(number: u32) -> *mut RawRecording;
+    pub fn lg_recording_write(recording: *mut RawRecording, piece: *const u8, size: u32) -> bool;
+    pub fn lg_recording_end(recording: *mut RawRecording);
 }

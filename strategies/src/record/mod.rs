@@ -35,7 +35,7 @@ use arch_i386::trap::PageFaultErrorCode;
 use core::hash::Hash;
 use core::marker::PhantomData;
 use framework::counters::PagingCounters;
-use framework::host::PagingHost;
+use framework::host::{NoRoom, OutOfMemory, PagingHost};
 use framework::kill::Kill;
 use framework::parameter::{Number, Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
@@ -365,14 +365,15 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.output.begin(Header {
+        let header = Header {
             paging: F::PAGING,
             pages: host.page_limit(),
             seed: self.seed,
             // Nobody asks for more than the one that the guest's virtual CPU is on.
             cpus: 1,
             switcher: self.window().start,
-        });
+        };
+        self.output.begin(host, header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
         self.of.set_up(host)
     }
 

@@ -44,9 +44,14 @@ impl Output {
         Self { piece: Piece(Vec::with_capacity(PIECE)), operations: 0, lost: 0 }
     }
 
-    /// Begins the recording.
-    pub fn begin(&mut self, header: Header) {
+    /// Begins the recording. The header is handed over at once, so that there is something to be read
+    /// before the guest runs.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn begin(&mut self, host: &mut dyn PagingHost, header: Header) -> Result<(), NoRoom> {
         self.piece.put(header);
+        self.hand_over(host)
     }
 
     /// Adds an operation.
