@@ -373,7 +373,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
             cpus: 1,
             switcher: self.window().start,
         };
-        self.output.begin(host, header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
+        self.output.begin(host, &header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
         self.of.set_up(host)
     }
 

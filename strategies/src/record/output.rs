@@ -1,47 +1,30 @@
 //! The recording on its way out: pieces of operations, and a note where some were lost.
 
 use alloc::vec::Vec;
-use core::fmt::{Display, Write};
 use framework::host::{LAST_WORDS, NoRoom, PagingHost};
+use framework::trace::binary::{Encoder, MAX_RECORD};
 use framework::trace::{Header, Operation};
 
-/// Bytes of a piece; no operation is longer than a sixty-fourth of it.
+/// Bytes of a piece.
 const PIECE: usize = 4096;
 
-/// More than any operation takes.
-const LONGEST: usize = PIECE / 64;
+const _: () = assert!(MAX_RECORD <= LAST_WORDS, "a note of the loss must fit where nothing else does");
 
-const _: () = assert!(LONGEST <= LAST_WORDS, "a note of the loss must fit where nothing else does");
-
-/// Collects operations and hands them to the host a piece at a time.
+/// Collects operations in the binary form and hands them to the host a piece at a time.
 #[derive(Debug)]
 pub struct Output {
-    piece: Piece,
+    /// Once the recording has begun.
+    encoder: Option<Encoder>,
+    piece: Vec<u8>,
     /// Operations in the piece, the note of a loss not among them.
     operations: u64,
     /// Operations that were lost since the last piece that was not.
     lost: u64,
 }
 
-#[derive(Debug)]
-struct Piece(Vec<u8>);
-
-impl Write for Piece {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
-impl Piece {
-    fn put(&mut self, part: impl Display) {
-        write!(self, "{part}").expect("a vector takes anything");
-    }
-}
-
 impl Output {
     pub fn new() -> Self {
-        Self { piece: Piece(Vec::with_capacity(PIECE)), operations: 0, lost: 0 }
+        Self { encoder: None, piece: Vec::with_capacity(PIECE), operations: 0, lost: 0 }
     }
 
     /// Begins the recording. The header is handed over at once, so that there is something to be read
@@ -49,9 +32,10 @@ impl Output {
     ///
     /// # Errors
     /// [`NoRoom`].
-    pub fn begin(&mut self, host: &mut dyn PagingHost, header: Header) -> Result<(), NoRoom> {
-        self.piece.put(header);
-        self.hand_over(host)
+    pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
+        let (encoder, start) = Encoder::new(header);
+        self.encoder = Some(encoder);
+        host.record(&start)
     }
 
     /// Adds an operation.
@@ -59,21 +43,27 @@ impl Output {
     /// # Errors
     /// [`NoRoom`] when others before it have been lost. The operation itself is not.
     pub fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) -> Result<(), NoRoom> {
-        let full = self.piece.0.len() + LONGEST > PIECE;
+        let full = self.piece.len() + MAX_RECORD > PIECE;
         let result = if full { self.hand_over(host) } else { Ok(()) };
-        self.piece.put(operation);
+        self.encode(&operation);
         self.operations += 1;
         result
     }
 
+    fn encode(&mut self, operation: &Operation) {
+        if let Some(encoder) = &mut self.encoder {
+            self.piece.extend_from_slice(&encoder.encode(operation));
+        }
+    }
+
     fn hand_over(&mut self, host: &mut dyn PagingHost) -> Result<(), NoRoom> {
-        let result = host.record(&self.piece.0);
-        self.piece.0.clear();
+        let result = host.record(&self.piece);
+        self.piece.clear();
         match result {
             Ok(()) => self.lost = 0,
             Err(NoRoom) => {
                 self.lost += self.operations;
-                self.piece.put(Operation::Lost(self.lost));
+                self.encode(&Operation::Lost(self.lost));
             }
         }
         self.operations = 0;
@@ -84,7 +74,7 @@ impl Output {
     pub fn finish(&mut self, host: &mut dyn PagingHost) {
         if self.hand_over(host).is_err() {
             // The note of the loss alone, for which there is always room.
-            let _: Result<(), NoRoom> = host.record(&self.piece.0);
+            let _: Result<(), NoRoom> = host.record(&self.piece);
         }
     }
 }
@@ -92,55 +82,71 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::String;
     use arch_i386::addr::GuestPhys;
     use benches::sim::SimHost;
+    use benches::trace::Reader;
+
+    const fn switch(number: u32) -> Operation {
+        Operation::LoadPageDirectory(GuestPhys(number << 12))
+    }
+
+    fn begun() -> (SimHost, Output) {
+        let (mut host, mut output) = (SimHost::new(1), Output::new());
+        let header = Header::new(2, 1, 7, 1, 0xffc0_0000).unwrap();
+        output.begin(&mut host, &header).unwrap();
+        (host, output)
+    }
 
     /// Puts that many operations; says how many times others were lost.
     fn put(output: &mut Output, host: &mut SimHost, operations: u32) -> usize {
-        let switch = |i| Operation::LoadPageDirectory(GuestPhys(i));
         (0..operations).filter(|i| output.put(host, switch(*i)).is_err()).count()
     }
 
+    fn operations(mut host: SimHost) -> Vec<Operation> {
+        let recording = host.take_recording();
+        let reader = Reader::new(&recording[..]).unwrap().accept_loss(true);
+        reader.map(Result::unwrap).collect()
+    }
+
     /// Operations that are there, and those that are said to be lost.
-    fn count(recording: &[u8]) -> (usize, u64) {
-        let text = str::from_utf8(recording).unwrap();
-        let lost = text.lines().filter_map(|line| line.strip_prefix("lost "));
-        let operations = text.lines().filter(|line| line.starts_with("cr3 ")).count();
-        (operations, lost.map(|number| number.parse::<u64>().unwrap()).sum())
+    fn count(host: SimHost) -> (u64, u64) {
+        let count = |(there, lost), operation| match operation {
+            Operation::Lost(more) => (there, lost + more),
+            _ => (there + 1, lost),
+        };
+        operations(host).into_iter().fold((0, 0), count)
     }
 
     #[test]
     fn what_there_is_room_for_comes_out_as_it_went_in() {
-        let (mut host, mut output) = (SimHost::new(1), Output::new());
-        assert_eq!(put(&mut output, &mut host, 3000), 0);
+        let (mut host, mut output) = begun();
+        assert_eq!(put(&mut output, &mut host, 9000), 0);
         output.finish(&mut host);
-        let expected: String = (0..3000).map(|i| alloc::format!("cr3 {i:#x}\n")).collect();
-        assert_eq!(host.take_recording(), expected.as_bytes());
+        assert_eq!(operations(host), (0..9000).map(switch).collect::<Vec<_>>());
     }
 
     #[test]
     fn every_operation_is_there_or_counted_as_lost() {
-        let (mut host, mut output) = (SimHost::new(1), Output::new());
+        let (mut host, mut output) = begun();
         put(&mut output, &mut host, 1000);
         host.limit_recording(Some(3 * PIECE));
-        assert!(put(&mut output, &mut host, 5000) > 1);
+        assert!(put(&mut output, &mut host, 20_000) > 1);
         host.limit_recording(None);
         assert_eq!(put(&mut output, &mut host, 5000), 0);
         output.finish(&mut host);
-        let (there, lost) = count(&host.take_recording());
+        let (there, lost) = count(host);
         assert!(lost > 1000);
-        assert_eq!(there as u64 + lost, 11_000);
+        assert_eq!(there + lost, 26_000);
     }
 
     #[test]
     fn a_loss_at_the_end_is_said_too() {
-        let (mut host, mut output) = (SimHost::new(1), Output::new());
+        let (mut host, mut output) = begun();
         host.limit_recording(Some(PIECE));
-        put(&mut output, &mut host, 5000);
+        put(&mut output, &mut host, 20_000);
         output.finish(&mut host);
-        let (there, lost) = count(&host.take_recording());
+        let (there, lost) = count(host);
         assert!(there > 0 && lost > 0);
-        assert_eq!(there as u64 + lost, 5000);
+        assert_eq!(there + lost, 20_000);
     }
 }
