@@ -371,7 +371,8 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
             seed: self.seed,
             // Nobody asks for more than the one that the guest's virtual CPU is on.
             cpus: 1,
-            switcher: self.window().start,
+            // A host with smaller tables than the guest's may have its window begin within one of these.
+            switcher: GuestVirt(self.window().start.0 / F::LEAF_SPAN * F::LEAF_SPAN),
         };
         self.output.begin(host, &header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
         self.of.set_up(host)
