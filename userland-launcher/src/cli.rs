@@ -2,6 +2,7 @@
 
 use crate::memory_size::MemorySize;
 use crate::paging::Wish;
+use crate::recording;
 use clap::Parser;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,11 @@ pub struct Cli {
     #[allow(clippy::option_option, reason = "clap's way to tell --counters from --counters=FILE")]
     pub counters: Option<Option<PathBuf>>,
 
+    /// Records what the guest asks of its page tables, as a trace for `replay`; --strategy says on which
+    /// strategy
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
     pub device: PathBuf,
@@ -65,6 +71,15 @@ impl Cli {
     pub fn kernel(&self) -> &Path {
         // The definition requires one.
         self.kernel_and_arguments.first().map_or(Path::new(""), Path::new)
+    }
+
+    /// The strategy that the host is to be asked for, if any.
+    #[must_use]
+    pub fn strategy(&self) -> Option<String> {
+        match &self.record {
+            Some(_) => Some(recording::strategy(self.strategy.as_deref())),
+            None => self.strategy.clone(),
+        }
     }
 
     /// What follows the kernel: for its command line.

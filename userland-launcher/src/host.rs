@@ -63,7 +63,17 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// What the module answers; `EBUSY` while the guest runs.
     fn counters(&self) -> io::Result<String>;
+
+    /// The recording of this guest, from its begin: to be read while the guest runs. It ends when the host
+    /// is dropped.
+    ///
+    /// # Errors
+    /// [`HostError::NoRecording`] and others.
+    fn recording(&self) -> Result<Box<dyn Read + Send>, HostError>;
 }
+
+/// Where the module shows recordings, each named by the process that owns the guest, `-` and a number.
+const RECORDINGS: &str = "/sys/kernel/debug/lguest";
 
 /// Why the host does not take a guest.
 #[derive(Debug, Error)]
@@ -115,6 +125,21 @@ pub enum HostError {
     Paging {
         /// The format.
         paging: Paging,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no file of this process.
+    #[error(
+        "the host has no recording of this guest in {RECORDINGS}; if there is no such folder, as root: mount -t \
+         debugfs debugfs /sys/kernel/debug"
+    )]
+    NoRecording,
+    /// The recording cannot be read or written.
+    #[error("cannot record the guest to {path}")]
+    Recording {
+        /// The recording, or where it goes.
+        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
@@ -222,6 +247,15 @@ impl Host for DeviceFile {
         let stored = self.request(&encode(Request::Counters, &[address, COUNTERS_MAX as u32]))?;
         text.truncate(stored);
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn recording(&self) -> Result<Box<dyn Read + Send>, HostError> {
+        let prefix = format!("{}-", std::process::id());
+        let mut files = std::fs::read_dir(RECORDINGS).into_iter().flatten().flatten();
+        let ours = files.find(|file| file.file_name().to_string_lossy().starts_with(&prefix));
+        let path = ours.ok_or(HostError::NoRecording)?.path();
+        let opened = File::open(&path).map_err(|source| HostError::Recording { path, source });
+        opened.map(|file| Box::new(file) as _)
     }
 }
 

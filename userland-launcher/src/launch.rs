@@ -22,6 +22,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::memory_size::{MemorySize, in_mebibytes};
 use crate::outcome::Outcome;
 use crate::paging;
+use crate::recording::Recording;
 use crate::run::run;
 use crate::terminal::Terminal;
 use arch_i386::addr::{GuestFrame, PAGE_SIZE};
@@ -119,6 +120,9 @@ pub enum LaunchError {
     /// The host does not want the guest.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The recording of a life is not whole.
+    #[error("cannot record the guest")]
+    Recording(#[source] io::Error),
     /// No more threads.
     #[error("cannot start the guest's thread")]
     Thread(#[source] io::Error),
@@ -227,12 +231,31 @@ pub struct Ended {
     pub host: Arc<dyn Host>,
     /// Ticks of the time-stamp counter that its (last) life took.
     pub ticks: u64,
+    /// What is being recorded of it.
+    pub recording: Option<Recording>,
+}
+
+impl Ended {
+    /// Lets go of the host, and waits for the end of the recording that comes then. A guest that still
+    /// runs, as it was left or killed by the launcher, holds on to its host itself: there the recording
+    /// lacks its last few operations.
+    ///
+    /// # Errors
+    /// When the recording could not be kept.
+    pub fn close(self) -> io::Result<Outcome> {
+        drop(self.host);
+        match self.recording {
+            Some(recording) if self.outcome.is_the_guests_end() => recording.finish()?,
+            _ => {}
+        }
+        Ok(self.outcome)
+    }
 }
 
 /// What threads tell the main thread.
 enum Event {
     /// The guest is about to execute its first instruction, at this tick.
-    Started(u64),
+    Started(u64, Option<Recording>),
     /// Something ended the guest, at this tick.
     Ended(Outcome, u64),
 }
@@ -273,7 +296,7 @@ impl Session {
         let mut restarts = 0;
         loop {
             let prepared = prepare()?;
-            let mut ended = self.run_once(prepared, open_host()?, cli.strategy.clone())?;
+            let mut ended = self.run_once(prepared, open_host()?, cli)?;
             if !matches!(ended.outcome, Outcome::Restart) {
                 return Ok(ended);
             }
@@ -284,32 +307,31 @@ impl Session {
                 }
                 _ => restarts = restarts.saturating_add(1),
             }
+            // Before the next life is recorded to the same file.
+            ended.close().map_err(LaunchError::Recording)?;
         }
     }
 
     /// One life.
-    fn run_once(
-        &self,
-        prepared: Prepared,
-        host: Arc<dyn Host>,
-        strategy: Option<String>,
-    ) -> Result<Ended, LaunchError> {
+    fn run_once(&self, prepared: Prepared, host: Arc<dyn Host>, cli: &Cli) -> Result<Ended, LaunchError> {
+        let (strategy, record) = (cli.strategy(), cli.record.clone());
         let end = Arc::new(self.ender());
         let (guest_host, output, sender) = (host.clone(), self.output.clone(), self.sender.clone());
         let guest_end = end.clone();
         let thread = std::thread::Builder::new().name("guest".into());
         let thread = thread.spawn(move || {
-            let started = || drop(sender.send(Event::Started(ticks())));
-            let outcome = live(prepared, guest_host, strategy.as_deref(), &output, end, started);
+            let started = |recording| drop(sender.send(Event::Started(ticks(), recording)));
+            let choices = (strategy.as_deref(), record.as_deref());
+            let outcome = live(prepared, guest_host, choices, &output, end, started);
             guest_end(outcome.unwrap_or_else(|outcome| outcome));
         });
         let thread = thread.map_err(LaunchError::Thread)?;
 
-        let mut start = None;
+        let (mut start, mut recording) = (None, None);
         // The session holds a sender itself, so there is always another event until the end.
         let (outcome, ticks) = loop {
             match self.receiver.recv() {
-                Ok(Event::Started(tick)) => start = Some(tick),
+                Ok(Event::Started(tick, started)) => (start, recording) = (Some(tick), started),
                 Ok(Event::Ended(outcome, tick)) => {
                     break (outcome, start.map_or(0, |start| tick.wrapping_sub(start)));
                 }
@@ -324,11 +346,11 @@ impl Session {
             // What the old life's last words were does not concern the new one; a signal does.
             for event in self.receiver.try_iter() {
                 if let Event::Ended(outcome @ Outcome::Signal(_), _) = event {
-                    return Ok(Ended { outcome, host, ticks });
+                    return Ok(Ended { outcome, host, ticks, recording });
                 }
             }
         }
-        Ok(Ended { outcome, host, ticks })
+        Ok(Ended { outcome, host, ticks, recording })
     }
 }
 
@@ -336,10 +358,10 @@ impl Session {
 fn live(
     prepared: Prepared,
     host: Arc<dyn Host>,
-    strategy: Option<&str>,
+    (strategy, record): (Option<&str>, Option<&Path>),
     output: &ConsoleOutput,
     end: Arc<dyn Fn(Outcome) + Send + Sync>,
-    started: impl FnOnce(),
+    started: impl FnOnce(Option<Recording>),
 ) -> Result<Outcome, Outcome> {
     let memory = Arc::new(prepared.memory);
     if let Some(paging) = prepared.paging {
@@ -349,8 +371,13 @@ fn live(
         host.select_strategy(spec).map_err(Outcome::NotStarted)?;
     }
     host.initialize(memory.clone(), prepared.entry).map_err(Outcome::NotStarted)?;
+    let recording = record.map(|path| {
+        let failed = |source| HostError::Recording { path: path.to_owned(), source };
+        Recording::start(host.recording()?, path).map_err(failed)
+    });
+    let recording = recording.transpose().map_err(Outcome::NotStarted)?;
     let context = Context { host: host.clone(), memory: memory.clone(), ended: end };
     let mut bus = Bus::new(context, prepared.devices, &prepared.layout)?;
-    started();
+    started(recording);
     Ok(run(host.as_ref(), &memory, prepared.top, &mut bus, output))
 }

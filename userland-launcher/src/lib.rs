@@ -12,7 +12,7 @@
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
-//! | [`outcome`], [`counters`] | what is told about it afterwards |
+//! | [`outcome`], [`counters`], [`recording`] | what is told about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
 
@@ -28,6 +28,7 @@ pub mod launch;
 pub mod memory_size;
 pub mod outcome;
 pub mod paging;
+pub mod recording;
 pub mod run;
 pub mod terminal;
 pub mod virtqueue;

@@ -72,5 +72,5 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
             eprintln!("lguest: cannot write the counters: {error}");
         }
     }
-    Ok(ended.outcome)
+    ended.close().map_err(|source| LaunchError::Recording(source).into())
 }

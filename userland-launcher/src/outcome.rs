@@ -104,6 +104,23 @@ impl Outcome {
         }
     }
 
+    /// Whether the guest has come to its end, so that its thread and devices have stopped.
+    #[must_use]
+    pub fn is_the_guests_end(&self) -> bool {
+        match self {
+            Self::Exited(_)
+            | Self::Crashed(_)
+            | Self::KilledByHost(_)
+            | Self::Restart
+            | Self::RestartLimit(_) => true,
+            Self::Violation { .. }
+            | Self::UserLeft
+            | Self::Signal(_)
+            | Self::NotStarted(_)
+            | Self::Failed { .. } => false,
+        }
+    }
+
     /// The launcher's exit code.
     #[must_use]
     pub fn code(&self) -> u8 {

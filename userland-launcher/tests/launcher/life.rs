@@ -72,6 +72,26 @@ fn the_host_is_asked_in_order() {
 }
 
 #[test]
+fn a_recording_is_complete_when_the_guest_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let options = ["--strategy", "lru", "--record", file.to_str().unwrap()];
+    let (ended, _, hosts) = run(&options, vec![vec![Step::Dead(b"CRASH: exit 7\0")]]);
+    assert!(hosts[0].log.lock().unwrap().contains(&"strategy record:of=lru".to_owned()));
+    assert_eq!(ended.close().unwrap().code(), 7);
+    assert_eq!(std::fs::read(file).unwrap(), b"a recording");
+}
+
+#[test]
+fn a_recording_that_cannot_be_kept_does_not_start_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nosuch/trace");
+    let (ended, ..) = run(&["--record", file.to_str().unwrap()], vec![vec![]]);
+    let message = ended.outcome.message().unwrap();
+    assert!(message.contains("cannot record the guest to") && message.contains("nosuch"), "{message}");
+}
+
+#[test]
 fn a_refused_strategy_does_not_start_the_guest() {
     let (ended, _, hosts) = run(&["--strategy", "nosuch"], vec![vec![]]);
     assert_eq!(ended.outcome.code(), 125);

@@ -133,4 +133,8 @@ impl Host for ScriptedHost {
     fn counters(&self) -> io::Result<String> {
         Ok("switches 3\n".to_owned())
     }
+
+    fn recording(&self) -> Result<Box<dyn io::Read + Send>, HostError> {
+        Ok(Box::new(&b"a recording"[..]))
+    }
 }
