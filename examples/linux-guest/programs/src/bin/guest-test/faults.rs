@@ -101,8 +101,8 @@ const EXCEPTIONS: &[Case] = &[
         addressed: true,
     },
     Case {
-        name: "lock mov eax, eax",
-        code: &[0xf0, 0x89, 0xc0],
+        name: "lea of a register, which has no address",
+        code: &[0x8d, 0xc0],
         at: 0,
         signal: libc::SIGILL,
         si_code: ILL_ILLOPN,

@@ -53,7 +53,7 @@ pub const TESTS: &[Test] = &[
     short("kernel-memory", "the kernel's half of the address space", faults::kernel_memory),
     short("trap-flag", "single steps by the trap flag", faults::trap_flag),
     short("bad-selectors", "selectors of all kinds in every segment register", segments::bad_selectors),
-    short("local-table", "limits and rights of segments in the LDT", segments::local_table),
+    short("local-table", "segments of all kinds in the LDT", segments::local_table),
     short("small-stack", "system calls on a stack of 16 bits", segments::small_stack),
     short("local-table-switches", "LDTs of several processes", segments::local_table_switches),
     short("thread-areas", "TLS entries of several processes", segments::thread_areas),
