@@ -14,7 +14,7 @@ use crate::devices::block::Block;
 use crate::devices::bus::{Bus, Layout, TooManyDevices};
 use crate::devices::console::Console;
 use crate::devices::entropy::Entropy;
-use crate::devices::network::Network;
+use crate::devices::network::{Network, NetworkError};
 use crate::devices::{Device, worker::Context};
 use crate::guest_memory::GuestMemory;
 use crate::host::{Host, HostError};
@@ -97,14 +97,8 @@ pub enum LaunchError {
     #[error("cannot open /dev/urandom for --rng")]
     Entropy(#[source] io::Error),
     /// The TAP interface cannot be used.
-    #[error("cannot use TAP interface {interface} (as root: modprobe tun)")]
-    Network {
-        /// Its name.
-        interface: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// More devices than the bus takes.
     #[error(transparent)]
     Devices(#[from] TooManyDevices),
@@ -196,9 +190,7 @@ fn devices(
         devices.push(Box::new(Entropy::open().map_err(LaunchError::Entropy)?));
     }
     if let Some(interface) = &cli.tunnet {
-        let card = Network::open(interface)
-            .map_err(|source| LaunchError::Network { interface: interface.clone(), source })?;
-        devices.push(Box::new(card));
+        devices.push(Box::new(Network::open(interface)?));
     }
     Ok(devices)
 }

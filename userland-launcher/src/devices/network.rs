@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use thiserror::Error;
 
 /// Virtio's number for a network card.
 const ID: u8 = 1;
@@ -41,6 +42,53 @@ struct InterfaceRequest {
     padding: [u8; 22],
 }
 
+/// Where TAP interfaces are made.
+const TUN: &str = "/dev/net/tun";
+
+/// Why a TAP interface cannot be used.
+#[derive(Debug, Error)]
+pub enum NetworkError {
+    /// The host's kernel has no TAP interfaces.
+    #[error("there is no {TUN}: load the host's module (as root: modprobe tun)")]
+    NoTun(#[source] io::Error),
+    /// It is for root.
+    #[error("{TUN} may not be used: start lguest as root")]
+    Forbidden(#[source] io::Error),
+    /// Nothing can have this name.
+    #[error("`{0}` is no name of an interface: it has 1 to 15 bytes, as in tap0")]
+    Name(String),
+    /// Another program has it.
+    #[error("interface {0} is in use, by another guest perhaps: give each guest one of its own")]
+    Busy(String, #[source] io::Error),
+    /// It is there, and something else.
+    #[error("{0} is an interface, but no TAP interface: choose another name")]
+    NotTap(String, #[source] io::Error),
+    /// Anything else.
+    #[error("cannot set up TAP interface {0}")]
+    Other(String, #[source] io::Error),
+}
+
+impl NetworkError {
+    /// What opening the device came to.
+    fn opening(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Forbidden(error),
+            _ => Self::NoTun(error),
+        }
+    }
+
+    /// What attaching to `interface` came to.
+    fn attaching(interface: &str, error: io::Error) -> Self {
+        let name = interface.to_owned();
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::Forbidden(error),
+            Some(libc::EBUSY) => Self::Busy(name, error),
+            Some(libc::EINVAL | libc::EEXIST) => Self::NotTap(name, error),
+            _ => Self::Other(name, error),
+        }
+    }
+}
+
 /// A network card.
 #[derive(Debug)]
 pub struct Network {
@@ -54,27 +102,40 @@ impl Network {
     /// none. Bringing it up and connecting it is the host's administrator's work.
     ///
     /// # Errors
-    /// When there is no `/dev/net/tun`, the name is too long, or the kernel refuses.
-    pub fn open(interface: &str) -> io::Result<Self> {
+    /// [`NetworkError`].
+    pub fn open(interface: &str) -> Result<Self, NetworkError> {
+        if interface.is_empty() || interface.len() >= NAME_SIZE || interface.contains('\0') {
+            return Err(NetworkError::Name(interface.to_owned()));
+        }
         let mut request = InterfaceRequest {
             name: [0; NAME_SIZE],
             flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
             padding: [0; 22],
         };
-        if interface.is_empty() || interface.len() >= NAME_SIZE {
-            let advice = "an interface's name has 1 to 15 bytes";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, advice));
-        }
         request.name[..interface.len()].copy_from_slice(interface.as_bytes());
         let nonblocking = libc::O_NONBLOCK;
-        let tap = OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open("/dev/net/tun")?;
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).custom_flags(nonblocking);
+        let tap = open.open(TUN).map_err(NetworkError::opening)?;
         // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which the request is at least as large as.
-        unsafe { ioctl(&tap, Updater::<TUNSETIFF, _>::new(&mut request))? };
+        unsafe { ioctl(&tap, Updater::<TUNSETIFF, _>::new(&mut request)) }
+            .map_err(|errno| NetworkError::attaching(interface, errno.into()))?;
+        let other = |error: io::Error| NetworkError::Other(interface.to_owned(), error);
         // SAFETY: TUNSETVNETHDRSZ reads one int.
-        unsafe { ioctl(&tap, Setter::<TUNSETVNETHDRSZ, i32>::new(HEADER as i32))? };
+        unsafe { ioctl(&tap, Setter::<TUNSETVNETHDRSZ, i32>::new(HEADER as i32)) }
+            .map_err(|errno| other(errno.into()))?;
         // SAFETY: TUNSETOFFLOAD takes its flags by value.
-        unsafe { ioctl(&tap, IntegerSetter::<TUNSETOFFLOAD>::new_usize(0))? };
+        unsafe { ioctl(&tap, IntegerSetter::<TUNSETOFFLOAD>::new_usize(0)) }
+            .map_err(|errno| other(errno.into()))?;
+        Self::at(interface, tap).map_err(other)
+    }
 
+    /// A card with a random address at `tap`: a file, not blocking, that gives and takes a frame with its header
+    /// at a time.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn at(interface: &str, tap: File) -> io::Result<Self> {
         let mut address = [0; 6];
         File::open("/dev/urandom")?.read_exact(&mut address)?;
         // Locally administered, and no multicast address.
@@ -174,5 +235,25 @@ impl RequestService for Transmit {
         // An interface that is down or full loses frames; that is a network's way.
         let _ = self.0.as_ref().write(&frame[..n]);
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let refusal =
+            |errno| NetworkError::attaching("tap7", io::Error::from_raw_os_error(errno)).to_string();
+        assert!(refusal(libc::EBUSY).contains("tap7 is in use"));
+        assert!(refusal(libc::EPERM).contains("as root"));
+        assert!(refusal(libc::EINVAL).contains("no TAP interface"));
+        let missing = NetworkError::opening(io::ErrorKind::NotFound.into()).to_string();
+        assert!(missing.contains("modprobe tun"), "{missing}");
+        for name in ["", "sixteen-bytes-ab", "a\0b"] {
+            let error = Network::open(name).unwrap_err();
+            assert!(matches!(&error, NetworkError::Name(given) if given == name), "{error}");
+        }
     }
 }

@@ -3,10 +3,13 @@
 use crate::support::driver::Driver;
 use crate::support::{Screen, piped_terminal};
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use userland_launcher::devices::block::Block;
 use userland_launcher::devices::console::Console;
 use userland_launcher::devices::entropy::Entropy;
+use userland_launcher::devices::network::Network;
 use userland_launcher::devices::{Device, QueueService, Stop, Wait};
 use userland_launcher::guest_memory::GuestMemory;
 use userland_launcher::outcome::{Outcome, Violation};
@@ -125,6 +128,84 @@ fn entropy_fills_what_it_says() {
     assert_ne!(entropy.driver().get(DATA, 64), [0; 64]);
     assert_eq!(entropy.serve(&[(DATA, 5000, true)]).unwrap().0, Some(4096));
     assert!(entropy.violates(&[(DATA, 64, false)]));
+}
+
+const RECEIVE: usize = 0;
+const TRANSMIT: usize = 1;
+
+/// One queue of a network card, and the wire's other end. Like a TAP interface, a socket of datagrams passes a frame on
+/// at a time.
+fn network(queue: usize) -> (Bench, UnixDatagram) {
+    let (card, wire) = UnixDatagram::pair().unwrap();
+    for end in [&card, &wire] {
+        end.set_nonblocking(true).unwrap();
+    }
+    let card = Network::at("tap0", OwnedFd::from(card).into()).unwrap();
+    (Bench::new(card, queue), wire)
+}
+
+/// A frame with its header: no offloads, then bytes.
+fn frame(len: usize) -> Vec<u8> {
+    let bytes = (0..len).map(|i| i as u8 | 1);
+    [0; 10].into_iter().chain(bytes).collect()
+}
+
+#[test]
+fn a_frame_goes_out_whole_from_many_buffers() {
+    let (mut card, wire) = network(TRANSMIT);
+    let sent = frame(1500);
+    card.driver().put(DATA, &sent);
+    let buffers = [(DATA, 10, false), (DATA + 10, 700, false), (DATA + 710, 800, false)];
+    assert_eq!(card.serve(&buffers).unwrap(), (Some(0), Wait { buffers: true, source: false }));
+    let mut got = [0; 2000];
+    let len = wire.recv(&mut got).unwrap();
+    assert_eq!(got[..len], sent);
+    assert!(wire.recv(&mut got).is_err(), "one frame and no more");
+}
+
+#[test]
+fn frames_that_cannot_be_are_violations() {
+    let (mut card, wire) = network(TRANSMIT);
+    assert!(card.violates(&[(DATA, 9, false)]), "less than a header");
+    assert!(card.violates(&[(DATA, 60, false), (DATA + 60, 1, true)]), "a buffer to write to");
+    assert!(card.violates(&[(0, 70_000, false)]), "more than an interface takes");
+    assert!(wire.recv(&mut [0; 100]).is_err(), "none of them went out");
+}
+
+#[test]
+fn a_frame_that_nobody_takes_is_lost_without_harm() {
+    let (mut card, wire) = network(TRANSMIT);
+    drop(wire);
+    card.driver().put(DATA, &frame(60));
+    assert_eq!(card.serve(&[(DATA, 70, false)]).unwrap().0, Some(0));
+}
+
+#[test]
+fn a_frame_comes_in_whole_into_many_buffers() {
+    let (mut card, wire) = network(RECEIVE);
+    let sent = frame(300);
+    assert_eq!(
+        card.serve(&[(DATA, 10, true), (DATA + 10, 500, true)]).unwrap(),
+        (None, Wait { buffers: false, source: true })
+    );
+    wire.send(&sent).unwrap();
+    let (written, _) = card.serve(&[(DATA, 10, true), (DATA + 10, 500, true)]).unwrap();
+    assert_eq!(written, Some(310));
+    assert_eq!(card.driver().get(DATA, 310), sent);
+}
+
+#[test]
+fn a_frame_waits_for_a_buffer_and_is_lost_in_one_too_small() {
+    let (mut card, wire) = network(RECEIVE);
+    wire.send(&frame(300)).unwrap();
+    let mut queue = Virtqueue::new(&card.memory, 0, SIZE).unwrap();
+    let wait = card.service.serve(&mut queue).unwrap();
+    assert_eq!(wait, Wait { buffers: true, source: false }, "what is received already is not read again");
+    assert_eq!(card.serve(&[(DATA, 309, true)]).unwrap().0, Some(0));
+    wire.send(&frame(20)).unwrap();
+    assert_eq!(card.serve(&[(DATA, 309, true)]).unwrap().0, Some(30), "the next one is a new one");
+    wire.send(&frame(20)).unwrap();
+    assert!(card.violates(&[(DATA, 309, false)]), "a buffer to read from");
 }
 
 #[test]
