@@ -5,13 +5,23 @@
 //! | [`sim`] | a [`PagingHost`](framework::host::PagingHost) made of plain memory |
 //! | [`trace`] | what a guest asked of its pager, in files of any form |
 //! | [`replay`] | a trace run on a strategy, and what is reported of it |
+//! | [`chart`] | miss curves as a picture |
+//! | [`comparison`] | one trace on many strategies at once |
+//! | [`optimum`] | the best that any policy could do |
+//! | [`cost`] | a model of what a replay would have cost on a machine |
+//! | [`generate`] | loads that look real, from a seed |
 //! | [`policy_check`] | what must hold of every eviction policy, for the tests of plug-ins |
 //!
-//! The program `replay` (`src/bin/replay.rs`) is the command line over these.
+//! The program `replay` (`src/bin/replay`) is the command line over these.
 
 // Their registry entries are what is wanted of them.
 use strategies as _;
 
+pub mod chart;
+pub mod comparison;
+pub mod cost;
+pub mod generate;
+pub mod optimum;
 pub mod policy_check;
 pub mod replay;
 pub mod sim;

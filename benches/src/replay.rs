@@ -8,6 +8,7 @@
 use crate::sim::SimHost;
 use crate::trace::{Header, Operation};
 use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::lguest_data::RING_SIZE;
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::counters::PagingCounters;
@@ -22,8 +23,14 @@ pub struct Replay {
     strategy: Box<dyn PagingStrategy>,
     ops: u64,
     hit: u64,
+    /// Hypercalls since the last access, which a guest could make by one entry into the host.
+    batch: u32,
+    batches: u64,
     killed: Option<Kill>,
 }
+
+/// Hypercalls that the guest's ring holds.
+const RING: u32 = RING_SIZE as u32;
 
 /// One shadowed page directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +54,8 @@ pub struct Report {
     pub killed: Option<Kill>,
     /// Accesses that the shadow tables allowed.
     pub hit: u64,
+    /// Batches of hypercalls: a batch is all between two accesses, or as many as the guest's ring holds.
+    pub batches: u64,
     /// What the strategy counted.
     pub counters: PagingCounters,
     /// References held on guest pages.
@@ -73,13 +82,24 @@ impl Replay {
     /// # Errors
     /// [`ConfigError`] when the strategy cannot serve a guest of the trace's page format there.
     pub fn on_host(header: &Header, choice: &Choice, shadow: Paging) -> Result<Self, ConfigError> {
+        Self::of(header, shadow, |context| choice.build(context))
+    }
+
+    /// The same with a strategy that need not be in the registry.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn of<E>(
+        header: &Header,
+        shadow: Paging,
+        build: impl FnOnce(&BuildContext) -> Result<Box<dyn PagingStrategy>, E>,
+    ) -> Result<Self, E> {
         let mut host = SimHost::new(header.pages);
         let window = host.window(header.switcher);
         let formats = Formats { guest: header.paging, shadow };
-        let context = BuildContext { formats, window, seed: header.seed };
-        let mut strategy = choice.build(&context)?;
+        let mut strategy = build(&BuildContext { formats, window, seed: header.seed })?;
         let killed = strategy.set_up(&mut host).err();
-        Ok(Self { host, strategy, ops: 0, hit: 0, killed })
+        Ok(Self { host, strategy, ops: 0, hit: 0, batch: 0, batches: 0, killed })
     }
 
     /// Whether the guest is dead; further operations do nothing.
@@ -93,7 +113,28 @@ impl Replay {
     pub fn step(&mut self, operation: &Operation) {
         if self.killed.is_none() {
             self.ops += 1;
+            self.count_batch(operation);
             self.killed = self.try_step(operation).err();
+        }
+    }
+
+    fn count_batch(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Access { .. } | Operation::PageFault { .. } => self.batch = 0,
+            Operation::Write { .. } | Operation::Run(_) | Operation::Translate(_) | Operation::Lost(_) => {}
+            Operation::Init(_)
+            | Operation::LoadPageDirectory(_)
+            | Operation::SetPte { .. }
+            | Operation::SetPgd(..)
+            | Operation::SetPmd(..)
+            | Operation::FlushUser
+            | Operation::FlushAll
+            | Operation::SetStack(..) => {
+                if self.batch.is_multiple_of(RING) {
+                    self.batches += 1;
+                }
+                self.batch += 1;
+            }
         }
     }
 
@@ -142,18 +183,19 @@ impl Replay {
 
     /// Ends the run. With `dump`, the shadow tables' contents are in the report.
     #[must_use]
-    pub fn finish(self, choice: &Choice, dump: bool) -> Report {
+    pub fn finish(self, choice: impl fmt::Display, dump: bool) -> Report {
         self.finish_recording(choice, dump).0
     }
 
     /// As [`Replay::finish`]; what the strategy recorded, if it is one that does, comes with it.
     #[must_use]
-    pub fn finish_recording(mut self, choice: &Choice, dump: bool) -> (Report, Vec<u8>) {
+    pub fn finish_recording(mut self, choice: impl fmt::Display, dump: bool) -> (Report, Vec<u8>) {
         let mut report = Report {
             strategy: choice.to_string(),
             ops: self.ops,
             killed: self.killed,
             hit: self.hit,
+            batches: self.batches,
             counters: self.strategy.counters(),
             pinned: self.host.pinned(),
             table_pages: self.host.tables(),
@@ -218,6 +260,12 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// Page-directory loads that found no shadow.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.counters.page_directory_loads - self.counters.page_directory_hits
+    }
+
     /// The same as one JSON object, with the strategy's own counters beside.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

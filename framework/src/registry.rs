@@ -276,6 +276,12 @@ impl Choice {
         }
     }
 
+    /// Whether the strategy has a parameter of that name.
+    #[must_use]
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.found.parameters().iter().any(|parameter| parameter.name() == name)
+    }
+
     /// Makes the policy alone, and says for how many slots; `None` for a strategy that is no policy.
     #[must_use]
     pub fn policy(&self, seed: u64) -> Option<(usize, Box<dyn EvictionPolicy>)> {

@@ -1,0 +1,342 @@
+//! One trace on many strategies at once.
+//!
+//! The trace is read once for up to [`AT_ONCE`] strategies, piece by piece; each piece goes to every worker
+//! thread, and each worker runs it on the strategies that are its share. Memory does not grow with the trace, only
+//! with the strategies and the memory that the guest has touched; the one exception is the optimum, which needs
+//! to know every load of a page directory in advance ([`Future`]).
+
+use crate::optimum::{Collector, Future, Optimum};
+use crate::policy_check::message;
+use crate::replay::{Replay, Report};
+use crate::trace::{Header, Operation, Reader, TraceError};
+use framework::cache;
+use framework::registry::{self, Choice, ConfigError, SLOTS};
+use std::fmt;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+/// Strategies that share one reading of the trace.
+const AT_ONCE: usize = 128;
+
+/// Operations in a piece; a worker's cache holds them.
+const PIECE: usize = 4096;
+
+/// Pieces that may wait for a worker.
+const WAITING: usize = 4;
+
+/// The name of the optimum, which is no strategy of the registry.
+pub const OPTIMUM: &str = "opt";
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub struct Competitor {
+    /// The strategy as it was asked for, without its slots.
+    pub name: String,
+    /// How many slots it has; `None` for a strategy without such a parameter.
+    pub slots: Option<u64>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Registered(Choice),
+    Optimum,
+}
+
+impl fmt::Display for Competitor {
+    /// The strategy, every parameter named.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.kind, self.slots) {
+            (Kind::Registered(choice), _) => choice.fmt(f),
+            (Kind::Optimum, Some(slots)) => write!(f, "{OPTIMUM}:slots={slots}"),
+            (Kind::Optimum, None) => f.write_str(OPTIMUM),
+        }
+    }
+}
+
+/// How a strategy did.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which.
+    pub competitor: Competitor,
+    /// What is told of its replay, or the words of its panic.
+    pub outcome: Result<Report, String>,
+}
+
+/// A comparison that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CompareError<E: std::error::Error + 'static> {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    #[error(transparent)]
+    Open(E),
+}
+
+/// Splits a list of strategies at its commas. A parameter belongs to the strategy before it, so that
+/// `lru,2q:kin=10,kout=20,arc` are three.
+#[must_use]
+pub fn split_list(list: &str) -> Vec<String> {
+    let mut strategies: Vec<String> = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match strategies.last_mut() {
+            Some(last) if part.contains('=') && !part.split('=').next().unwrap_or_default().contains(':') => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => strategies.push(part.to_owned()),
+        }
+    }
+    strategies
+}
+
+/// The competitors that a list of strategies and numbers of slots make: each strategy with each number, or once if
+/// it has no such parameter. `all` stands for every policy and the optimum.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn competitors(strategies: &[String], slots: &[u64]) -> Result<Vec<Competitor>, ConfigError> {
+    let mut names: Vec<String> = Vec::new();
+    for strategy in strategies {
+        if strategy == "all" {
+            let is_policy = |name: &&str| Choice::parse(name).is_ok_and(|choice| choice.policy(0).is_some());
+            names.extend(registry::all_names().into_iter().filter(is_policy).map(str::to_owned));
+            names.push(OPTIMUM.to_owned());
+        } else {
+            names.push(strategy.clone());
+        }
+    }
+    let default = [SLOTS.default];
+    let mut all = Vec::new();
+    for name in names {
+        if name == OPTIMUM {
+            let slots = if slots.is_empty() { &default[..] } else { slots };
+            all.extend(slots.iter().map(|&slots| Competitor {
+                name: name.clone(),
+                slots: Some(slots),
+                kind: Kind::Optimum,
+            }));
+            continue;
+        }
+        let plain = Choice::parse(&name)?;
+        if slots.is_empty() || !plain.has_parameter(SLOTS.name) {
+            all.push(Competitor { name, slots: None, kind: Kind::Registered(plain) });
+            continue;
+        }
+        for &slots in slots {
+            let separator = if name.contains(':') { ',' } else { ':' };
+            let choice = Choice::parse(&format!("{name}{separator}{}={slots}", SLOTS.name))?;
+            all.push(Competitor { name: name.clone(), slots: Some(slots), kind: Kind::Registered(choice) });
+        }
+    }
+    Ok(all)
+}
+
+impl Competitor {
+    fn replay(&self, header: &Header, future: Option<&Future>) -> Result<Replay, ConfigError> {
+        match &self.kind {
+            Kind::Registered(choice) => Replay::new(header, choice),
+            Kind::Optimum => {
+                let slots = self.slots.unwrap_or(SLOTS.default) as usize;
+                let future = future.expect("the future is known where the optimum takes part").clone();
+                Replay::of(header, header.paging, |context| {
+                    let policy = Box::new(Optimum::new(future, slots));
+                    Ok(cache::build(context.formats, slots, policy, context.window))
+                })
+            }
+        }
+    }
+}
+
+/// How often the trace is read for that many competitors, for those who show progress.
+#[must_use]
+pub fn readings(competitors: &[Competitor]) -> u64 {
+    let optimum = competitors.iter().any(|competitor| matches!(competitor.kind, Kind::Optimum));
+    competitors.len().div_ceil(AT_ONCE) as u64 + u64::from(optimum)
+}
+
+/// Runs a trace on all competitors. `open` begins to read it anew, and changes what it likes about the reader;
+/// results are in the order of the competitors.
+///
+/// # Errors
+/// [`CompareError`].
+pub fn compare<R: Read, E: std::error::Error + 'static>(
+    competitors: &[Competitor],
+    seed: Option<u64>,
+    mut open: impl FnMut() -> Result<Reader<R>, E>,
+) -> Result<Vec<Row>, CompareError<E>> {
+    let mut future = None;
+    if competitors.iter().any(|competitor| matches!(competitor.kind, Kind::Optimum)) {
+        let mut collector = Collector::default();
+        for operation in open().map_err(CompareError::Open)? {
+            collector.see(&operation?);
+        }
+        future = Some(collector.finish());
+    }
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut results = Vec::new();
+    for wave in competitors.chunks(AT_ONCE) {
+        let reader = open().map_err(CompareError::Open)?;
+        results.extend(run_wave(wave, seed, future.as_ref(), reader, workers)?);
+    }
+    Ok(results)
+}
+
+fn run_wave<R: Read, E: std::error::Error + 'static>(
+    competitors: &[Competitor],
+    seed: Option<u64>,
+    future: Option<&Future>,
+    mut reader: Reader<R>,
+    workers: usize,
+) -> Result<Vec<Row>, CompareError<E>> {
+    let mut header = reader.header();
+    header.seed = seed.unwrap_or(header.seed);
+    // Refused before any thread is started.
+    let mut shares: Vec<Vec<(usize, Replay)>> =
+        (0..workers.min(competitors.len())).map(|_| Vec::new()).collect();
+    for (number, competitor) in competitors.iter().enumerate() {
+        let share = number % shares.len();
+        shares[share].push((number, competitor.replay(&header, future)?));
+    }
+    thread::scope(|scope| {
+        let mut senders = Vec::new();
+        let mut threads = Vec::new();
+        for share in shares {
+            let (sender, receiver) = sync_channel(WAITING);
+            senders.push(sender);
+            threads.push(scope.spawn(move || run_share(share, &receiver, competitors)));
+        }
+        loop {
+            let piece = reader.by_ref().take(PIECE).collect::<Result<Vec<_>, _>>()?;
+            if piece.is_empty() {
+                break;
+            }
+            let piece: Arc<[Operation]> = piece.into();
+            for sender in &senders {
+                // A worker takes pieces until there are no more.
+                sender.send(Arc::clone(&piece)).expect("a worker outlives its pieces");
+            }
+        }
+        drop(senders);
+        let mut results: Vec<_> =
+            threads.into_iter().flat_map(|thread| thread.join().expect("panics are caught within")).collect();
+        results.sort_by_key(|(number, _)| *number);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    })
+}
+
+/// A worker: all pieces on its share of the strategies.
+fn run_share(
+    share: Vec<(usize, Replay)>,
+    pieces: &Receiver<Arc<[Operation]>>,
+    competitors: &[Competitor],
+) -> Vec<(usize, Row)> {
+    let mut running: Vec<(usize, Result<Replay, String>)> =
+        share.into_iter().map(|(number, replay)| (number, Ok(replay))).collect();
+    for piece in pieces {
+        for (_, state) in &mut running {
+            let Ok(replay) = state else { continue };
+            // A strategy that panics is out, and its replay is not looked at again.
+            let run =
+                catch_unwind(AssertUnwindSafe(|| piece.iter().for_each(|operation| replay.step(operation))));
+            if let Err(panic) = run
+                && let Ok(replay) = std::mem::replace(state, Err(message(&*panic)))
+            {
+                // Its pages may be in any state; nobody is to take them apart.
+                std::mem::forget(replay);
+            }
+        }
+    }
+    let finish = |(number, state): (usize, Result<Replay, String>)| {
+        let competitor: &Competitor = &competitors[number];
+        let outcome = state.and_then(|replay| {
+            catch_unwind(AssertUnwindSafe(|| replay.finish(competitor, false)))
+                .map_err(|panic| message(&*panic))
+        });
+        (number, Row { competitor: competitor.clone(), outcome })
+    };
+    running.into_iter().map(finish).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::fmt::Write;
+
+    #[test]
+    fn a_list_is_split_between_strategies() {
+        assert_eq!(
+            split_list("lguest, lru,2q:kin=10,kout=20,arc"),
+            ["lguest", "lru", "2q:kin=10,kout=20", "arc"]
+        );
+        assert_eq!(split_list("record:of=lru,lru"), ["record:of=lru", "lru"]);
+    }
+
+    #[test]
+    fn each_strategy_meets_each_number_of_slots() {
+        let all = competitors(&["lru".to_owned(), "opt".to_owned()], &[2, 3]).unwrap();
+        let names: Vec<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["lru:slots=2", "lru:slots=3", "opt:slots=2", "opt:slots=3"]);
+        assert!(
+            competitors(&["lru:slots=2".to_owned()], &[3]).unwrap_err().to_string().contains("set twice")
+        );
+        assert!(competitors(&["all".to_owned()], &[]).unwrap().len() > 10);
+    }
+
+    /// Page directories in turn, more of them than a piece has operations.
+    fn ring(processes: u32) -> String {
+        let mut trace = String::from("lgtrace 1\npaging 2\npages 64\nseed 1\ncpus 1\nswitcher 0xffc00000\n");
+        for load in 0..3 * PIECE as u32 {
+            writeln!(trace, "cr3 {:#x}", (1 + load % processes) * 4096).unwrap();
+        }
+        trace
+    }
+
+    #[test]
+    fn all_see_the_whole_trace_and_are_told_in_order() {
+        let trace = ring(5);
+        let strategies = ["opt".to_owned(), "lru".to_owned()];
+        let all = competitors(&strategies, &[4, 5]).unwrap();
+        let open = || Ok::<_, Infallible>(Reader::new(trace.as_bytes()).unwrap());
+        let results = compare(&all, None, open).unwrap();
+        let loads = 3 * PIECE as u64;
+        let misses: Vec<_> = results.iter().map(|result| result.outcome.as_ref().unwrap().misses()).collect();
+        // With as many slots as processes, each is missed once; with one less, lru never hits, and the optimum
+        // misses 5 times and then once in 4 loads.
+        assert_eq!(misses, [5 + (loads - 5) / 4, 5, loads, 5]);
+    }
+
+    #[test]
+    fn a_strategy_that_panics_is_told_and_the_others_go_on() {
+        use framework::policy::EvictionPolicy;
+        use framework::registry::{POLICIES, PolicyEntry};
+        struct Panics;
+        impl EvictionPolicy for Panics {
+            fn filled(&mut self, _: usize, _: arch_i386::addr::GuestPhys) {}
+            fn used(&mut self, _: usize, _: arch_i386::addr::GuestPhys) {}
+            fn victim(&mut self, _: arch_i386::addr::GuestPhys) -> usize {
+                panic!("no victim")
+            }
+        }
+        #[linkme::distributed_slice(POLICIES)]
+        static PANICS: PolicyEntry = PolicyEntry {
+            name: "test-panics-in-replay",
+            help: "wrong on purpose",
+            parameters: &[],
+            build: |_| Box::new(Panics),
+        };
+        let trace = ring(5);
+        let all = competitors(&["test-panics-in-replay".to_owned(), "lru".to_owned()], &[4]).unwrap();
+        let results =
+            compare(&all, None, || Ok::<_, Infallible>(Reader::new(trace.as_bytes()).unwrap())).unwrap();
+        assert_eq!(results[0].outcome, Err("no victim".to_owned()));
+        assert!(results[1].outcome.is_ok());
+    }
+}
