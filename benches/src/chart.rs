@@ -1,7 +1,9 @@
 //! Miss curves as a picture: for each strategy, how many page-directory loads miss with each number of slots.
 
 use plotters::prelude::*;
-use plotters::style::full_palette::{BROWN, ORANGE, PINK, PURPLE, TEAL};
+use plotters::style::full_palette::{
+    AMBER, BLUEGREY, BROWN, CYAN, GREEN_800, LIME_800, ORANGE, PINK, PURPLE, TEAL,
+};
 use std::path::Path;
 
 /// One strategy's curve.
@@ -26,7 +28,8 @@ pub enum ChartError {
 const SIZE: (u32, u32) = (960, 600);
 
 /// Told apart by colour, and where there are more curves than colours, by their marks.
-const COLOURS: [RGBColor; 9] = [BLUE, RED, TEAL, ORANGE, PURPLE, BLACK, BROWN, PINK, GREEN];
+const COLOURS: [RGBColor; 13] =
+    [BLUE, RED, TEAL, ORANGE, PURPLE, BLACK, BROWN, PINK, GREEN_800, CYAN, AMBER, BLUEGREY, LIME_800];
 
 /// Draws curves into an SVG file.
 ///
@@ -67,11 +70,11 @@ fn plot(
         let colour = COLOURS[number % COLOURS.len()];
         // A second round of the colours has hollow marks.
         let mark = if number < COLOURS.len() { colour.filled() } else { colour.stroke_width(1) };
-        let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)).point_size(3);
-        chart
-            .draw_series(line)?
-            .label(&curve.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2));
+        chart.draw_series(line)?.label(&curve.name).legend(move |(x, y)| {
+            let line = PathElement::new([(0, 0), (18, 0)], colour.stroke_width(2));
+            EmptyElement::at((x, y)) + line + Circle::new((9, 0), 4, mark)
+        });
         chart.draw_series(curve.points.iter().map(|&point| Circle::new(point, 4, mark)))?;
     }
     chart
@@ -102,7 +105,7 @@ mod tests {
         for text in ["a title", "first", "second", "slots", "<polyline"] {
             assert!(picture.contains(text), "{text} is not in\n{picture}");
         }
-        assert_eq!(picture.matches("<circle").count(), 3, "a mark for each point");
+        assert_eq!(picture.matches("<circle").count(), 3 + 2, "a mark for each point and in each legend");
         assert!(matches!(draw(&path, "", &[]), Err(ChartError::Empty)));
         std::fs::remove_dir_all(folder).unwrap();
     }

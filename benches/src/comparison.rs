@@ -9,7 +9,7 @@ use crate::optimum::{Collector, Future, Optimum};
 use crate::policy_check::message;
 use crate::replay::{Replay, Report};
 use crate::trace::{Header, Operation, Reader, TraceError};
-use framework::cache;
+use framework::cache::{self, Mends, Room};
 use framework::registry::{self, Choice, ConfigError, SLOTS};
 use std::fmt;
 use std::io::Read;
@@ -146,8 +146,8 @@ impl Competitor {
                 let slots = self.slots.unwrap_or(SLOTS.default) as usize;
                 let future = future.expect("the future is known where the optimum takes part").clone();
                 Replay::of(header, header.paging, |context| {
-                    let policy = Box::new(Optimum::new(future, slots));
-                    Ok(cache::build(context.formats, slots, policy, context.window))
+                    let room = Room::Slots(slots, Box::new(Optimum::new(future, slots)));
+                    Ok(cache::build(context.formats, room, Mends::NONE, context.window))
                 })
             }
         }

@@ -12,12 +12,13 @@
 //! | [`generate`] | loads that look real, from a seed |
 //! | [`policy_check`] | what must hold of every eviction policy, for the tests of plug-ins |
 //!
-//! The program `replay` (`src/bin/replay`) is the command line over these.
+//! [`cli`] is the command line over these, the program `replay`.
 
 // Their registry entries are what is wanted of them.
 use strategies as _;
 
 pub mod chart;
+pub mod cli;
 pub mod comparison;
 pub mod cost;
 pub mod generate;

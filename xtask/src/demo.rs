@@ -47,6 +47,8 @@ pub struct HostArgs {
     /// Run this ELF kernel instead of the example guest
     #[arg(long, value_name = "FILE")]
     guest: Option<PathBuf>,
+    #[command(flatten)]
+    plugins: programs::PluginArgs,
 }
 
 /// Everything that a boot needs, built.
@@ -99,9 +101,10 @@ fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
     if let Some(guest) = host.guest.as_deref().filter(|guest| !guest.is_file()) {
         bail!("there is no file {}; --guest wants an ELF kernel", guest.display());
     }
+    let source = host.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
     let flavour = if host.pae { Flavour::Pae } else { Flavour::Plain };
-    let built = programs::build_all(project, &machine, &[flavour], host.guest.is_none());
+    let built = programs::build_all(project, &machine, &source, &[flavour], host.guest.is_none());
     let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
     let guests = built.guest.transpose()?.or_else(|| host.guest.clone()).into_iter().collect();
     let clock = if host.smp == 1 { Clock::Instructions(SHIFT) } else { Clock::Real };

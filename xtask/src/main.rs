@@ -7,7 +7,7 @@
 //! | command | what it does | modules |
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
-//! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`programs`] |
+//! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`plugin`], [`programs`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`tally`] |
 //! | `shell` | a shell in the host VM, with module and launcher at hand | [`demo`] |
@@ -35,6 +35,7 @@ mod initrd;
 mod kernel_log;
 mod kernels;
 mod module;
+mod plugin;
 mod prelink;
 mod process;
 mod programs;

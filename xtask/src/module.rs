@@ -30,6 +30,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::flavour::Flavour;
+use crate::plugin::{self, Plugin};
 use crate::prelink::{self, ENTRY_PREFIX, Library};
 use crate::process::{Progress, run_logged};
 use crate::project::{Project, write_if_changed};
@@ -43,12 +44,22 @@ const MEMORY_FUNCTIONS: [&str; 4] = ["memcpy", "memmove", "memset", "memcmp"];
 #[derive(Debug, Clone)]
 pub struct ModuleSource {
     folder: PathBuf,
+    /// Where the results go, below the flavour's folder.
+    results: &'static str,
 }
 
 impl ModuleSource {
     /// The project's own module.
     pub fn of(project: &Project) -> ModuleSource {
-        ModuleSource { folder: project.root().join("kmod") }
+        ModuleSource { folder: project.root().join("kmod"), results: "" }
+    }
+
+    /// The project's module with plug-ins from outside, if there are any.
+    pub fn with_plugins(project: &Project, plugins: &[Plugin]) -> Result<ModuleSource> {
+        match plugins {
+            [] => Ok(ModuleSource::of(project)),
+            _ => Ok(ModuleSource { folder: plugin::module_with(project, plugins)?, results: "with-plugins" }),
+        }
     }
 
     /// Builds for `flavours`; returns where each `lg.ko` is, in the same order.
@@ -85,7 +96,8 @@ impl ModuleSource {
         object: &[u8],
     ) -> Result<PathBuf> {
         let progress = Progress::start(format!("kernel module for {flavour}"));
-        let build = project.out_for(flavour).join("kbuild");
+        let out = project.out_for(flavour).join(self.results);
+        let build = out.join("kbuild");
         fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
         copy_sources(&self.folder, &build)?;
         write_if_changed(&build.join("lg_rust.o_shipped"), object)?;
@@ -101,7 +113,7 @@ impl ModuleSource {
         run_logged(&mut make, &log)?;
         refuse_warnings(&log)?;
 
-        let module = project.out_for(flavour).join("lg.ko");
+        let module = out.join("lg.ko");
         run_logged(
             Command::new("objcopy").arg("--strip-debug").arg(build.join("lg.ko")).arg(&module),
             &project.logs().join(format!("module-strip-{flavour}.log")),

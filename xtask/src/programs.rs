@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::flavour::Flavour;
 use crate::module::ModuleSource;
+use crate::plugin::Plugin;
 use crate::process::{Progress, run_logged};
 use crate::project::Project;
 use crate::setup::{self, Machine};
@@ -19,6 +20,25 @@ pub struct BuildArgs {
     /// Build only this [default: everything]
     #[arg(value_enum)]
     what: Option<What>,
+    #[command(flatten)]
+    plugins: PluginArgs,
+}
+
+/// What goes into the module beside the strategies of the project.
+#[derive(clap::Args)]
+pub struct PluginArgs {
+    /// Build the plug-in crate in this folder into the module (may be repeated)
+    #[arg(long = "with-plugin", value_name = "FOLDER")]
+    folders: Vec<PathBuf>,
+}
+
+impl PluginArgs {
+    /// The module with these plug-ins.
+    pub fn module(&self, project: &Project) -> Result<ModuleSource> {
+        let plugins: Result<Vec<_>> =
+            self.folders.iter().map(|folder| Plugin::locate(project, folder)).collect();
+        ModuleSource::with_plugins(project, &plugins?)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,13 +53,14 @@ enum What {
 
 /// The command itself: sets up, builds, says where the results are.
 pub fn build_command(project: &Project, args: &BuildArgs) -> Result<()> {
+    let module = args.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
     let results = match args.what {
-        Some(What::Module) => ModuleSource::of(project).build(project, &machine, &Flavour::ALL)?,
+        Some(What::Module) => module.build(project, &machine, &Flavour::ALL)?,
         Some(What::Launcher) => vec![launcher(project, &machine)?],
         Some(What::Guest) => vec![mini_guest(project, &machine)?],
         None => {
-            let built = build_all(project, &machine, &Flavour::ALL, true);
+            let built = build_all(project, &machine, &module, &Flavour::ALL, true);
             let mut results = built.modules?;
             results.push(built.launcher?);
             results.extend(built.guest.transpose()?);
@@ -63,9 +84,15 @@ pub struct Built {
 }
 
 /// Builds all side by side: each build spends most of its time in one thread, with Rust's own libraries.
-pub fn build_all(project: &Project, machine: &Machine, flavours: &[Flavour], with_guest: bool) -> Built {
+pub fn build_all(
+    project: &Project,
+    machine: &Machine,
+    module: &ModuleSource,
+    flavours: &[Flavour],
+    with_guest: bool,
+) -> Built {
     thread::scope(|scope| {
-        let modules = scope.spawn(|| ModuleSource::of(project).build(project, machine, flavours));
+        let modules = scope.spawn(|| module.build(project, machine, flavours));
         let launcher = scope.spawn(|| launcher(project, machine));
         let guest = with_guest.then(|| scope.spawn(|| mini_guest(project, machine)));
         let whole = "a build reports its failure as an error";

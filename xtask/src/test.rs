@@ -13,6 +13,8 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use crate::flavour::Flavour;
+use crate::module::ModuleSource;
+use crate::plugin::Plugin;
 use crate::process::output;
 use crate::programs;
 use crate::project::Project;
@@ -185,8 +187,13 @@ impl Run<'_> {
 
     fn build(&mut self) {
         let (project, machine) = (self.project, self.machine);
-        let built = programs::build_all(project, machine, &Flavour::ALL, true);
+        let built = programs::build_all(project, machine, &ModuleSource::of(project), &Flavour::ALL, true);
         self.tally.check("module for both kernels", built.modules);
+        let example = Plugin::locate(project, &project.root().join("examples/policy-plugin"));
+        let with_plugin = example
+            .and_then(|plugin| ModuleSource::with_plugins(project, &[plugin]))
+            .and_then(|module| module.build(project, machine, &[Flavour::Plain]));
+        self.tally.check("module with a plug-in", with_plugin);
         self.tally.check("launcher", built.launcher);
         self.tally.check("example guest", built.guest.transpose());
     }
@@ -228,7 +235,7 @@ impl Run<'_> {
     /// What goes into the VMs, one for each flavour in their order.
     fn contents(&self) -> Result<Vec<Contents>> {
         let (project, machine) = (self.project, self.machine);
-        let built = programs::build_all(project, machine, &Flavour::ALL, true);
+        let built = programs::build_all(project, machine, &ModuleSource::of(project), &Flavour::ALL, true);
         let (launcher, guest) = (built.launcher?, built.guest.transpose()?);
         let guests: Vec<_> = guest.into_iter().collect();
         let of = |module: PathBuf| Contents { module, launcher: launcher.clone(), guests: guests.clone() };

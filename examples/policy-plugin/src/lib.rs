@@ -42,7 +42,10 @@ static MRU: PolicyEntry = PolicyEntry {
     build: |_config| Box::new(Mru { last: 0 }),
 };
 
-// The examples in the project's README are compiled and run with this crate's tests.
+// The examples in the project's README and guide are compiled and run with this crate's tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;

@@ -1,5 +1,6 @@
 //! Processes that take turns, on `lru` and on the plug-in: counted by replay, predicted by hand.
 
+use benches::policy_check;
 use benches::replay::Replay;
 use benches::trace::Reader;
 use framework::registry::Choice;
@@ -21,6 +22,11 @@ fn hits(strategy: &str, processes: u32, rounds: u32) -> u64 {
         replay.step(&operation.unwrap());
     }
     replay.finish(&choice, false).counters.page_directory_hits
+}
+
+#[test]
+fn the_plugin_behaves() {
+    policy_check::check("mru").unwrap_or_else(|violation| panic!("{violation}"));
 }
 
 #[test]

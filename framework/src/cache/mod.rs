@@ -387,6 +387,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             self.release_all(host);
             if self.reuses_first_slot() {
                 // Nor is the slot it was made up in worth keeping, empty as it is now.
+                self.note_emptied(self.slots.current());
                 self.rename(self.slots.current(), directory);
                 return self.pin_stack(host);
             }

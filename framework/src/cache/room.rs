@@ -76,9 +76,14 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) {
         if let Some(Slot { root, .. }) = self.slots.empty(index) {
             self.tables.remove_root(host, root);
-            if let Room::Slots(_, policy) = &mut self.room {
-                policy.emptied(index);
-            }
+            self.note_emptied(index);
+        }
+    }
+
+    /// Tells the policy that a slot holds no page directory any more.
+    pub(super) fn note_emptied(&mut self, index: usize) {
+        if let Room::Slots(_, policy) = &mut self.room {
+            policy.emptied(index);
         }
     }
 

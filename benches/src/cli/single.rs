@@ -1,9 +1,9 @@
 //! One strategy on a trace, told in full.
 
-use crate::files::open;
-use crate::{Arguments, Failure, Format};
-use benches::replay::Replay;
-use benches::trace::Operation;
+use super::files::open;
+use super::{Arguments, Failure, Format};
+use crate::replay::Replay;
+use crate::trace::Operation;
 use clap::Args;
 use framework::registry::Choice;
 use std::io::{self, Write};

@@ -1,8 +1,8 @@
 //! Trace files: opened, converted, generated.
 
-use crate::Failure;
-use benches::generate::{Generator, Load, MAX_PROCESSES};
-use benches::trace::{Reader, Writer, WrittenForm};
+use super::Failure;
+use crate::generate::{Generator, Load, MAX_PROCESSES};
+use crate::trace::{Reader, Writer, WrittenForm};
 use clap::{Args, ValueEnum};
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -91,8 +91,8 @@ pub fn generate(options: &Generate) -> Result<(), Failure> {
 
 fn write(
     path: &Path,
-    header: &benches::trace::Header,
-    operations: impl Iterator<Item = benches::trace::Operation>,
+    header: &crate::trace::Header,
+    operations: impl Iterator<Item = crate::trace::Operation>,
 ) -> Result<(), Failure> {
     let attempt = || -> io::Result<()> {
         let output = BufWriter::with_capacity(1 << 16, File::create(path)?);

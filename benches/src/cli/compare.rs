@@ -1,12 +1,12 @@
 //! Many strategies on a trace at once, a line each, or miss curves as a picture.
 
-use crate::files::open;
-use crate::{Arguments, Failure, Format};
-use benches::chart::{self, Curve};
-use benches::comparison::{self, Row};
-use benches::cost::Cost;
-use benches::replay::Report;
-use benches::trace::Reader;
+use super::files::open;
+use super::{Arguments, Failure, Format};
+use crate::chart::{self, Curve};
+use crate::comparison::{self, Row};
+use crate::cost::Cost;
+use crate::replay::Report;
+use crate::trace::Reader;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use framework::registry::SLOTS;

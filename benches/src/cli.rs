@@ -1,19 +1,22 @@
-//! `replay`: runs a paging trace on strategies and says what became of it.
+//! The program `replay`: runs a paging trace on strategies and says what became of it.
+//!
+//! It is in the library so that a plug-in can have it with itself in the registry, by a program of a few lines
+//! (`examples/policy-plugin/examples/replay.rs`).
 //!
 //! | called as | what it does | module |
 //! | --- | --- | --- |
-//! | `replay TRACE` | one strategy, in full | [`single`] |
-//! | `replay TRACE --strategies … --slots …` | many at once, a line each, or a picture | [`compare`] |
-//! | `replay convert`, `replay generate` | traces from traces, and from nothing | [`files`] |
+//! | `replay TRACE` | one strategy, in full | `single` |
+//! | `replay TRACE --strategies … --slots …` | many at once, a line each, or a picture | `compare` |
+//! | `replay convert`, `replay generate` | traces from traces, and from nothing | `files` |
 //! | `replay --list` | what strategies there are | |
 
 mod compare;
 mod files;
 mod single;
 
-use benches::chart::ChartError;
-use benches::comparison::CompareError;
-use benches::trace::TraceError;
+use crate::chart::ChartError;
+use crate::comparison::CompareError;
+use crate::trace::TraceError;
 use clap::{Parser, Subcommand, ValueEnum};
 use framework::registry::{self, ConfigError, RegistrationError};
 use std::io::{self, Write};
@@ -101,7 +104,9 @@ impl Failure {
     }
 }
 
-fn main() -> ExitCode {
+/// The program, on the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has seen enough.
