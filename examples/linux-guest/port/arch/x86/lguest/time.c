@@ -111,7 +111,12 @@ void __init lguest_init_time(void)
 	x86_platform.get_wallclock = read_wall_clock;
 	x86_platform.set_wallclock = set_wall_clock;
 	x86_init.timers.timer_init = init_timer;
-	/* Nothing is better to measure it by, nor to watch over it. */
-	setup_force_cpu_cap(X86_FEATURE_TSC_KNOWN_FREQ);
-	setup_force_cpu_cap(X86_FEATURE_TSC_RELIABLE);
+	if (lguest_data.tsc_khz) {
+		/* Nothing is better to measure it by, nor to watch over it. */
+		setup_force_cpu_cap(X86_FEATURE_TSC_KNOWN_FREQ);
+		setup_force_cpu_cap(X86_FEATURE_TSC_RELIABLE);
+	} else {
+		/* Or Linux would measure it by a timer that is not there. */
+		setup_clear_cpu_cap(X86_FEATURE_TSC);
+	}
 }
