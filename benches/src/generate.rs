@@ -473,10 +473,12 @@ mod tests {
                 let generator = Generator::new(load(paging, processes));
                 let choice = Choice::parse("lru:slots=3").unwrap();
                 let mut replay = Replay::new(&generator.header(), &choice).unwrap();
-                generator.take(50_000).for_each(|operation| replay.step(&operation));
+                // Each process begins with stores of up to 1024 empty entries.
+                let operations = 50_000 + 1024 * processes as usize;
+                generator.take(operations).for_each(|operation| replay.step(&operation));
                 let report = replay.finish(&choice, false);
                 assert_eq!(report.killed, None, "{paging} {processes}");
-                assert_eq!(report.ops, 50_000);
+                assert_eq!(report.ops, operations as u64);
                 assert_eq!(report.after_free, (0, 0));
                 let counters = report.counters;
                 assert!((1..=counters.set_pte).contains(&counters.reflected_faults), "{counters}");
