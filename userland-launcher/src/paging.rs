@@ -58,7 +58,8 @@ pub fn of_host(parameter: &str) -> Option<Paging> {
 /// The word of the command line that tells a guest its format starts like this; the levels follow.
 const WORD: &str = "lguest.paging=";
 
-/// A command line with the word for this format, and with no other.
+/// A command line with the word for this format, and with no other. It comes first, as what follows a word `--` is
+/// for the guest's first process and no longer for its kernel.
 #[must_use]
 pub fn with_word(line: &str, paging: Paging) -> String {
     if of_command_line(line) == Some(paging) {
@@ -66,7 +67,7 @@ pub fn with_word(line: &str, paging: Paging) -> String {
     }
     let told = format!("{WORD}{}", paging.levels());
     let others = line.split_ascii_whitespace().filter(|word| !word.starts_with(WORD));
-    others.chain([told.as_str()]).collect::<Vec<_>>().join(" ")
+    [told.as_str()].into_iter().chain(others).collect::<Vec<_>>().join(" ")
 }
 
 /// The format that a command line asks for, if it has the word.
@@ -135,7 +136,7 @@ mod tests {
             assert_eq!(of_host(&format!("{paging}\n")), Some(paging));
             assert_eq!(of_command_line(&with_word("quiet", paging)), Some(paging));
         }
-        assert_eq!(with_word("a lguest.paging=2 b", Paging::Pae), "a b lguest.paging=3");
+        assert_eq!(with_word("a lguest.paging=2 b", Paging::Pae), "lguest.paging=3 a b");
         assert_eq!(of_host("something new\n"), None);
         assert_eq!(of_command_line("quiet lguest.paging=4"), None);
         assert_eq!(of_command_line("xlguest.paging=3"), None);

@@ -1,28 +1,36 @@
-//! A private apt: Debian's i386 packages on an amd64 system that is left as it is.
+//! A private apt: Debian's i386 packages, and its Linux sources, on an amd64 system that is left as it is.
 //!
 //! Everything lies in one folder of the cache: lists, status, configuration. The system's own apt never hears
 //! of i386 (`dpkg --add-architecture` would change what every later upgrade does), and the private one
 //! installs nothing: it resolves versions, downloads and checks signatures; `dpkg-deb` unpacks.
 //!
-//! Security updates are taken along if their index is sound. It has been published with a hash that does not
-//! match, and then apt refuses to work with any of it; the main suite has all that is needed.
+//! The main suite is required; others, security updates first among them, are taken along if their index is
+//! sound. Such an index has been published with a hash that does not match, and then apt refuses to work with
+//! any of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::apt_sources::{SECURITY_SUITE, SUITE, Source};
+use crate::apt_sources::Source;
 use crate::process::{output, run_logged};
 
-/// The architectures whose package lists are fetched: the build machine's and the kernels'.
-const ARCHITECTURES: [&str; 2] = ["amd64", "i386"];
+/// Which package lists to fetch.
+pub struct Lists {
+    /// The architectures; the first is the build machine's.
+    pub architectures: &'static [&'static str],
+    /// The suite without which nothing works.
+    pub required: Source,
+    /// Suites that are left out, the last first, if their lists cannot be had.
+    pub optional: Vec<Source>,
+}
 
 /// An apt configuration of our own, with its lists up to date.
 pub struct PrivateApt {
     config: PathBuf,
-    /// Why the security suite was left out, if it was.
+    /// Which suites were left out and why, if any were.
     pub left_out: Option<String>,
 }
 
@@ -36,31 +44,33 @@ pub struct Package {
 }
 
 impl PrivateApt {
-    /// Writes the configuration into `folder` and fetches the package lists from `system`'s Debian mirror.
+    /// Writes the configuration into `folder` and fetches the package lists.
     ///
     /// # Errors
-    /// When `system` has no source for the release, or the main suite's lists cannot be had.
-    pub fn update(folder: &Path, system: &[Source], logs: &Path) -> Result<PrivateApt> {
-        let main = system.iter().find(|source| source.suite == SUITE).ok_or_else(|| {
-            anyhow!(
-                "no apt source of this system offers the suite `{SUITE}`, component `main`: \
-                 add Debian 12's mirror to /etc/apt/sources.list and run this again"
-            )
-        })?;
-        let security = system.iter().find(|source| source.suite == SECURITY_SUITE);
-        let config = write_config(folder)?;
+    /// When the required suite's lists cannot be had.
+    pub fn update(folder: &Path, lists: &Lists, logs: &Path) -> Result<PrivateApt> {
+        let config = write_config(folder, lists.architectures)?;
         let mut apt = PrivateApt { config, left_out: None };
-
-        if let Some(security) = security {
-            write_sources(folder, &[main, security])?;
-            match apt.fetch_lists(&logs.join("apt-update-with-security.log")) {
-                Ok(()) => return Ok(apt),
-                Err(error) => apt.left_out = Some(reason(&format!("{error:#}"))),
+        for taken in (0..=lists.optional.len()).rev() {
+            let (with, without) = lists.optional.split_at(taken);
+            let sources: Vec<_> = std::iter::once(&lists.required).chain(with).collect();
+            write_sources(folder, lists.architectures, &sources)?;
+            match apt.fetch_lists(&logs.join(format!("apt-update-{taken}.log"))) {
+                Ok(()) => break,
+                Err(error) if taken == 0 => {
+                    return Err(error.context(format!(
+                        "the package lists of {} for {} could not be fetched",
+                        lists.required.suite,
+                        lists.architectures.join(" and ")
+                    )));
+                }
+                Err(error) => {
+                    let gone: Vec<_> =
+                        with.last().into_iter().chain(without).map(|source| source.suite.as_str()).collect();
+                    apt.left_out = Some(format!("{}: {}", gone.join(" and "), reason(&format!("{error:#}"))));
+                }
             }
         }
-        write_sources(folder, &[main])?;
-        apt.fetch_lists(&logs.join("apt-update.log"))
-            .context("the package lists of Debian's i386 architecture could not be fetched")?;
         Ok(apt)
     }
 
@@ -89,12 +99,12 @@ impl PrivateApt {
     }
 }
 
-/// Unpacks `package` under `root`: all of it, or only what is below `only`.
-pub fn unpack(package: &Path, root: &Path, only: Option<&str>) -> Result<()> {
+/// Unpacks `package` under `root`: all of it, or only what fits the patterns `only`.
+pub fn unpack(package: &Path, root: &Path, only: &[&str]) -> Result<()> {
     fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-    let Some(only) = only else {
+    if only.is_empty() {
         return output(Command::new("dpkg-deb").arg("-x").arg(package).arg(root)).map(drop);
-    };
+    }
     // A pipe with a status of its own for each end, which `sh` cannot give.
     let mut unpacking = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -103,7 +113,14 @@ pub fn unpack(package: &Path, root: &Path, only: Option<&str>) -> Result<()> {
         .spawn()
         .context("cannot start dpkg-deb")?;
     let tar = unpacking.stdout.take().expect("piped");
-    let status = Command::new("tar").arg("-x").arg("-C").arg(root).arg(only).stdin(tar).status()?;
+    let status = Command::new("tar")
+        .arg("-x")
+        .arg("-C")
+        .arg(root)
+        .arg("--wildcards")
+        .args(only)
+        .stdin(tar)
+        .status()?;
     let read = unpacking.wait()?;
     if !status.success() || !read.success() {
         bail!("{} cannot be unpacked: delete it and run `cargo xtask setup` again", package.display());
@@ -111,21 +128,23 @@ pub fn unpack(package: &Path, root: &Path, only: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn write_config(folder: &Path) -> Result<PathBuf> {
+fn write_config(folder: &Path, architectures: &[&str]) -> Result<PathBuf> {
     for sub in ["sources", "state/lists/partial", "cache/archives/partial"] {
         let path = folder.join(sub);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     }
     fs::write(folder.join("status"), "")?;
     let path = folder.join("apt.conf");
-    fs::write(&path, config_text(folder)).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, config_text(folder, architectures))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
 /// Read after the system's configuration, so proxies and the like stay as the system has them.
-fn config_text(folder: &Path) -> String {
+fn config_text(folder: &Path, architectures: &[&str]) -> String {
     let folder = folder.display();
-    let architectures: String = ARCHITECTURES.iter().map(|arch| format!("\"{arch}\"; ")).collect();
+    let own = architectures.first().copied().unwrap_or_default();
+    let architectures: String = architectures.iter().map(|arch| format!("\"{arch}\"; ")).collect();
     format!(
         r#"Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "{folder}/sources";
@@ -134,7 +153,7 @@ Dir::Etc::preferencesparts "/dev/null";
 Dir::State "{folder}/state";
 Dir::State::status "{folder}/status";
 Dir::Cache "{folder}/cache";
-APT::Architecture "{}";
+APT::Architecture "{own}";
 #clear APT::Architectures;
 APT::Architectures {{ {architectures}}};
 // The system's hooks are about the system's lists.
@@ -144,13 +163,12 @@ APT::Architectures {{ {architectures}}};
 Acquire::Languages "none";
 // The cache may lie in a home folder that apt's own user may not enter.
 APT::Sandbox::User "";
-"#,
-        ARCHITECTURES[0]
+"#
     )
 }
 
-fn write_sources(folder: &Path, sources: &[&Source]) -> Result<()> {
-    let text: Vec<_> = sources.iter().map(|source| source.stanza(&ARCHITECTURES)).collect();
+fn write_sources(folder: &Path, architectures: &[&str], sources: &[&Source]) -> Result<()> {
+    let text: Vec<_> = sources.iter().map(|source| source.stanza(architectures)).collect();
     let path = folder.join("sources/debian.sources");
     fs::write(&path, text.join("\n")).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -201,7 +219,7 @@ mod tests {
 
     #[test]
     fn private_configuration_points_at_its_own_folder_only() {
-        let text = config_text(Path::new("/c"));
+        let text = config_text(Path::new("/c"), &["amd64", "i386"]);
         let paths: Vec<&str> =
             text.lines().filter(|l| l.starts_with("Dir::")).map(|l| l.split('"').nth(1).unwrap()).collect();
         assert_eq!(paths.len(), 7);

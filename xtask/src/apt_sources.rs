@@ -7,10 +7,14 @@
 use std::fs;
 use std::path::Path;
 
+use anyhow::{Result, anyhow};
+
 /// The release that everything here is made for.
 pub const SUITE: &str = "bookworm";
 /// Its security updates.
 pub const SECURITY_SUITE: &str = "bookworm-security";
+/// Packages of later releases made to run on it; in the same archive as the release itself.
+pub const BACKPORTS_SUITE: &str = "bookworm-backports";
 
 /// One suite of one archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,24 @@ pub fn read_system(etc: &Path) -> Vec<Source> {
         }
     }
     sources
+}
+
+/// The source for `suite` among `system`'s.
+pub fn of_suite<'a>(system: &'a [Source], suite: &str) -> Option<&'a Source> {
+    system.iter().find(|source| source.suite == suite)
+}
+
+/// The source for the release itself.
+///
+/// # Errors
+/// When the system has none.
+pub fn of_release(system: &[Source]) -> Result<&Source> {
+    of_suite(system, SUITE).ok_or_else(|| {
+        anyhow!(
+            "no apt source of this system offers the suite `{SUITE}`, component `main`: \
+             add Debian 12's mirror to /etc/apt/sources.list and run this again"
+        )
+    })
 }
 
 /// Parses the one-line format: `deb [option=value ...] URI SUITE COMPONENT...`.

@@ -1,7 +1,10 @@
 //! `cargo xtask demo`: one boot of Debian's kernel in which a guest runs under one strategy after the other,
-//! live, and a table that compares them.
+//! live, and a table that compares them. The guest is Linux with a short load in it, unless another is asked
+//! for.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,18 +12,21 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::counters::Counters;
 use crate::flavour::Flavour;
+use crate::linux::command as linux_guest;
+use crate::linux::kernel::Recipe;
+use crate::linux::source::Series;
 use crate::programs;
 use crate::project::Project;
 use crate::qemu::Clock;
 use crate::setup;
 use crate::steps::{Event, Outcome, Step, parse};
-use crate::vm::{Contents, Vm};
+use crate::vm::{Contents, GuestFile, Vm};
 
 /// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
 const SHIFT: u8 = 1;
 
 /// The least that is worth comparing: the original's way, and the obvious other one.
-const DEFAULT_STRATEGIES: [&str; 2] = ["lguest", "lru"];
+pub const DEFAULT_STRATEGIES: [&str; 2] = ["lguest", "lru"];
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
@@ -30,9 +36,48 @@ pub struct Args {
     /// Run the guest under this strategy, as NAME or NAME:parameter=value (may be repeated)
     #[arg(long = "strategy", value_name = "NAME", default_values = DEFAULT_STRATEGIES)]
     strategies: Vec<String>,
-    /// Give a shell in the host VM instead, with module and launcher at hand
+    /// Give a shell instead: the Linux guest's; with another guest the host VM's, with all at hand
     #[arg(long)]
     shell: bool,
+}
+
+/// What runs as the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Guest {
+    /// Debian's Linux with our port.
+    Linux,
+    /// The small kernel of the project's own.
+    Mini,
+    /// Whatever the user has.
+    Given(PathBuf),
+}
+
+impl FromStr for Guest {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Guest, Infallible> {
+        Ok(match text {
+            "linux" => Guest::Linux,
+            "mini" => Guest::Mini,
+            path => Guest::Given(path.into()),
+        })
+    }
+}
+
+impl Guest {
+    /// The command in the host VM that runs it under `strategy`.
+    fn command(&self, strategy: &str) -> String {
+        let options = format!("--counters --strategy '{strategy}'");
+        match self {
+            Guest::Linux => format!("in_linux {options} -- load"),
+            Guest::Mini => format!("exec lguest {options} /guests/mini-guest"),
+            Guest::Given(path) => format!("exec lguest {options} '/guests/{}'", file_name(path)),
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What host VM to boot; also the options of `cargo xtask shell`.
@@ -44,9 +89,12 @@ pub struct HostArgs {
     /// Number of the host VM's processors; with more than one, instructions are not counted
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     smp: u32,
-    /// Run this ELF kernel instead of the example guest
-    #[arg(long, value_name = "FILE")]
-    guest: Option<PathBuf>,
+    /// What runs as the guest: `linux`, `mini` (the small kernel of examples/mini-guest), or an ELF kernel's file
+    #[arg(long, value_name = "GUEST", default_value = "linux")]
+    guest: Guest,
+    /// Which of Debian's Linux sources the Linux guest is made of
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "6.1")]
+    source: Series,
     #[command(flatten)]
     plugins: programs::PluginArgs,
 }
@@ -61,13 +109,12 @@ struct Prepared {
 /// Sets up, builds, boots, shows.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     if args.shell {
-        return shell(project, &args.host);
+        return interactive(project, &args.host, args.host.guest == Guest::Linux);
     }
     let Prepared { machine, contents, vm } = prepare(project, &args.host, "demo")?;
-    let guest = contents.guests[0].file_name().unwrap_or_default().to_string_lossy().into_owned();
 
     eprintln!("  booting Debian's Linux {}-{} in QEMU\n", machine.kernels.release, vm.flavour);
-    let steps = steps(&args.strategies, &guest);
+    let steps = steps(&args.strategies, &args.host.guest);
     let mut screen = Screen { strategies: &args.strategies };
     let boot = vm.run(project, &machine.kernels, &contents, &steps, |line| screen.show(line))?;
 
@@ -89,34 +136,46 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask shell`, `cargo xtask demo --shell`.
+/// `cargo xtask shell`.
 pub fn shell(project: &Project, host: &HostArgs) -> Result<()> {
+    interactive(project, host, false)
+}
+
+fn interactive(project: &Project, host: &HostArgs, of_guest: bool) -> Result<()> {
     let Prepared { machine, contents, mut vm } = prepare(project, host, "shell")?;
     // A person at the keyboard wants the clock on the wall.
     vm.clock = Clock::Real;
-    vm.shell(project, &machine.kernels, &contents)
+    vm.shell(project, &machine.kernels, &contents, of_guest)
 }
 
 fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
-    if let Some(guest) = host.guest.as_deref().filter(|guest| !guest.is_file()) {
-        bail!("there is no file {}; --guest wants an ELF kernel", guest.display());
+    if let Guest::Given(guest) = &host.guest
+        && !guest.is_file()
+    {
+        bail!("there is no file {}; --guest wants `linux`, `mini` or an ELF kernel", guest.display());
     }
     let source = host.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
     let flavour = if host.pae { Flavour::Pae } else { Flavour::Plain };
-    let built = programs::build_all(project, &machine, &source, &[flavour], host.guest.is_none());
+    let built = programs::build_all(project, &machine, &source, &[flavour], host.guest == Guest::Mini);
     let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
-    let guests = built.guest.transpose()?.or_else(|| host.guest.clone()).into_iter().collect();
+    let guests = match &host.guest {
+        Guest::Linux => {
+            let recipe = Recipe::guest(host.source, host.pae);
+            linux_guest::prepare(project, &machine, &recipe)?.files("linux").into()
+        }
+        Guest::Mini => built.guest.transpose()?.map(programs::as_guest).into_iter().collect(),
+        Guest::Given(path) => vec![GuestFile { name: file_name(path), path: path.clone() }],
+    };
     let clock = if host.smp == 1 { Clock::Instructions(SHIFT) } else { Clock::Real };
     let vm = Vm { name: name.to_owned(), flavour, processors: host.smp, clock };
     Ok(Prepared { machine, contents: Contents { module, launcher, guests }, vm })
 }
 
-fn steps(strategies: &[String], guest: &str) -> Vec<Step> {
+fn steps(strategies: &[String], guest: &Guest) -> Vec<Step> {
     let mut steps = vec![Step::new("load", "load strategy=lguest seed=42")];
     for (number, strategy) in strategies.iter().enumerate() {
-        let script = format!("exec lguest --counters --strategy '{strategy}' '/guests/{guest}'");
-        let run = Step::new(format!("run-{number}"), script);
+        let run = Step::new(format!("run-{number}"), guest.command(strategy));
         steps.push(Step { limit: Duration::from_secs(300), ..run });
     }
     steps.push(Step::new("unload", "unload"));
@@ -248,9 +307,17 @@ mod tests {
 
     #[test]
     fn every_strategy_runs_between_load_and_unload() {
-        let steps = steps(&["a".into(), "b:slots=8".into()], "k");
+        let steps = steps(&["a".into(), "b:slots=8".into()], &Guest::Given("/tmp/k".into()));
         let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["load", "run-0", "run-1", "unload"]);
         assert!(steps[2].script.contains("--strategy 'b:slots=8' '/guests/k'"));
+    }
+
+    #[test]
+    fn guests_are_told_apart_by_their_names() {
+        let guests = ["linux", "mini", "./vmlinux"].map(|text| text.parse::<Guest>().unwrap());
+        assert_eq!(guests, [Guest::Linux, Guest::Mini, Guest::Given("./vmlinux".into())]);
+        assert!(guests[0].command("lru").contains("--strategy 'lru' -- load"));
+        assert!(guests[2].command("lru").ends_with("'/guests/vmlinux'"));
     }
 }

@@ -1,4 +1,4 @@
-//! Finding what the host VM's kernel complained about.
+//! Finding what a kernel complained about: the host VM's in its log, a Linux guest's in what it shows.
 
 /// Openings of the messages by which Linux 6.1 says that something is wrong with itself.
 const COMPLAINTS: [&str; 20] = [
@@ -27,6 +27,16 @@ const COMPLAINTS: [&str; 20] = [
 /// Lines that are a complaint, without their time stamps.
 pub fn complaints(log: &str) -> Vec<String> {
     log.lines().map(message).filter(|line| is_complaint(line)).map(str::to_owned).collect()
+}
+
+/// As [`complaints`], from the console of a guest, which its programs share: a message of the kernel is what has a
+/// time stamp.
+pub fn complaints_of_guest(console: &[String]) -> Vec<String> {
+    let messages = console.iter().map(|line| message(line)).zip(console);
+    messages
+        .filter(|(message, line)| message.len() < line.trim_end().len() && is_complaint(message))
+        .map(|(message, _)| message.to_owned())
+        .collect()
 }
 
 fn is_complaint(message: &str) -> bool {
@@ -65,6 +75,17 @@ mod tests {
                 "Kernel panic - not syncing: Fatal exception",
             ]
         );
+    }
+
+    #[test]
+    fn of_a_guests_console_only_what_its_kernel_says_counts() {
+        let console = [
+            "WARNING: says a program\r",
+            "[    1.5] WARNING: CPU: 0 PID: 1 at mm/x.c:1\r",
+            "[guest] BUG: no stamp",
+        ];
+        let found = complaints_of_guest(&console.map(str::to_owned));
+        assert_eq!(found, ["WARNING: CPU: 0 PID: 1 at mm/x.c:1"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::apt::{PrivateApt, unpack};
+use crate::apt::{Lists, PrivateApt, unpack};
 use crate::apt_sources;
 use crate::flavour::Flavour;
 use crate::process::Progress;
@@ -21,6 +21,9 @@ use crate::project::Project;
 
 /// Counts up when what is kept in the cache changes, so that an older cache is fetched anew.
 const LAYOUT: u32 = 1;
+
+/// What of a kernel's 300 MB is used: itself, and the module that connects a guest's network card.
+const OF_THE_IMAGE: [&str; 2] = ["./boot", "./lib/modules/*/kernel/drivers/net/tun.ko"];
 
 /// The unpacked packages in the cache; also the stamp that says they are whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,9 +44,10 @@ impl Kernels {
         let whole = kernels.layout == LAYOUT
             && kernels.root.starts_with(project.cache())
             && kernels.busybox().is_file()
-            && Flavour::ALL
-                .into_iter()
-                .all(|flavour| kernels.vmlinuz(flavour).is_file() && kernels.headers(flavour).is_dir());
+            && Flavour::ALL.into_iter().all(|flavour| {
+                let files = [kernels.vmlinuz(flavour), kernels.tun(flavour)];
+                files.iter().all(|file| file.is_file()) && kernels.headers(flavour).is_dir()
+            });
         whole.then_some(kernels)
     }
 
@@ -51,10 +55,18 @@ impl Kernels {
     pub fn fetch(project: &Project) -> Result<Kernels> {
         let progress = Progress::start("package lists of Debian's i386 architecture");
         let system = apt_sources::read_system(Path::new("/etc/apt"));
-        let apt = PrivateApt::update(&project.cache().join("apt"), &system, &project.logs())?;
+        let lists = Lists {
+            architectures: &["amd64", "i386"],
+            required: apt_sources::of_release(&system)?.clone(),
+            optional: apt_sources::of_suite(&system, apt_sources::SECURITY_SUITE)
+                .cloned()
+                .into_iter()
+                .collect(),
+        };
+        let apt = PrivateApt::update(&project.cache().join("apt"), &lists, &project.logs())?;
         progress.done();
         if let Some(why) = &apt.left_out {
-            eprintln!("  security updates left out, the main suite is enough ({why})");
+            eprintln!("  left out, the main suite is enough: {why}");
         }
 
         let (release, version) = newest(&apt)?;
@@ -71,9 +83,9 @@ impl Kernels {
         apt.download(&packages(&release, &version), &debs, &project.logs().join("apt-download.log"))?;
         for entry in fs::read_dir(&debs)? {
             let deb = entry?.path();
-            // Of the kernel's 300 MB only the kernel itself is used.
             let name = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            unpack(&deb, &staging, name.starts_with("linux-image-").then_some("./boot"))?;
+            let only: &[&str] = if name.starts_with("linux-image-") { &OF_THE_IMAGE } else { &[] };
+            unpack(&deb, &staging, only)?;
         }
         fs::rename(&staging, &root).with_context(|| format!("cannot make {}", root.display()))?;
         fs::remove_dir_all(&debs)?;
@@ -101,6 +113,11 @@ impl Kernels {
     /// The folder that `make -C` wants, to build a module for `flavour`.
     pub fn headers(&self, flavour: Flavour) -> PathBuf {
         self.root.join(format!("usr/src/linux-headers-{}-{flavour}", self.release))
+    }
+
+    /// The module for TAP interfaces, which Debian's kernel has not built in.
+    pub fn tun(&self, flavour: Flavour) -> PathBuf {
+        self.root.join(format!("lib/modules/{}-{flavour}/kernel/drivers/net/tun.ko", self.release))
     }
 
     /// A static i386 busybox.

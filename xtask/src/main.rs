@@ -8,8 +8,10 @@
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
 //! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`plugin`], [`programs`] |
+//! | `linux-guest` | Debian's kernel source with our port, built as a guest | [`linux`] |
+//! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
-//! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`tally`] |
+//! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`boots`], [`tally`] |
 //! | `shell` | a shell in the host VM, with module and launcher at hand | [`demo`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
@@ -27,6 +29,7 @@ use clap::{Parser, Subcommand};
 
 mod apt;
 mod apt_sources;
+mod boots;
 mod clean;
 mod counters;
 mod demo;
@@ -34,6 +37,7 @@ mod flavour;
 mod initrd;
 mod kernel_log;
 mod kernels;
+mod linux;
 mod module;
 mod plugin;
 mod prelink;
@@ -66,6 +70,10 @@ enum Command {
     Setup(setup::Args),
     /// Build the kernel module (both flavours), the launcher and the example guests
     Build(programs::BuildArgs),
+    /// Build a Linux guest of Debian's kernel source: its kernel and its initial file system
+    LinuxGuest(linux::command::Args),
+    /// Measure the Linux guest under several strategies, beside the same kernel on the bare machine
+    LinuxBench(linux::bench::Args),
     /// Boot Debian's kernel in QEMU, run a guest under several strategies, compare them
     Demo(demo::Args),
     /// Run everything that CI checks
@@ -92,6 +100,8 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup(args) => setup::run(&project, &args).map(drop),
         Command::Build(args) => programs::build_command(&project, &args),
+        Command::LinuxGuest(args) => linux::command::run(&project, &args),
+        Command::LinuxBench(args) => linux::bench::run(&project, &args),
         Command::Demo(args) => demo::run(&project, &args),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),

@@ -2,9 +2,9 @@
 //! "what went wrong" when they fail.
 
 use std::fs::{self, File};
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -17,25 +17,55 @@ const TAIL_LINES: usize = 30;
 /// The terminal, shared by everything that is being done at the same time.
 static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
+/// Where there is no terminal, work that can be counted is told about this many times.
+const TOLD: u64 = 5;
+
 /// Shows that something is being done, for as long as it lives: a spinner on a terminal, plain lines elsewhere.
 pub struct Progress {
     bar: Option<ProgressBar>,
     what: String,
     begun: Instant,
+    /// How much there is to do, where that can be counted.
+    total: Option<u64>,
 }
 
 impl Progress {
     /// Begins to show `what`.
     pub fn start(what: impl Into<String>) -> Progress {
-        let what = what.into();
+        Progress::show(what.into(), None)
+    }
+
+    /// Begins to show `what`, of which there is about `total` to do.
+    pub fn start_counted(what: impl Into<String>, total: u64) -> Progress {
+        Progress::show(what.into(), Some(total.max(1)))
+    }
+
+    fn show(what: String, total: Option<u64>) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{spinner} {msg} [{elapsed}]").expect("a fixed template");
-            let bar = SCREEN.add(ProgressBar::new_spinner().with_style(style).with_message(what.clone()));
+            let (template, bar) = match total {
+                None => ("{spinner} {msg} [{elapsed}]", ProgressBar::new_spinner()),
+                Some(total) => {
+                    ("{spinner} {msg} {wide_bar} {pos}/{len} [{elapsed}]", ProgressBar::new(total))
+                }
+            };
+            let style = ProgressStyle::with_template(template).expect("a fixed template");
+            let bar = SCREEN.add(bar.with_style(style).with_message(what.clone()));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Progress { bar, what, begun: Instant::now() }
+        Progress { bar, what, begun: Instant::now(), total }
+    }
+
+    /// So much of the total is done. The total is a guess, and is raised when it turns out too low.
+    pub fn reached(&mut self, done: u64) {
+        let Some(total) = self.total else { return };
+        if let Some(bar) = &self.bar {
+            bar.set_length(total.max(done));
+            bar.set_position(done);
+        } else if done < total && done.is_multiple_of(total.div_ceil(TOLD)) {
+            let seconds = self.begun.elapsed().as_secs();
+            SCREEN.suspend(|| eprintln!("  {}: {done} of about {total} ({seconds} s)", self.what));
+        }
     }
 
     /// Leaves one line that tells what was done and how long it took.
@@ -63,17 +93,49 @@ impl Drop for Progress {
 /// lines and says where the rest is.
 pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     let line = describe(command);
-    if let Some(folder) = log.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    let mut file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    writeln!(file, "$ {line}")?;
+    let file = begin_log(log, &line)?;
     let status = command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()
         .with_context(|| format!("cannot start `{line}`"))?;
+    judge(&line, status, log)
+}
+
+/// As [`run_logged`]; `said` sees each line that the program prints, as it comes.
+pub fn run_watched(command: &mut Command, log: &Path, mut said: impl FnMut(&str)) -> Result<()> {
+    let line = describe(command);
+    let mut file = begin_log(log, &line)?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(file.try_clone()?)
+        .spawn()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut text = Vec::new();
+    while output.read_until(b'\n', &mut text)? > 0 {
+        file.write_all(&text)?;
+        said(String::from_utf8_lossy(&text).trim_end());
+        text.clear();
+    }
+    judge(&line, child.wait()?, log)
+}
+
+/// Opens a log whose first line is the command.
+fn begin_log(log: &Path, line: &str) -> Result<File> {
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    // Several programs may write to it at once: each at its end.
+    let mut file = File::options().append(true).open(log)?;
+    writeln!(file, "$ {line}")?;
+    Ok(file)
+}
+
+fn judge(line: &str, status: ExitStatus, log: &Path) -> Result<()> {
     if !status.success() {
         let text = fs::read(log).unwrap_or_default();
         bail!("`{line}` failed ({status}). Its last lines:\n{}\nAll of it: {}", tail(&text), log.display());
@@ -143,6 +205,23 @@ mod tests {
             fs::read_to_string(&log).unwrap().contains("\n50\n"),
             "the log keeps what the message leaves out"
         );
+    }
+
+    #[test]
+    fn a_watched_program_is_logged_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("it.log");
+        let mut lines = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo aside >&2; printf two"]);
+        run_watched(&mut command, &log, |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two"]);
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(["one\n", "aside\n", "two"].iter().all(|word| text.contains(word)), "{text}");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo why; exit 7"]);
+        let message = run_watched(&mut command, &log, |_| {}).unwrap_err().to_string();
+        assert!(message.contains("exit status: 7") && message.contains("    why"), "{message}");
     }
 
     #[test]

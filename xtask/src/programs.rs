@@ -13,6 +13,10 @@ use crate::process::{Progress, run_logged};
 use crate::project::Project;
 use crate::setup::{self, Machine};
 use crate::toolchain::Target;
+use crate::vm::GuestFile;
+
+/// The programs of `examples/linux-guest/programs`.
+const LINUX_PROGRAMS: [&str; 2] = ["guest-bench", "guest-test"];
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -131,6 +135,24 @@ pub fn mini_guest(project: &Project, machine: &Machine) -> Result<PathBuf> {
     )?;
     progress.done();
     result(machine, Target::Guest, "mini-guest")
+}
+
+/// The example guest as a file of the host VM.
+pub fn as_guest(kernel: PathBuf) -> GuestFile {
+    GuestFile { name: "mini-guest".to_owned(), path: kernel }
+}
+
+/// Builds the programs that run in a Linux guest, static 32-bit ones.
+pub fn linux_programs(project: &Project, machine: &Machine) -> Result<Vec<PathBuf>> {
+    let progress = Progress::start("programs for the Linux guest");
+    // Their linking is in a configuration of their own, `.cargo/config.toml`, which cargo takes from the folder.
+    let folder = project.root().join("examples/linux-guest/programs");
+    run_logged(
+        machine.toolchain.cargo("build", &folder, Target::Program).args(["--release", "--bins"]),
+        &project.logs().join("linux-programs-cargo.log"),
+    )?;
+    progress.done();
+    LINUX_PROGRAMS.iter().map(|name| result(machine, Target::Program, name)).collect()
 }
 
 fn result(machine: &Machine, target: Target, name: &str) -> Result<PathBuf> {

@@ -61,9 +61,19 @@ impl Project {
 
     /// Takes the cache's lock until the returned file is dropped; waits when another run holds it.
     pub fn lock_cache(&self) -> Result<File> {
+        self.lock("lock")
+    }
+
+    /// As [`Project::lock_cache`], for the part of the cache in which kernels for guests are built: that takes
+    /// minutes, in which other runs need not wait.
+    pub fn lock_guest_kernels(&self) -> Result<File> {
+        self.lock("guest-kernels.lock")
+    }
+
+    fn lock(&self, name: &str) -> Result<File> {
         fs::create_dir_all(&self.cache)
             .with_context(|| format!("cannot make the cache folder {}", self.cache.display()))?;
-        let path = self.cache.join("lock");
+        let path = self.cache.join(name);
         let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
         if file.try_lock().is_err() {
             eprintln!("waiting for another run of cargo xtask to leave {} ...", self.cache.display());

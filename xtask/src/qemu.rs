@@ -200,11 +200,11 @@ mod tests {
             initrd: "/i".into(),
             processors: 1,
             clock: Clock::Instructions(1),
-            append: "lg.shell".into(),
+            append: "lg.shell=host".into(),
         };
         let line = describe(&pc.command());
         assert!(line.contains(" -icount shift=1,sleep=off "), "{line}");
-        assert!(line.contains(" -smp 1 ") && line.ends_with("quiet lg.shell'"), "{line}");
+        assert!(line.contains(" -smp 1 ") && line.ends_with("quiet lg.shell=host'"), "{line}");
         let line = describe(&Pc { clock: Clock::Real, ..pc }.command());
         assert!(!line.contains("-icount"), "{line}");
     }

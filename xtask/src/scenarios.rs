@@ -11,15 +11,26 @@ use std::time::Duration;
 use crate::steps::Step;
 
 /// One check in the host VM.
-struct Scenario {
-    name: &'static str,
+pub struct Scenario {
+    /// Its name, unique among all.
+    pub name: &'static str,
     /// Seconds of the VM's own time after which it has failed.
-    limit: u64,
-    script: &'static str,
+    pub limit: u64,
+    /// What is done, in lines for a shell that has the functions of `vm/lib.sh`.
+    pub script: &'static str,
+}
+
+impl Scenario {
+    /// As a step, after the lines of `prelude`.
+    pub fn step(&self, prelude: &str) -> Step {
+        let lines = self.script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
+        let step = Step::new(self.name, format!("{prelude}\n{lines}"));
+        Step { limit: Duration::from_secs(self.limit), ..step }
+    }
 }
 
 /// Enough for anything but a long list of guests.
-const USUAL: u64 = 120;
+pub const USUAL: u64 = 120;
 
 const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -208,14 +219,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// The steps for the scenarios that `wanted` says yes to.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
-    let chosen = SCENARIOS.iter().filter(|scenario| wanted(scenario.name));
-    chosen
-        .map(|scenario| {
-            let lines = scenario.script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-            let limit = Duration::from_secs(scenario.limit);
-            Step { limit, ..Step::new(scenario.name, format!("{PRELUDE}\n{lines}")) }
-        })
-        .collect()
+    SCENARIOS.iter().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
 }
 
 #[cfg(test)]

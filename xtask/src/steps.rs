@@ -24,12 +24,19 @@ pub struct Step {
     pub script: String,
     /// After this long in the VM's own time the script is killed.
     pub limit: Duration,
+    /// Whether the kernel of a Linux guest may complain, as one that panics on demand does.
+    pub guest_complains: bool,
 }
 
 impl Step {
     /// A step with the usual time limit.
     pub fn new(name: impl Into<String>, script: impl Into<String>) -> Step {
-        Step { name: name.into(), script: script.into(), limit: Duration::from_secs(120) }
+        Step {
+            name: name.into(),
+            script: script.into(),
+            limit: Duration::from_secs(120),
+            guest_complains: false,
+        }
     }
 }
 

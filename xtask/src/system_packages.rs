@@ -17,16 +17,21 @@ pub const RUSTC_PACKAGE: &str = "rustc-web";
 pub const RUST_SOURCE_PACKAGE: &str = "rust-web-src";
 
 /// The packages and what each is for.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 15] = [
     (RUSTC_PACKAGE, "a Rust compiler whose matching library sources are also packaged"),
     (RUST_SOURCE_PACKAGE, "those sources: core, alloc and std are built for i386 from them"),
     ("rust-web-clippy", "lints for the crates that only this compiler can build"),
     ("gcc", "the C side of the kernel module; linking host programs"),
     ("gcc-multilib", "linking 32-bit programs: the launcher, the tests for i386"),
     ("make", "the kernel's build system"),
+    ("flex", "the same, for the Linux guest: its configurator's words"),
+    ("bison", "the same: their grammar"),
+    ("bc", "the same: constants of its clocks"),
+    ("xz-utils", "Debian's Linux source is packed with it"),
     ("binutils", "ld and objcopy make one kernel object of the Rust code"),
     ("libelf1", "the kernel's build tools are linked with it"),
     ("libssl3", "the kernel's build tools are linked with it"),
+    ("e2fsprogs", "a file system for the Linux guest to try"),
     ("qemu-system-x86", "the machine in which Debian's i386 kernel runs"),
 ];
 

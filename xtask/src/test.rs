@@ -3,16 +3,17 @@
 //! The sections, in order: what can be read off the sources, what runs on this machine, what runs in the host
 //! VM. A section that fails does not stop the others.
 
-use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, mpsc};
-use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
+use crate::boots::{self, Job};
 use crate::flavour::Flavour;
+use crate::linux::command as linux_guest;
+use crate::linux::kernel::Recipe;
+use crate::linux::scenarios as linux_scenarios;
+use crate::linux::source::Series;
 use crate::module::ModuleSource;
 use crate::plugin::Plugin;
 use crate::process::output;
@@ -21,15 +22,14 @@ use crate::project::Project;
 use crate::qemu::Clock;
 use crate::scenarios;
 use crate::setup::{self, Machine};
-use crate::steps::Step;
 use crate::tally::Tally;
 use crate::toolchain::Target;
-use crate::vm::{Boot, Contents, Vm};
+use crate::vm::{Contents, GuestFile, Vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave out the host VM
+    /// Leave out the host VM, and with it the Linux guest
     #[arg(long)]
     fast: bool,
     /// Run only this section or this scenario of the host VM (may be repeated)
@@ -41,7 +41,7 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 9] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
@@ -50,10 +50,18 @@ const SECTIONS: [(&str, &str); 8] = [
     ("miri", "the same under the interpreter that finds undefined behaviour"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
+    ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 
+/// Those that need QEMU, and what is done in it.
+const IN_QEMU: [&str; 2] = ["vm", "linux"];
+
 /// Folders with a workspace of their own, as they are built for i386 only.
-const DETACHED: [&str; 2] = ["kmod", "examples/mini-guest"];
+const DETACHED: [&str; 3] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS];
+
+/// Those of them whose tests run on the developer's machine; the last is for i386's processor and Linux only.
+const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
+const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
 /// The crates whose tests are worth the interpreter's slowness.
 const MIRI_CRATES: [&str; 3] = ["arch-i386", "framework", "strategies"];
@@ -67,13 +75,14 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         for (name, what) in SECTIONS {
             println!("{name:10} {what}");
         }
-        for name in scenarios::names() {
+        for name in IN_QEMU.iter().flat_map(|section| scenarios_of(section)) {
             println!("    {name}");
         }
         return Ok(());
     }
-    let known =
-        |name: &str| SECTIONS.iter().any(|(n, _)| *n == name) || scenarios::names().any(|n| n == name);
+    let known = |name: &str| {
+        SECTIONS.iter().any(|(n, _)| *n == name) || IN_QEMU.iter().any(|n| scenarios_of(n).contains(&name))
+    };
     if let Some(unknown) = args.only.iter().find(|name| !known(name)) {
         bail!("there is no section or scenario `{unknown}`; `cargo xtask test --list` shows all");
     }
@@ -90,7 +99,8 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "unit-i686" => run.unit_i686(),
                 "miri" => run.miri(),
                 "build" => run.build(),
-                _ => run.vm(),
+                "vm" => run.vm(),
+                _ => run.linux(),
             }
         }
     }
@@ -98,6 +108,15 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// The scenarios of a section.
+fn scenarios_of(section: &str) -> Vec<&'static str> {
+    match section {
+        "vm" => scenarios::names().collect(),
+        "linux" => linux_scenarios::names().collect(),
+        _ => Vec::new(),
+    }
 }
 
 struct Run<'a> {
@@ -109,13 +128,19 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn wants(&self, section: &str) -> bool {
-        if section == "vm" && self.args.fast {
+        if IN_QEMU.contains(&section) && self.args.fast {
             return false;
         }
-        let only = &self.args.only;
-        only.is_empty()
-            || only.iter().any(|name| name == section)
-            || (section == "vm" && scenarios::names().any(|name| only.iter().any(|only| only == name)))
+        self.wants_whole(section) || scenarios_of(section).into_iter().any(|name| self.names(name))
+    }
+
+    /// Whether all of a section is wanted.
+    fn wants_whole(&self, section: &str) -> bool {
+        self.args.only.is_empty() || self.names(section)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.args.only.iter().any(|only| only == name)
     }
 
     /// `cargo SUBCOMMAND` with the developer's own toolchain, in a folder of the work tree.
@@ -139,10 +164,9 @@ impl Run<'_> {
         let mut command = self.cargo("clippy", "examples/mini-guest");
         let host = "clippy examples/mini-guest (library)";
         self.tally.run(host, command.args(["--workspace", "--all-targets", "--", "-Dwarnings"]));
-        for (folder, target) in [("kmod", Target::Kernel), ("examples/mini-guest", Target::Guest)] {
+        for (folder, target) in DETACHED.into_iter().zip([Target::Kernel, Target::Guest, Target::Program]) {
+            let name = format!("clippy {folder} for its own target");
             let folder = self.project.root().join(folder);
-            let name =
-                format!("clippy {} for its own target", folder.file_name().unwrap_or_default().display());
             self.tally.run(&name, &mut self.machine.toolchain.clippy(&folder, target));
         }
     }
@@ -158,7 +182,7 @@ impl Run<'_> {
     fn unit(&mut self) {
         let mut command = self.cargo("test", "");
         self.tally.run_tests("unit", command.args(["--workspace", "--no-fail-fast"]));
-        for folder in DETACHED {
+        for folder in DETACHED_HERE {
             let mut command = self.cargo("test", folder);
             self.tally.run_tests(&named("unit", folder), command.args(["--workspace", "--no-fail-fast"]));
         }
@@ -169,6 +193,9 @@ impl Run<'_> {
         // This program itself only ever runs on the developer's machine.
         command.args(["--workspace", "--exclude", "xtask", "--no-fail-fast"]);
         self.tally.run_tests("unit-i686", &mut command);
+        let folder = self.project.root().join(LINUX_PROGRAMS);
+        let mut command = self.machine.toolchain.cargo("test", &folder, Target::Program);
+        self.tally.run_tests(&named("unit-i686", LINUX_PROGRAMS), command.arg("--no-fail-fast"));
     }
 
     fn miri(&mut self) {
@@ -199,47 +226,72 @@ impl Run<'_> {
     }
 
     fn vm(&mut self) {
-        let only = &self.args.only;
-        let whole = only.is_empty() || only.iter().any(|name| name == "vm");
-        let steps = scenarios::steps(|name| whole || only.iter().any(|only| only == name));
-        let contents = match self.contents() {
-            Ok(contents) => contents,
-            Err(error) => return self.tally.fail("vm", &format!("{error:#}")),
-        };
-
-        let queue: Mutex<VecDeque<Vm>> = Mutex::new(vms().into());
-        let workers = thread::available_parallelism().map_or(1, |n| n.get().min(4));
-        let (sender, boots) = mpsc::channel();
-        let (project, machine, tally) = (self.project, self.machine, &mut self.tally);
-        thread::scope(|scope| {
-            for _ in 0..workers {
-                let (sender, queue, steps, contents) = (sender.clone(), &queue, &steps, &contents);
-                scope.spawn(move || {
-                    loop {
-                        let next = queue.lock().expect("no worker panics with the queue").pop_front();
-                        let Some(vm) = next else { break };
-                        let contents = &contents[usize::from(vm.flavour == Flavour::Pae)];
-                        let boot = vm.run(project, &machine.kernels, contents, steps, |_| {});
-                        // The receiver lives as long as the scope.
-                        let _ = sender.send((vm, boot));
-                    }
-                });
-            }
-            drop(sender);
-            for (vm, boot) in boots {
-                report(tally, &vm, &steps, boot);
-            }
+        let steps = scenarios::steps(|name| self.wants_whole("vm") || self.names(name));
+        let jobs = self.hosts(true, &|_| Ok(Vec::new())).map(|hosts| {
+            let job = |vm: Vm| Job {
+                contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
+                vm,
+                steps: steps.clone(),
+            };
+            vms().into_iter().map(job).collect()
         });
+        self.boot("vm", jobs);
     }
 
-    /// What goes into the VMs, one for each flavour in their order.
-    fn contents(&self) -> Result<Vec<Contents>> {
+    fn linux(&mut self) {
+        let boots = linux_scenarios::boots(|name| self.wants_whole("linux") || self.names(name));
         let (project, machine) = (self.project, self.machine);
-        let built = programs::build_all(project, machine, &ModuleSource::of(project), &Flavour::ALL, true);
-        let (launcher, guest) = (built.launcher?, built.guest.transpose()?);
-        let guests: Vec<_> = guest.into_iter().collect();
-        let of = |module: PathBuf| Contents { module, launcher: launcher.clone(), guests: guests.clone() };
-        Ok(built.modules?.into_iter().map(of).collect())
+        let guests = |flavour: Flavour| -> Result<Vec<GuestFile>> {
+            let plain = Recipe::guest(Series::V6_1, flavour == Flavour::Pae);
+            let linux = linux_guest::prepare(project, machine, &plain)?;
+            let mut files = linux.files("linux").to_vec();
+            files.extend(linux.program("guest-test"));
+            if boots.iter().flat_map(|(_, steps)| steps).any(|step| step.name == linux_scenarios::DEBUG) {
+                let debug = plain.with("debug");
+                files.extend(linux_guest::prepare(project, machine, &debug)?.files("linux-debug"));
+            }
+            Ok(files)
+        };
+        let jobs = self.hosts(false, &guests).map(|hosts| {
+            let job = |(vm, steps): (Vm, _)| Job {
+                contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
+                vm,
+                steps,
+            };
+            boots.into_iter().map(job).collect()
+        });
+        self.boot("linux", jobs);
+    }
+
+    fn boot(&mut self, section: &str, jobs: Result<Vec<Job>>) {
+        match jobs {
+            Ok(jobs) => boots::run_all(self.project, &self.machine.kernels, jobs, &mut self.tally),
+            Err(error) => self.tally.fail(section, &format!("{error:#}")),
+        }
+    }
+
+    /// What goes into the VMs, one for each flavour in their order: the example guest if that is wanted, and the
+    /// guests that there are for the flavour.
+    fn hosts(
+        &self,
+        with_mini: bool,
+        guests: &dyn Fn(Flavour) -> Result<Vec<GuestFile>>,
+    ) -> Result<Vec<Contents>> {
+        let built = programs::build_all(
+            self.project,
+            self.machine,
+            &ModuleSource::of(self.project),
+            &Flavour::ALL,
+            with_mini,
+        );
+        let (launcher, mini) = (built.launcher?, built.guest.transpose()?.map(programs::as_guest));
+        let modules = built.modules?.into_iter().zip(Flavour::ALL);
+        modules
+            .map(|(module, flavour)| {
+                let guests = mini.iter().cloned().chain(guests(flavour)?).collect();
+                Ok(Contents { module, launcher: launcher.clone(), guests })
+            })
+            .collect()
     }
 }
 
@@ -253,34 +305,6 @@ fn vms() -> Vec<Vm> {
         }
     }
     all
-}
-
-fn report(tally: &mut Tally, vm: &Vm, steps: &[Step], boot: Result<Boot>) {
-    tally.say(&format!("\n-- {}, {} CPU", vm.flavour, vm.processors));
-    let boot = match boot.with_context(|| format!("{} could not be booted", vm.name)) {
-        Ok(boot) => boot,
-        Err(error) => return tally.fail(&vm.name, &format!("{error:#}")),
-    };
-    for (step, outcome) in steps.iter().zip(&boot.outcomes) {
-        let name = format!("{} {}", vm.name, step.name);
-        match outcome.status {
-            Some(0) => tally.pass(&name),
-            Some(status) => {
-                let from = outcome.output.len().saturating_sub(30);
-                let last = outcome.output[from..].join("\n");
-                tally.fail(&name, &format!("status {status}; its last lines:\n{last}"));
-            }
-            None => tally.fail(&name, "the VM broke down before its end"),
-        }
-    }
-    let name = format!("{} kernel log and power-off", vm.name);
-    let mut wrong = boot.complaints;
-    wrong.extend(boot.breakdown);
-    if wrong.is_empty() {
-        tally.pass(&name);
-    } else {
-        tally.fail(&name, &format!("{}\nAll logs: {}", wrong.join("\n"), boot.folder.display()));
-    }
 }
 
 fn named(what: &str, folder: &str) -> String {

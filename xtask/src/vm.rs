@@ -17,6 +17,7 @@ use crate::steps::{self, Outcome, Step};
 const INIT: &str = include_str!("../vm/init.sh");
 const LIBRARY: &str = include_str!("../vm/lib.sh");
 const MOTD: &str = include_str!("../vm/motd");
+const LINUX_GUEST: &str = include_str!("../vm/linux-guest.sh");
 
 /// What goes into the VM besides busybox.
 #[derive(Debug, Clone)]
@@ -25,8 +26,17 @@ pub struct Contents {
     pub module: PathBuf,
     /// The launcher.
     pub launcher: PathBuf,
-    /// Guest kernels; each is found as `/guests/FILENAME`.
-    pub guests: Vec<PathBuf>,
+    /// Guest kernels and what belongs to them, in the folder `/guests`.
+    pub guests: Vec<GuestFile>,
+}
+
+/// A file of a guest, as it is found in the VM.
+#[derive(Debug, Clone)]
+pub struct GuestFile {
+    /// Its name in the folder `/guests`.
+    pub name: String,
+    /// Where it comes from.
+    pub path: PathBuf,
 }
 
 /// A VM that can be booted.
@@ -68,7 +78,7 @@ impl Vm {
         let folder = project.logs().join("vm").join(&self.name);
         let pc = self.prepare(kernels, contents, steps, &folder, "")?;
         let budget: Duration = steps.iter().map(|step| step.limit).sum();
-        let limits = Limits { silence: Duration::from_secs(90), whole: budget + Duration::from_secs(120) };
+        let limits = Limits { silence: Duration::from_secs(180), whole: budget + Duration::from_secs(120) };
         let run = pc.run(&folder, limits, line)?;
 
         let (mut outcomes, done) = steps::collect(&run.console);
@@ -87,10 +97,17 @@ impl Vm {
         Ok(Boot { outcomes, complaints, breakdown, folder })
     }
 
-    /// Boots into a shell on the terminal.
-    pub fn shell(&self, project: &Project, kernels: &Kernels, contents: &Contents) -> Result<()> {
+    /// Boots into a shell on the terminal: that of the Linux guest, or the VM's own.
+    pub fn shell(
+        &self,
+        project: &Project,
+        kernels: &Kernels,
+        contents: &Contents,
+        of_guest: bool,
+    ) -> Result<()> {
         let folder = project.logs().join("vm").join(&self.name);
-        self.prepare(kernels, contents, &[], &folder, "lg.shell")?.run_interactively()
+        let append = if of_guest { "lg.shell=guest" } else { "lg.shell=host" };
+        self.prepare(kernels, contents, &[], &folder, append)?.run_interactively()
     }
 
     fn prepare(
@@ -106,7 +123,7 @@ impl Vm {
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let initrd = folder.join("initrd");
-        let archive = contents.archive(&kernels.busybox(), steps)?;
+        let archive = contents.archive(kernels, self.flavour, steps)?;
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Pc {
             kernel: kernels.vmlinuz(self.flavour),
@@ -119,7 +136,7 @@ impl Vm {
 }
 
 impl Contents {
-    fn archive(&self, busybox: &Path, steps: &[Step]) -> Result<Vec<u8>> {
+    fn archive(&self, kernels: &Kernels, flavour: Flavour, steps: &[Step]) -> Result<Vec<u8>> {
         let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         let mut initrd = Initrd::default();
         for directory in ["bin", "dev", "etc", "guests", "lib", "steps"] {
@@ -127,15 +144,16 @@ impl Contents {
         }
         initrd.device("dev/console", 5, 1)?;
         initrd.program("init", INIT.as_bytes())?;
-        initrd.program("bin/busybox", &read(busybox)?)?;
+        initrd.program("bin/busybox", &read(&kernels.busybox())?)?;
         initrd.link("bin/sh", "busybox")?;
         initrd.program("bin/lguest", &read(&self.launcher)?)?;
         initrd.file("lib/lg.ko", &read(&self.module)?)?;
+        initrd.file("lib/tun.ko", &read(&kernels.tun(flavour))?)?;
         initrd.file("lib/vm.sh", LIBRARY.as_bytes())?;
         initrd.file("etc/motd", MOTD.as_bytes())?;
+        initrd.program("bin/linux-guest", LINUX_GUEST.as_bytes())?;
         for guest in &self.guests {
-            let name = guest.file_name().unwrap_or_default().to_string_lossy();
-            initrd.file(&format!("guests/{name}"), &read(guest)?)?;
+            initrd.program(&format!("guests/{}", guest.name), &read(&guest.path)?)?;
         }
         let mut list = String::new();
         for (number, step) in steps.iter().enumerate() {

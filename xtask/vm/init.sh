@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The first process of the host VM: runs the steps that xtask has put into /steps, one after the other, and
-# tells how each ended by marker lines (xtask/src/steps.rs reads them). With `lg.shell` on the kernel's
-# command line it gives a shell instead.
+# tells how each ended by marker lines (xtask/src/steps.rs reads them). With `lg.shell=host` on the kernel's
+# command line it gives a shell instead, with `lg.shell=guest` that of the Linux guest.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /root
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -14,8 +14,13 @@ export PATH=/bin HOME=/root
 if grep -q lg.shell /proc/cmdline; then
     cat /etc/motd >/dev/ttyS0
     cd /root
+    shell='sh -l'
+    if grep -q lg.shell=guest /proc/cmdline; then
+        insmod /lib/lg.ko strategy=lguest seed=42
+        shell=linux-guest
+    fi
     # A shell with job control needs a session with a terminal of its own.
-    setsid sh -c 'exec sh -l </dev/ttyS0 >/dev/ttyS0 2>&1'
+    setsid sh -c "exec $shell </dev/ttyS0 >/dev/ttyS0 2>&1"
     poweroff -f
 fi
 

@@ -27,6 +27,37 @@ unload() {
     [ ! -e /dev/lguest ] || fail "/dev/lguest is still there after rmmod"
 }
 
+# in_linux [OPTION...] -- WORD...: runs a command in the Linux guest (see linux-guest), live; fails unless the guest
+# says that the command ended with 0 and is then switched off in good order.
+in_linux() {
+    { linux-guest "$@"; echo "$?" >/tmp/linux.status; } 2>&1 | tee /tmp/linux.out
+    [ "$(cat /tmp/linux.status)" = 0 ] || fail "the launcher ended with status $(cat /tmp/linux.status)"
+    grep -q '^guest: status 0' /tmp/linux.out || fail "the command in the guest did not end with 0"
+}
+
+# peer_up: a TAP interface tap0 for a guest's network card, and behind it the peer that guest-test's tests of
+# network and clock want, at their default address.
+peer_up() {
+    insmod /lib/tun.ko || fail "insmod tun.ko was refused"
+    tunctl -t tap0 && ip addr add 192.168.19.1/24 dev tap0 && ip link set tap0 up || fail "tap0 cannot be set up"
+    /guests/guest-test --serve 192.168.19.1:7019 &
+    peer=$!
+}
+
+# peer_down: takes both away.
+peer_down() {
+    kill $peer
+    wait $peer
+    tunctl -d tap0 && rmmod tun || fail "tap0 is still in use"
+}
+
+# scratch_disk: makes a disk that guest-test may overwrite; prints its name.
+scratch_disk() {
+    truncate -s 16M /tmp/scratch
+    echo 'guest-test scratch disk' | dd of=/tmp/scratch conv=notrunc 2>/dev/null
+    echo /tmp/scratch
+}
+
 # until_true SECONDS COMMAND...: waits for the command to succeed.
 until_true() {
     left=$(($1 * 10))

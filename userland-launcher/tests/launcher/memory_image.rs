@@ -52,7 +52,7 @@ fn kernel_parameters_initrd_and_devices_are_in_their_places() {
     assert_eq!(memory.len(), (4 << 20) + 7 * 4096);
     assert_eq!(memory[0x10_0000..0x10_0004], [1, 2, 3, 4]);
     let line = u32_at(memory, 0x228) as usize;
-    assert!(memory[line..].starts_with(b"quiet lguest.paging=3\0"));
+    assert!(memory[line..].starts_with(b"lguest.paging=3 quiet\0"));
     assert_eq!((u32_at(memory, 0x218), u32_at(memory, 0x21c)), ((4 << 20) - 8192, 5000));
     assert_eq!(memory[(4 << 20) - 8193], 0);
     assert!(memory[(4 << 20) - 8192..][..5000].iter().all(|&byte| byte == 0x77));
