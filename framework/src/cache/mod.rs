@@ -1,7 +1,7 @@
 //! The shadow cache: several shadow page directories for one guest, and all that is done to them.
 //!
 //! A guest has a page directory for each of its processes; this keeps shadows of the last few, in
-//! *slots*. Which slot gives way is an [`EvictionPolicy`]'s choice; everything else is here, and is
+//! *slots*. Which slot gives way is an [`EvictionPolicy`](crate::policy::EvictionPolicy)'s choice; everything else is here, and is
 //! what lguest's `page_tables.c` does, in its order. There are seven parts:
 //!
 //! 1. **Demand faults**: the shadow starts empty, and each entry is filled when the processor first
