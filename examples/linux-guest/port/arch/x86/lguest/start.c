@@ -15,7 +15,19 @@
 #include <asm/setup.h>
 #include <asm/x86_init.h>
 
+#include "../kernel/cpu/cpu.h"
 #include "port.h"
+
+/*
+ * To Linux, any processor without peculiarities. It warns of those that it has
+ * no description of, and its own are about registers that a guest has not.
+ */
+static const struct cpu_dev lguest_cpu = {
+	.c_vendor	= "lguest",
+	.c_ident	= { "GenuineIntel", "AuthenticAMD" },
+	.c_x86_vendor	= X86_VENDOR_UNKNOWN,
+};
+cpu_dev_register(lguest_cpu);
 
 /*
  * cpuid cannot be kept from telling a guest about the real processor. These
