@@ -33,9 +33,9 @@ struct Arguments {
     #[arg(required_unless_present = "list")]
     trace: Option<PathBuf>,
     #[command(flatten)]
-    single: single::Options,
+    single: single::SingleOptions,
     #[command(flatten)]
-    compare: compare::Options,
+    compare: compare::CompareOptions,
     /// Seed of the strategies' random choices, instead of the trace's
     #[arg(long)]
     seed: Option<u64>,
@@ -134,5 +134,27 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             )?;
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn one_strategy_or_many() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert!(parse("replay t --strategy lru --dump").is_ok());
+        assert!(parse("replay t --strategies lru,arc --slots 1..4").unwrap().compare.wanted());
+        assert!(parse("replay --list").is_ok());
+        assert!(parse("replay convert a b").is_ok());
+        assert!(parse("replay").is_err());
+        assert!(parse("replay t --strategies lru --dump").is_err());
     }
 }

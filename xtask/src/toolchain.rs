@@ -98,7 +98,9 @@ impl Toolchain {
                 .arg("-Zjson-target-spec")
                 .arg("--target")
                 .arg(self.specs.join(format!("{}.json", target.name()))),
-            Target::Program => command.arg("-Zbuild-std=std,panic_unwind,panic_abort").args(["--target", target.name()]),
+            Target::Program => {
+                command.arg("-Zbuild-std=std,panic_unwind,panic_abort").args(["--target", target.name()])
+            }
         };
         command
     }

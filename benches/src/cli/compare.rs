@@ -18,7 +18,7 @@ use std::time::Instant;
 
 /// Options for many strategies.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct CompareOptions {
     /// Run on all of these at once, as in `lguest,2q:kin=10,kout=20,opt`; `all` for every policy
     #[arg(long, value_name = "LIST", conflicts_with_all = ["strategy", "dump", "bench"])]
     strategies: Option<String>,
@@ -59,7 +59,7 @@ fn parse_slots(text: &str) -> Result<Slots, String> {
     Ok(Slots(all))
 }
 
-impl Options {
+impl CompareOptions {
     /// Whether any of it was asked for.
     pub fn wanted(&self) -> bool {
         self.strategies.is_some() || self.slots.is_some() || self.plot.is_some()

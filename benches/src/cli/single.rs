@@ -10,9 +10,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Options for one strategy.
+/// SingleOptions for one strategy.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct SingleOptions {
     /// Strategy, with parameters as in `lru:slots=8`
     #[arg(long, default_value = "lguest")]
     pub strategy: String,
