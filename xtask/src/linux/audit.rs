@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
@@ -96,7 +97,7 @@ pub fn audit(image: &[u8], allowed: &[Allowed]) -> Result<Report> {
         let (index, start) = (section.index().0, section.address() as u32);
         let code = section.data().with_context(|| format!("section {name}"))?;
         let end = start + code.len() as u32;
-        let mut bounds = symbols.within(index);
+        let mut bounds = symbols.within(index, start..end);
         // What lies before the first symbol is decoded too.
         if bounds.first().is_none_or(|(address, _)| *address > start) {
             bounds.insert(0, (start, name));
@@ -209,8 +210,9 @@ impl<'a> Symbols<'a> {
             {
                 let place = (section.0, symbol.address() as u32);
                 let first = *all.entry(place).or_insert(name);
-                // Of several names for one place the shortest is the one that people know.
-                if name.len() < first.len() {
+                // Of several names for one place the plainest is the one that people know: `startup_32`, not `_text`.
+                let plainness = |name: &str| (name.starts_with('_'), name.len());
+                if plainness(name) < plainness(first) {
                     all.insert(place, name);
                 }
             }
@@ -219,8 +221,10 @@ impl<'a> Symbols<'a> {
         Ok(Symbols(all))
     }
 
-    fn within(&self, section: usize) -> Vec<(u32, &'a str)> {
-        self.0.range((section, 0)..=(section, u32::MAX)).map(|((_, at), name)| (*at, *name)).collect()
+    /// Those at `addresses`; a linker script may give a section symbols that lie outside it.
+    fn within(&self, section: usize, addresses: Range<u32>) -> Vec<(u32, &'a str)> {
+        let range = (section, addresses.start)..(section, addresses.end);
+        self.0.range(range).map(|((_, at), name)| (*at, *name)).collect()
     }
 
     /// The symbol that the code at `address` belongs to, and where it begins.
@@ -364,6 +368,12 @@ mod tests {
         let code = "f: mov $0xfafafafa, %eax; ret\n.section .init.text, \"ax\"\nset_up: cli\n\
             .data\n.byte 0xfa\n";
         assert_eq!(told(code, &[]), ["cli at set_up+0x0"], "data and constants are no code");
+    }
+
+    #[test]
+    fn symbols_outside_their_section_do_no_harm() {
+        let code = "f: cli; ret\nend: .set past, end + 0x100\n.global past\n.set before, f - 0x100\n.global before\n";
+        assert_eq!(told(code, &[]), ["cli at f+0x0"]);
     }
 
     #[test]

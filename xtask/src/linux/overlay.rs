@@ -62,7 +62,7 @@ pub fn lay(
 ) -> Result<()> {
     let files: BTreeSet<&str> = lines.iter().map(|line| line.file.as_str()).collect();
     let made_of = format!("{} {files:?}", source.version);
-    let stamp = tree.with_extension("source");
+    let stamp = beside(tree, "source");
     if fs::read_to_string(&stamp).is_ok_and(|old| old == made_of) {
         remove_old_files(source, port, tree)?;
     } else {
@@ -120,7 +120,14 @@ fn remove_old_files(source: &LinuxSource, port: &Port, tree: &Path) -> Result<()
 }
 
 fn port_list(tree: &Path) -> PathBuf {
-    tree.with_extension("files")
+    beside(tree, "files")
+}
+
+/// A file beside the tree. The tree's name may hold a dot, which is no extension's.
+fn beside(tree: &Path, what: &str) -> PathBuf {
+    let mut path = tree.as_os_str().to_owned();
+    path.push(format!(".{what}"));
+    path.into()
 }
 
 fn list(port: &Port) -> String {
@@ -196,7 +203,7 @@ mod tests {
     #[test]
     fn the_source_stays_as_it_is_and_the_copy_follows_the_port() {
         let (folder, source) = source();
-        let (tree, logs) = (folder.path().join("trees/one"), folder.path().join("logs"));
+        let (tree, logs) = (folder.path().join("trees/tree-6.1"), folder.path().join("logs"));
         let lines = [line(None)];
         lay(&source, &port(&[("new/a.c", "1"), ("new/b.h", "2")]), &lines, &tree, &logs).unwrap();
         assert_eq!(fs::read_to_string(source.folder.join("Kbuild")).unwrap(), "obj-y += old/\n");
@@ -211,6 +218,10 @@ mod tests {
         lay(&source, &port(&[("new/a.c", "1")]), &lines, &tree, &logs).unwrap();
         assert!(!tree.join("new/b.h").exists(), "what the port no longer has goes");
         assert!(tree.join("main.c").exists());
+        let other = folder.path().join("trees/tree-6.12");
+        lay(&source, &port(&[("new/b.h", "2")]), &lines, &other, &logs).unwrap();
+        lay(&source, &port(&[("new/a.c", "1")]), &lines, &tree, &logs).unwrap();
+        assert!(tree.join("new/a.c").exists() && other.join("new/b.h").exists(), "trees are told apart");
         for file in &unchanged {
             let modified = fs::metadata(file).unwrap().modified().unwrap();
             assert_eq!(modified, UNIX_EPOCH, "what has not changed is not written: {}", file.display());
