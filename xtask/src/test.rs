@@ -246,7 +246,8 @@ impl Run<'_> {
             let linux = linux_guest::prepare(project, machine, &plain)?;
             let mut files = linux.files("linux").to_vec();
             files.extend(linux.program("guest-test"));
-            if boots.iter().flat_map(|(_, steps)| steps).any(|step| step.name == linux_scenarios::DEBUG) {
+            let mut steps = boots.iter().filter(|(vm, _)| vm.flavour == flavour).flat_map(|(_, steps)| steps);
+            if steps.any(|step| step.name == linux_scenarios::DEBUG) {
                 let debug = plain.with("debug");
                 files.extend(linux_guest::prepare(project, machine, &debug)?.files("linux-debug"));
             }
