@@ -194,10 +194,13 @@ impl Loop {
         let number = unsafe { loop_get_free(control.as_raw_fd()) }.context("no free loop device")?;
         let path = PathBuf::from(format!("/dev/loop{number}"));
         let both = OpenOptions::new().read(true).write(true).clone();
-        let device = both.open(&path).with_context(|| path.display().to_string())?;
+        let writable = both.open(&path).with_context(|| path.display().to_string())?;
         let image = both.open(image)?;
         // SAFETY: it takes the file's number; the kernel keeps the file.
-        unsafe { loop_set_fd(device.as_raw_fd(), image.as_raw_fd()) }.context("attaching the image")?;
+        unsafe { loop_set_fd(writable.as_raw_fd(), image.as_raw_fd()) }.context("attaching the image")?;
+        // A kernel without CONFIG_BLK_DEV_WRITE_MOUNTED mounts nothing that is open for writing.
+        drop(writable);
+        let device = File::open(&path).with_context(|| path.display().to_string())?;
         Ok(Loop { device, path })
     }
 }

@@ -79,6 +79,10 @@ pub struct Options {
     #[arg(long)]
     strict: bool,
 
+    /// With --strict: a test that may lack something here all the same (may be repeated, or a list)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    may_lack: Vec<String>,
+
     /// Processes of the memory test at a time
     #[arg(long, value_name = "N", default_value_t = 6)]
     processes: u32,
@@ -180,9 +184,13 @@ fn main() -> ExitCode {
         }
         Selection::Tests { tests, short } => {
             let limit = Duration::from_secs(options.limit);
-            let strict = options.strict;
+            let must_run = options.strict.then(|| options.may_lack.clone());
             let settings = Settings::new(options, short);
-            if runner::run(&tests, &settings, limit, strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if runner::run(&tests, &settings, limit, must_run.as_deref()) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
