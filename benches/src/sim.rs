@@ -26,8 +26,9 @@ pub struct SimHost {
     pages: u32,
     /// Pages that were tables once, for the next one that is wanted.
     spare: Vec<TablePage>,
-    /// The frame number of the next table page that is new: above the guest's.
-    next_frame: u32,
+    /// All table pages ever made, by their frame numbers, which are above the guest's: for tests that look
+    /// behind a strategy's back.
+    second_handles: Vec<TablePage>,
     tables: usize,
     pinned: u64,
     /// How many of these may still be had; `None` for any number.
@@ -55,7 +56,7 @@ impl SimHost {
             memory: vec![0; pages as usize * PAGE_SIZE as usize],
             pages,
             spare: Vec::new(),
-            next_frame: pages,
+            second_handles: Vec::new(),
             tables: 0,
             pinned: 0,
             tables_left: None,
@@ -125,6 +126,22 @@ impl SimHost {
     #[must_use]
     pub fn tables(&self) -> usize {
         self.tables
+    }
+
+    /// Shows a table page to a test, as the processor would see it. The strategy must not be at work.
+    ///
+    /// # Panics
+    /// When no table is in that frame.
+    pub fn inspect_table<R>(&self, table: HostFrame, look: impl FnOnce(&TablePage) -> R) -> R {
+        look(&self.second_handles[(table.0 - self.pages) as usize])
+    }
+
+    /// Lets a test change a table page behind the strategy's back, as broken memory would.
+    ///
+    /// # Panics
+    /// When no table is in that frame.
+    pub fn damage_table(&mut self, table: HostFrame, change: impl FnOnce(&mut TablePage)) {
+        change(&mut self.second_handles[(table.0 - self.pages) as usize]);
     }
 
     /// The guest's own store of one entry; one that is outside memory is dropped.
@@ -209,6 +226,10 @@ impl PagingHost for SimHost {
         self.pinned = self.pinned.checked_sub(1).expect("more pages let go than were pinned");
     }
 
+    fn pinned(&self) -> u64 {
+        self.pinned
+    }
+
     fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
         if !take(&mut self.tables_left) {
             return Err(OutOfMemory);
@@ -221,8 +242,10 @@ impl PagingHost for SimHost {
         // SAFETY: the layout is not empty.
         let page = unsafe { alloc_zeroed(PAGE) };
         let Some(page) = NonNull::new(page.cast()) else { handle_alloc_error(PAGE) };
-        let frame = HostFrame(self.next_frame);
-        self.next_frame += 1;
+        let frame = HostFrame(self.pages + self.second_handles.len() as u32);
+        // SAFETY: the page lives as long as the host. A handle makes references only within its methods, and
+        // no test uses this one while a strategy is at work.
+        self.second_handles.push(unsafe { TablePage::from_raw(page, frame) });
         // SAFETY: a page-aligned, zeroed page that nothing else refers to.
         Ok(unsafe { TablePage::from_raw(page, frame) })
     }

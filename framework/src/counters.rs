@@ -53,6 +53,12 @@ counters! {
         released_entries,
         /// Shadow entries looked at to release those that tables held when they were given up.
         visited_entries,
+        /// Audits done.
+        audits,
+        /// Defects that they found.
+        audit_defects,
+        /// Shadow entries that they found older than the guest's tables, as they may be.
+        stale_entries,
         /// Times that a policy named a slot which does not exist.
         policy_errors,
     }

@@ -106,6 +106,9 @@ pub trait PagingHost {
     /// Gives back one reference that [`PagingHost::pin`] took.
     fn unpin(&mut self, frame: HostFrame);
 
+    /// References held now: those that [`PagingHost::pin`] took and [`PagingHost::unpin`] has not had.
+    fn pinned(&self) -> u64;
+
     /// A zeroed page for a table.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A guest that breaks a rule is killed with a [`Kill`], whose text its launcher prints; every other
 //! end is the guest's own wish. Nothing a guest does may end in anything else.
 
+use crate::audit::Defect;
 use crate::host::{BadAddress, OutOfMemory, PinFailed};
 use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt};
@@ -52,6 +53,9 @@ pub enum Kill {
     NoMiddleLevel,
     #[error("bad kernel address {0}: it lies in the Switcher's part of the address space")]
     KernelAddress(GuestVirt),
+    /// The audit's; not the guest's fault.
+    #[error("the audit has found a mistake of the host's: {0}")]
+    Audit(Defect),
     #[error("bad hypercall {0}")]
     Hypercall(u32),
     #[error("hypercall {0} before LGUEST_INIT")]

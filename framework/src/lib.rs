@@ -14,6 +14,8 @@
 //!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
 //!    seven kinds of page-table work.
 //!
+//! [`audit`] proves what can be proved of the shadow tables while a guest runs.
+//!
 //! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies,
 //! [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written down.
 #![no_std]
@@ -21,6 +23,7 @@
 
 extern crate alloc;
 
+pub mod audit;
 pub mod cache;
 pub mod counters;
 pub mod guest;

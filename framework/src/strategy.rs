@@ -8,11 +8,12 @@
 //! only look. A method that returns [`Kill`] ends the guest; the only call after that is
 //! [`PagingStrategy::tear_down`].
 
+use crate::audit::Defect;
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
-use arch_i386::paging::{Entry, Paging};
+use arch_i386::paging::{Entry, Flags, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
 
@@ -91,9 +92,11 @@ pub struct Mapping {
     pub va: GuestVirt,
     /// The shadow entry: a frame of the host and the flags.
     pub entry: Entry,
-    /// It has not been told of before. Page directories may share tables; an entry there is told of for
-    /// each of them, but it is one entry, which holds one page.
-    pub first: bool,
+    /// Flags of the directory entry that leads to its table: rights need both.
+    pub table_flags: Flags,
+    /// It is in a table that all page directories share: told of for each of them, but one entry, which
+    /// holds one page.
+    pub shared: bool,
 }
 
 /// A guest's shadow paging, in full.
@@ -186,12 +189,19 @@ pub trait PagingStrategy: Send {
     /// What the current shadow root holds for an address, if every level is present.
     fn lookup(&self, va: GuestVirt) -> Option<Lookup>;
 
+    /// Whether the guest has not loaded a page directory yet and sees its memory mapped linearly.
+    fn is_linear(&self) -> bool;
+
     /// The page directories that are shadowed now; the flag marks the current one. Two may be alike: the
     /// guest starts on one that is known by address 0.
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool));
 
     /// Every present entry of every shadowed page directory below the Switcher's window.
     fn mappings(&self, visit: &mut dyn FnMut(Mapping));
+
+    /// Holds the tables that the processor walks against the strategy's own bookkeeping, for the
+    /// [`audit`](crate::audit). One that keeps none has nothing to say.
+    fn check(&self, _found: &mut dyn FnMut(Defect)) {}
 
     /// What has been counted so far.
     fn counters(&self) -> PagingCounters;

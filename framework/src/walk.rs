@@ -7,7 +7,7 @@
 use crate::host::{BadAddress, PagingHost};
 use crate::kill::Kill;
 use crate::tables::Origin;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SHIFT};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 
 /// Where a walk ended.
@@ -24,6 +24,18 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// What a guest without page tables has for them: every address means itself.
+    #[must_use]
+    pub fn linear(va: GuestVirt) -> Self {
+        let flags = Flags::PRESENT | Flags::WRITABLE | Flags::ACCESSED | Flags::DIRTY;
+        Self {
+            table_flags: flags | Flags::USER_ACCESSIBLE,
+            middle: None,
+            entry: Entry::new((va.0 >> PAGE_SHIFT).into(), Flags::PRESENT | Flags::WRITABLE),
+            at: GuestPhys(0),
+        }
+    }
+
     /// Where the level-1 entry comes from.
     #[must_use]
     pub fn origin(&self) -> Origin {

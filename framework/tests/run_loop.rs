@@ -89,6 +89,9 @@ impl PagingHost for Machine {
     fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
         self.sim.pin(frame, write)
     }
+    fn pinned(&self) -> u64 {
+        self.sim.pinned()
+    }
     fn unpin(&mut self, frame: HostFrame) {
         self.sim.unpin(frame);
     }

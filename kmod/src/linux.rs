@@ -135,6 +135,8 @@ pub struct Linux {
     memory: Memory,
     eventfds: Eventfds,
     no_execute: bool,
+    /// References held on the launcher's pages.
+    pinned: u64,
     /// The pending interrupts that the framework knows of. If there are others when the guest is about
     /// to be entered, they come first.
     seen: Cell<u32>,
@@ -151,6 +153,7 @@ impl Linux {
             memory,
             eventfds,
             no_execute,
+            pinned: 0,
             seen: Cell::new(0),
             recording: None,
         })
@@ -226,10 +229,16 @@ impl PagingHost for Linux {
         // SAFETY: `pinned` is valid for writes; `access` vouches for the page.
         self.access(frame.start(), PAGE_SIZE, |user| unsafe { shim::lg_pin(user, &mut pinned) } == 0)
             .map_err(|_| PinFailed(frame))?;
+        self.pinned += 1;
         Ok(HostFrame(pinned))
     }
 
+    fn pinned(&self) -> u64 {
+        self.pinned
+    }
+
     fn unpin(&mut self, frame: HostFrame) {
+        self.pinned -= 1;
         // SAFETY: the framework gives back what `pin` gave out, once for each time.
         unsafe { shim::lg_unpin(frame.0) }
     }

@@ -15,6 +15,7 @@
 //! | `s3-fifo` | three queues, with counts of uses | [`s3_fifo`](mod@s3_fifo) |
 //! | `shared` | the kernel's half shadowed once, and the original's other flaws mended | [`shared`](mod@shared) |
 //! | `pae` | `lru` for PAE hosts, with a SET_PMD that drops what it names | [`shared`](mod@shared) |
+//! | `audit` | stands before another strategy and proves its shadow tables right | [`audit`](mod@audit) |
 //! | `record` | stands before another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
 //!
 //! A new eviction policy is a file here, an [`EvictionPolicy`](framework::policy::EvictionPolicy) in it,
@@ -26,6 +27,7 @@
 extern crate alloc;
 
 pub mod arc;
+pub mod audit;
 pub mod clock;
 pub mod fifo;
 pub mod ghosts;

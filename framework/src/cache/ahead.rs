@@ -106,7 +106,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             return;
         }
         let kernel = self.kernel_address;
-        self.tables.visit(slot.root, Part::Own, &mut |va, _| {
+        self.tables.visit(slot.root, Part::Own, &mut |va, _, _| {
             if va < kernel && pages.len() < pages.capacity() {
                 pages.push(va);
             }

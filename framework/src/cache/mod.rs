@@ -33,6 +33,7 @@ mod mends;
 mod room;
 mod slots;
 
+use crate::audit::Defect;
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
@@ -126,9 +127,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// What the guest's tables say about an address; `None` when a level above is not present.
     fn walk(&self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Option<Leaf>, Kill> {
         if self.linear {
-            let entry = Entry(u64::from(va.page().0)).with(Flags::PRESENT | Flags::WRITABLE);
-            let (table_flags, at) = (G::DIRECTORY_FLAGS, GuestPhys(0));
-            return Ok(Some(Leaf { table_flags, middle: None, entry, at }));
+            return Ok(Some(Leaf::linear(va)));
         }
         walk::walk::<G>(host, self.slots.current_slot().directory, va)
     }
@@ -437,6 +436,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.tables.lookup(self.slots.current_slot().root, va)
     }
 
+    fn is_linear(&self) -> bool {
+        self.linear
+    }
+
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
         for (index, slot) in self.slots.taken() {
             visit(slot.directory, index == self.slots.current());
@@ -445,11 +448,20 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
 
     fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
         for (number, (_, Slot { directory, root, .. })) in self.slots.taken().enumerate() {
-            for (part, first) in [(Part::Own, true), (Part::Shared, number == 0)] {
-                self.tables.visit(root, part, &mut |va, entry| {
-                    visit(Mapping { number, directory, va, entry, first });
+            for part in [Part::Own, Part::Shared] {
+                let shared = part == Part::Shared;
+                self.tables.visit(root, part, &mut |va, entry, table_flags| {
+                    visit(Mapping { number, directory, va, entry, table_flags, shared });
                 });
             }
+        }
+    }
+
+    fn check(&self, found: &mut dyn FnMut(Defect)) {
+        self.tables.check(found);
+        self.slots.check(found);
+        if self.tables.frame(self.slots.current_slot().root) != self.root {
+            found(Defect::Window { root: self.root });
         }
     }
 

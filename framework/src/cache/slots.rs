@@ -3,6 +3,7 @@
 //! Two page directories may be alike, since the one that a guest begins with is known by address 0; the
 //! lowest slot counts then.
 
+use crate::audit::Defect;
 use crate::tables::RootId;
 use alloc::vec::Vec;
 use arch_i386::addr::GuestPhys;
@@ -127,6 +128,21 @@ impl Slots {
     pub(super) fn empty(&mut self, index: usize) -> Option<Slot> {
         self.forget_directory(index);
         self.slots[index].take()
+    }
+
+    /// Whether the index names the lowest slot of each page directory, for the audit.
+    pub(super) fn check(&self, found: &mut dyn FnMut(Defect)) {
+        for (_, slot) in self.taken() {
+            let lowest = self.taken().find(|(_, other)| other.directory == slot.directory);
+            if lowest.map(|(index, _)| index) != self.of(slot.directory) {
+                found(Defect::Index { directory: slot.directory });
+            }
+        }
+        for (&directory, &index) in &self.by_directory {
+            if self.get(index).is_none_or(|slot| slot.directory != directory) {
+                found(Defect::Index { directory });
+            }
+        }
     }
 
     /// Takes a slot's page directory out of the index.

@@ -30,6 +30,7 @@
 //! its upper entries. With PAE the copies never change, as they lead to middle pages that stay; with two
 //! levels a table that comes or goes is entered in each root, once for 4 MiB.
 
+mod check;
 mod leaf;
 mod root;
 
@@ -581,8 +582,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         })
     }
 
-    /// Every present entry under a root, the Switcher's excepted, in address order.
-    pub fn visit(&self, root: RootId, part: Part, visit: &mut dyn FnMut(GuestVirt, Entry)) {
+    /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the
+    /// directory entry that leads to it.
+    pub fn visit(&self, root: RootId, part: Part, visit: &mut dyn FnMut(GuestVirt, Entry, Flags)) {
         let holder = match part {
             Part::Own => self.root(root),
             Part::Shared => match &self.owner {
@@ -594,7 +596,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let leaf = self.leaf(holder.leaves[place]);
             for index in leaf.in_use.iter() {
                 let va = place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
-                visit(GuestVirt(va), S::load(&leaf.page, index));
+                visit(GuestVirt(va), S::load(&leaf.page, index), leaf.origin.flags);
             }
         }
     }

@@ -34,6 +34,7 @@ use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use core::hash::Hash;
 use core::marker::PhantomData;
+use framework::audit::Defect;
 use framework::counters::PagingCounters;
 use framework::host::{NoRoom, OutOfMemory, PagingHost};
 use framework::kill::Kill;
@@ -499,6 +500,14 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
 
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
         self.of.lookup(va)
+    }
+
+    fn is_linear(&self) -> bool {
+        self.of.is_linear()
+    }
+
+    fn check(&self, found: &mut dyn FnMut(Defect)) {
+        self.of.check(found);
     }
 
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {

@@ -1,0 +1,201 @@
+//! A strategy under audit: stands before another one and audits it after its operations.
+
+use super::{Announced, audit};
+use crate::counters::PagingCounters;
+use crate::host::PagingHost;
+use crate::kill::Kill;
+use crate::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use alloc::boxed::Box;
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::paging::{Entry, Paging};
+use arch_i386::trap::PageFaultErrorCode;
+
+/// The strategy and how often it is audited. A guest whose shadow tables have a defect is killed.
+pub struct Audited {
+    of: Box<dyn PagingStrategy>,
+    /// Every so many operations.
+    every: u64,
+    operations: u64,
+    kernel_address: GuestVirt,
+    /// What an audit found after an operation that cannot fail.
+    found: Option<Kill>,
+    audits: u64,
+    stale: u64,
+    defects: u64,
+}
+
+impl Audited {
+    /// Audits the strategy after each `every`th operation; 0 counts as 1.
+    #[must_use]
+    pub fn new(of: Box<dyn PagingStrategy>, every: u64) -> Self {
+        let every = every.max(1);
+        let (kernel_address, found) = (GuestVirt(0), None);
+        Self { of, every, operations: 0, kernel_address, found, audits: 0, stale: 0, defects: 0 }
+    }
+
+    /// Does the audit that is due after an operation.
+    fn audit(&mut self, host: &mut dyn PagingHost, announced: &Announced) -> Result<(), Kill> {
+        if let Some(kill) = self.found.take() {
+            return Err(kill);
+        }
+        self.operations += 1;
+        if !self.operations.is_multiple_of(self.every) {
+            return Ok(());
+        }
+        self.audits += 1;
+        let report = audit(&*self.of, host, announced);
+        self.stale += report.stale;
+        self.defects += report.defects;
+        report.first.map_or(Ok(()), |defect| Err(Kill::Audit(defect)))
+    }
+
+    fn current(&self) -> GuestPhys {
+        let mut current = GuestPhys(0);
+        self.of.directories(&mut |directory, is_current| {
+            if is_current {
+                current = directory;
+            }
+        });
+        current
+    }
+
+    /// Bytes of address space under one entry of the guest's root.
+    fn root_entry_span(&self) -> u64 {
+        match self.of.paging() {
+            Paging::TwoLevel => 1 << 22,
+            Paging::Pae => 1 << 30,
+        }
+    }
+
+    /// The end of what is below the kernel, in whole root entries.
+    fn user_end(&self) -> u64 {
+        let kernel = u64::from(self.kernel_address.0);
+        kernel - kernel % self.root_entry_span()
+    }
+}
+
+impl PagingStrategy for Audited {
+    fn paging(&self) -> Paging {
+        self.of.paging()
+    }
+
+    fn window(&self) -> SwitcherWindow {
+        self.of.window()
+    }
+
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.of.set_up(host)?;
+        self.audit(host, &Announced::Everything)
+    }
+
+    fn guest_initialised(
+        &mut self,
+        host: &mut dyn PagingHost,
+        kernel_address: GuestVirt,
+    ) -> Result<(), Kill> {
+        self.of.guest_initialised(host, kernel_address)?;
+        self.kernel_address = kernel_address;
+        self.audit(host, &Announced::Everything)
+    }
+
+    fn demand_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill> {
+        let fault = self.of.demand_fault(host, va, error)?;
+        let start = u64::from(va.page().0);
+        let page = Announced::Addresses(self.current(), start..start + u64::from(PAGE_SIZE));
+        self.audit(host, if fault == Fault::Fixed { &page } else { &Announced::Nothing })?;
+        Ok(fault)
+    }
+
+    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
+        self.of.load_page_directory(host, directory)?;
+        self.audit(host, &Announced::Nothing)
+    }
+
+    fn set_pte(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        entry: Entry,
+    ) -> Result<(), Kill> {
+        self.of.set_pte(host, directory, va, entry)?;
+        let of = (va < self.kernel_address).then_some(directory);
+        self.audit(host, &Announced::Entry(of, va, entry))
+    }
+
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
+        self.of.set_pgd(host, directory, index)?;
+        let start = u64::from(index) * self.root_entry_span();
+        // Of the kernel's half a strategy may know that nothing has changed, and keep it.
+        let end = (start + self.root_entry_span()).min(self.user_end());
+        self.audit(host, &Announced::Addresses(directory, start..end))
+    }
+
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
+        self.of.set_pmd(host, middle, index)?;
+        // The guest may have put that table in another's place already, of which it tells next.
+        self.audit(host, &Announced::Nothing)
+    }
+
+    fn flush_user(&mut self, host: &mut dyn PagingHost) {
+        self.of.flush_user(host);
+        let user = Announced::Addresses(self.current(), 0..self.user_end());
+        self.found = self.audit(host, &user).err();
+    }
+
+    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.of.flush_all(host)?;
+        self.audit(host, &Announced::Everything)
+    }
+
+    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
+        self.of.set_stack(host, esp1, pages)?;
+        self.audit(host, &Announced::Nothing)
+    }
+
+    fn root(&self) -> HostFrame {
+        self.of.root()
+    }
+
+    fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
+        self.of.translate(host, va)
+    }
+
+    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
+        self.of.lookup(va)
+    }
+
+    fn is_linear(&self) -> bool {
+        self.of.is_linear()
+    }
+
+    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
+        self.of.directories(visit);
+    }
+
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
+        self.of.mappings(visit);
+    }
+
+    fn check(&self, found: &mut dyn FnMut(super::Defect)) {
+        self.of.check(found);
+    }
+
+    fn counters(&self) -> PagingCounters {
+        PagingCounters {
+            audits: self.audits,
+            audit_defects: self.defects,
+            stale_entries: self.stale,
+            ..self.of.counters()
+        }
+    }
+
+    fn tear_down(&mut self, host: &mut dyn PagingHost) {
+        self.of.tear_down(host);
+    }
+}

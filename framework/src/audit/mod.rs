@@ -1,0 +1,219 @@
+//! The audit: every shadow entry held against the guest's own tables.
+//!
+//! # What can be proved, and when
+//! A shadow entry is a cached copy, as a TLB's. A guest changes its tables first and tells the host later,
+//! perhaps in a batch; until then an entry may be older than the table it came from. So the audit proves
+//! two kinds of things:
+//!
+//! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping says
+//!   ([`PagingStrategy::check`]), the Switcher's window is in every root, every entry that maps something
+//!   holds one reference and there are no others, no entry is global.
+//! * **Of what has just been announced** ([`Announced`]): the operation that announced it dropped what was
+//!   there, so that whatever is there now was made from the tables as they are now. The entry leads to
+//!   the guest's page; it gives no right that the guest's entries do not give on every level; the access
+//!   shows in the guest's entry, and the write too if the entry is writable.
+//!
+//! An entry of the second kind that was not announced and disagrees is *stale*: counted, and legal. A
+//! guest of which it is known that it announces every change, as the tests' are, can be held to
+//! [`Announced::Everything`] after each of its operations.
+//!
+//! [`Audited`] does all that to a guest while it runs.
+
+mod audited;
+
+use crate::host::PagingHost;
+use crate::strategy::{Mapping, PagingStrategy};
+use crate::walk::{self, Leaf, frame_within};
+use alloc::vec::Vec;
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
+use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
+pub use audited::Audited;
+use core::ops::Range;
+
+/// What is wrong with a guest's shadow tables. All of them are mistakes of the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Defect {
+    #[error("{va} of page directory {directory} is shadowed, but the guest's tables do not map it")]
+    Unmapped { directory: GuestPhys, va: GuestVirt },
+    #[error("{va} of page directory {directory} leads to page {shadow}; the guest's is page {guest}")]
+    Frame { directory: GuestPhys, va: GuestVirt, shadow: HostFrame, guest: HostFrame },
+    #[error(
+        "{va} of page directory {directory} is shadowed with rights that the guest does not give: {extra:?}"
+    )]
+    Rights { directory: GuestPhys, va: GuestVirt, extra: Flags },
+    #[error(
+        "{va} of page directory {directory} can be used without a trace in the guest's entry, which lacks {missing:?}"
+    )]
+    Unseen { directory: GuestPhys, va: GuestVirt, missing: Flags },
+    #[error("{va} of page directory {directory} is global, and would outlive the world switch")]
+    Global { directory: GuestPhys, va: GuestVirt },
+    #[error("{held} references are held for {entries} shadow entries")]
+    References { held: u64, entries: u64 },
+    #[error("the root in page {root} does not lead to the Switcher")]
+    Window { root: HostFrame },
+    #[error("entry {index} of the table in page {table} does not lead where it should")]
+    Link { table: HostFrame, index: usize },
+    #[error("entry {index} of the table in page {table} is present and not known, or known and not present")]
+    InUse { table: HostFrame, index: usize },
+    #[error("{counted} table pages are counted and {held} held")]
+    Pages { counted: usize, held: usize },
+    #[error("the index of page directories is wrong about {directory}")]
+    Index { directory: GuestPhys },
+}
+
+/// What the last operation has announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// Nothing.
+    Nothing,
+    /// Everything there is.
+    Everything,
+    /// These addresses (64 bits, as the end may be 4 GiB) in one page directory.
+    Addresses(GuestPhys, Range<u64>),
+    /// That this is the guest's entry now, in one page directory or, in the kernel's half, in all. The
+    /// guest's table may be ahead of that already.
+    Entry(Option<GuestPhys>, GuestVirt, Entry),
+}
+
+impl Announced {
+    /// Whether the guest's tables, as they are now, must justify this entry.
+    fn covers(&self, directory: GuestPhys, va: GuestVirt) -> bool {
+        match self {
+            Self::Nothing | Self::Entry(..) => false,
+            Self::Everything => true,
+            Self::Addresses(of, range) => *of == directory && range.contains(&va.0.into()),
+        }
+    }
+
+    /// What has been said of this entry itself.
+    fn entry(&self, directory: GuestPhys, va: GuestVirt) -> Option<Entry> {
+        match self {
+            Self::Entry(of, page, entry) if of.is_none_or(|of| of == directory) && page.page() == va => {
+                Some(*entry)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What an audit came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Entries held against the guest's tables.
+    pub entries: u64,
+    /// Those that disagree with them, and may.
+    pub stale: u64,
+    /// Defects found.
+    pub defects: u64,
+    /// The first of them.
+    pub first: Option<Defect>,
+}
+
+impl Report {
+    fn add(&mut self, defect: Defect) {
+        self.defects += 1;
+        self.first.get_or_insert(defect);
+    }
+}
+
+/// Holds everything that a strategy has mapped against the guest's tables.
+#[must_use]
+pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced: &Announced) -> Report {
+    let mut report = Report::default();
+    strategy.check(&mut |defect| report.add(defect));
+    let mut current = GuestPhys(0);
+    strategy.directories(&mut |directory, is_current| {
+        if is_current {
+            current = directory;
+        }
+    });
+    let mut mappings = Vec::new();
+    // An entry that several page directories share is one entry.
+    strategy.mappings(&mut |mapping| {
+        if !mapping.shared || mapping.number == 0 {
+            mappings.push(mapping);
+        }
+    });
+    report.entries = mappings.len() as u64;
+    let held = host.pinned();
+    if held != report.entries {
+        report.add(Defect::References { held, entries: report.entries });
+    }
+    for mut mapping in mappings {
+        if mapping.shared {
+            mapping.directory = current;
+        }
+        let Mapping { directory, va, entry, .. } = mapping;
+        if entry.has(Flags::GLOBAL) {
+            report.add(Defect::Global { directory, va });
+        }
+        let justified = match announced.entry(directory, va) {
+            Some(said) => justify(host, &mapping, said, Flags::all()),
+            None => match walk(strategy, host, directory, va) {
+                Some(leaf) => justify(host, &mapping, leaf.entry, leaf.table_flags),
+                None => Err(Defect::Unmapped { directory, va }),
+            },
+        };
+        match justified {
+            Ok(()) => {}
+            Err(defect) if announced.covers(directory, va) || announced.entry(directory, va).is_some() => {
+                report.add(defect);
+            }
+            Err(_) => report.stale += 1,
+        }
+    }
+    report
+}
+
+/// What the guest's tables say of an address, if they make sense.
+fn walk(
+    strategy: &dyn PagingStrategy,
+    host: &mut dyn PagingHost,
+    directory: GuestPhys,
+    va: GuestVirt,
+) -> Option<Leaf> {
+    if strategy.is_linear() {
+        let leaf = Leaf::linear(va);
+        // There is no entry in which an access could show.
+        return Some(Leaf { entry: leaf.entry.with(Flags::ACCESSED | Flags::DIRTY), ..leaf });
+    }
+    match strategy.paging() {
+        Paging::TwoLevel => walk::walk::<TwoLevel>(host, directory, va),
+        Paging::Pae => walk::walk::<Pae>(host, directory, va),
+    }
+    .unwrap_or(None)
+}
+
+/// Whether the guest's entry, under a directory entry with `table_flags`, allows what is mapped.
+fn justify(
+    host: &mut dyn PagingHost,
+    mapping: &Mapping,
+    guest: Entry,
+    table_flags: Flags,
+) -> Result<(), Defect> {
+    let Mapping { directory, va, entry, .. } = *mapping;
+    let frame = frame_within(host, guest).filter(|_| guest.present());
+    let frame = frame.ok_or(Defect::Unmapped { directory, va })?;
+    // What cannot be pinned now was pinned before, and cannot be compared.
+    if let Ok(page) = host.pin(frame, false) {
+        host.unpin(page);
+        if u64::from(page.0) != entry.frame() {
+            let shadow = HostFrame(entry.frame() as u32);
+            return Err(Defect::Frame { directory, va, shadow, guest: page });
+        }
+    }
+    let rights = Flags::WRITABLE | Flags::USER_ACCESSIBLE;
+    let given = guest.flags() & table_flags & rights;
+    let mut extra = (entry.flags() & mapping.table_flags & rights) - given;
+    if guest.has(Flags::NO_EXECUTE) && !entry.has(Flags::NO_EXECUTE) {
+        extra |= Flags::NO_EXECUTE;
+    }
+    if !extra.is_empty() {
+        return Err(Defect::Rights { directory, va, extra });
+    }
+    let mut traces = Flags::ACCESSED;
+    traces.set(Flags::DIRTY, entry.has(Flags::WRITABLE));
+    let missing = traces - guest.flags();
+    if missing.is_empty() { Ok(()) } else { Err(Defect::Unseen { directory, va, missing }) }
+}

@@ -1,0 +1,100 @@
+//! Whether the tables that the processor walks are what the bookkeeping says, for the audit.
+
+use super::leaf::Leaf;
+use super::{LeafId, Root, Tables, WINDOW_FLAGS, place, places, places_per_entry};
+use crate::audit::Defect;
+use arch_i386::addr::HostFrame;
+use arch_i386::paging::{Entry, Flags, PageFormat};
+
+/// What the processor itself sets in an entry that it walks through.
+const PROCESSOR_SETS: Flags = Flags::ACCESSED.union(Flags::DIRTY);
+
+impl<G: PageFormat, S: PageFormat> Tables<G, S> {
+    /// Looks at every entry of every table page.
+    pub fn check(&self, found: &mut dyn FnMut(Defect)) {
+        let mut held = 0;
+        for root in self.roots.iter().chain([&self.owner]).flatten() {
+            held += root.pages();
+            self.check_root(root, found);
+        }
+        let mut leaves = 0;
+        for leaf in self.leaves.iter().flatten() {
+            leaves += 1;
+            check_leaf::<S>(leaf, found);
+        }
+        held += leaves;
+        let counted = self.pages;
+        if counted != held || leaves + self.free.len() != self.leaves.len() {
+            found(Defect::Pages { counted, held });
+        }
+    }
+
+    fn check_root(&self, root: &Root, found: &mut dyn FnMut(Defect)) {
+        let table = root.page.frame();
+        let is_owner = self.owner.as_ref().is_some_and(|owner| owner.page.frame() == table);
+        let shares = |place: usize| !is_owner && place >= self.shared_from;
+        let holder = |place: usize| match &self.owner {
+            Some(owner) if shares(place) => owner,
+            _ => root,
+        };
+        for place in 0..places::<S>() {
+            let known = root.leaves[place] != LeafId::NONE;
+            if known != (root.in_use.next(place) == Some(place)) || known && shares(place) {
+                found(Defect::InUse { table, index: place });
+            }
+        }
+        let window = place::<S>(self.window.start);
+        if S::LEVELS == 3 {
+            for index in 0..S::ROOT_ENTRIES {
+                let middle = holder(index * places_per_entry::<S>()).middles[index].as_ref();
+                let expected = middle.map(|page| Entry::new(page.frame().0.into(), S::ROOT_FLAGS));
+                if S::load(&root.page, index) != expected.unwrap_or(Entry::EMPTY) {
+                    let is_window = index == window / S::ENTRIES;
+                    found(if is_window {
+                        Defect::Window { root: table }
+                    } else {
+                        Defect::Link { table, index }
+                    });
+                }
+            }
+        }
+        for place in 0..places::<S>() {
+            let holder = holder(place);
+            let directory = match S::LEVELS {
+                // The entry itself is in the root, a copy if it is shared.
+                2 => Some(&root.page),
+                _ => holder.middles[place / S::ENTRIES].as_ref(),
+            };
+            let expected = if place == window {
+                Entry::new(self.window.leaf.0.into(), WINDOW_FLAGS)
+            } else {
+                self.link_to(holder.leaves[place])
+            };
+            let index = place % S::ENTRIES;
+            let entry = directory.map_or(Entry::EMPTY, |page| S::load(page, index));
+            if entry.without(PROCESSOR_SETS) != expected.without(PROCESSOR_SETS) {
+                found(if place == window {
+                    Defect::Window { root: table }
+                } else {
+                    let table = directory.map_or(HostFrame(0), |page| page.frame());
+                    Defect::Link { table, index }
+                });
+            }
+        }
+    }
+
+    /// The directory entry that leads to a table.
+    fn link_to(&self, id: LeafId) -> Entry {
+        let leaf = self.leaves.get(usize::from(id.0)).and_then(Option::as_ref);
+        leaf.map_or(Entry::EMPTY, |leaf| Entry::new(leaf.page.frame().0.into(), leaf.origin.flags))
+    }
+}
+
+fn check_leaf<S: PageFormat>(leaf: &Leaf, found: &mut dyn FnMut(Defect)) {
+    for index in 0..S::ENTRIES {
+        let known = leaf.in_use.next(index) == Some(index);
+        if S::load(&leaf.page, index).present() != known {
+            found(Defect::InUse { table: leaf.page.frame(), index });
+        }
+    }
+}
