@@ -4,6 +4,7 @@
  *
  *   strategy     rw  the paging strategy of guests that do not choose one: name[:parameter=value,...]
  *   seed         r   where everything random begins; every guest begins there, so that runs repeat
+ *   audit        rw  after how many operations the shadow tables of guests started from then on are audited
  *   max_guests   r   how many guests there is room for
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
  *   strategies   r   what can be chosen
@@ -72,6 +73,10 @@ static const struct kernel_param_ops seed_ops = { .set = seed_set, .get = param_
 module_param_cb(seed, &seed_ops, &lg_seed, 0444);
 MODULE_PARM_DESC(seed, "where everything random begins (default: random, see the log)");
 
+static unsigned int lg_audit;
+module_param_named(audit, lg_audit, uint, 0644);
+MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many operations (default 0: never)");
+
 /* An area of so many pairs of pages, and the text, fits half a page table with PAE. */
 #define LG_MAX_GUESTS 127
 static unsigned int lg_max_guests = 32;
@@ -135,6 +140,11 @@ asmlinkage u32 lg_default_strategy(char *to, u32 size)
 	memcpy(to, lg_strategy, length);
 	kernel_param_unlock(THIS_MODULE);
 	return length;
+}
+
+asmlinkage u32 lg_audit_every(void)
+{
+	return READ_ONCE(lg_audit);
 }
 
 asmlinkage void lg_count_guests(int change)

@@ -49,6 +49,8 @@ asmlinkage void lg_bug(const char *text, u32 length) __noreturn;
 
 /* The strategy that guests get who do not choose: bytes written, at most `size`. May sleep. */
 asmlinkage u32 lg_default_strategy(char *to, u32 size);
+/* After how many operations a guest's shadow tables are audited, 0 for never. */
+asmlinkage u32 lg_audit_every(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 

@@ -32,9 +32,10 @@ use arch_i386::paging::{Pae, Paging, TwoLevel};
 use arch_i386::table::TablePage;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
 use framework::host::{Host, PagingHost};
-use framework::kill::End;
+use framework::kill::{End, Kill};
 use framework::registry::{BuildContext, ConfigError};
 use framework::strategy::{Formats, SwitcherWindow};
 
@@ -116,7 +117,11 @@ impl Live {
         shim::lg_count_guests(1);
         let mut live = Box::new(Self { guest: None, leaf: Some(leaf), host });
         let context = BuildContext { formats, window, seed: module.seed };
-        let paging = choice.build(&context).map_err(|_| Errno::EINVAL)?;
+        let mut paging = choice.build(&context).map_err(|_| Errno::EINVAL)?;
+        let every = shim::lg_audit_every();
+        if every > 0 {
+            paging = Box::new(Audited::new(paging, every.into()));
+        }
         let Self { guest, host, .. } = &mut *live;
         let guest = guest.insert(Guest::new(paging, host.regs(), start));
         // The only reason at this point.
@@ -196,7 +201,13 @@ impl File {
             }
             Outcome::Interrupted => Err(Errno::ERESTARTSYS),
             Outcome::Ended => {
-                self.ended.store(true, Ordering::Relaxed);
+                let told = self.ended.swap(true, Ordering::Relaxed);
+                match guest.end() {
+                    Some(End::Killed(defect @ Kill::Audit(_))) if !told => {
+                        log::error(format_args!("{defect}"))
+                    }
+                    _ => {}
+                }
                 match guest.end() {
                     Some(End::Restart) => Err(Errno::ERESTART),
                     Some(reason) if size > NOTIFICATION => {

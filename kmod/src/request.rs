@@ -173,7 +173,9 @@ mod tests {
     fn what_is_missing_is_noticed() {
         assert_eq!(Request::parse(b""), Err(Invalid::Short));
         assert_eq!(Request::parse(b"\0\0\0"), Err(Invalid::Short));
-        for complete in [&[0, 0x1000, 1, 0][..], &[2, 0], &[4, 4, 0], &[0x100, 0], &[0x101, 0, 0], &[0x102, 2]] {
+        for complete in
+            [&[0, 0x1000, 1, 0][..], &[2, 0], &[4, 4, 0], &[0x100, 0], &[0x101, 0, 0], &[0x102, 2]]
+        {
             assert!(parse(complete).is_ok());
             assert_eq!(parse(&complete[..complete.len() - 1]), Err(Invalid::Short), "{complete:?}");
         }

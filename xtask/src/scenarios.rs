@@ -58,6 +58,27 @@ const SCENARIOS: &[Scenario] = &[
             unload",
     },
     Scenario {
+        // Under audit a mistake of the host's kills the guest, so that its success proves there is none.
+        name: "audited",
+        limit: 300,
+        script: "load audit=1
+            for strategy in lguest shared; do
+                lguest --counters=/tmp/counters --strategy $strategy $GUEST test=quick; status=$?
+                [ $status = 0 ] || fail \"on $strategy the guest ended with status\" $status
+                audits=$(sed -n 's/^counter audits //p' /tmp/counters)
+                [ \"$audits\" -gt 100 ] || fail \"on $strategy there were only $audits audits\"
+                grep -q '^counter audit_defects 0$' /tmp/counters || fail 'the audit found defects'
+            done
+            unload",
+    },
+    Scenario {
+        name: "full-test-on-shared",
+        limit: USUAL,
+        script: "load strategy=shared
+            lguest $GUEST test=full || fail 'the guest ended with status' $?
+            unload",
+    },
+    Scenario {
         // Every host runs a guest with 2-level tables, a PAE host the other kind too.
         name: "page-formats",
         limit: USUAL,
@@ -66,8 +87,10 @@ const SCENARIOS: &[Scenario] = &[
             cat /tmp/out
             [ $status = 0 ] || fail 'the 2-level guest ended with status' $status
             grep -q 'mini: 2-level page tables' /tmp/out || fail 'the guest is not a 2-level one'
+            lguest --strategy pae $GUEST test=quick; pae=$?
             lguest --paging pae $GUEST test=quick >/tmp/out 2>&1; status=$?
             cat /tmp/out
+            [ $pae = $status ] || fail 'strategy pae made it' $pae
             if [ \"$(parameter paging)\" = PAE ]; then
                 [ $status = 0 ] || fail 'the PAE guest ended with status' $status
                 grep -q 'mini: PAE page tables' /tmp/out || fail 'the guest is not a PAE one'
@@ -188,7 +211,7 @@ const SCENARIOS: &[Scenario] = &[
             names=$(sed -n 's/.*there are: //p' /tmp/names | tr -d ',\\r' | head -n 1)
             [ -n \"$names\" ] || fail 'the guest does not list its hostile acts'
             for name in $names; do
-                for strategy in lguest lru; do
+                for strategy in lguest lru shared; do
                     echo \"hostile=$name on $strategy\"
                     timeout -s KILL 15 lguest --strategy $strategy $GUEST hostile=$name; status=$?
                     case $name-$status in
