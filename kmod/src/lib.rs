@@ -19,6 +19,7 @@
 //! | [`slots`] | which of the Switcher's slots are taken |
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
+//! | `modinfo` | what `modinfo` shows of the strategies |
 //! | `module` | load, unload, parameters; the Switcher put in place |
 //! | `shim` | the C functions, as `lg_shim.h` declares them |
 //! | `sync`, `log`, `alloc`, `errno` | a mutex, the kernel's log, its memory and its errors, for Rust |
@@ -49,6 +50,8 @@ mod errno;
 mod linux;
 #[cfg(target_os = "none")]
 mod log;
+#[cfg(target_os = "none")]
+mod modinfo;
 #[cfg(target_os = "none")]
 mod module;
 #[cfg(target_os = "none")]

@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::process::output;
 use crate::project::{Project, write_if_changed};
 
+/// The files of `kmod` that refer to the crates with registrations.
+const REFERRING: [&str; 2] = ["src/lib.rs", "build.rs"];
+
 /// A crate with registrations in it.
 #[derive(Debug, Clone)]
 pub struct Plugin {
@@ -85,28 +88,31 @@ pub fn module_with(project: &Project, plugins: &[Plugin]) -> Result<PathBuf> {
     copy_tree(&from, &to)?;
     let manifest = fs::read_to_string(from.join("Cargo.toml"))?;
     write_if_changed(&to.join("Cargo.toml"), manifest_with(&manifest, project.root(), plugins)?.as_bytes())?;
-    let library = to.join("src/lib.rs");
-    let source = fs::read_to_string(from.join("src/lib.rs"))?;
     let references: String =
         (0..plugins.len()).map(|number| format!("\nuse plugin_{number} as _;\n")).collect();
-    write_if_changed(&library, (source + &references).as_bytes())?;
+    for file in REFERRING {
+        let source = fs::read_to_string(from.join(file))?;
+        write_if_changed(&to.join(file), (source + &references).as_bytes())?;
+    }
     Ok(to)
 }
 
 fn manifest_with(manifest: &str, root: &Path, plugins: &[Plugin]) -> Result<String> {
-    let section = "[dependencies]\n";
-    if !manifest.contains(section) {
-        bail!("kmod/Cargo.toml has no [dependencies]");
+    let mut manifest = manifest.replace("path = \"../", &format!("path = \"{}/", root.display()));
+    for section in ["[dependencies]\n", "[build-dependencies]\n"] {
+        if !manifest.contains(section) {
+            bail!("kmod/Cargo.toml has no {}", section.trim_end());
+        }
+        let mut dependencies = String::from(section);
+        for (number, Plugin { folder, package }) in plugins.iter().enumerate() {
+            dependencies += &format!("plugin_{number} = {{ package = {package:?}, path = {folder:?} }}\n");
+        }
+        manifest = manifest.replacen(section, &dependencies, 1);
     }
-    let mut dependencies = String::from(section);
-    for (number, Plugin { folder, package }) in plugins.iter().enumerate() {
-        dependencies += &format!("plugin_{number} = {{ package = {package:?}, path = {folder:?} }}\n");
-    }
-    let up = format!("path = \"{}/", root.display());
-    Ok(manifest.replacen(section, &dependencies, 1).replace("path = \"../", &up))
+    Ok(manifest)
 }
 
-/// Copies what has changed of a folder's files, save the two that [`module_with`] writes itself.
+/// Copies what has changed of a folder's files, save those that [`module_with`] writes itself.
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
@@ -117,7 +123,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
             if name != "target" {
                 copy_tree(&path, &target)?;
             }
-        } else if name != "Cargo.toml" && name != "lib.rs" {
+        } else if name != "Cargo.toml" && !REFERRING.iter().any(|file| path.ends_with(file)) {
             let contents = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             write_if_changed(&target, &contents)?;
         }
@@ -149,11 +155,15 @@ mod tests {
     #[test]
     fn the_copy_depends_on_the_plugin_and_finds_the_rest() {
         let plugin = Plugin { folder: "/there/mine".into(), package: "mine".into() };
-        let manifest = "[lib]\n\n[dependencies]\nframework = { path = \"../framework\" }\n";
+        let manifest = "[lib]\n\n[dependencies]\nframework = { path = \"../framework\" }\n\
+                        \n[build-dependencies]\nframework = { path = \"../framework\" }\n";
+        let mine = "plugin_0 = { package = \"mine\", path = \"/there/mine\" }";
+        let framework = "framework = { path = \"/here/framework\" }";
         assert_eq!(
             manifest_with(manifest, Path::new("/here"), &[plugin]).unwrap(),
-            "[lib]\n\n[dependencies]\nplugin_0 = { package = \"mine\", path = \"/there/mine\" }\n\
-             framework = { path = \"/here/framework\" }\n"
+            format!(
+                "[lib]\n\n[dependencies]\n{mine}\n{framework}\n\n[build-dependencies]\n{mine}\n{framework}\n"
+            )
         );
     }
 }
