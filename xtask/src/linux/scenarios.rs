@@ -89,7 +89,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             name: "linux-disk-to-disk",
             limit: USUAL,
             script: "load
-            seq 1 1000000 | head -c 4M >/tmp/first; truncate -s 4M /tmp/second
+            seq 1 1000000 | head -c 4194304 >/tmp/first; truncate -s 4M /tmp/second
             sum=$(md5sum </tmp/first)
             in_linux --block /tmp/first --block /tmp/second -- cp /dev/vda /dev/vdb
             [ \"$(md5sum </tmp/first)\" = \"$sum\" ] || fail 'a disk changed that was only read'
