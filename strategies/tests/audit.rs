@@ -173,6 +173,21 @@ fn an_access_that_leaves_no_trace() {
 }
 
 #[test]
+fn an_entry_that_the_guest_sets_needs_one_mark() {
+    everywhere(|mut guest| {
+        let mut told = |entry| {
+            guest.store_leaf(entry);
+            let announced = Announced::Entry(Some(Guest::directory()), VA, Entry(entry));
+            audit(&*guest.strategy, &mut guest.host, &announced)
+        };
+        for mark in [A, D] {
+            assert_eq!(told(PAGE << 12 | P | W | U | mark).defects, 0);
+        }
+        assert!(matches!(first(told(PAGE << 12 | P | W | U)), Defect::Unseen { va: VA, .. }));
+    });
+}
+
+#[test]
 fn what_the_guest_does_not_map() {
     everywhere(|mut guest| {
         guest.store_leaf(0);

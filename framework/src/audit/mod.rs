@@ -11,7 +11,9 @@
 //! * **Of what has just been announced** ([`Announced`]): the operation that announced it dropped what was
 //!   there, so that whatever is there now was made from the tables as they are now. The entry leads to
 //!   the guest's page; it gives no right that the guest's entries do not give on every level; the access
-//!   shows in the guest's entry, and the write too if the entry is writable.
+//!   shows in the guest's entry, and the write too if the entry is writable. (An entry that comes with
+//!   SET_PTE is mapped as it is once the guest has marked it accessed or dirty, either of which says
+//!   that the guest has seen what it wants to see.)
 //!
 //! An entry of the second kind that was not announced and disagrees is *stale*: counted, and legal. A
 //! guest of which it is known that it announces every change, as the tests' are, can be held to
@@ -149,7 +151,10 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
             report.add(Defect::Global { directory, va });
         }
         let justified = match announced.entry(directory, va) {
-            Some(said) => justify(host, &mapping, said, Flags::all()),
+            Some(said) => justify(host, &mapping, said, Flags::all()).or_else(|defect| match defect {
+                Defect::Unseen { .. } if said.flags().intersects(Flags::ACCESSED | Flags::DIRTY) => Ok(()),
+                defect => Err(defect),
+            }),
             None => match walk(strategy, host, directory, va) {
                 Some(leaf) => justify(host, &mapping, leaf.entry, leaf.table_flags),
                 None => Err(Defect::Unmapped { directory, va }),
