@@ -48,7 +48,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             for index in 0..S::ROOT_ENTRIES {
                 let middle = holder(index * places_per_entry::<S>()).middles[index].as_ref();
                 let expected = middle.map(|page| Entry::new(page.frame().0.into(), S::ROOT_FLAGS));
-                if S::load(&root.page, index) != expected.unwrap_or(Entry::EMPTY) {
+                let entry = S::load(&root.page, index).without(PROCESSOR_SETS);
+                if entry != expected.unwrap_or(Entry::EMPTY) {
                     let is_window = index == window / S::ENTRIES;
                     found(if is_window {
                         Defect::Window { root: table }
