@@ -29,22 +29,9 @@ const OFTEN: usize = 1;
 const ONCE_GHOSTS: usize = 2;
 const OFTEN_GHOSTS: usize = 3;
 
-impl Arc {
-    fn forget_oldest(&mut self, ghosts: usize) {
-        if let Some(ghost) = self.lists.back(ghosts) {
-            self.lists.remove(ghost);
-            self.ghosts.forget(ghost);
-        }
-    }
-}
-
 impl EvictionPolicy for Arc {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
-        let again = self.ghosts.find(directory);
-        if let Some(ghost) = again {
-            self.lists.remove(ghost);
-            self.ghosts.forget(ghost);
-        }
+        let again = self.ghosts.take_off(&mut self.lists, directory);
         let behind = match self.lists.list_of(slot) {
             Some(ONCE) => Some(ONCE_GHOSTS),
             Some(OFTEN) => Some(OFTEN_GHOSTS),
@@ -56,15 +43,15 @@ impl EvictionPolicy for Arc {
             self.lists.push_front(behind, ghost);
         }
         self.directories[slot] = directory;
-        self.lists.push_front(if again.is_some() { OFTEN } else { ONCE }, slot);
+        self.lists.push_front(if again { OFTEN } else { ONCE }, slot);
         // The paper makes room before, which comes to the same: what goes is the oldest ghost, and if there was
         // none, the one that was made just now.
         let slots = self.directories.len();
         if self.lists.len(ONCE) + self.lists.len(ONCE_GHOSTS) > slots {
-            self.forget_oldest(ONCE_GHOSTS);
+            self.ghosts.forget_oldest(&mut self.lists, ONCE_GHOSTS);
         }
         if self.lists.len(ONCE_GHOSTS) + self.lists.len(OFTEN_GHOSTS) > slots {
-            self.forget_oldest(OFTEN_GHOSTS);
+            self.ghosts.forget_oldest(&mut self.lists, OFTEN_GHOSTS);
         }
     }
 

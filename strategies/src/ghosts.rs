@@ -1,9 +1,10 @@
 //! Ghosts: page directories that were evicted lately, by name only.
 //!
 //! Policies that learn from their mistakes remember what they have thrown out. [`Ghosts`] gives each such
-//! directory a number that no slot has, for [`Lists`](crate::lists::Lists) to keep in order. How many
+//! directory a number that no slot has, for [`Lists`] to keep in order. How many
 //! there can be is fixed when they are made; nothing is allocated later.
 
+use crate::lists::Lists;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -58,5 +59,33 @@ impl Ghosts {
     pub fn forget(&mut self, number: usize) {
         self.numbers.remove(&self.directories[number - self.first]);
         self.free.push(number);
+    }
+
+    /// Forgets a directory that comes back, and takes it off its list; says whether it was remembered.
+    pub fn take_off(&mut self, lists: &mut Lists, directory: GuestPhys) -> bool {
+        let ghost = self.find(directory);
+        if let Some(ghost) = ghost {
+            lists.remove(ghost);
+            self.forget(ghost);
+        }
+        ghost.is_some()
+    }
+
+    /// Remembers a directory in front of a list; if there is no room, the list's oldest is forgotten for it.
+    pub fn put_on(&mut self, lists: &mut Lists, list: usize, directory: GuestPhys) {
+        if !self.has_room() {
+            self.forget_oldest(lists, list);
+        }
+        if let Some(ghost) = self.remember(directory) {
+            lists.push_front(list, ghost);
+        }
+    }
+
+    /// Forgets the oldest of a list of ghosts.
+    pub fn forget_oldest(&mut self, lists: &mut Lists, list: usize) {
+        if let Some(ghost) = lists.back(list) {
+            lists.remove(ghost);
+            self.forget(ghost);
+        }
     }
 }

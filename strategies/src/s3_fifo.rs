@@ -34,25 +34,13 @@ const MOST_USES: u8 = 3;
 
 impl EvictionPolicy for S3Fifo {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
-        let again = self.ghosts.find(directory);
-        if let Some(ghost) = again {
-            self.lists.remove(ghost);
-            self.ghosts.forget(ghost);
-        }
+        let again = self.ghosts.take_off(&mut self.lists, directory);
         if self.lists.list_of(slot) == Some(SMALL) {
-            if !self.ghosts.has_room()
-                && let Some(oldest) = self.lists.back(REMEMBERED)
-            {
-                self.lists.remove(oldest);
-                self.ghosts.forget(oldest);
-            }
-            if let Some(ghost) = self.ghosts.remember(self.directories[slot]) {
-                self.lists.push_front(REMEMBERED, ghost);
-            }
+            self.ghosts.put_on(&mut self.lists, REMEMBERED, self.directories[slot]);
         }
         self.directories[slot] = directory;
         self.uses[slot] = 0;
-        self.lists.push_front(if again.is_some() { MAIN } else { SMALL }, slot);
+        self.lists.push_front(if again { MAIN } else { SMALL }, slot);
     }
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {

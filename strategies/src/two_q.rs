@@ -30,25 +30,13 @@ const MAIN: usize = 2;
 
 impl EvictionPolicy for TwoQ {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
-        let again = self.ghosts.find(directory);
-        if let Some(ghost) = again {
-            self.lists.remove(ghost);
-            self.ghosts.forget(ghost);
-        }
+        let again = self.ghosts.take_off(&mut self.lists, directory);
         // What leaves the main list has not been used for long; it is not worth remembering.
         if self.lists.list_of(slot) == Some(FIRST) {
-            if !self.ghosts.has_room()
-                && let Some(oldest) = self.lists.back(REMEMBERED)
-            {
-                self.lists.remove(oldest);
-                self.ghosts.forget(oldest);
-            }
-            if let Some(ghost) = self.ghosts.remember(self.directories[slot]) {
-                self.lists.push_front(REMEMBERED, ghost);
-            }
+            self.ghosts.put_on(&mut self.lists, REMEMBERED, self.directories[slot]);
         }
         self.directories[slot] = directory;
-        self.lists.push_front(if again.is_some() { MAIN } else { FIRST }, slot);
+        self.lists.push_front(if again { MAIN } else { FIRST }, slot);
     }
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {

@@ -1,6 +1,6 @@
 //! A strategy under audit: stands before another one and audits it after its operations.
 
-use super::{Announced, audit};
+use super::{Announced, audit, current_directory};
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
@@ -47,16 +47,6 @@ impl Audited {
         self.stale += report.stale;
         self.defects += report.defects;
         report.first.map_or(Ok(()), |defect| Err(Kill::Audit(defect)))
-    }
-
-    fn current(&self) -> GuestPhys {
-        let mut current = GuestPhys(0);
-        self.of.directories(&mut |directory, is_current| {
-            if is_current {
-                current = directory;
-            }
-        });
-        current
     }
 
     /// Bytes of address space under one entry of the guest's root.
@@ -106,7 +96,7 @@ impl PagingStrategy for Audited {
     ) -> Result<Fault, Kill> {
         let fault = self.of.demand_fault(host, va, error)?;
         let start = u64::from(va.page().0);
-        let page = Announced::Addresses(self.current(), start..start + u64::from(PAGE_SIZE));
+        let page = Announced::Addresses(current_directory(&*self.of), start..start + u64::from(PAGE_SIZE));
         self.audit(host, if fault == Fault::Fixed { &page } else { &Announced::Nothing })?;
         Ok(fault)
     }
@@ -144,7 +134,7 @@ impl PagingStrategy for Audited {
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
         self.of.flush_user(host);
-        let user = Announced::Addresses(self.current(), 0..self.user_end());
+        let user = Announced::Addresses(current_directory(&*self.of), 0..self.user_end());
         self.found = self.audit(host, &user).err();
     }
 

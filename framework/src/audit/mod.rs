@@ -124,12 +124,7 @@ impl Report {
 pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced: &Announced) -> Report {
     let mut report = Report::default();
     strategy.check(&mut |defect| report.add(defect));
-    let mut current = GuestPhys(0);
-    strategy.directories(&mut |directory, is_current| {
-        if is_current {
-            current = directory;
-        }
-    });
+    let current = current_directory(strategy);
     let mut mappings = Vec::new();
     // An entry that several page directories share is one entry.
     strategy.mappings(&mut |mapping| {
@@ -169,6 +164,17 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
         }
     }
     report
+}
+
+/// The page directory that the guest runs on.
+fn current_directory(strategy: &dyn PagingStrategy) -> GuestPhys {
+    let mut current = GuestPhys(0);
+    strategy.directories(&mut |directory, is_current| {
+        if is_current {
+            current = directory;
+        }
+    });
+    current
 }
 
 /// What the guest's tables say of an address, if they make sense.
