@@ -65,13 +65,22 @@ impl FromStr for Guest {
 }
 
 impl Guest {
-    /// The command in the host VM that runs it under `strategy`.
-    fn command(&self, strategy: &str) -> String {
-        let options = format!("--counters --strategy '{strategy}'");
+    /// The command in the host VM that runs it under `strategy`, with more options for the launcher and words
+    /// for the guest's command line.
+    fn command(&self, strategy: &str, options: &str, words: &str) -> String {
+        let options = format!("--counters --strategy '{strategy}' {options}");
         match self {
-            Guest::Linux => format!("in_linux {options} -- load"),
-            Guest::Mini => format!("exec lguest {options} /guests/mini-guest"),
-            Guest::Given(path) => format!("exec lguest {options} '/guests/{}'", file_name(path)),
+            Guest::Linux => format!("in_linux {options} -- {words}"),
+            Guest::Mini => format!("lguest {options} /guests/mini-guest {words}"),
+            Guest::Given(path) => format!("lguest {options} '/guests/{}' {words}", file_name(path)),
+        }
+    }
+
+    /// What it is told to do, if nothing else is.
+    fn usual_words(&self) -> &'static str {
+        match self {
+            Guest::Linux => "load",
+            Guest::Mini | Guest::Given(_) => "",
         }
     }
 }
@@ -99,11 +108,24 @@ pub struct HostArgs {
     plugins: programs::PluginArgs,
 }
 
+impl HostArgs {
+    /// The command in the host VM that runs the guest; see [`Guest::command`].
+    pub fn command(&self, strategy: &str, options: &str, words: &[String]) -> String {
+        match words {
+            [] => self.guest.command(strategy, options, self.guest.usual_words()),
+            _ => self.guest.command(strategy, options, &words.join(" ")),
+        }
+    }
+}
+
 /// Everything that a boot needs, built.
-struct Prepared {
-    machine: setup::Machine,
-    contents: Contents,
-    vm: Vm,
+pub struct Prepared {
+    /// This machine, set up.
+    pub machine: setup::Machine,
+    /// What is in the VM.
+    pub contents: Contents,
+    /// The VM.
+    pub vm: Vm,
 }
 
 /// Sets up, builds, boots, shows.
@@ -114,7 +136,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     let Prepared { machine, contents, vm } = prepare(project, &args.host, "demo")?;
 
     eprintln!("  booting Debian's Linux {}-{} in QEMU\n", machine.kernels.release, vm.flavour);
-    let steps = steps(&args.strategies, &args.host.guest);
+    let steps = steps(&args.strategies, &args.host);
     let mut screen = Screen { strategies: &args.strategies };
     let boot = vm.run(project, &machine.kernels, &contents, &steps, |line| screen.show(line))?;
 
@@ -148,7 +170,8 @@ fn interactive(project: &Project, host: &HostArgs, of_guest: bool) -> Result<()>
     vm.shell(project, &machine.kernels, &contents, of_guest)
 }
 
-fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
+/// Sets up and builds what the VM needs.
+pub fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
     if let Guest::Given(guest) = &host.guest
         && !guest.is_file()
     {
@@ -172,10 +195,10 @@ fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
     Ok(Prepared { machine, contents: Contents { module, launcher, guests }, vm })
 }
 
-fn steps(strategies: &[String], guest: &Guest) -> Vec<Step> {
+fn steps(strategies: &[String], host: &HostArgs) -> Vec<Step> {
     let mut steps = vec![Step::new("load", "load strategy=lguest seed=42")];
     for (number, strategy) in strategies.iter().enumerate() {
-        let run = Step::new(format!("run-{number}"), guest.command(strategy));
+        let run = Step::new(format!("run-{number}"), host.command(strategy, "", &[]));
         steps.push(Step { limit: Duration::from_secs(300), ..run });
     }
     steps.push(Step::new("unload", "unload"));
@@ -310,17 +333,26 @@ mod tests {
 
     #[test]
     fn every_strategy_runs_between_load_and_unload() {
-        let steps = steps(&["a".into(), "b:slots=8".into()], &Guest::Given("/tmp/k".into()));
+        let guest = Guest::Given("/tmp/k".into());
+        let host = HostArgs {
+            pae: false,
+            smp: 1,
+            guest,
+            source: Series::V6_1,
+            plugins: programs::PluginArgs::default(),
+        };
+        let steps = steps(&["a".into(), "b:slots=8".into()], &host);
         let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["load", "run-0", "run-1", "unload"]);
-        assert!(steps[2].script.contains("--strategy 'b:slots=8' '/guests/k'"));
+        assert!(steps[2].script.contains("--strategy 'b:slots=8'  '/guests/k'"));
     }
 
     #[test]
     fn guests_are_told_apart_by_their_names() {
         let guests = ["linux", "mini", "./vmlinux"].map(|text| text.parse::<Guest>().unwrap());
         assert_eq!(guests, [Guest::Linux, Guest::Mini, Guest::Given("./vmlinux".into())]);
-        assert!(guests[0].command("lru").contains("--strategy 'lru' -- load"));
-        assert!(guests[2].command("lru").ends_with("'/guests/vmlinux'"));
+        let command = |guest: &Guest| guest.command("lru", "--rng", "quiet");
+        assert!(command(&guests[0]).ends_with("--strategy 'lru' --rng -- quiet"));
+        assert!(command(&guests[2]).ends_with("--strategy 'lru' --rng '/guests/vmlinux' quiet"));
     }
 }

@@ -11,12 +11,13 @@
 //! | `linux-guest` | Debian's kernel source with our port, built as a guest | [`linux`] |
 //! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
+//! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`boots`], [`tally`] |
 //! | `shell` | a shell in the host VM, with module and launcher at hand | [`demo`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
 //! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it is told to do and how it
-//! answers), [`qemu`] (the process and its two serial lines), [`kernel_log`] (what the kernel complained
+//! answers), [`qemu`] (the process and its three serial lines), [`kernel_log`] (what the kernel complained
 //! about) and [`vm`] (all of them together).
 //!
 //! Three notions are shared by all: where things are ([`project`]), which kernel is meant ([`flavour`]) and
@@ -45,6 +46,7 @@ mod process;
 mod programs;
 mod project;
 mod qemu;
+mod record;
 mod scenarios;
 mod setup;
 mod steps;
@@ -76,6 +78,8 @@ enum Command {
     LinuxBench(linux::bench::Args),
     /// Boot Debian's kernel in QEMU, run a guest under several strategies, compare them
     Demo(demo::Args),
+    /// Record what a guest asks of its page tables, as a trace for `replay`
+    Record(record::Args),
     /// Run everything that CI checks
     Test(test::Args),
     /// A shell in the host VM, with module and launcher at hand
@@ -103,6 +107,7 @@ fn run(command: Command) -> Result<()> {
         Command::LinuxGuest(args) => linux::command::run(&project, &args),
         Command::LinuxBench(args) => linux::bench::run(&project, &args),
         Command::Demo(args) => demo::run(&project, &args),
+        Command::Record(args) => record::run(&project, &args),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),
         Command::Clean(args) => clean::run(&project, &args),

@@ -29,7 +29,7 @@ pub struct BuildArgs {
 }
 
 /// What goes into the module beside the strategies of the project.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct PluginArgs {
     /// Build the plug-in crate in this folder into the module (may be repeated)
     #[arg(long = "with-plugin", value_name = "FOLDER")]

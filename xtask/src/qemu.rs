@@ -1,7 +1,7 @@
-//! One run of QEMU: the emulated PC, its two serial lines, and a watchdog.
+//! One run of QEMU: the emulated PC, its three serial lines, and a watchdog.
 //!
 //! The first line (`ttyS0`) is the kernel's console and goes to a file; the second (`ttyS1`) is that of the
-//! programs and is read live. KVM is not used: where this runs in a VM itself, it cannot run 32-bit guests.
+//! programs and is read live; files leave the machine on the third (`ttyS2`), byte for byte. KVM is not used: where this runs in a VM itself, it cannot run 32-bit guests.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -16,6 +16,9 @@ use anyhow::{Context, Result};
 use crate::process::describe;
 
 const PROGRAM: &str = "qemu-system-i386";
+
+/// What came out on the third serial line, in the folder of a run's logs.
+pub const EXPORTS: &str = "exports";
 
 /// Memory of the emulated PC, in MiB.
 const MEMORY: u32 = 512;
@@ -110,6 +113,7 @@ impl Pc {
 
         let mut command = self.command();
         command.arg("-serial").arg(format!("file:{}", kernel_log.display())).args(["-serial", "stdio"]);
+        command.arg("-serial").arg(format!("file:{}", folder.join(EXPORTS).display()));
         fs::write(folder.join("command"), describe(&command) + "\n")?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
         let mut child = Killed(command.spawn().with_context(|| format!("cannot start {PROGRAM}"))?);
