@@ -47,8 +47,27 @@ asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)
 	return access_ok((void __user *)user, size);
 }
 
+/* The largest copy that is made word by word in place; as below, for the same reason. */
+#define LG_SMALL_COPY 128
+
+static bool copy_words_from_user(u32 *to, const u32 __user *user, u32 words)
+{
+	u32 i;
+
+	__uaccess_begin_nospec();
+	for (i = 0; i < words; i++)
+		unsafe_get_user(to[i], user + i, fault);
+	user_access_end();
+	return true;
+fault:
+	user_access_end();
+	return false;
+}
+
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 {
+	if (size <= LG_SMALL_COPY && !(size % sizeof(u32)))
+		return copy_words_from_user(to, (const u32 __user *)user, size / sizeof(u32));
 	return __copy_from_user(to, (void __user *)user, size) == 0;
 }
 

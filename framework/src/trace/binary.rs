@@ -83,6 +83,13 @@ pub struct Record {
     length: usize,
 }
 
+impl Default for Record {
+    /// An empty one, to be written to.
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Record {
     const fn new() -> Self {
         Self { bytes: [0; MAX_RECORD], length: 0 }
@@ -93,12 +100,19 @@ impl Record {
         self.length += 1;
     }
 
+    #[inline]
     fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
+        while number > u64::from(u32::MAX) {
             self.byte(number as u8 | 0x80);
             number >>= 7;
         }
-        self.byte(number as u8);
+        // A loop of its own for what fits a word: the module records on 32-bit processors.
+        let mut word = number as u32;
+        while word >= 0x80 {
+            self.byte(word as u8 | 0x80);
+            word >>= 7;
+        }
+        self.byte(word as u8);
     }
 
     fn signed(&mut self, number: i64) {
@@ -159,6 +173,14 @@ impl Encoder {
     #[must_use]
     pub fn encode(&mut self, operation: &Operation) -> Record {
         let mut record = Record::new();
+        self.encode_to(operation, &mut record);
+        record
+    }
+
+    /// As [`Encoder::encode`], in the place of another record.
+    #[inline]
+    pub fn encode_to(&mut self, operation: &Operation, record: &mut Record) {
+        record.length = 0;
         record.byte(0);
         let last = &mut self.last;
         let tag = match *operation {
@@ -168,44 +190,44 @@ impl Encoder {
                     record.signed(at.wrapping_sub(last.at).cast_signed());
                 }
                 last.at = at;
-                kind::WRITE | if next { NEXT } else { 0 } | entry(&mut record, last, value)
+                kind::WRITE | if next { NEXT } else { 0 } | entry(record, last, value)
             }
-            Operation::Init(address) => kind::INIT | address_after(&mut record, &mut last.named, address),
+            Operation::Init(address) => kind::INIT | address_after(record, &mut last.named, address),
             Operation::LoadPageDirectory(page) => {
-                directory(&mut record, last, page);
+                directory(record, last, page);
                 kind::LOAD_PAGE_DIRECTORY
             }
             Operation::Access { va, user, write } => {
                 let rights = if user { USER } else { 0 } | if write { WRITE } else { 0 };
-                kind::ACCESS | rights | address_after(&mut record, &mut last.touched, va)
+                kind::ACCESS | rights | address_after(record, &mut last.touched, va)
             }
             Operation::PageFault { va, error } => {
-                let bits = address_after(&mut record, &mut last.touched, va);
+                let bits = address_after(record, &mut last.touched, va);
                 record.number(error.into());
                 kind::PAGE_FAULT | bits
             }
             Operation::SetPte { directory: page, va, value } => {
                 let same = page.0 == last.directory;
                 if !same {
-                    directory(&mut record, last, page);
+                    directory(record, last, page);
                 }
-                let bits = address_after(&mut record, &mut last.named, va);
-                kind::SET_PTE | if same { SAME_DIRECTORY } else { 0 } | bits | entry(&mut record, last, value)
+                let bits = address_after(record, &mut last.named, va);
+                kind::SET_PTE | if same { SAME_DIRECTORY } else { 0 } | bits | entry(record, last, value)
             }
             Operation::SetPgd(page, index) => {
-                directory(&mut record, last, page);
+                directory(record, last, page);
                 record.number(index.into());
                 kind::SET_PGD
             }
             Operation::SetPmd(page, index) => {
-                directory(&mut record, last, page);
+                directory(record, last, page);
                 record.number(index.into());
                 kind::SET_PMD
             }
             Operation::FlushUser => kind::FLUSH_USER,
             Operation::FlushAll => kind::FLUSH_ALL,
             Operation::SetStack(esp1, pages) => {
-                let bits = address_after(&mut record, &mut last.named, esp1);
+                let bits = address_after(record, &mut last.named, esp1);
                 record.number(pages.into());
                 kind::SET_STACK | bits
             }
@@ -213,7 +235,7 @@ impl Encoder {
                 record.number(cpu.into());
                 kind::RUN
             }
-            Operation::Translate(va) => kind::TRANSLATE | address_after(&mut record, &mut last.touched, va),
+            Operation::Translate(va) => kind::TRANSLATE | address_after(record, &mut last.touched, va),
             Operation::Lost(operations) => {
                 record.number(operations);
                 *last = Last::default();
@@ -221,7 +243,6 @@ impl Encoder {
             }
         };
         record.bytes[0] = tag;
-        record
     }
 }
 

@@ -7,8 +7,8 @@ use rustc_hash::FxBuildHasher;
 /// Bytes that are compared and kept at a time: 16 entries of 4 bytes, or 8 of 8.
 pub const CHUNK: usize = 64;
 
-/// The contents of a chunk.
-pub type Chunk = [u8; CHUNK];
+/// The contents of a chunk, in words: what a 32-bit processor compares at a time.
+pub type Chunk = [u32; CHUNK / 4];
 
 /// The most chunks that are kept, some 2 MiB of them: the tables of a few hundred processes.
 const MAX_CHUNKS: usize = 1 << 15;
@@ -34,7 +34,7 @@ impl Known {
 
     /// What the replay has in a chunk that is not kept; `None` when nobody knows.
     pub fn elsewhere(&self) -> Option<Chunk> {
-        self.blank.then_some([0; CHUNK])
+        self.blank.then_some([0; CHUNK / 4])
     }
 
     /// Keeps a chunk that was not kept.
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn memory_is_blank_until_something_is_forgotten() {
         let mut known = Known::new();
-        known.insert(GuestPhys(0x1000), [7; CHUNK]);
-        assert_eq!(known.get_mut(GuestPhys(0x103f)).copied(), Some([7; CHUNK]));
+        known.insert(GuestPhys(0x1000), [7; CHUNK / 4]);
+        assert_eq!(known.get_mut(GuestPhys(0x103f)).copied(), Some([7; CHUNK / 4]));
         assert_eq!(known.get_mut(GuestPhys(0x1040)), None);
-        assert_eq!(known.elsewhere(), Some([0; CHUNK]));
+        assert_eq!(known.elsewhere(), Some([0; CHUNK / 4]));
         known.forget();
         assert_eq!(known.get_mut(GuestPhys(0x1000)), None);
         assert_eq!(known.elsewhere(), None);
@@ -81,7 +81,7 @@ mod tests {
     fn no_more_is_kept_than_there_is_room_for() {
         let mut known = Known::new();
         for i in 0..=MAX_CHUNKS as u32 {
-            known.insert(GuestPhys(i * CHUNK as u32), [1; CHUNK]);
+            known.insert(GuestPhys(i * CHUNK as u32), [1; CHUNK / 4]);
             assert!(known.chunks.len() <= MAX_CHUNKS);
         }
         assert_eq!(known.elsewhere(), None);

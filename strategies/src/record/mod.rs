@@ -29,6 +29,8 @@ mod known;
 mod output;
 
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
@@ -89,12 +91,21 @@ static RECORD: WrapperEntry = WrapperEntry {
     },
 };
 
-/// The most stacks that are remembered as recorded.
-const MAX_STACKS: usize = 4096;
+/// How many stacks are remembered as recorded; a power of two, and less than a page of them.
+const STACKS: usize = 128;
 
 /// The most places that are remembered for a page directory, and for how many page directories.
 const MAX_PLACES: usize = 1024;
 const MAX_DIRECTORIES: usize = 256;
+
+/// The walks to a stack, as they have been recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Stack {
+    directory: GuestPhys,
+    esp1: GuestVirt,
+    pages: u32,
+    epoch: u64,
+}
 
 type Set<T> = HashSet<T, FxBuildHasher>;
 
@@ -124,13 +135,18 @@ struct Recorder<F> {
     output: Output,
     /// The guest's current page directory; none as long as its memory is mapped linearly.
     directory: Option<GuestPhys>,
+    /// From here up is the Switcher.
+    window_start: GuestVirt,
     /// From here up is the kernel's half.
     kernel_address: GuestVirt,
     esp1: GuestVirt,
     stack_pages: u32,
-    /// Stacks whose walks in a page directory have been recorded since anything but a level-1 entry of
-    /// theirs may have changed.
-    stacks: Set<(GuestPhys, GuestVirt, u32)>,
+    /// The last entries of the levels above the last that have been recorded by walks.
+    last: [Option<(GuestPhys, Entry)>; 2],
+    /// Stacks whose walks in a page directory have been recorded, each at the one place that it can be.
+    stacks: Vec<Stack>,
+    /// Goes up when anything but a level-1 entry of those walks may have changed.
+    epoch: u64,
     /// When touches are recorded: where each page directory has been touched, a chunk of entries each.
     touched: HashMap<GuestPhys, Set<GuestVirt>, FxBuildHasher>,
     /// What the recorder itself has asked for, which the guest has not.
@@ -141,6 +157,7 @@ struct Recorder<F> {
 impl<F: PageFormat> Recorder<F> {
     fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
         Self {
+            window_start: of.window().start,
             of,
             seed,
             touch,
@@ -151,17 +168,21 @@ impl<F: PageFormat> Recorder<F> {
             kernel_address: GuestVirt(0),
             esp1: GuestVirt(0),
             stack_pages: 0,
-            stacks: Set::default(),
+            stacks: vec![Stack::default(); STACKS],
+            epoch: 1,
+            last: [None; 2],
             touched: HashMap::default(),
             own: PagingCounters::default(),
             format: PhantomData,
         }
     }
 
+    #[inline(always)]
     fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) {
         if self.output.put(host, operation).is_err() {
             self.known.forget();
-            self.stacks.clear();
+            self.last = [None; 2];
+            self.epoch += 1;
         }
     }
 
@@ -169,13 +190,15 @@ impl<F: PageFormat> Recorder<F> {
 
     /// Records what the guest has stored in the chunk at this address, a multiple of [`CHUNK`].
     fn record_chunk(&mut self, host: &mut dyn PagingHost, at: GuestPhys) {
-        let mut now = [0; CHUNK];
+        let mut bytes = [0; CHUNK];
         // A table outside memory has no contents, here or in the replay.
-        if host.read(at, &mut now).is_err() {
+        if host.read(at, &mut bytes).is_err() {
             return;
         }
+        let (words, _) = bytes.as_chunks::<4>();
+        let now: Chunk = core::array::from_fn(|i| u32::from_le_bytes(words[i]));
         let before = match self.known.get_mut(at) {
-            Some(known) if *known == now => return,
+            Some(known) if known.iter().zip(&now).all(|(known, now)| known == now) => return,
             Some(known) => Some(core::mem::replace(known, now)),
             None => {
                 let before = self.known.elsewhere();
@@ -183,6 +206,7 @@ impl<F: PageFormat> Recorder<F> {
                 before
             }
         };
+        self.forget_last(at);
         for i in (0..CHUNK).step_by(F::ENTRY_SIZE as usize) {
             let (at, value) = (GuestPhys(at.0 + i as u32), entry_in::<F>(&now, i));
             if before.is_none_or(|before| entry_in::<F>(&before, i) != value) {
@@ -206,6 +230,7 @@ impl<F: PageFormat> Recorder<F> {
         } else if let Some(known) = self.known.get_mut(at) {
             if entry_in::<F>(known, offset) != now {
                 store_in::<F>(known, offset, now);
+                self.forget_last(at);
                 self.put_write(host, at, now);
             }
         } else {
@@ -214,20 +239,48 @@ impl<F: PageFormat> Recorder<F> {
         Some(now)
     }
 
+    /// What was recorded last of the chunk that this byte is in has changed.
+    fn forget_last(&mut self, at: GuestPhys) {
+        for last in &mut self.last {
+            if last.is_some_and(|(last, _)| chunk_of(last) == chunk_of(at)) {
+                *last = None;
+            }
+        }
+    }
+
+    /// The same for an entry of a level above the last; one of those leads to many pages.
+    fn record_directory_entry(
+        &mut self,
+        host: &mut dyn PagingHost,
+        at: GuestPhys,
+        level: usize,
+    ) -> Option<Entry> {
+        let now = read_entry::<F>(host, at)?;
+        if self.last[level - 2] != Some((at, now)) {
+            self.record_entry(host, at);
+            self.last[level - 2] = Some((at, now));
+        }
+        Some(now)
+    }
+
     /// Records the walk to an address, with `around` entries of the last table. Returns where the last
-    /// entry is, if the walk comes that far.
+    /// entry is and what it is, if the walk comes that far.
     fn record_walk(
         &mut self,
         host: &mut dyn PagingHost,
         directory: GuestPhys,
         va: GuestVirt,
         around: u32,
-    ) -> Option<GuestPhys> {
+    ) -> Option<(GuestPhys, Entry)> {
         let mut table = directory;
         for level in (2..=F::LEVELS).rev() {
-            let entry = self.record_entry(host, entry_address::<F>(table, va, level))?;
+            let entry = self.record_directory_entry(host, entry_address::<F>(table, va, level), level)?;
             // Whoever walks into a malformed entry kills the guest there.
             table = frame_within(host, entry).filter(|_| entry.present())?.start();
+        }
+        let entry_at = entry_address::<F>(table, va, 1);
+        if around == 1 {
+            return self.record_entry(host, entry_at).map(|entry| (entry_at, entry));
         }
         let first = F::index(va, 1) as u32 / around * around;
         let end = (first + around).min(F::ENTRIES as u32);
@@ -236,7 +289,9 @@ impl<F: PageFormat> Recorder<F> {
             self.record_chunk(host, at);
             at.0 += CHUNK as u32;
         }
-        Some(entry_address::<F>(table, va, 1))
+        let entry =
+            self.known.get_mut(entry_at).map(|chunk| entry_in::<F>(chunk, entry_at.0 as usize % CHUNK));
+        entry.or_else(|| read_entry::<F>(host, entry_at)).map(|entry| (entry_at, entry))
     }
 
     /// The strategy has set accessed and dirty bits in this entry, as the replayed one will.
@@ -250,7 +305,9 @@ impl<F: PageFormat> Recorder<F> {
     fn record_stack(&mut self, host: &mut dyn PagingHost) {
         let Some(directory) = self.directory else { return };
         let (esp1, pages) = (self.esp1, self.stack_pages);
-        if remember(&mut self.stacks, (directory, esp1, pages), MAX_STACKS) {
+        let place = ((directory.0 / PAGE_SIZE) ^ (esp1.0 / PAGE_SIZE)) as usize % STACKS;
+        let stack = Stack { directory, esp1, pages, epoch: self.epoch };
+        if core::mem::replace(&mut self.stacks[place], stack) != stack {
             for va in stack_pages(esp1, pages) {
                 self.record_walk(host, directory, va, 1);
             }
@@ -280,7 +337,7 @@ impl<F: PageFormat> Recorder<F> {
     fn record_touched(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
         let Some(places) = self.touched.get_mut(&directory).map(core::mem::take) else { return };
         for place in &places {
-            self.record_walk(host, directory, *place, 1);
+            self.record_walk(host, directory, *place, CHUNK as u32 / F::ENTRY_SIZE);
         }
         if let Some(taken) = self.touched.get_mut(&directory) {
             *taken = places;
@@ -344,16 +401,16 @@ fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Option
 
 /// The entry at an offset within a chunk.
 fn entry_in<F: PageFormat>(chunk: &Chunk, offset: usize) -> Entry {
-    let mut bytes = [0; 8];
-    let size = F::ENTRY_SIZE as usize;
-    bytes[..size].copy_from_slice(&chunk[offset..offset + size]);
-    Entry(u64::from_le_bytes(bytes))
+    let low = chunk[offset / 4].into();
+    Entry(if F::ENTRY_SIZE == 4 { low } else { u64::from(chunk[offset / 4 + 1]) << 32 | low })
 }
 
 /// Puts an entry at an offset within a chunk.
 fn store_in<F: PageFormat>(chunk: &mut Chunk, offset: usize, entry: Entry) {
-    let size = F::ENTRY_SIZE as usize;
-    chunk[offset..offset + size].copy_from_slice(&entry.0.to_le_bytes()[..size]);
+    chunk[offset / 4] = entry.0 as u32;
+    if F::ENTRY_SIZE == 8 {
+        chunk[offset / 4 + 1] = (entry.0 >> 32) as u32;
+    }
 }
 
 impl<F: PageFormat> PagingStrategy for Recorder<F> {
@@ -373,7 +430,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
             // Nobody asks for more than the one that the guest's virtual CPU is on.
             cpus: 1,
             // A host with smaller tables than the guest's may have its window begin within one of these.
-            switcher: GuestVirt(self.window().start.0 / F::LEAF_SPAN * F::LEAF_SPAN),
+            switcher: GuestVirt(self.window_start.0 / F::LEAF_SPAN * F::LEAF_SPAN),
         };
         self.output.begin(host, &header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
         self.of.set_up(host)
@@ -385,7 +442,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         kernel_address: GuestVirt,
     ) -> Result<(), Kill> {
         self.kernel_address = kernel_address;
-        self.stacks.clear();
+        self.epoch += 1;
         self.record_stack(host);
         self.put(host, Operation::Init(kernel_address));
         self.of.guest_initialised(host, kernel_address)
@@ -397,28 +454,27 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         va: GuestVirt,
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
-        let mut entry_at = None;
-        if let Some(directory) = self.directory.filter(|_| va < self.window().start) {
-            entry_at = self.record_walk(host, directory, va, self.around);
+        let mut leaf = None;
+        if let Some(directory) = self.directory.filter(|_| va < self.window_start) {
+            leaf = self.record_walk(host, directory, va, self.around);
             self.remember_touch(directory, va);
         }
         let user = error.contains(PageFaultErrorCode::USER_MODE);
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
-        // `acc` knows reads and writes, and is a fault only where the shadow tables say so.
-        let allowed = self.of.lookup(va).is_some_and(|l| (l.user || !user) && (l.writable || !write));
+        // `acc` knows reads and writes; what may be read, but not executed, would be allowed in a replay.
         let forbidden_fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH)
-            && entry_at
-                .and_then(|at| read_entry::<F>(host, at))
-                .is_some_and(|entry| entry.has(Flags::PRESENT | Flags::NO_EXECUTE));
-        let operation = if allowed || forbidden_fetch {
-            Operation::PageFault { va, error: error.bits() as u32 }
+            && leaf.is_some_and(|(_, entry)| entry.has(Flags::PRESENT | Flags::NO_EXECUTE));
+        if forbidden_fetch {
+            self.put(host, Operation::PageFault { va, error: error.bits() as u32 });
         } else {
-            Operation::Access { va, user, write }
-        };
-        self.put(host, operation);
+            self.put(host, Operation::Access { va, user, write });
+        }
         let fault = self.of.demand_fault(host, va, error)?;
-        if let Some(at) = entry_at.filter(|_| fault == Fault::Fixed) {
-            self.note_entry(host, at);
+        if let (Some((at, entry)), Fault::Fixed) = (leaf, fault) {
+            let marks = if write { Flags::ACCESSED | Flags::DIRTY } else { Flags::ACCESSED };
+            if !entry.has(marks) {
+                self.note_entry(host, at);
+            }
         }
         Ok(fault)
     }
@@ -439,7 +495,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         va: GuestVirt,
         entry: Entry,
     ) -> Result<(), Kill> {
-        if va < self.window().start {
+        if va < self.window_start {
             self.record_walk(host, directory, va, 1);
         }
         self.put(host, Operation::SetPte { directory, va, value: entry.0 });
@@ -450,7 +506,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.stacks.clear();
+        self.epoch += 1;
         if (index as usize) < F::ROOT_ENTRIES {
             self.record_entry(host, GuestPhys(directory.0.wrapping_add(index * F::ENTRY_SIZE)));
         }
@@ -459,7 +515,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.stacks.clear();
+        self.epoch += 1;
         // With two levels the guest dies of it, and the trace has no word for it.
         if F::LEVELS == 3 {
             if (index as usize) < F::ENTRIES {
@@ -477,7 +533,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.stacks.clear();
+        self.epoch += 1;
         self.record_stack(host);
         self.put(host, Operation::FlushAll);
         self.of.flush_all(host)

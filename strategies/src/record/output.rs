@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use framework::host::{LAST_WORDS, NoRoom, PagingHost};
-use framework::trace::binary::{Encoder, MAX_RECORD};
+use framework::trace::binary::{Encoder, MAX_RECORD, Record};
 use framework::trace::{Header, Operation};
 
 /// Bytes of a piece.
@@ -16,6 +16,8 @@ pub struct Output {
     /// Once the recording has begun.
     encoder: Option<Encoder>,
     piece: Vec<u8>,
+    /// The place of the last operation's record.
+    record: Record,
     /// Operations in the piece, the note of a loss not among them.
     operations: u64,
     /// Operations that were lost since the last piece that was not.
@@ -24,7 +26,13 @@ pub struct Output {
 
 impl Output {
     pub fn new() -> Self {
-        Self { encoder: None, piece: Vec::with_capacity(PIECE), operations: 0, lost: 0 }
+        Self {
+            encoder: None,
+            piece: Vec::with_capacity(PIECE),
+            record: Record::default(),
+            operations: 0,
+            lost: 0,
+        }
     }
 
     /// Begins the recording. The header is handed over at once, so that there is something to be read
@@ -42,6 +50,8 @@ impl Output {
     ///
     /// # Errors
     /// [`NoRoom`] when others before it have been lost. The operation itself is not.
+    // Inlined, so that where the kind of operation is known its encoding is all that is left.
+    #[inline(always)]
     pub fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) -> Result<(), NoRoom> {
         let full = self.piece.len() + MAX_RECORD > PIECE;
         let result = if full { self.hand_over(host) } else { Ok(()) };
@@ -50,12 +60,15 @@ impl Output {
         result
     }
 
+    #[inline(always)]
     fn encode(&mut self, operation: &Operation) {
         if let Some(encoder) = &mut self.encoder {
-            self.piece.extend_from_slice(&encoder.encode(operation));
+            encoder.encode_to(operation, &mut self.record);
+            self.piece.extend_from_slice(&self.record);
         }
     }
 
+    #[cold]
     fn hand_over(&mut self, host: &mut dyn PagingHost) -> Result<(), NoRoom> {
         let result = host.record(&self.piece);
         self.piece.clear();
