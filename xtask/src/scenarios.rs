@@ -32,6 +32,12 @@ impl Scenario {
 /// Enough for anything but a long list of guests.
 pub const USUAL: u64 = 120;
 
+/// The scenario that wants [`MODULE_WITH_PLUGIN`].
+pub const PLUG_IN: &str = "plug-in";
+
+/// The name, among the guests, of a module that was built with the plug-in of `examples/policy-plugin`.
+pub const MODULE_WITH_PLUGIN: &str = "lg-with-plugin.ko";
+
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "full-test-on-lguest",
@@ -48,13 +54,27 @@ const SCENARIOS: &[Scenario] = &[
             unload",
     },
     Scenario {
-        // The launcher's choice goes before the module's.
-        name: "strategy-of-one-guest",
+        // What is written to the module's parameter holds for guests started from then on, and the launcher's
+        // choice goes before it. With one slot page directories give way, with 1024 none does.
+        name: "choice-of-strategy",
         limit: USUAL,
-        script: "load strategy=lguest
-            lguest --strategy lru $GUEST test=quick || fail 'the guest ended with status' $?
-            lguest --strategy nosuch $GUEST test=quick && fail 'a strategy that is not there was taken'
-            [ $? = 125 ] || fail 'the launcher did not say that it could not start'
+        script: "load strategy=lru:slots=1
+            evictions() {
+                lguest --counters=/tmp/counters \"$@\" $GUEST test=quick >/tmp/out 2>&1 && status=0 || status=$?
+                [ $status = 0 ] || { cat /tmp/out; fail \"lguest $* ended with status $status\"; }
+                sed -n 's/^counter evictions //p' /tmp/counters
+            }
+            [ \"$(evictions)\" -gt 0 ] || fail 'nothing gives way to another in one slot'
+            echo arc:slots=1024 >/sys/module/lg/parameters/strategy || fail 'another strategy was refused'
+            [ \"$(parameter strategy)\" = arc:slots=1024 ] || fail 'strategy reads' \"$(parameter strategy)\"
+            [ \"$(evictions)\" = 0 ] || fail 'the strategy that was written is not used'
+            [ \"$(evictions --strategy lru:slots=1)\" -gt 0 ] || fail \"the launcher's choice is not used\"
+            for wrong in nosuch lru:slots=0 lru:slots; do
+                echo $wrong >/sys/module/lg/parameters/strategy && fail \"$wrong was taken by the module\"
+                lguest --strategy $wrong $GUEST test=quick && fail \"$wrong was taken from the launcher\"
+                [ $? = 125 ] || fail 'the launcher did not say that it could not start'
+            done
+            [ \"$(parameter strategy)\" = arc:slots=1024 ] || fail 'what was refused has changed it'
             unload",
     },
     Scenario {
@@ -173,6 +193,25 @@ const SCENARIOS: &[Scenario] = &[
             unload",
     },
     Scenario {
+        // The policy of examples/policy-plugin in a module that was built with it.
+        name: PLUG_IN,
+        limit: USUAL,
+        script: "mkdir -p /lib/modules/$(uname -r)
+            touch /lib/modules/$(uname -r)/modules.dep # or modinfo gives up
+            modinfo -F strategy /lib/lg.ko >/tmp/fields || fail 'modinfo ended with' $?
+            grep -q '^lguest .*slots=4' /tmp/fields || fail 'modinfo does not list lguest'
+            grep -q '^mru ' /tmp/fields && fail 'mru is no plug-in'
+            modinfo -F strategy /guests/lg-with-plugin.ko >/tmp/fields
+            grep -q '^mru ' /tmp/fields || fail 'modinfo does not list the plug-in'
+            insmod /guests/lg-with-plugin.ko strategy=mru:slots=2 || fail 'the module was refused'
+            parameter strategies | grep -q '^mru ' || fail 'strategies does not list the plug-in'
+            lguest --counters=/tmp/counters $GUEST test=quick || fail 'the guest ended with status' $?
+            evictions=$(sed -n 's/^counter evictions //p' /tmp/counters)
+            [ \"$evictions\" -gt 0 ] || fail 'the policy was never asked'
+            grep -q '^counter policy_errors 0$' /tmp/counters || fail 'the policy named slots that do not exist'
+            unload",
+    },
+    Scenario {
         name: "what-is-no-kernel",
         limit: USUAL,
         script: "load
@@ -212,8 +251,8 @@ const SCENARIOS: &[Scenario] = &[
             lguest --strategy record $GUEST test=quick || fail 'the guest that nobody reads ended with status' $?
             lguest --strategy record:touch=all,of=lguest $GUEST spin & launcher=$!
             until_true 20 spinning $launcher || fail 'the guest does not run'
-            cat /sys/kernel/debug/lguest/$launcher-* >/tmp/trace & reader=$!
-            until_true 20 test -s /tmp/trace || fail 'nothing is read'
+            cat /sys/kernel/debug/lguest/$launcher-* >/tmp/rest & reader=$!
+            until_true 20 test -s /tmp/rest || fail 'nothing is read'
             kill -9 $launcher
             wait $launcher; [ $? = 137 ] || fail 'the killed launcher ended with status' $?
             wait $reader || fail 'the reader ended with status' $?

@@ -4,6 +4,7 @@
 //! VM. A section that fails does not stop the others.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -221,18 +222,27 @@ impl Run<'_> {
         let (project, machine) = (self.project, self.machine);
         let built = programs::build_all(project, machine, &ModuleSource::of(project), &Flavour::ALL, true);
         self.tally.check("module for both kernels", built.modules);
-        let example = Plugin::locate(project, &project.root().join("examples/policy-plugin"));
-        let with_plugin = example
-            .and_then(|plugin| ModuleSource::with_plugins(project, &[plugin]))
-            .and_then(|module| module.build(project, machine, &[Flavour::Plain]));
-        self.tally.check("module with a plug-in", with_plugin);
+        self.tally.check("module with a plug-in", self.module_with_plugin(&[Flavour::Plain]));
         self.tally.check("launcher", built.launcher);
         self.tally.check("example guest", built.guest.transpose());
     }
 
+    /// The module with the plug-in of `examples/policy-plugin`.
+    fn module_with_plugin(&self, flavours: &[Flavour]) -> Result<Vec<PathBuf>> {
+        let plugin = Plugin::locate(self.project, &self.project.root().join("examples/policy-plugin"))?;
+        ModuleSource::with_plugins(self.project, &[plugin])?.build(self.project, self.machine, flavours)
+    }
+
     fn vm(&mut self) {
         let steps = scenarios::steps(|name| self.wants_whole("vm") || self.names(name));
-        let jobs = self.hosts(true, &|_| Ok(Vec::new())).map(|hosts| {
+        let with_plugin = |flavour: Flavour| -> Result<Vec<GuestFile>> {
+            if !steps.iter().any(|step| step.name == scenarios::PLUG_IN) {
+                return Ok(Vec::new());
+            }
+            let path = self.module_with_plugin(&[flavour])?.swap_remove(0);
+            Ok(vec![GuestFile { name: scenarios::MODULE_WITH_PLUGIN.to_owned(), path }])
+        };
+        let jobs = self.hosts(true, &with_plugin).map(|hosts| {
             let job = |vm: Vm| Job {
                 contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
                 vm,

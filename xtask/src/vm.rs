@@ -26,7 +26,7 @@ pub struct Contents {
     pub module: PathBuf,
     /// The launcher.
     pub launcher: PathBuf,
-    /// Guest kernels and what belongs to them, in the folder `/guests`.
+    /// Guest kernels, what belongs to them and what else the steps want, in the folder `/guests`.
     pub guests: Vec<GuestFile>,
 }
 
