@@ -10,6 +10,8 @@
 //! | `in-use` | looks at every entry of a table to release it | at those in use |
 //! | `budget` | four page directories | as many as fit into that much memory |
 //! | `around` | fills the page that was missed | neighbours that were used as well |
+//! | `announced` | fills what SET_PTE announces if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
+//! | `flushed` | drops at a flush what the guest did not change, too | fills it again |
 //! | `refill` | starts a lost page directory from nothing | from what it had mapped |
 //!
 //! [`Mends`] tells why each is right.
@@ -36,22 +38,31 @@ static BUDGET: Number = Number {
 static AROUND: Number = Number {
     name: "around",
     help: "pages filled at a demand fault, if the guest has used them; 0 for the missing one only",
-    default: 8,
+    default: 16,
     range: 0..=MAX_AROUND as u64,
 };
+static ANNOUNCED: Flag = Flag {
+    name: "announced",
+    help: "fill what SET_PTE announces as used, even where that takes a new table",
+    default: true,
+};
+static FLUSHED: Flag =
+    Flag { name: "flushed", help: "fill again at once what a flush has dropped", default: true };
 static REFILL: Number = Number {
     name: "refill",
-    help: "pages filled again when the guest comes back to a lost page directory",
-    default: 64,
+    help: "pages filled at once for a page directory that was lost or flushed",
+    default: 256,
     range: 0..=1024,
 };
-static PARAMETERS: [Parameter; 7] = [
+static PARAMETERS: [Parameter; 9] = [
     Parameter::Flag(&KERNEL),
     Parameter::Flag(&PRECISE),
     Parameter::Flag(&IN_USE),
     Parameter::Number(&BUDGET),
     Parameter::Number(&SLOTS),
     Parameter::Number(&AROUND),
+    Parameter::Flag(&ANNOUNCED),
+    Parameter::Flag(&FLUSHED),
     Parameter::Number(&REFILL),
 ];
 
@@ -76,6 +87,8 @@ static SHARED: StrategyEntry = StrategyEntry {
             precise: values.flag(&PRECISE),
             by_use: values.flag(&IN_USE),
             around: values.number(&AROUND) as usize,
+            announced: values.flag(&ANNOUNCED),
+            flushed: values.flag(&FLUSHED),
             refill: values.number(&REFILL) as usize,
         };
         cache::build(context.formats, room, mends, context.window)

@@ -24,11 +24,12 @@ const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
 const PAGES: u32 = 256;
 
 /// `shared` with little room, and with some of its mends turned off.
-const VARIANTS: [&str; 4] = [
+const VARIANTS: [&str; 5] = [
     "shared:budget=60",
     "shared:budget=0,slots=2,in-use=off",
     "shared:kernel=off,around=16",
     "shared:precise=off,refill=0",
+    "shared:announced=off,flushed=off",
 ];
 
 /// Strategies and the formats they serve. All policies run on the same pager, so that two of them and one that

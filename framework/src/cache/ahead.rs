@@ -1,4 +1,5 @@
-//! Filling ahead of faults: the neighbours of a missing page, and what a lost page directory had mapped.
+//! Filling ahead of faults: the neighbours of a missing page, what the guest announces, and what a lost page
+//! directory had mapped.
 //!
 //! A guest that has marked a page accessed (or whose accesses were marked for it) is likely to use it
 //! again. Such a page is filled without being asked for, by the rules of a demand fault for reading: from
@@ -7,11 +8,10 @@
 //! mapped that the guest could not have had mapped by touching it, and no mistake of the guest's shows
 //! earlier than it would have.
 
-use super::{ShadowCache, shadow_entry};
-use crate::host::PagingHost;
+use super::{ShadowCache, Slot, shadow_entry};
+use crate::host::{OutOfMemory, PagingHost};
 use crate::tables::{LeafId, Part};
 use crate::walk::{self, Leaf};
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
@@ -20,21 +20,45 @@ use arch_i386::paging::{Entry, Flags, PageFormat};
 /// The largest value of [`Mends::around`](super::Mends::around).
 pub const MAX_AROUND: usize = 64;
 
-/// How many lost page directories are remembered.
+/// How many page directories without a shadow are remembered.
 const MAX_LOST: usize = 128;
 
-/// The pages that lost page directories had mapped below the kernel.
+/// Pages below the kernel that are to be filled when the guest comes to a page directory that has no shadow:
+/// what was mapped when it was lost, and what was announced since.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     /// The last ones at the back.
-    directories: VecDeque<(GuestPhys, Box<[GuestVirt]>)>,
+    directories: VecDeque<(GuestPhys, Vec<GuestVirt>)>,
 }
 
 impl Lost {
     /// Takes out what is known of a page directory.
-    fn take(&mut self, directory: GuestPhys) -> Option<Box<[GuestVirt]>> {
-        let at = self.directories.iter().rposition(|(known, _)| *known == directory)?;
+    fn take(&mut self, directory: GuestPhys) -> Option<Vec<GuestVirt>> {
+        let at = self.position(directory)?;
         self.directories.remove(at).map(|(_, pages)| pages)
+    }
+
+    fn position(&self, directory: GuestPhys) -> Option<usize> {
+        self.directories.iter().rposition(|(known, _)| *known == directory)
+    }
+
+    /// Adds one page, if there are less than `limit` of its page directory.
+    fn add_page(&mut self, directory: GuestPhys, page: GuestVirt, limit: usize) {
+        match self.position(directory) {
+            Some(at) => {
+                let (_, pages) = &mut self.directories[at];
+                if pages.len() < limit && pages.last() != Some(&page) && pages.try_reserve(1).is_ok() {
+                    pages.push(page);
+                }
+            }
+            None => {
+                let mut pages = Vec::new();
+                if limit > 0 && pages.try_reserve(1).is_ok() {
+                    pages.push(page);
+                    self.add(directory, pages);
+                }
+            }
+        }
     }
 
     fn add(&mut self, directory: GuestPhys, pages: Vec<GuestVirt>) {
@@ -46,7 +70,7 @@ impl Lost {
             self.directories.pop_front();
         }
         if self.directories.try_reserve(1).is_ok() {
-            self.directories.push_back((directory, pages.into()));
+            self.directories.push_back((directory, pages));
         }
     }
 }
@@ -98,26 +122,62 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
     }
 
-    /// Remembers what a slot has mapped below the kernel, before that is dropped.
-    pub(super) fn remember_pages(&mut self, index: usize) {
-        let Some(slot) = self.slots.get(index).filter(|_| self.mends.refill > 0) else { return };
-        let mut pages = Vec::new();
-        if pages.try_reserve_exact(self.mends.refill).is_err() {
+    /// Makes the table for a page below the kernel that the guest announces with this entry, unless it is there.
+    /// When the guest's tables say something else by now, or memory is short, the page is left to a fault.
+    pub(super) fn add_announced_table(
+        &mut self,
+        host: &mut dyn PagingHost,
+        slot: Slot,
+        va: GuestVirt,
+        announced: Entry,
+    ) {
+        if self.linear || self.tables.entry(slot.root, va).is_some() {
             return;
         }
-        let kernel = self.kernel_address;
-        self.tables.visit(slot.root, Part::Own, &mut |va, _, _| {
-            if va < kernel && pages.len() < pages.capacity() {
-                pages.push(va);
-            }
-        });
-        self.lost.add(slot.directory, pages);
+        let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { return };
+        if leaf.entry == announced {
+            self.tables.release_if_moved(host, slot.root, va, leaf.origin());
+            let _: Result<_, OutOfMemory> = self.tables.find_or_add(host, slot.root, va, leaf.origin());
+        }
     }
 
-    /// Fills what the current page directory had mapped when its shadow was lost.
+    /// Remembers a page that the guest announces for a page directory that has no shadow.
+    pub(super) fn remember_announced(&mut self, directory: GuestPhys, va: GuestVirt) {
+        self.lost.add_page(directory, va.page(), self.mends.refill);
+    }
+
+    /// Remembers what a slot has mapped below the kernel, before that is dropped.
+    pub(super) fn remember_pages(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get(index) {
+            let pages = self.user_pages(index);
+            self.lost.add(slot.directory, pages);
+        }
+    }
+
+    /// What a slot has mapped below the kernel, as much of it as is refilled; nothing when memory is short.
+    pub(super) fn user_pages(&self, index: usize) -> Vec<GuestVirt> {
+        let mut pages = Vec::new();
+        let Some(slot) = self.slots.get(index).filter(|_| self.mends.refill > 0) else { return pages };
+        if pages.try_reserve_exact(self.mends.refill).is_ok() {
+            self.tables.visit(slot.root, Part::Own, &mut |va, _, _| {
+                if va < self.kernel_address && pages.len() < self.mends.refill {
+                    pages.push(va);
+                }
+            });
+        }
+        pages
+    }
+
+    /// Fills what is remembered of the current page directory, which had no shadow until now.
     pub(super) fn refill(&mut self, host: &mut dyn PagingHost) {
+        let pages = self.lost.take(self.slots.current_slot().directory);
+        self.fill_pages(host, pages.as_deref().unwrap_or_default());
+    }
+
+    /// Fills those of some pages that the current page directory maps as accessed.
+    pub(super) fn fill_pages(&mut self, host: &mut dyn PagingHost, pages: &[GuestVirt]) {
         let slot = self.slots.current_slot();
-        for &va in self.lost.take(slot.directory).iter().flatten() {
+        for &va in pages {
             // What is wrong with the guest's tables comes out when it uses them.
             let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { continue };
             if leaf.entry.has(Flags::PRESENT | Flags::ACCESSED) {

@@ -26,6 +26,15 @@ pub struct Mends {
     /// Fault-around: on a demand fault, neighbours that the guest has marked accessed are filled too, this
     /// many pages (the missing one included) at most. 0 and 1 turn it off.
     pub around: usize,
+    /// What the guest announces by SET_PTE as accessed is filled, whatever that takes: a table of its own; and
+    /// if the page directory is not shadowed, at the latest when the guest comes to it, as [`Mends::refill`]
+    /// has it. The original fills it only where it finds a table, so that every first page of 4 MiB, and
+    /// all that fork has made for a child, is missed once more.
+    pub announced: bool,
+    /// When the guest flushes the user half, what that had mapped is filled again at once, up to
+    /// [`Mends::refill`] pages: a guest flushes for the few entries that it has changed, and goes on with the
+    /// others. In the original all are missed again, one by one.
+    pub flushed: bool,
     /// When a shadow page directory is given up, so many of its pages are remembered, and filled again at
     /// once when the guest comes back to it. 0 turns it off.
     pub refill: usize,
@@ -33,7 +42,15 @@ pub struct Mends {
 
 impl Mends {
     /// As the original does, save that releasing goes by use, which nobody can see.
-    pub const NONE: Self = Self { shared_kernel: false, precise: false, by_use: true, around: 0, refill: 0 };
+    pub const NONE: Self = Self {
+        shared_kernel: false,
+        precise: false,
+        by_use: true,
+        around: 0,
+        announced: false,
+        flushed: false,
+        refill: 0,
+    };
 }
 
 /// How many shadow page directories a cache keeps.

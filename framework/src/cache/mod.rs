@@ -26,7 +26,7 @@
 //! | `slots.rs` | which page directories are shadowed, and where |
 //! | `room.rs` | who gives way to whom (part 4) |
 //! | `mends.rs` | what can be done better than the original |
-//! | `ahead.rs` | two of the mends: filling what has not been asked for yet |
+//! | `ahead.rs` | three of the mends: filling what has not been asked for yet |
 
 mod ahead;
 mod mends;
@@ -42,6 +42,7 @@ use crate::tables::{Part, Tables};
 use crate::walk::{self, Leaf};
 use ahead::Lost;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
@@ -327,8 +328,15 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             if touched { shadow_entry(host, entry) } else { Ok(Entry::EMPTY) }
         };
         if va < self.kernel_address {
-            if let Some(root) = self.slots.root_of(directory) {
-                self.tables.replace_if_tabled(host, root, va, fill)?;
+            let fills = touched && self.mends.announced;
+            if let Some(slot) = self.slots.slot_of(directory) {
+                if fills {
+                    self.add_announced_table(host, slot, va, entry);
+                }
+                self.tables.replace_if_tabled(host, slot.root, va, fill)?;
+                self.keep_to_budget(host);
+            } else if fills {
+                self.remember_announced(directory, va);
             }
         } else if self.tables.is_shared(G::index(va, G::LEVELS)) {
             self.tables.replace_if_tabled(host, self.slots.current_slot().root, va, fill)?;
@@ -355,7 +363,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
                 let root = self.slots.current_slot().root;
                 self.tables.release_entries(host, root, position..position + 1);
             }
-        } else if let Some(root) = self.slots.root_of(directory) {
+        } else if let Some(Slot { root, .. }) = self.slots.slot_of(directory) {
             self.tables.release_entries(host, root, position..position + 1);
         }
         Ok(())
@@ -408,7 +416,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
         self.counters.flush_user += 1;
-        self.flush_user_of(host, self.slots.current());
+        let index = self.slots.current();
+        let pages = if self.mends.flushed && !self.linear { self.user_pages(index) } else { Vec::new() };
+        self.flush_user_of(host, index);
+        self.fill_pages(host, &pages);
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
@@ -418,6 +429,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     // ---- 6. The Switcher ----
+
+    fn reads_ahead(&self) -> bool {
+        self.mends.refill > 0
+    }
 
     fn root(&self) -> HostFrame {
         self.root

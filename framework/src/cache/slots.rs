@@ -80,9 +80,9 @@ impl Slots {
         self.by_directory.get(&directory).copied()
     }
 
-    /// The shadow of a page directory.
-    pub(super) fn root_of(&self, directory: GuestPhys) -> Option<RootId> {
-        Some(self.get(self.of(directory)?)?.root)
+    /// The same, with what is in it.
+    pub(super) fn slot_of(&self, directory: GuestPhys) -> Option<Slot> {
+        self.get(self.of(directory)?)
     }
 
     /// All that are taken, in order.

@@ -10,8 +10,8 @@
 //! | --- | --- |
 //! | `acc`, `pf` | all levels of the walk, and the neighbours of the last for strategies that fill ahead (`around`) |
 //! | `pte`, `pgd`, `pmd` | the one that the guest says it has changed, with the walk to it |
-//! | `cr3`, `stack`, and where everything is dropped | the walks to the pages of the kernel stack, which must not be missing |
-//! | `cr3`, when touches are recorded | where this page directory has been touched before: it may all be filled at once |
+//! | `cr3`, `stack`, and where everything is dropped | the walks to the pages of the kernel stack, which must not be missing, and their neighbours |
+//! | `cr3`, `flush user` | where this page directory has been touched or announced before, as it may all be filled at once; unless touches are not recorded and the strategy reads nothing ahead |
 //!
 //! Accessed and dirty bits that the strategy sets itself are no stores of the guest's, and are not
 //! written: the replayed strategy sets its own.
@@ -147,7 +147,9 @@ struct Recorder<F> {
     stacks: Vec<Stack>,
     /// Goes up when anything but a level-1 entry of those walks may have changed.
     epoch: u64,
-    /// When touches are recorded: where each page directory has been touched, a chunk of entries each.
+    /// Whether `touched` is needed: for any strategy when touches are recorded, or else for this one.
+    keeps_touched: bool,
+    /// Where each page directory has been touched or announced, a place of [`Recorder::place_size`] entries each.
     touched: HashMap<GuestPhys, Set<GuestVirt>, FxBuildHasher>,
     /// What the recorder itself has asked for, which the guest has not.
     own: PagingCounters,
@@ -158,6 +160,7 @@ impl<F: PageFormat> Recorder<F> {
     fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
         Self {
             window_start: of.window().start,
+            keeps_touched: touch != Touch::Off || of.reads_ahead(),
             of,
             seed,
             touch,
@@ -309,16 +312,16 @@ impl<F: PageFormat> Recorder<F> {
         let stack = Stack { directory, esp1, pages, epoch: self.epoch };
         if core::mem::replace(&mut self.stacks[place], stack) != stack {
             for va in stack_pages(esp1, pages) {
-                self.record_walk(host, directory, va, 1);
+                self.record_walk(host, directory, va, self.around);
             }
         }
     }
 
     // ---- Touches ----
 
-    /// Remembers that the current page directory is touched at this address.
+    /// Remembers that a page directory is touched or announced at this address.
     fn remember_touch(&mut self, directory: GuestPhys, va: GuestVirt) {
-        if self.touch == Touch::Off {
+        if !self.keeps_touched {
             return;
         }
         if !self.touched.contains_key(&directory) {
@@ -329,15 +332,21 @@ impl<F: PageFormat> Recorder<F> {
                 return;
             }
         }
-        let place = GuestVirt(va.0 & !(chunk_span::<F>() - 1));
+        let beyond = F::index(va, 1) as u32 % self.place_size();
+        let place = GuestVirt(va.page().0 - beyond * PAGE_SIZE);
         remember(self.touched.entry(directory).or_default(), place, MAX_PLACES);
+    }
+
+    /// Entries of a place: what one touch may lead a strategy to fill, and a chunk at least.
+    fn place_size(&self) -> u32 {
+        self.around.max(CHUNK as u32 / F::ENTRY_SIZE)
     }
 
     /// Records the entries of all places where a page directory has been touched.
     fn record_touched(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
         let Some(places) = self.touched.get_mut(&directory).map(core::mem::take) else { return };
         for place in &places {
-            self.record_walk(host, directory, *place, CHUNK as u32 / F::ENTRY_SIZE);
+            self.record_walk(host, directory, *place, self.place_size());
         }
         if let Some(taken) = self.touched.get_mut(&directory) {
             *taken = places;
@@ -381,11 +390,6 @@ impl<F: PageFormat> Recorder<F> {
 /// An address in each page of a stack that ends before `esp1`.
 fn stack_pages(esp1: GuestVirt, pages: u32) -> impl Iterator<Item = GuestVirt> {
     (0..pages).map(move |page| GuestVirt(esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE)))
-}
-
-/// Bytes of address space under the entries of one chunk of a last-level table.
-const fn chunk_span<F: PageFormat>() -> u32 {
-    CHUNK as u32 / F::ENTRY_SIZE * PAGE_SIZE
 }
 
 /// Where the entry for `va` is in a table of that level.
@@ -497,6 +501,9 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     ) -> Result<(), Kill> {
         if va < self.window_start {
             self.record_walk(host, directory, va, 1);
+            if entry.present() {
+                self.remember_touch(directory, va);
+            }
         }
         self.put(host, Operation::SetPte { directory, va, value: entry.0 });
         // Not filled before it is used, or its first use would not be seen.
@@ -528,6 +535,9 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
+        if let Some(directory) = self.directory {
+            self.record_touched(host, directory);
+        }
         self.put(host, Operation::FlushUser);
         self.of.flush_user(host);
     }
@@ -556,6 +566,10 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
 
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
         self.of.lookup(va)
+    }
+
+    fn reads_ahead(&self) -> bool {
+        self.of.reads_ahead()
     }
 
     fn is_linear(&self) -> bool {
