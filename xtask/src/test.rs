@@ -51,7 +51,7 @@ const SECTIONS: [(&str, &str); 9] = [
     ("miri", "the same under the interpreter that finds undefined behaviour"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
-    ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts (only when named)"),
+    ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 
 /// Those that need QEMU, and what is done in it.
@@ -132,10 +132,7 @@ impl Run<'_> {
         if IN_QEMU.contains(&section) && self.args.fast {
             return false;
         }
-        // Its kernels take long to build.
-        let by_default = section != "linux" || !self.args.only.is_empty();
-        by_default && self.wants_whole(section)
-            || scenarios_of(section).into_iter().any(|name| self.names(name))
+        self.wants_whole(section) || scenarios_of(section).into_iter().any(|name| self.names(name))
     }
 
     /// Whether all of a section is wanted.

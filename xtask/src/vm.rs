@@ -78,7 +78,7 @@ impl Vm {
         let folder = project.logs().join("vm").join(&self.name);
         let pc = self.prepare(kernels, contents, steps, &folder, "")?;
         let budget: Duration = steps.iter().map(|step| step.limit).sum();
-        let limits = Limits { silence: Duration::from_secs(180), whole: budget + Duration::from_secs(120) };
+        let limits = Limits { silence: Duration::from_secs(600), whole: budget + Duration::from_secs(120) };
         let run = pc.run(&folder, limits, line)?;
 
         let (mut outcomes, done) = steps::collect(&run.console);

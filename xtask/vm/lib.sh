@@ -62,16 +62,6 @@ scratch_disk() {
     echo /tmp/scratch
 }
 
-# skipped_only NAME...: fails if guest-test, run by in_linux, left out other tests than these.
-skipped_only() {
-    for name in $(sed -n 's/^guest: skipped \([a-z0-9-]*\):.*/\1/p' /tmp/linux.out); do
-        case " $* " in
-        *" $name "*) ;;
-        *) fail "guest-test skipped $name" ;;
-        esac
-    done
-}
-
 # until_true SECONDS COMMAND...: waits for the command to succeed.
 until_true() {
     left=$(($1 * 10))
