@@ -47,6 +47,10 @@ pub struct Cli {
     #[allow(clippy::option_option, reason = "clap's way to tell --counters from --counters=FILE")]
     pub counters: Option<Option<PathBuf>>,
 
+    /// Writes the spans that the guest marks on its early console to FILE, with what the host counted in each
+    #[arg(long, value_name = "FILE")]
+    pub spans: Option<PathBuf>,
+
     /// Records what the guest asks of its page tables, as a trace for `replay`; --strategy says on which
     /// strategy
     #[arg(long, value_name = "FILE")]

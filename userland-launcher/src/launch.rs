@@ -24,6 +24,7 @@ use crate::outcome::Outcome;
 use crate::paging;
 use crate::recording::Recording;
 use crate::run::run;
+use crate::spans::Spans;
 use crate::terminal::Terminal;
 use arch_i386::addr::{GuestFrame, PAGE_SIZE};
 use arch_i386::paging::Paging;
@@ -105,6 +106,15 @@ pub enum LaunchError {
     /// Where the counters shall go cannot be written to.
     #[error("cannot write the counters to {path}")]
     Counters {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Where the spans shall go cannot be written to.
+    #[error("cannot write the spans to {path}")]
+    Spans {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -307,6 +317,10 @@ impl Session {
     /// One life.
     fn run_once(&self, prepared: Prepared, host: Arc<dyn Host>, cli: &Cli) -> Result<Ended, LaunchError> {
         let (strategy, record) = (cli.strategy(), cli.record.clone());
+        let open = |path: &PathBuf| {
+            Spans::open(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })
+        };
+        let spans = cli.spans.as_ref().map(open).transpose()?;
         let end = Arc::new(self.ender());
         let (guest_host, output, sender) = (host.clone(), self.output.clone(), self.sender.clone());
         let guest_end = end.clone();
@@ -314,7 +328,7 @@ impl Session {
         let thread = thread.spawn(move || {
             let started = |recording| drop(sender.send(Event::Started(ticks(), recording)));
             let choices = (strategy.as_deref(), record.as_deref());
-            let outcome = live(prepared, guest_host, choices, &output, end, started);
+            let outcome = live(prepared, guest_host, choices, (&output, spans), end, started);
             guest_end(outcome.unwrap_or_else(|outcome| outcome));
         });
         let thread = thread.map_err(LaunchError::Thread)?;
@@ -351,7 +365,7 @@ fn live(
     prepared: Prepared,
     host: Arc<dyn Host>,
     (strategy, record): (Option<&str>, Option<&Path>),
-    output: &ConsoleOutput,
+    (output, spans): (&ConsoleOutput, Option<Spans>),
     end: Arc<dyn Fn(Outcome) + Send + Sync>,
     started: impl FnOnce(Option<Recording>),
 ) -> Result<Outcome, Outcome> {
@@ -371,5 +385,5 @@ fn live(
     let context = Context { host: host.clone(), memory: memory.clone(), ended: end };
     let mut bus = Bus::new(context, prepared.devices, &prepared.layout)?;
     started(recording);
-    Ok(run(host.as_ref(), &memory, prepared.top, &mut bus, output))
+    Ok(run(host.as_ref(), &memory, prepared.top, &mut bus, output, spans))
 }

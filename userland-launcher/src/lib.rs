@@ -12,7 +12,7 @@
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
-//! | [`outcome`], [`counters`], [`recording`] | what is told about it afterwards |
+//! | [`outcome`], [`counters`], [`spans`], [`recording`] | what is told about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
 
@@ -30,5 +30,6 @@ pub mod outcome;
 pub mod paging;
 pub mod recording;
 pub mod run;
+pub mod spans;
 pub mod terminal;
 pub mod virtqueue;

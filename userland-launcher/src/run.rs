@@ -5,6 +5,7 @@ use crate::devices::bus::Bus;
 use crate::guest_memory::GuestMemory;
 use crate::host::Host;
 use crate::outcome::{Outcome, Violation};
+use crate::spans::Spans;
 use arch_i386::launcher::ERESTART;
 use std::io;
 
@@ -31,6 +32,7 @@ pub fn run(
     memory_top: u32,
     bus: &mut Bus,
     console: &ConsoleOutput,
+    mut spans: Option<Spans>,
 ) -> Outcome {
     loop {
         match next_exit(host) {
@@ -38,7 +40,15 @@ pub fn run(
             Exit::Notify(address) => match bus.notify(address) {
                 Ok(true) => {}
                 Ok(false) if address < memory_top => {
-                    if let Err(error) = print_early(memory, memory_top, address, console) {
+                    let printed = early_text(memory, memory_top, address).and_then(|text| {
+                        let mark = spans.as_mut().map_or(Ok(false), |spans| spans.take(&text, host));
+                        match mark {
+                            Ok(true) => Ok(()),
+                            Ok(false) => console.write(&text),
+                            Err(error) => Err(Outcome::Failed { doing: "writing down a span".into(), error }),
+                        }
+                    });
+                    if let Err(error) = printed {
                         return error;
                     }
                 }
@@ -76,14 +86,9 @@ fn next_exit(host: &dyn Host) -> Exit {
     }
 }
 
-/// Prints the string at `address`, which the guest wants seen before it has a console device: up to its
-/// NUL, the end of memory or [`EARLY_CONSOLE_MAX`], byte for byte.
-fn print_early(
-    memory: &GuestMemory,
-    memory_top: u32,
-    address: u32,
-    console: &ConsoleOutput,
-) -> Result<(), Outcome> {
+/// The string at `address`, which the guest wants seen before it has a console device: up to its NUL, the end
+/// of memory or [`EARLY_CONSOLE_MAX`], byte for byte.
+fn early_text(memory: &GuestMemory, memory_top: u32, address: u32) -> Result<Vec<u8>, Outcome> {
     let len = (memory_top - address).min(EARLY_CONSOLE_MAX);
     let mut text = vec![0; len as usize];
     let slice = memory.slice(address.into(), len.into()).map_err(|_| Outcome::Violation {
@@ -91,6 +96,6 @@ fn print_early(
         violation: Violation::Notify(address),
     })?;
     let copied = slice.copy_to(&mut text);
-    let end = text[..copied].iter().position(|&b| b == 0).unwrap_or(copied);
-    console.write(&text[..end])
+    text.truncate(text[..copied].iter().position(|&b| b == 0).unwrap_or(copied));
+    Ok(text)
 }

@@ -10,6 +10,7 @@
 //! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`plugin`], [`programs`] |
 //! | `linux-guest` | Debian's kernel source with our port, built as a guest | [`linux`] |
 //! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
+//! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`boots`], [`tally`] |
@@ -30,6 +31,7 @@ use clap::{Parser, Subcommand};
 
 mod apt;
 mod apt_sources;
+mod bench;
 mod boots;
 mod clean;
 mod counters;
@@ -76,6 +78,8 @@ enum Command {
     LinuxGuest(linux::command::Args),
     /// Measure the Linux guest under several strategies, beside the same kernel on the bare machine
     LinuxBench(linux::bench::Args),
+    /// Measure workloads in a guest under several strategies
+    Bench(bench::command::Args),
     /// Boot Debian's kernel in QEMU, run a guest under several strategies, compare them
     Demo(demo::Args),
     /// Record what a guest asks of its page tables, as a trace for `replay`
@@ -106,6 +110,7 @@ fn run(command: Command) -> Result<()> {
         Command::Build(args) => programs::build_command(&project, &args),
         Command::LinuxGuest(args) => linux::command::run(&project, &args),
         Command::LinuxBench(args) => linux::bench::run(&project, &args),
+        Command::Bench(args) => bench::command::run(&project, &args),
         Command::Demo(args) => demo::run(&project, &args),
         Command::Record(args) => record::run(&project, &args),
         Command::Test(args) => test::run(&project, &args),

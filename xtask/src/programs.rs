@@ -43,6 +43,11 @@ impl PluginArgs {
             self.folders.iter().map(|folder| Plugin::locate(project, folder)).collect();
         ModuleSource::with_plugins(project, &plugins?)
     }
+
+    /// The options as one would type them, each with a space before it.
+    pub fn as_typed(&self) -> String {
+        self.folders.iter().map(|folder| format!(" --with-plugin {}", folder.display())).collect()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

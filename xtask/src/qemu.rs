@@ -20,8 +20,15 @@ const PROGRAM: &str = "qemu-system-i386";
 /// What came out on the third serial line, in the folder of a run's logs.
 pub const EXPORTS: &str = "exports";
 
-/// Memory of the emulated PC, in MiB.
-const MEMORY: u32 = 512;
+/// Memory of an emulated PC that has room for Linux with guests, in MiB.
+pub const MEMORY: u32 = 512;
+
+/// What Linux is told in any case: panics end the run, and so does whatever would leave the kernel limping. The
+/// self-tests of Linux's cryptography and its search for ISA cards are most of a boot and have nothing to do with
+/// us. Its test of the timer's interrupt counts ticks of a clock on the wall, and panics where the build machine is
+/// busy.
+const LINUX: &str =
+    "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check rdinit=/init quiet";
 
 /// A processor with PAE, NX and a constant TSC, but without what came to 32-bit processors later.
 const PROCESSOR: &str = "coreduo";
@@ -41,8 +48,11 @@ pub enum Clock {
 pub struct Pc {
     /// The kernel image.
     pub kernel: PathBuf,
-    /// The initial file system.
-    pub initrd: PathBuf,
+    /// The initial file system of a Linux; without one the kernel is another, to which nothing is told but
+    /// [`Pc::append`].
+    pub initrd: Option<PathBuf>,
+    /// Memory in MiB.
+    pub memory: u32,
     /// Number of processors.
     pub processors: u32,
     /// How time passes.
@@ -86,20 +96,20 @@ impl Pc {
     fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         let smp = self.processors.to_string();
-        let memory = MEMORY.to_string();
+        let memory = self.memory.to_string();
         command.args(["-accel", "tcg", "-cpu", PROCESSOR, "-m", &memory, "-smp", &smp]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         if let Clock::Instructions(shift) = self.clock {
             command.arg("-icount").arg(format!("shift={shift},sleep=off"));
+            // What else a machine gets from outside: the time of day, and the seed of Linux's random numbers.
+            command.args(["-rtc", "base=2020-01-01T00:00:00,clock=vm", "-seed", "1"]);
         }
-        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
-        // Panics end the run, and so does whatever would leave the kernel limping. The self-tests of Linux's
-        // cryptography and its search for ISA cards are most of a boot and have nothing to do with us. Its test of
-        // the timer's interrupt counts ticks of a clock on the wall, and panics where the build machine is busy.
-        let append = format!(
-            "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check rdinit=/init quiet {}",
-            self.append
-        );
+        command.arg("-kernel").arg(&self.kernel);
+        let mut append = self.append.clone();
+        if let Some(initrd) = &self.initrd {
+            command.arg("-initrd").arg(initrd);
+            append.insert_str(0, &format!("{LINUX} "));
+        }
         command.arg("-append").arg(append.trim_end());
         command
     }
@@ -202,15 +212,26 @@ mod tests {
     fn instruction_clock_and_command_line() {
         let pc = Pc {
             kernel: "/k".into(),
-            initrd: "/i".into(),
+            initrd: Some("/i".into()),
+            memory: 128,
             processors: 1,
             clock: Clock::Instructions(1),
             append: "lg.shell=host".into(),
         };
         let line = describe(&pc.command());
-        assert!(line.contains(" -icount shift=1,sleep=off "), "{line}");
+        assert!(
+            line.contains(" -icount shift=1,sleep=off -rtc base=2020-01-01T00:00:00,clock=vm -seed 1 "),
+            "{line}"
+        );
         assert!(line.contains(" -smp 1 ") && line.ends_with("quiet lg.shell=host'"), "{line}");
-        let line = describe(&Pc { clock: Clock::Real, ..pc }.command());
-        assert!(!line.contains("-icount"), "{line}");
+        let line = describe(&Pc { clock: Clock::Real, initrd: None, ..pc }.command());
+        assert!(
+            !line.contains("-icount")
+                && line.ends_with(
+                    "-m 128 -smp 1 -nodefaults -no-user-config -display none \
+            -no-reboot -kernel /k -append lg.shell=host"
+                ),
+            "{line}"
+        );
     }
 }

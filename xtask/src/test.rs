@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::bench::command as bench;
 use crate::boots::{self, Job};
 use crate::flavour::Flavour;
 use crate::linux::command as linux_guest;
@@ -42,7 +43,7 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 9] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
@@ -51,11 +52,12 @@ const SECTIONS: [(&str, &str); 9] = [
     ("miri", "the same under the interpreter that finds undefined behaviour"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
+    ("bench", "a short benchmark gives the same figures twice"),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 
 /// Those that need QEMU, and what is done in it.
-const IN_QEMU: [&str; 2] = ["vm", "linux"];
+const IN_QEMU: [&str; 3] = ["vm", "bench", "linux"];
 
 /// Folders with a workspace of their own, as they are built for i386 only.
 const DETACHED: [&str; 3] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS];
@@ -101,6 +103,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "miri" => run.miri(),
                 "build" => run.build(),
                 "vm" => run.vm(),
+                "bench" => run.bench(),
                 _ => run.linux(),
             }
         }
@@ -248,6 +251,10 @@ impl Run<'_> {
             vms().into_iter().map(job).collect()
         });
         self.boot("vm", jobs);
+    }
+
+    fn bench(&mut self) {
+        self.tally.check("two runs of a benchmark are the same", bench::measure_twice(self.project));
     }
 
     fn linux(&mut self) {

@@ -11,7 +11,7 @@ use crate::initrd::Initrd;
 use crate::kernel_log;
 use crate::kernels::Kernels;
 use crate::project::Project;
-use crate::qemu::{Clock, End, Limits, Pc};
+use crate::qemu::{Clock, End, Limits, MEMORY, Pc};
 use crate::steps::{self, Outcome, Step};
 
 const INIT: &str = include_str!("../vm/init.sh");
@@ -127,7 +127,8 @@ impl Vm {
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Pc {
             kernel: kernels.vmlinuz(self.flavour),
-            initrd,
+            initrd: Some(initrd),
+            memory: MEMORY,
             processors: self.processors,
             clock: self.clock,
             append: append.to_owned(),

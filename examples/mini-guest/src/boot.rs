@@ -4,13 +4,15 @@
 //! meaning itself (`linear mapping`). The kernel is linked 3 GiB higher, so until page tables are
 //! loaded code may jump relatively but has to subtract that from every symbol it uses as data.
 //!
+//! A Multiboot loader starts it at the same entry on the bare machine; [`crate::bare`] has what is different then.
+//!
 //! The steps are those of a Linux guest: zeroed memory, `LGUEST_INIT`, first page tables, `NEW_PGTABLE`,
 //! a stack, a jump up. The first tables map the lowest 8 MiB at 0, where this code still runs, and at
 //! 3 GiB. They can be of two levels or three: the kernel's file says so in a note, and the launcher, which
 //! chooses, tells the choice as a word of the command line.
 
 use crate::host::LGUEST_DATA;
-use crate::{console, descriptors, host, image, state, tasks};
+use crate::{bare, console, descriptors, host, image, state, tasks};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::launcher::{NOTE_PAGING, NOTE_PAGING_2_LEVEL, NOTE_PAGING_PAE};
@@ -21,7 +23,7 @@ use core::arch::global_asm;
 use mini_guest::boot_params::{self, BootParams};
 use mini_guest::command_line;
 use mini_guest::layout::{KERNEL_BASE, MAX_RAM, SCRATCH_PAGES, phys_to_virt, scratch_base};
-use mini_programs::abi::RunOptions;
+use mini_programs::abi::{Effort, FAILED, RunOptions};
 
 /// Pages that the first tables map.
 const EARLY_PAGES: u32 = 2048;
@@ -44,6 +46,9 @@ global_asm!(
     .section .text.boot, "ax", @progbits
     .globl start
 start:
+    // Not by a launcher but by a loader: without a host.
+    cmpl    ${multiboot_loaded}, %eax
+    je      start_bare
     cld
     movl    $bss_start - {base}, %edi
     movl    $bss_end - {base}, %ecx
@@ -60,6 +65,8 @@ start:
     int     ${trap}
 
     // %ebp = bytes of a page-table entry: 8 when the command line has the word for PAE, otherwise 4.
+    .globl  find_format
+find_format:
     movl    $4, %ebp
     movl    0x228(%esi), %eax
     testl   %eax, %eax
@@ -105,9 +112,13 @@ start:
     movl    %eax, {root} - {base}
     movl    %eax, {root} - {base} + 8*3
 
-7:  movl    ${new_pgtable}, %eax
-    movl    $({root} - {base}), %ebx
+7:  movl    $({root} - {base}), %ebx
+    cmpl    $0, bare_machine - {base}
+    jne     load_bare_tables
+    movl    ${new_pgtable}, %eax
     int     ${trap}
+    .globl  tables_loaded
+tables_loaded:
 
     // Up we go: an absolute jump, and the stack of the kernel's own process.
     movl    $({stacks} + {stack_size}), %esp
@@ -132,6 +143,7 @@ note_name_end:
     .long   {formats}
     .text
     "#,
+    multiboot_loaded = const bare::MULTIBOOT_LOADED,
     base = const KERNEL_BASE,
     data = sym LGUEST_DATA,
     note_paging = const NOTE_PAGING,
@@ -164,6 +176,13 @@ extern "C" fn kernel_main(entry_size: u32) -> ! {
     let params = BootParams::parse(page).unwrap_or_else(|error| panic!("{error}"));
     let options = read_options(&params);
 
+    if bare::running() {
+        bare::take_over();
+        assert!(
+            options.effort == Effort::None && options.hostile == FAILED,
+            "the tests prove things about a host, and the bare machine has none; bench=NAME works"
+        );
+    }
     // The segments first, as Linux has it: the host's own two serve until now.
     descriptors::load_gdt();
 

@@ -1,4 +1,5 @@
-//! The host: hypercalls, their ring, the memory shared with it, and the interrupt flag that lives there.
+//! The host: hypercalls, their ring, the memory shared with it, and the interrupt flag that lives there. Where there
+//! is none, [`bare`] is asked instead.
 
 use arch_i386::addr::GuestPhys;
 use arch_i386::hypercall::{Hypercall, HypercallArgs};
@@ -9,6 +10,8 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 use mini_guest::layout::{self, KERNEL_BASE};
+
+use crate::bare;
 
 /// Nanoseconds between clock interrupts: Linux's with HZ=250.
 const TICK: u32 = 4_000_000;
@@ -60,7 +63,16 @@ macro_rules! write {
 /// Makes a hypercall. The host does what the ring holds before.
 pub fn call(number: Hypercall, args: [u32; 3]) {
     let [a, b, c] = args;
-    call_raw(number as u32, [a, b, c, 0]);
+    call_with_four(number, [a, b, c, 0]);
+}
+
+/// The same with all four arguments.
+fn call_with_four(number: Hypercall, args: [u32; 4]) {
+    if bare::running() {
+        bare::call(number, args);
+    } else {
+        call_raw(number as u32, args);
+    }
 }
 
 /// Makes a hypercall of any number.
@@ -88,6 +100,10 @@ static NEXT_ENTRY: AtomicUsize = AtomicUsize::new(0);
 /// Queues a hypercall for the next time the host is called; calls it right away when the ring is full, by
 /// which the ring is emptied first.
 pub fn queue(number: Hypercall, args: [u32; 4]) {
+    if bare::running() {
+        bare::call(number, args);
+        return;
+    }
     let next = NEXT_ENTRY.load(Ordering::Relaxed);
     if read!(hcall_status[next]) != RING_DONE {
         call_raw(number as u32, args);
@@ -140,7 +156,7 @@ pub fn page_table_call(number: Hypercall, args: [u32; 4]) {
     if BATCHING.load(Ordering::Relaxed) {
         queue(number, args);
     } else {
-        call_raw(number as u32, args);
+        call_with_four(number, args);
     }
 }
 
@@ -151,12 +167,18 @@ pub fn set_pte_args(root: GuestPhys, va: u32, entry: Entry) -> [u32; 4] {
 
 /// Keeps interrupts out.
 pub fn disable_interrupts() {
+    if bare::running() {
+        return bare::set_interrupts(false);
+    }
     write!(0 => irq_enabled);
     compiler_fence(Ordering::SeqCst);
 }
 
 /// Lets interrupts in. One that waits already has set `irq_pending`, and is asked for.
 pub fn enable_interrupts() {
+    if bare::running() {
+        return bare::set_interrupts(true);
+    }
     compiler_fence(Ordering::SeqCst);
     write!(IRQ_ENABLED => irq_enabled);
     if interrupt_pending() {
@@ -187,7 +209,7 @@ pub fn start_clock() {
 
 /// The address of the last page fault.
 pub fn fault_address() -> u32 {
-    read!(cr2)
+    if bare::running() { bare::fault_address() } else { read!(cr2) }
 }
 
 /// The wall clock as the host last wrote it, in milliseconds modulo 2^32.
@@ -198,12 +220,12 @@ pub fn wall_clock() -> u32 {
 
 /// Speed of the time-stamp counter in kHz, 0 when the host does not trust it.
 pub fn tsc_khz() -> u32 {
-    read!(tsc_khz)
+    if bare::running() { bare::tsc_khz() } else { read!(tsc_khz) }
 }
 
 /// The first address that is the host's.
 pub fn reserved_from() -> u32 {
-    read!(reserve_mem).wrapping_neg()
+    if bare::running() { bare::RESERVED_FROM } else { read!(reserve_mem).wrapping_neg() }
 }
 
 /// The physical address of something in the kernel's image.

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `boot` | from the launcher's jump to the first Rust function, under the first page tables |
 //! | `host` | hypercalls, their ring, the memory shared with the host, the interrupt flag |
+//! | `bare` | the bare machine in the host's place |
 //! | `console` | text for people; the guest's last words |
 //! | `ram` | physical memory, and what the host is told of changed page tables |
 //! | `descriptors` | segments and gates |
@@ -29,6 +30,8 @@
 
 #[cfg(target_os = "none")]
 mod attempt;
+#[cfg(target_os = "none")]
+mod bare;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]

@@ -12,10 +12,11 @@ use arch_i386::hypercall::Hypercall;
 use arch_i386::paging::Entry;
 use mini_guest::layout::{SCRATCH_PAGES, scratch_base};
 use mini_guest::page_tables::KERNEL_PAGE;
+use mini_programs::abi::{KernelMapping, VMALLOC_PAGES};
 
 /// Pages that processes verify; the selftests use those behind them.
 const PAGES: usize = 24;
-const _: () = assert!(PAGES < SCRATCH_PAGES as usize);
+const _: () = assert!(PAGES + VMALLOC_PAGES <= SCRATCH_PAGES as usize);
 
 const WORDS: u32 = PAGE_SIZE / 4;
 
@@ -146,6 +147,39 @@ fn set(index: usize, entry: Entry, memory: &mut Memory, flush: bool) {
 pub fn set_spare(index: usize, entry: Entry, flush: bool) {
     debug_assert!((SPARE..SCRATCH_PAGES as usize).contains(&index));
     set(index, entry, kernel().memory(), flush);
+}
+
+/// Maps spare pages to fresh frames, writes to them, and gives them back.
+pub fn map_for_a_moment(how: KernelMapping) {
+    let pages = match how {
+        KernelMapping::One => 1,
+        KernelMapping::Many => VMALLOC_PAGES,
+    };
+    let mut kernel = kernel();
+    let memory = kernel.memory();
+    let base = scratch_base(memory.ram).0 + SPARE as u32 * PAGE_SIZE;
+    for index in 0..pages {
+        let frame = memory.frames.allocate().unwrap_or_else(|error| panic!("a kernel page: {error}"));
+        set(SPARE + index, Entry::new(frame.0.into(), KERNEL_PAGE), memory, false);
+        let at = core::ptr::with_exposed_provenance_mut::<u32>(base as usize + index * PAGE_SIZE as usize);
+        // SAFETY: the page that has just been mapped to a frame of its own.
+        unsafe { at.write_volatile(index as u32) };
+    }
+    for index in 0..pages {
+        let va = GuestVirt(base + index as u32 * PAGE_SIZE);
+        let entry = match how {
+            KernelMapping::One => {
+                let entry = memory.tables.entry(&Ram, va);
+                set(SPARE + index, Entry::EMPTY, memory, false);
+                entry
+            }
+            KernelMapping::Many => memory.tables.replace(&mut Ram, va, Entry::EMPTY),
+        };
+        memory.frames.release(GuestFrame(entry.frame() as u32));
+    }
+    if how == KernelMapping::Many {
+        host::call(Hypercall::FlushTlb, [1, 0, 0]);
+    }
 }
 
 /// What the page tables say of a spare page.

@@ -10,7 +10,7 @@ use crate::{console, host, hostile, scratch, selftest, tasks};
 use arch_i386::hypercall::Hypercall;
 use core::mem::MaybeUninit;
 use mini_guest::processes::Waited;
-use mini_programs::abi::{FAILED, HostileAct, KernelTest, SEMAPHORES, Syscall, WaitStatus};
+use mini_programs::abi::{FAILED, HostileAct, KernelMapping, KernelTest, SEMAPHORES, Syscall, WaitStatus};
 
 /// Bytes of text that are copied at a time.
 const CHUNK: usize = 128;
@@ -75,6 +75,11 @@ pub fn handle(frame: &mut TrapFrame) {
         Syscall::Shutdown => console::exit(a),
         Syscall::Panic => panic!("a crash was asked for"),
         Syscall::WallClock => host::wall_clock(),
+        Syscall::TscKhz => host::tsc_khz(),
+        Syscall::MapKernelPages => KernelMapping::from_number(a).map_or(FAILED, |how| {
+            scratch::map_for_a_moment(how);
+            0
+        }),
     };
 }
 

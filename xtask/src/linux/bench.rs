@@ -20,7 +20,7 @@ use crate::module::ModuleSource;
 use crate::process::Progress;
 use crate::programs;
 use crate::project::Project;
-use crate::qemu::{Clock, End, Limits, Pc};
+use crate::qemu::{self, Clock, End, Limits, Pc};
 use crate::setup::{self, Machine};
 use crate::steps::Step;
 use crate::vm::{Contents, Vm};
@@ -84,7 +84,8 @@ fn bare(project: &Project, linux: &LinuxGuest) -> Result<Figures> {
     let progress = Progress::start("the same Linux on the bare machine");
     let pc = Pc {
         kernel: linux.kernel.image.clone(),
-        initrd: linux.initrd.clone(),
+        initrd: Some(linux.initrd.clone()),
+        memory: qemu::MEMORY,
         processors: 1,
         clock: CLOCK,
         append: format!("printk.time=1 mem={MEMORY} -- guest-bench all"),

@@ -17,7 +17,7 @@ pub const MMAP_BASE: u32 = 0x4000_0000;
 /// Semaphores, all created with the value 0.
 pub const SEMAPHORES: usize = 64;
 /// The most processes there can be at once, the idle one included.
-pub const MAX_PROCESSES: usize = 64;
+pub const MAX_PROCESSES: usize = 72;
 
 macro_rules! numbered {
     ($(#[$type_doc:meta])* $type:ident { $($(#[$doc:meta])* $name:ident = $n:literal),* $(,)? }) => {
@@ -88,8 +88,25 @@ numbered! {
         Panic = 22,
         /// The wall clock as the host last wrote it, in milliseconds modulo 2^32.
         WallClock = 23,
+        /// The speed of the time-stamp counter in kHz; 0 when the kernel does not know.
+        TscKhz = 24,
+        /// `(KernelMapping)`: map pages in the kernel's half, write to them, and take them away again.
+        MapKernelPages = 25,
     }
 }
+
+numbered! {
+    /// How a kernel maps pages for itself for a short time.
+    KernelMapping {
+        /// As Linux's `kmap` does: one page, and the host hears of it by one entry each time.
+        One = 0,
+        /// As Linux's `vmalloc` does: [`VMALLOC_PAGES`] pages; what goes is told by a flush of everything.
+        Many = 1,
+    }
+}
+
+/// Pages that [`KernelMapping::Many`] maps.
+pub const VMALLOC_PAGES: usize = 16;
 
 numbered! {
     /// Tests that have to run in the kernel.
@@ -254,6 +271,50 @@ pub struct WaitStatus {
     pub address: u32,
 }
 
+macro_rules! workloads {
+    ($($(#[$doc:meta])* $name:ident = $n:literal $text:literal),* $(,)?) => {
+        numbered! {
+            /// Something to measure.
+            Workload { $($(#[$doc])* $name = $n),* }
+        }
+
+        impl Workload {
+            /// Its name after `bench=`; that of [`Workload::ContextSwitch`] is followed by numbers.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+workloads! {
+    /// The cheapest system call.
+    NullSyscall = 0 "null",
+    /// A hypercall that does nothing.
+    NullHypercall = 1 "hypercall",
+    /// A token goes round a ring of processes, each of which reads its working set.
+    ContextSwitch = 2 "ctx",
+    /// A server hands requests to 32 processes; how often each is chosen follows Zipf's law.
+    Zipf = 3 "zipf32",
+    /// A process is made, ends, and is waited for.
+    Fork = 4 "fork",
+    /// The same with another program in between.
+    Exec = 5 "exec",
+    /// A process is made and writes to each of 256 pages that it shares with its parent.
+    CopyOnWrite = 6 "cow256",
+    /// 1000 pages are mapped, written to and unmapped.
+    Mmap = 7 "mmap1000",
+    /// The first write to a fresh page.
+    PageFault = 8 "fault",
+    /// Four processes take turns; the kernel maps a page for itself in each turn.
+    Kmap = 9 "kmap",
+    /// The same with [`VMALLOC_PAGES`] pages, whose end is a flush of everything.
+    Vmalloc = 10 "vmalloc",
+    /// Four at a time, short-lived programs fill and read some memory.
+    Compile = 11 "compile",
+}
+
 /// How much of the tests to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
@@ -273,7 +334,7 @@ pub enum Effort {
 pub struct RunOptions {
     /// The tests.
     pub effort: Effort,
-    /// Print measurements.
+    /// Measure a choice of all workloads.
     pub measure: bool,
     /// Run for ever.
     pub spin: bool,
@@ -287,4 +348,12 @@ pub struct RunOptions {
     pub result: u32,
     /// The number of a [`HostileAct`], or [`FAILED`] for none.
     pub hostile: u32,
+    /// The number of a [`Workload`] to measure, or [`FAILED`] for none.
+    pub workload: u32,
+    /// The processes in the ring of [`Workload::ContextSwitch`].
+    pub ring: u32,
+    /// Pages that each of them reads in its turn.
+    pub pages: u32,
+    /// How many of a workload's usual operations to do, in percent.
+    pub scale: u32,
 }

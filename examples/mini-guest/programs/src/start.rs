@@ -1,9 +1,9 @@
 //! The programs' entry, `init`, and the way to fail.
 
-use crate::{faults, hostile, machine, measure, memory};
+use crate::{faults, hostile, machine, memory, workloads};
 use core::arch::global_asm;
 use core::panic::PanicInfo;
-use mini_programs::abi::{Effort, FAILED, HostileAct, KernelTest, Ring, RunOptions};
+use mini_programs::abi::{Effort, FAILED, HostileAct, KernelTest, Ring, RunOptions, Workload};
 use mini_programs::println;
 use mini_programs::user::{self, Forked};
 
@@ -26,6 +26,7 @@ extern "C" fn main(program: u32, argument: u32) -> ! {
     match program {
         INIT => init(),
         memory::EXEC_TARGET => memory::exec_target(argument),
+        workloads::COMPILER => workloads::compile(argument),
         _ => fail(format_args!("there is no program {program}")),
     }
 }
@@ -142,7 +143,10 @@ fn init() -> ! {
         }
     }
     if options.measure {
-        measure::all();
+        workloads::measure_some(&options);
+    }
+    if let Some(workload) = Workload::from_number(options.workload) {
+        workloads::measure(workload, &options);
     }
     if options.spin {
         memory::spin(&options);

@@ -1,6 +1,6 @@
 //! The programs' side of the system calls.
 
-use crate::abi::{FAILED, HostileAct, KernelTest, Ring, RunOptions, Syscall, WaitStatus};
+use crate::abi::{FAILED, HostileAct, KernelMapping, KernelTest, Ring, RunOptions, Syscall, WaitStatus};
 use core::arch::asm;
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
@@ -158,6 +158,18 @@ pub fn kernel_test(test: KernelTest) -> bool {
 #[must_use]
 pub fn null_hypercalls(count: u32) -> u32 {
     call(Syscall::NullHypercalls, count, 0, 0)
+}
+
+/// The speed of the time-stamp counter in kHz; 0 when the kernel does not know.
+#[must_use]
+pub fn tsc_khz() -> u32 {
+    call(Syscall::TscKhz, 0, 0, 0)
+}
+
+/// Has the kernel map pages for itself, write to them, and take them away; whether it could.
+#[must_use]
+pub fn map_kernel_pages(how: KernelMapping) -> bool {
+    call(Syscall::MapKernelPages, how as u32, 0, 0) == 0
 }
 
 /// Has the kernel commit a ring-1 act.

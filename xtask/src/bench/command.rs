@@ -1,0 +1,344 @@
+//! `cargo xtask bench` itself: from the options to the files with the results.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::host::{Host, instruction_ns};
+use super::matrix::{self, Cell};
+use super::native::Native;
+use super::results::{Configuration, Results, Row};
+use super::{compare, table, versions, workloads};
+use crate::flavour::Flavour;
+use crate::process::Progress;
+use crate::programs::{self, PluginArgs};
+use crate::project::Project;
+use crate::qemu::Clock;
+use crate::setup::{self, Machine};
+use crate::vm::{Contents, Vm};
+
+/// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
+const SHIFT: u8 = 1;
+
+/// The guest's memory in MiB: enough for 64 processes with 64 pages each.
+const MEMORY: u32 = 64;
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    subcommand: Option<Subcommand>,
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(clap::Subcommand)]
+enum Subcommand {
+    /// Tell what changed between two files of results; fail if something is worse
+    Compare(compare::Args),
+}
+
+/// What is to be measured.
+#[derive(clap::Args)]
+pub struct Measure {
+    /// Strategies, separated by commas, such as lguest,lru:slots=16,shared; the first is compared with the others
+    #[arg(long, value_name = "LIST", default_value = "lguest,lru,shared")]
+    strategies: String,
+    /// Workloads, separated by commas; `all`, `ctx`, `ctxp16` and `ctxp64` are several
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "all")]
+    workloads: Vec<String>,
+    /// Runs of each workload with each strategy, each with a seed of its own
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// The first run's seed
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u32,
+    /// Percent of the workloads' usual number of operations
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    scale: u32,
+    /// Flavours of the host's kernel
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "686")]
+    hosts: Vec<HostKernel>,
+    /// What time is: `instructions`, counted by QEMU, or the clock on the `wall`
+    #[arg(long, value_enum, value_name = "CLOCK", default_value = "instructions")]
+    clock: Time,
+    /// Leave out the native baseline, the same guest on the bare machine
+    #[arg(long)]
+    no_native: bool,
+    /// Boot the host anew for each run of each strategy
+    #[arg(long)]
+    separate_boots: bool,
+    /// Where the results go [default: target/bench]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    plugins: PluginArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum HostKernel {
+    #[value(name = "686")]
+    Plain,
+    #[value(name = "686-pae")]
+    Pae,
+}
+
+impl From<HostKernel> for Flavour {
+    fn from(kernel: HostKernel) -> Flavour {
+        match kernel {
+            HostKernel::Plain => Flavour::Plain,
+            HostKernel::Pae => Flavour::Pae,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Time {
+    Instructions,
+    Wall,
+}
+
+impl Time {
+    fn name(self) -> &'static str {
+        match self {
+            Time::Instructions => "instructions",
+            Time::Wall => "wall",
+        }
+    }
+}
+
+impl From<Time> for Clock {
+    fn from(time: Time) -> Clock {
+        match time {
+            Time::Instructions => Clock::Instructions(SHIFT),
+            Time::Wall => Clock::Real,
+        }
+    }
+}
+
+/// The command itself.
+pub fn run(project: &Project, args: &Args) -> Result<()> {
+    match &args.subcommand {
+        None => report(project, &args.measure),
+        Some(Subcommand::Compare(args)) => compare::run(args),
+    }
+}
+
+/// Measures, shows, keeps.
+fn report(project: &Project, args: &Measure) -> Result<()> {
+    let out = args.out.clone().unwrap_or_else(|| project.target().join("bench"));
+    let results = measure(project, args, &out)?;
+    println!("{}", table::for_terminal(&results));
+    for (name, text) in [("results.json", results.json()?), ("results.csv", results.csv())] {
+        write(&out.join(name), &text)?;
+    }
+    println!("\nresults: {}", out.display());
+    let failed: Vec<String> = results
+        .failed()
+        .map(|(row, why, log)| {
+            format!("{} {} {} run {}: {why} ({log})", row.host, row.workload, row.strategy, row.run)
+        })
+        .collect();
+    if !failed.is_empty() {
+        bail!("{} of {} rows failed:\n    {}", failed.len(), results.rows.len(), failed.join("\n    "));
+    }
+    Ok(())
+}
+
+/// Measures the same twice, a little of it, and holds the results against each other.
+///
+/// # Errors
+/// When they differ in a byte, or a row failed.
+pub fn measure_twice(project: &Project) -> Result<()> {
+    let little = Measure {
+        strategies: "lguest,shared".to_owned(),
+        workloads: ["null", "ctx6", "fork", "compile"].map(str::to_owned).into(),
+        runs: 2,
+        seed: 42,
+        scale: 10,
+        hosts: vec![HostKernel::Plain],
+        clock: Time::Instructions,
+        no_native: false,
+        separate_boots: false,
+        out: None,
+        plugins: PluginArgs::default(),
+    };
+    let folder = project.out().join("bench-twice");
+    let [first, second] = ["first", "second"].map(|name| measure(project, &little, &folder.join(name)));
+    let (first, second) = (first?, second?);
+    if let Some((row, why, log)) = first.failed().chain(second.failed()).next() {
+        bail!("{} with {}: {why} ({log} in {})", row.workload, row.strategy, folder.display());
+    }
+    for (a, b) in first.rows.iter().zip(&second.rows) {
+        if a != b {
+            bail!("two runs under the instruction clock differ:\n{a:#?}\n{b:#?}");
+        }
+    }
+    anyhow::ensure!(
+        first.json()? == second.json()?,
+        "two runs have the same figures, but other configurations"
+    );
+    Ok(())
+}
+
+/// Runs all that was asked for. Logs of what failed go to `out`.
+fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
+    let strategies = matrix::strategies(&args.strategies);
+    if strategies.is_empty() {
+        bail!("--strategies names none; `lguest,lru` would compare two");
+    }
+    let names: Vec<String> = workloads::named(&args.workloads)?.into_iter().map(str::to_owned).collect();
+    let cells = matrix::cells(&strategies, &names, args.runs, args.seed);
+    let source = args.plugins.module(project)?;
+    let machine = setup::ensure(project, false)?;
+    let flavours: Vec<Flavour> = args.hosts.iter().map(|&host| host.into()).collect();
+    let built = programs::build_all(project, &machine, &source, &flavours, true);
+    let (modules, launcher) = (built.modules?, built.launcher?);
+    let kernel = built.guest.transpose()?.context("the example guest was asked for")?;
+
+    // What an earlier run has left would be taken for this one's.
+    if out.exists() {
+        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
+    }
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+
+    let mut results = Results::new(configuration(project, args, &machine, strategies, names));
+    let native_cells = if args.no_native { Vec::new() } else { Native::cells(&cells) };
+    let total = (cells.len() + native_cells.len()) * flavours.len();
+    let mut progress = Progress::start_counted("runs of workloads", total as u64);
+    let mut ended = 0;
+    let mut done = || {
+        ended += 1;
+        progress.reached(ended);
+    };
+    let mut machines = BTreeMap::new();
+    for (flavour, module) in flavours.into_iter().zip(modules) {
+        let clock = args.clock.into();
+        let native = Native {
+            project,
+            kernel: kernel.clone(),
+            flavour,
+            clock,
+            memory: MEMORY,
+            scale: args.scale,
+            out,
+        };
+        results.rows.extend(native.run(&native_cells, &mut done)?);
+        if let Some(first) = native_cells.first() {
+            machines.insert(native.name(), native.folder(first).join("command"));
+        }
+        let host = Host {
+            project,
+            kernels: &machine.kernels,
+            contents: Contents {
+                module,
+                launcher: launcher.clone(),
+                guests: vec![programs::as_guest(kernel.clone())],
+            },
+            vm: Vm { name: format!("bench-{flavour}"), flavour, processors: 1, clock },
+            memory: MEMORY,
+            scale: args.scale,
+            out,
+        };
+        let rows = if args.separate_boots {
+            separately(&host, &cells, &mut done)?
+        } else {
+            host.run(&cells, &mut done)?
+        };
+        results.rows.extend(rows);
+        machines.insert(host.vm.name.clone(), project.logs().join("vm").join(&host.vm.name).join("command"));
+    }
+    for (name, file) in machines {
+        let line = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        results.configuration.qemu.insert(name, without_folders(&line));
+    }
+    progress.done();
+    Ok(results)
+}
+
+/// Runs the cells of each run of each strategy in a boot of their own.
+fn separately(host: &Host<'_>, cells: &[Cell], mut done: impl FnMut()) -> Result<Vec<Row>> {
+    let mut groups: BTreeMap<(u32, &str), Vec<Cell>> = BTreeMap::new();
+    for cell in cells {
+        groups.entry((cell.run, &cell.strategy)).or_default().push(cell.clone());
+    }
+    let mut rows = Vec::new();
+    for group in groups.values() {
+        rows.extend(host.run(group, &mut done)?);
+    }
+    Ok(rows)
+}
+
+fn configuration(
+    project: &Project,
+    args: &Measure,
+    machine: &Machine,
+    strategies: Vec<String>,
+    workloads: Vec<String>,
+) -> Configuration {
+    let hosts: Vec<String> = args.hosts.iter().map(|&host| Flavour::from(host).to_string()).collect();
+    let mut command = format!(
+        "cargo xtask bench --strategies {} --workloads {} --runs {} --seed {} --scale {} --hosts {} --clock {}",
+        strategies.join(","),
+        args.workloads.join(","),
+        args.runs,
+        args.seed,
+        args.scale,
+        hosts.join(","),
+        args.clock.name()
+    );
+    if args.no_native {
+        command.push_str(" --no-native");
+    }
+    if args.separate_boots {
+        command.push_str(" --separate-boots");
+    }
+    command.push_str(&args.plugins.as_typed());
+    Configuration {
+        command,
+        versions: versions::all(project, machine),
+        guest: "mini".to_owned(),
+        hosts,
+        strategies,
+        workloads,
+        runs: args.runs,
+        seed: args.seed,
+        scale: args.scale,
+        memory: format!("{MEMORY}M"),
+        instruction_ns: instruction_ns(args.clock.into()),
+        separate_boots: args.separate_boots,
+        qemu: BTreeMap::new(),
+    }
+}
+
+/// A command line with the folders taken off the files that it names.
+fn without_folders(line: &str) -> String {
+    let bare = |word: &str| match word.rsplit_once('/') {
+        Some((folder, name)) if folder.starts_with('/') || folder.is_empty() => name.to_owned(),
+        Some((folder, name)) if folder.starts_with("file:") => format!("file:{name}"),
+        _ => word.to_owned(),
+    };
+    line.split_whitespace().map(bare).collect::<Vec<_>>().join(" ")
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_lose_their_folders() {
+        assert_eq!(
+            without_folders(
+                "qemu-system-i386 -kernel /a/b/vmlinuz -serial file:/c/kernel.log -append 'rdinit=/init quiet'\n"
+            ),
+            "qemu-system-i386 -kernel vmlinuz -serial file:kernel.log -append 'rdinit=/init quiet'"
+        );
+    }
+}

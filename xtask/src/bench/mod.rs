@@ -1,0 +1,25 @@
+//! `cargo xtask bench`: the same guest, the same work, several strategies, one table, one page of plots.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`workloads`], [`matrix`] | what is to be run, and in which order |
+//! | [`host`] | runs it in the host VM |
+//! | [`native`] | runs it without a host, for the baseline |
+//! | [`span`] | reads what was measured |
+//! | [`results`], [`versions`] | keeps it, with all that it depends on |
+//! | [`statistics`] | medians, spreads, differences |
+//! | [`table`](mod@table) | shows it on the terminal |
+//! | [`compare`] | `cargo xtask bench compare`: what changed from one file of results to another |
+//! | [`command`] | `cargo xtask bench` itself |
+
+pub mod command;
+mod compare;
+mod host;
+mod matrix;
+mod native;
+mod results;
+mod span;
+mod statistics;
+mod table;
+mod versions;
+mod workloads;

@@ -1,0 +1,90 @@
+//! Reading the spans that a guest marks on its console (`examples/mini-guest/programs/src/workloads.rs`) and
+//! that the launcher completes by the host's counters (`userland-launcher/src/spans.rs`):
+//!
+//! ```text
+//! span end ctx16 operations=2048 ticks=21575610 tsc_khz=1000000 counter.world_switches=2311
+//! ```
+
+use super::results::Span;
+
+/// The span of `workload` in what was printed. With `instruction_ns` the time-stamp counter counts
+/// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest says.
+///
+/// # Errors
+/// What is missing, or was not understood.
+pub fn find<'a>(
+    lines: impl IntoIterator<Item = &'a String>,
+    workload: &str,
+    instruction_ns: Option<u64>,
+) -> Result<Span, String> {
+    let begins = format!("span end {workload} ");
+    let mut found = lines.into_iter().filter_map(|line| line.trim_end().strip_prefix(&begins));
+    let line = found.next().ok_or_else(|| format!("no span of {workload} was marked"))?;
+    if found.next().is_some() {
+        return Err(format!("more than one span of {workload} was marked"));
+    }
+    parse(line, instruction_ns).ok_or_else(|| format!("the span `{line}` is not understood"))
+}
+
+/// The values behind a span's name; those that are strange to this program are passed over.
+fn parse(values: &str, instruction_ns: Option<u64>) -> Option<Span> {
+    let (mut span, mut ticks, mut tsc_khz) = (Span::default(), None, None);
+    for pair in values.split_whitespace() {
+        let (name, value) = pair.split_once('=')?;
+        let value: u64 = value.parse().ok()?;
+        match name {
+            "operations" => span.operations = value,
+            "ticks" => ticks = Some(value),
+            "tsc_khz" => tsc_khz = Some(value),
+            _ => {
+                if let Some(counter) = name.strip_prefix("counter.") {
+                    span.counters.insert(counter.to_owned(), value);
+                }
+            }
+        }
+    }
+    let ticks = ticks?;
+    span.nanoseconds = match instruction_ns {
+        Some(_) => ticks,
+        None => (u128::from(ticks) * 1_000_000).checked_div(u128::from(tsc_khz?))?.try_into().ok()?,
+    };
+    span.instructions = instruction_ns.map(|ns| ticks / ns);
+    (span.operations > 0).then_some(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find_in(text: &str, instruction_ns: Option<u64>) -> Result<Span, String> {
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        find(&lines, "ctx2", instruction_ns)
+    }
+
+    const LINES: &str = "span begin ctx2\nspan end ctx2p16 operations=9 ticks=9\n\
+        span end ctx2 operations=8 ticks=4000 tsc_khz=2000000 counter.hypercalls=3 later=1\n";
+
+    #[test]
+    fn instructions_are_ticks_by_their_length() {
+        let span = find_in(LINES, Some(2)).unwrap();
+        let counters = [("hypercalls".to_owned(), 3)].into();
+        assert_eq!(span, Span { operations: 8, nanoseconds: 4000, instructions: Some(2000), counters });
+    }
+
+    #[test]
+    fn wall_time_is_ticks_by_the_speed_of_the_counter() {
+        let span = find_in(LINES, None).unwrap();
+        assert_eq!((span.nanoseconds, span.instructions), (2000, None));
+        let unknown = LINES.replace("tsc_khz=2000000", "tsc_khz=0");
+        assert!(find_in(&unknown, None).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_is_an_error() {
+        assert!(find_in("span begin ctx2\n", None).unwrap_err().contains("no span"));
+        assert!(find_in(&LINES.repeat(2), Some(2)).unwrap_err().contains("more than one"));
+        for values in ["operations=8", "ticks=8", "operations=x ticks=8", "operations=0 ticks=8", "8 8"] {
+            assert!(find_in(&format!("span end ctx2 {values}"), Some(2)).is_err(), "{values}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The workloads that there are, by the names under which the guests know them, and short names for several.
+
+use anyhow::{Result, bail};
+
+/// Workloads of the example guest (`examples/mini-guest/programs/src/workloads.rs`).
+const MINI: &[&str] = &[
+    "null",
+    "hypercall",
+    "ctx2",
+    "ctx4",
+    "ctx6",
+    "ctx8",
+    "ctx16",
+    "ctx32",
+    "ctx64",
+    "ctx2p16",
+    "ctx4p16",
+    "ctx6p16",
+    "ctx8p16",
+    "ctx16p16",
+    "ctx32p16",
+    "ctx64p16",
+    "ctx2p64",
+    "ctx4p64",
+    "ctx6p64",
+    "ctx8p64",
+    "ctx16p64",
+    "ctx32p64",
+    "ctx64p64",
+    "zipf32",
+    "fork",
+    "exec",
+    "cow256",
+    "mmap1000",
+    "fault",
+    "kmap",
+    "vmalloc",
+    "compile",
+];
+
+/// The workloads that `words` name: each a workload, `all`, `ctx` (context switches among all numbers of
+/// processes), `ctxp16` and `ctxp64` (the same with working sets of so many pages).
+///
+/// # Errors
+/// Names what is no workload, and all that are.
+pub fn named(words: &[String]) -> Result<Vec<&'static str>> {
+    let mut chosen = Vec::new();
+    for word in words {
+        let group = |name: &&&str| match word.as_str() {
+            "all" => true,
+            "ctx" => processes(name).is_some_and(|(_, pages)| pages == 0),
+            "ctxp16" => processes(name).is_some_and(|(_, pages)| pages == 16),
+            "ctxp64" => processes(name).is_some_and(|(_, pages)| pages == 64),
+            word => **name == word,
+        };
+        let before = chosen.len();
+        chosen.extend(MINI.iter().filter(group));
+        if chosen.len() == before {
+            bail!("there is no workload `{word}`; there are all, ctx, ctxp16, ctxp64, {}", MINI.join(", "));
+        }
+    }
+    let mut seen = Vec::new();
+    chosen.retain(|name| {
+        !seen.contains(name) && {
+            seen.push(*name);
+            true
+        }
+    });
+    Ok(chosen)
+}
+
+/// Processes of a context-switch workload, and the pages of each one's working set.
+fn processes(name: &str) -> Option<(u32, u32)> {
+    let numbers = name.strip_prefix("ctx")?;
+    let (processes, pages) = numbers.split_once('p').unwrap_or((numbers, "0"));
+    Some((processes.parse().ok()?, pages.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[&str]) -> Vec<&'static str> {
+        named(&words.iter().map(|word| word.to_string()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn groups_are_taken_apart_and_nothing_comes_twice() {
+        assert_eq!(
+            of(&["ctx4", "ctx", "null"]),
+            ["ctx4", "ctx2", "ctx6", "ctx8", "ctx16", "ctx32", "ctx64", "null"]
+        );
+        assert_eq!(of(&["ctxp64"]).len(), 7);
+        assert_eq!(of(&["all"]), MINI);
+    }
+
+    #[test]
+    fn an_unknown_one_is_named() {
+        let error = named(&["ctx3".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("`ctx3`") && error.contains("mmap1000"), "{error}");
+    }
+}
