@@ -24,8 +24,9 @@ const PAGE: Layout = match Layout::from_size_align(PAGE_SIZE as usize, PAGE_SIZE
 pub struct SimHost {
     memory: Vec<u8>,
     pages: u32,
-    /// Pages that were tables once, for the next one that is wanted.
+    /// Pages that were tables once, for the next one that is wanted: of any contents, and zeroed ones.
     spare: Vec<TablePage>,
+    zeroed: Vec<TablePage>,
     /// All table pages ever made, by their frame numbers, which are above the guest's: for tests that look
     /// behind a strategy's back.
     second_handles: Vec<TablePage>,
@@ -56,6 +57,7 @@ impl SimHost {
             memory: vec![0; pages as usize * PAGE_SIZE as usize],
             pages,
             spare: Vec::new(),
+            zeroed: Vec::new(),
             second_handles: Vec::new(),
             tables: 0,
             pinned: 0,
@@ -235,6 +237,9 @@ impl PagingHost for SimHost {
             return Err(OutOfMemory);
         }
         self.tables += 1;
+        if let Some(table) = self.zeroed.pop() {
+            return Ok(table);
+        }
         if let Some(mut table) = self.spare.pop() {
             table.longs_mut().fill(0);
             return Ok(table);
@@ -255,6 +260,12 @@ impl PagingHost for SimHost {
         self.spare.push(table);
     }
 
+    fn free_zeroed_table(&mut self, table: TablePage) {
+        debug_assert!(table.longs().iter().all(|&entries| entries == 0), "{table:?} is not zero");
+        self.tables -= 1;
+        self.zeroed.push(table);
+    }
+
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         match self.recording_left.map(|left| left.checked_sub(piece.len())) {
             None => {}
@@ -269,7 +280,7 @@ impl PagingHost for SimHost {
 
 impl Drop for SimHost {
     fn drop(&mut self) {
-        for table in self.spare.drain(..).chain(self.switcher.take()) {
+        for table in self.spare.drain(..).chain(self.zeroed.drain(..)).chain(self.switcher.take()) {
             let (page, _) = table.into_raw();
             // SAFETY: allocated above with this layout; the handle is gone.
             unsafe { dealloc(page.as_ptr().cast(), PAGE) };

@@ -118,6 +118,11 @@ pub trait PagingHost {
     /// Takes a table page back; what it holds does not matter.
     fn free_table(&mut self, table: TablePage);
 
+    /// Takes a table page back that is zero again, so that a host may hand it out as it is.
+    fn free_zeroed_table(&mut self, table: TablePage) {
+        self.free_table(table);
+    }
+
     /// Keeps the next piece of the guest's recording (a [`trace`](crate::trace)), all of it or nothing,
     /// without waiting for whoever reads it. A host that keeps no recordings forgets it.
     ///

@@ -142,7 +142,13 @@ pub struct Linux {
     seen: Cell<u32>,
     /// There is one as soon as something is recorded.
     recording: Option<Recording>,
+    /// Zeroed pages for the next tables: at most [`SPARE_TABLES`].
+    spare: Vec<TablePage>,
 }
+
+/// How many table pages are kept for the next tables of the guest: those of a few processes. To zero a page and to
+/// have it from the kernel takes more instructions than all else that is done with most tables.
+const SPARE_TABLES: usize = 32;
 
 impl Linux {
     /// Checks that the memory is the launcher's as a whole; `None` if not.
@@ -156,6 +162,8 @@ impl Linux {
             pinned: 0,
             seen: Cell::new(0),
             recording: None,
+            // So small an allocation does not fail.
+            spare: Vec::with_capacity(SPARE_TABLES),
         })
     }
 
@@ -168,6 +176,14 @@ impl Linux {
     fn access(&self, at: GuestPhys, len: u32, access: impl FnOnce(u32) -> bool) -> Result<(), BadAddress> {
         let within = at.0.checked_add(len).is_some_and(|end| end <= self.memory.bytes());
         if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
+    }
+}
+
+impl Drop for Linux {
+    fn drop(&mut self) {
+        while let Some(table) = self.spare.pop() {
+            self.free_table(table);
+        }
     }
 }
 
@@ -244,6 +260,9 @@ impl PagingHost for Linux {
     }
 
     fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        if let Some(table) = self.spare.pop() {
+            return Ok(table);
+        }
         let mut frame = 0;
         // SAFETY: `frame` is valid for writes.
         let page = NonNull::new(unsafe { shim::lg_table_alloc(&mut frame) }).ok_or(OutOfMemory)?;
@@ -255,6 +274,14 @@ impl PagingHost for Linux {
         let (page, _) = table.into_raw();
         // SAFETY: it comes from `alloc_table`, and the handle is gone.
         unsafe { shim::lg_table_free(page.as_ptr()) }
+    }
+
+    fn free_zeroed_table(&mut self, table: TablePage) {
+        if self.spare.len() < SPARE_TABLES {
+            self.spare.push(table);
+        } else {
+            self.free_table(table);
+        }
     }
 
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {

@@ -58,8 +58,8 @@ impl Kernel {
     fn mend(&mut self, address: GuestVirt, write: bool) -> Result<(), Refused> {
         let current = self.processes.current();
         let memory = self.memory.as_mut().ok_or(Refused::Denied)?;
-        let task = &self.tasks[current];
-        let tables = task.tables.as_ref().ok_or(Refused::Denied)?;
+        let task = &mut self.tasks[current];
+        let tables = task.tables.as_mut().ok_or(Refused::Denied)?;
         let region = task.regions.find(address.0).ok_or(Refused::Denied)?;
         if write && !region.writable {
             return Err(Refused::Denied);

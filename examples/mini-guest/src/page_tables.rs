@@ -49,6 +49,8 @@ pub const KERNEL_PAGE: Flags =
 #[derive(Debug)]
 pub struct PageTables<F> {
     root: GuestFrame,
+    /// Level-1 tables made since the lower half was empty. (Those of the kernel stay, and do not matter.)
+    made: u32,
     format: PhantomData<F>,
 }
 
@@ -59,7 +61,7 @@ impl<F: PageFormat> PageTables<F> {
         frames: &mut Frames<'_>,
         ram: u32,
     ) -> Result<Self, OutOfFrames> {
-        let tables = Self::with_private_directories(machine, frames, true)?;
+        let mut tables = Self::with_private_directories(machine, frames, true)?;
         for page in 0..ram >> PAGE_SHIFT {
             let va = GuestVirt(KERNEL_BASE + (page << PAGE_SHIFT));
             let at = tables.slot_or_new_table(machine, frames, va)?;
@@ -97,7 +99,7 @@ impl<F: PageFormat> PageTables<F> {
         frames: &mut Frames<'_>,
         kernel_half: bool,
     ) -> Result<Self, OutOfFrames> {
-        let tables = Self { root: new_table(machine, frames)?, format: PhantomData };
+        let tables = Self { root: new_table(machine, frames)?, made: 0, format: PhantomData };
         if F::LEVELS > 2 {
             let private =
                 if kernel_half { F::ROOT_ENTRIES } else { F::index(GuestVirt(KERNEL_BASE), F::LEVELS) };
@@ -132,7 +134,7 @@ impl<F: PageFormat> PageTables<F> {
 
     /// Maps `va` by `entry`, or unmaps it with an empty one, and tells the host.
     pub fn set(
-        &self,
+        &mut self,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
         va: GuestVirt,
@@ -180,7 +182,7 @@ impl<F: PageFormat> PageTables<F> {
     /// read-only in both from now on; each page gains a reference.
     pub fn share_with(
         &self,
-        child: &Self,
+        child: &mut Self,
         ranges: impl Iterator<Item = Range<u32>>,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
@@ -203,23 +205,36 @@ impl<F: PageFormat> PageTables<F> {
     /// tables are freed. The host is not told, and has to be before the memory is used again: by
     /// `FLUSH_TLB` while these tables are current.
     pub fn clear_user(
-        &self,
-        ranges: impl Iterator<Item = Range<u32>>,
+        &mut self,
+        ranges: impl Iterator<Item = Range<u32>> + Clone,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
     ) {
-        let Ok(()) = self.visit(machine, ranges, |_, _, _, entry| -> Result<(), Infallible> {
+        let Ok(()) = self.visit(machine, ranges.clone(), |_, _, _, entry| -> Result<(), Infallible> {
             frames.release(frame_of(entry));
             Ok(())
         });
-        for table_va in (0..KERNEL_BASE).step_by(F::LEAF_SPAN as usize) {
-            let Some((directory, index)) = self.directory(machine, GuestVirt(table_va)) else { continue };
-            let at = entry_at::<F>(directory, index);
-            let to_table = load::<F>(machine, at);
-            if to_table.present() {
-                store::<F>(machine, at, Entry::EMPTY);
-                frames.release(frame_of(to_table));
+        // The rest are tables of what was mapped once.
+        for range in ranges.chain(core::iter::once(0..KERNEL_BASE)) {
+            let first = range.start & !(F::LEAF_SPAN - 1);
+            for va in (first..range.end).step_by(F::LEAF_SPAN as usize).map(GuestVirt) {
+                if self.made == 0 {
+                    return;
+                }
+                self.drop_table(machine, frames, va);
             }
+        }
+    }
+
+    /// Takes the level-1 table of `va` out, if there is one, without telling the host.
+    fn drop_table(&mut self, machine: &mut impl Machine, frames: &mut Frames<'_>, va: GuestVirt) {
+        let Some((directory, index)) = self.directory(machine, va) else { return };
+        let at = entry_at::<F>(directory, index);
+        let to_table = load::<F>(machine, at);
+        if to_table.present() {
+            store::<F>(machine, at, Entry::EMPTY);
+            frames.release(frame_of(to_table));
+            self.made -= 1;
         }
     }
 
@@ -291,7 +306,7 @@ impl<F: PageFormat> PageTables<F> {
 
     /// Where the entry of `va` is, after a table for it was made if there was none.
     fn slot_or_new_table(
-        &self,
+        &mut self,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
         va: GuestVirt,
@@ -304,6 +319,7 @@ impl<F: PageFormat> PageTables<F> {
             frame_of(entry)
         } else {
             let table = new_table(machine, frames)?;
+            self.made += 1;
             let flags = if F::LEVELS > 2 { F::DIRECTORY_FLAGS } else { F::ROOT_FLAGS };
             store::<F>(machine, at, Entry::new(table.0.into(), flags));
             if F::LEVELS > 2 {
@@ -414,7 +430,7 @@ impl AnyPageTables {
 
     /// See [`PageTables::set`].
     pub fn set(
-        &self,
+        &mut self,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
         va: GuestVirt,
@@ -439,7 +455,7 @@ impl AnyPageTables {
     /// When the two are of different formats.
     pub fn share_with(
         &self,
-        child: &Self,
+        child: &mut Self,
         ranges: impl Iterator<Item = Range<u32>>,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
@@ -455,8 +471,8 @@ impl AnyPageTables {
 
     /// See [`PageTables::clear_user`].
     pub fn clear_user(
-        &self,
-        ranges: impl Iterator<Item = Range<u32>>,
+        &mut self,
+        ranges: impl Iterator<Item = Range<u32>> + Clone,
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
     ) {
@@ -560,7 +576,7 @@ mod tests {
     fn every_address_space_has_the_kernels_half() {
         for paging in BOTH {
             with_machine(|machine, frames| {
-                let kernel = AnyPageTables::kernel(paging, machine, frames, RAM).unwrap();
+                let mut kernel = AnyPageTables::kernel(paging, machine, frames, RAM).unwrap();
                 let process = kernel.beside(machine, frames).unwrap();
                 for root in [kernel.root(), process.root()] {
                     for page in [0, 1, 511, 512, 1024, RAM / 4096 - 1] {
@@ -583,7 +599,7 @@ mod tests {
     fn the_host_is_told_of_each_level() {
         with_machine(|machine, frames| {
             let kernel = AnyPageTables::kernel(Paging::TwoLevel, machine, frames, RAM).unwrap();
-            let process = kernel.beside(machine, frames).unwrap();
+            let mut process = kernel.beside(machine, frames).unwrap();
             machine.pgds.clear();
             process.set(machine, frames, GuestVirt(0x0840_0000), Entry::new(9, USER_PAGE)).unwrap();
             process.set(machine, frames, GuestVirt(0x0840_1000), Entry::new(9, USER_PAGE)).unwrap();
@@ -594,7 +610,7 @@ mod tests {
         with_machine(|machine, frames| {
             let kernel = AnyPageTables::kernel(Paging::Pae, machine, frames, RAM).unwrap();
             machine.pgds.clear();
-            let process = kernel.beside(machine, frames).unwrap();
+            let mut process = kernel.beside(machine, frames).unwrap();
             let root = process.root().0;
             assert_eq!(machine.pgds, [(root, 0), (root, 1), (root, 2), (root, 3)]);
             machine.pmds.clear();
@@ -613,7 +629,7 @@ mod tests {
             with_machine(|machine, frames| {
                 let a = 0x3000_0000;
                 let kernel = AnyPageTables::kernel(paging, machine, frames, RAM).unwrap();
-                let process = kernel.beside(machine, frames).unwrap();
+                let mut process = kernel.beside(machine, frames).unwrap();
                 let [flags, root] = [USER_PAGE.bits() as u32, process.root().0];
                 process.set(machine, frames, GuestVirt(a), Entry::new(7, USER_PAGE)).unwrap();
                 process.set(machine, frames, GuestVirt(b), Entry::new(8, USER_PAGE)).unwrap();
@@ -667,7 +683,7 @@ mod tests {
             with_machine(|machine, frames| {
                 let kernel = AnyPageTables::kernel(paging, machine, frames, RAM).unwrap();
                 let before = frames.free_count();
-                let parent = kernel.beside(machine, frames).unwrap();
+                let mut parent = kernel.beside(machine, frames).unwrap();
                 let mut model = BTreeMap::new();
                 for (&page, &writable) in &pages {
                     let frame = frames.allocate().unwrap();
@@ -690,9 +706,9 @@ mod tests {
                     assert_eq!(walk(machine, paging, parent.root(), page << 12), expected);
                 }
                 machine.ptes.clear();
-                let child = kernel.beside(machine, frames).unwrap();
+                let mut child = kernel.beside(machine, frames).unwrap();
                 let ranges = || model.keys().map(|page| page << 12..(page + 1) << 12);
-                parent.share_with(&child, ranges(), machine, frames).unwrap();
+                parent.share_with(&mut child, ranges(), machine, frames).unwrap();
                 for (&page, &(frame, flags)) in &model {
                     let va = page << 12;
                     let shared = flags - Flags::WRITABLE;
@@ -705,7 +721,7 @@ mod tests {
                     let told = machine.ptes.iter().any(|&(root, at, _)| (root, at) == (parent.root().0, va));
                     assert_eq!(told, flags.contains(Flags::WRITABLE));
                 }
-                for tables in [parent, child] {
+                for mut tables in [parent, child] {
                     // One range with holes is as good as many without.
                     tables.clear_user(std::iter::once(0..KERNEL_BASE), machine, frames);
                     for &page in &all {

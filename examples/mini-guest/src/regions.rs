@@ -76,7 +76,7 @@ impl Regions {
     }
 
     /// Their ranges, lowest first.
-    pub fn ranges(&self) -> impl Iterator<Item = Range<u32>> {
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u32>> + Clone {
         self.regions.iter().map(|region| region.range.clone())
     }
 

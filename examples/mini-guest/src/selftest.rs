@@ -216,12 +216,12 @@ fn moved_tables() -> bool {
 }
 
 /// Calls `action` with the current process's page tables.
-fn with_current_tables<T>(action: impl FnOnce(&AnyPageTables, &mut Frames<'_>) -> T) -> T {
+fn with_current_tables<T>(action: impl FnOnce(&mut AnyPageTables, &mut Frames<'_>) -> T) -> T {
     let mut kernel = kernel();
     let kernel = &mut *kernel;
     let memory = kernel.memory.as_mut().expect("memory is there before the first process");
     let current = kernel.processes.current();
-    let tables = kernel.tasks[current].tables.as_ref().expect("tests run for a process");
+    let tables = kernel.tasks[current].tables.as_mut().expect("tests run for a process");
     action(tables, &mut memory.frames)
 }
 

@@ -214,8 +214,8 @@ impl Kernel {
         let parent = self.tasks[pid].tables.as_ref().expect("only processes with memory fork");
         let regions = &self.tasks[pid].regions;
         host::batch(|| {
-            let child = memory.tables.beside(&mut Ram, &mut memory.frames)?;
-            match parent.share_with(&child, regions.ranges(), &mut Ram, &mut memory.frames) {
+            let mut child = memory.tables.beside(&mut Ram, &mut memory.frames)?;
+            match parent.share_with(&mut child, regions.ranges(), &mut Ram, &mut memory.frames) {
                 Ok(()) => Ok(child),
                 Err(out) => {
                     child.clear_user(regions.ranges(), &mut Ram, &mut memory.frames);
@@ -295,8 +295,9 @@ impl Kernel {
     /// Takes all memory from the current process. The host forgets it too.
     fn clear_user_half(&mut self, current: Pid) {
         let memory = self.memory.as_mut().expect("memory is there before the first process");
-        let tables = self.tasks[current].tables.as_ref().expect("only processes with memory end");
-        tables.clear_user(self.tasks[current].regions.ranges(), &mut Ram, &mut memory.frames);
+        let Task { tables, regions, .. } = &mut self.tasks[current];
+        let tables = tables.as_mut().expect("only processes with memory end");
+        tables.clear_user(regions.ranges(), &mut Ram, &mut memory.frames);
         host::call(Hypercall::FlushTlb, [0; 3]);
     }
 

@@ -20,6 +20,9 @@ use arch_i386::paging::{Entry, Flags, PageFormat};
 /// The largest value of [`Mends::around`](super::Mends::around).
 pub const MAX_AROUND: usize = 64;
 
+/// Bytes of the guest's table that are read at a time: no more than are used as a rule, as they are zeroed first.
+const PIECE: usize = 128;
+
 /// How many page directories without a shadow are remembered.
 const MAX_LOST: usize = 128;
 
@@ -90,19 +93,22 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         let first = index - index % size;
         let count = size.min(G::ENTRIES - first);
-        let mut bytes = [0; MAX_AROUND * size_of::<u64>()];
-        let bytes = &mut bytes[..count * G::ENTRY_SIZE as usize];
         let at = GuestPhys(leaf.at.frame().start().0 + first as u32 * G::ENTRY_SIZE);
-        if host.read(at, bytes).is_err() {
-            return;
-        }
         let start = va.page().0 - (index - first) as u32 * PAGE_SIZE;
-        for (i, bytes) in bytes.chunks_exact(G::ENTRY_SIZE as usize).enumerate() {
-            let neighbour = GuestVirt(start + i as u32 * PAGE_SIZE);
-            // One level-1 table of the guest's may have two shadows.
-            if neighbour.0 / S::LEAF_SPAN == va.0 / S::LEAF_SPAN {
-                let entry = bytes.iter().rev().fold(0, |entry, byte| entry << 8 | u64::from(*byte));
-                self.fill_if_accessed(host, table, neighbour, Entry(entry));
+        let piece = PIECE / G::ENTRY_SIZE as usize;
+        for done in (0..count).step_by(piece) {
+            let mut bytes = [0; PIECE];
+            let bytes = &mut bytes[..piece.min(count - done) * G::ENTRY_SIZE as usize];
+            if host.read(GuestPhys(at.0 + done as u32 * G::ENTRY_SIZE), bytes).is_err() {
+                return;
+            }
+            for (i, bytes) in (done..).zip(bytes.chunks_exact(G::ENTRY_SIZE as usize)) {
+                let neighbour = GuestVirt(start + i as u32 * PAGE_SIZE);
+                // One level-1 table of the guest's may have two shadows.
+                if neighbour.0 / S::LEAF_SPAN == va.0 / S::LEAF_SPAN {
+                    let entry = bytes.iter().rev().fold(0, |entry, byte| entry << 8 | u64::from(*byte));
+                    self.fill_if_accessed(host, table, neighbour, Entry(entry));
+                }
             }
         }
     }

@@ -275,14 +275,15 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         // All the middle pages at once: the copies in the roots need not change later.
         for index in if S::LEVELS == 3 { first..S::ROOT_ENTRIES } else { 0..0 } {
             if let Err(error) = owner.add_middle::<S>(host, index) {
-                owner.free_middles::<S>(host, 0..4);
-                host.free_table(owner.page);
+                self.free_pages(host, owner);
                 return Err(error);
             }
         }
         self.pages += owner.pages();
+        let window = place::<S>(self.window.start);
         for root in self.roots.iter_mut().flatten() {
             self.pages -= root.pages();
+            root.unlink::<S>(window);
             root.free_middles::<S>(host, first..S::ROOT_ENTRIES);
             self.pages += root.pages();
             root.copy_entries::<S>(&owner, first..S::ROOT_ENTRIES);
@@ -475,21 +476,25 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, place: usize) {
         let id = self.holder_mut(holder).unlink::<S>(place);
         self.tell_roots(place);
-        let leaf = self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
+        let Leaf { mut page, in_use, .. } =
+            self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
         self.free.push(id);
-        if self.by_use {
-            for index in leaf.in_use.iter() {
-                self.visited += 1;
-                self.release_page(host, S::load(&leaf.page, index));
+        let by_use = self.by_use;
+        let mut release = |index| {
+            self.visited += 1;
+            let entry = S::load(&page, index);
+            if entry.present() {
+                S::store(&mut page, index, Entry::EMPTY);
+                self.release_page(host, entry);
             }
+        };
+        if by_use {
+            in_use.iter().for_each(&mut release);
         } else {
-            self.visited += S::ENTRIES as u64;
-            for index in 0..S::ENTRIES {
-                self.release_page(host, S::load(&leaf.page, index));
-            }
+            (0..S::ENTRIES).for_each(&mut release);
         }
         self.pages -= 1;
-        host.free_table(leaf.page);
+        host.free_zeroed_table(page);
     }
 
     /// Whether the entry of this index in the guest's root is in the shared half.
@@ -563,8 +568,14 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
     }
 
-    fn free_root(&mut self, host: &mut dyn PagingHost, mut root: Root) {
+    fn free_root(&mut self, host: &mut dyn PagingHost, root: Root) {
         self.pages -= root.pages();
+        self.free_pages(host, root);
+    }
+
+    /// Gives back what a root without tables under it consists of.
+    fn free_pages(&self, host: &mut dyn PagingHost, mut root: Root) {
+        root.unlink::<S>(place::<S>(self.window.start));
         root.free_middles::<S>(host, 0..S::ROOT_ENTRIES);
         host.free_table(root.page);
     }

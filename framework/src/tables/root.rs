@@ -99,7 +99,7 @@ impl Root {
         }
     }
 
-    /// Gives middle pages back, this root's own among those of these entries.
+    /// Gives middle pages back, this root's own among those of these entries. No tables are under them.
     pub(super) fn free_middles<S: PageFormat>(
         &mut self,
         host: &mut dyn PagingHost,
@@ -109,7 +109,7 @@ impl Root {
             if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
                 S::store(&mut self.page, index, Entry::EMPTY);
                 self.middle_origins[index] = None;
-                host.free_table(middle);
+                host.free_zeroed_table(middle);
             }
         }
     }
