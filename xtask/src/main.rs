@@ -13,6 +13,7 @@
 //! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
+//! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`boots`], [`tally`] |
 //! | `shell` | a shell in the host VM, with module and launcher at hand | [`demo`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
@@ -45,6 +46,7 @@ mod module;
 mod plugin;
 mod prelink;
 mod process;
+mod profile;
 mod programs;
 mod project;
 mod qemu;
@@ -84,6 +86,8 @@ enum Command {
     Demo(demo::Args),
     /// Record what a guest asks of its page tables, as a trace for `replay`
     Record(record::Args),
+    /// Count the instructions of one workload by function: of the guest, the Switcher, the module, the host
+    Profile(profile::Args),
     /// Run everything that CI checks
     Test(test::Args),
     /// A shell in the host VM, with module and launcher at hand
@@ -113,6 +117,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::command::run(&project, &args),
         Command::Demo(args) => demo::run(&project, &args),
         Command::Record(args) => record::run(&project, &args),
+        Command::Profile(args) => profile::run(&project, &args),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),
         Command::Clean(args) => clean::run(&project, &args),

@@ -116,7 +116,18 @@ impl Pc {
 
     /// Runs without anyone at the keyboard; `line` sees each line of the programs' console as it comes. The
     /// lines' logs are kept in `folder`.
-    pub fn run(&self, folder: &Path, limits: Limits, mut line: impl FnMut(&str)) -> Result<Run> {
+    pub fn run(&self, folder: &Path, limits: Limits, line: impl FnMut(&str)) -> Result<Run> {
+        self.run_with(&[], folder, limits, line)
+    }
+
+    /// As [`Pc::run`], with more options for QEMU.
+    pub fn run_with(
+        &self,
+        options: &[String],
+        folder: &Path,
+        limits: Limits,
+        mut line: impl FnMut(&str),
+    ) -> Result<Run> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let kernel_log = folder.join("kernel.log");
         File::create(&kernel_log).with_context(|| format!("cannot write {}", kernel_log.display()))?;
@@ -125,6 +136,7 @@ impl Pc {
         let mut command = self.command();
         command.arg("-serial").arg(format!("file:{}", kernel_log.display())).args(["-serial", "stdio"]);
         command.arg("-serial").arg(format!("file:{}", folder.join(EXPORTS).display()));
+        command.args(options);
         fs::write(folder.join("command"), describe(&command) + "\n")?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
         let mut child = Killed(command.spawn().with_context(|| format!("cannot start {PROGRAM}"))?);

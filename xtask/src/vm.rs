@@ -75,11 +75,24 @@ impl Vm {
         steps: &[Step],
         line: impl FnMut(&str),
     ) -> Result<Boot> {
+        self.run_with(&[], project, kernels, contents, steps, line)
+    }
+
+    /// As [`Vm::run`], with more options for QEMU.
+    pub fn run_with(
+        &self,
+        options: &[String],
+        project: &Project,
+        kernels: &Kernels,
+        contents: &Contents,
+        steps: &[Step],
+        line: impl FnMut(&str),
+    ) -> Result<Boot> {
         let folder = project.logs().join("vm").join(&self.name);
         let pc = self.prepare(kernels, contents, steps, &folder, "")?;
         let budget: Duration = steps.iter().map(|step| step.limit).sum();
         let limits = Limits { silence: Duration::from_secs(600), whole: budget + Duration::from_secs(120) };
-        let run = pc.run(&folder, limits, line)?;
+        let run = pc.run_with(options, &folder, limits, line)?;
 
         let (mut outcomes, done) = steps::collect(&run.console);
         let never_begun = Outcome { status: None, output: Vec::new() };

@@ -9,7 +9,8 @@
 //! span end ctx16 operations=2048 ticks=21575610 tsc_khz=1000000
 //! ```
 //!
-//! `ticks` are those of the time-stamp counter, read inside the two marks.
+//! `ticks` are those of the time-stamp counter, read inside the two marks. `cargo xtask profile` finds the span by two
+//! instructions beside them.
 
 use crate::ensure;
 use crate::memory::EXEC_TARGET;
@@ -52,11 +53,13 @@ struct Span {
 impl Span {
     fn begin(name: Name) -> Self {
         println!("span begin {name}");
+        user::begin_count();
         Self { name, start: rdtsc() }
     }
 
     fn end(self, operations: u32) {
         let ticks = rdtsc() - self.start;
+        user::end_count();
         let tsc_khz = user::tsc_khz();
         println!("span end {} operations={operations} ticks={ticks} tsc_khz={tsc_khz}", self.name);
     }

@@ -1,0 +1,183 @@
+//! `cargo xtask profile`: where the instructions of one workload go, by function.
+//!
+//! The example guest does the workload in the host VM, with a plug-in in QEMU (`xtask/qemu-counter`) that counts each
+//! instruction between the marks which the guest sets around what it measures. So the counts are exact and whole:
+//! the guest's kernel and programs, the Switcher, the module, and the host's kernel with its interrupts. A
+//! compiler merges functions into one another; what was merged counts for the function that is left.
+//!
+//! [`counts`] reads what the plug-in writes, [`symbols`] gives the addresses their names: those of the guest from
+//! its ELF file, the others from the running kernel's `/proc/kallsyms`.
+
+mod counts;
+mod symbols;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::flavour::Flavour;
+use crate::module::ModuleSource;
+use crate::process::{Progress, run_logged};
+use crate::programs;
+use crate::project::Project;
+use crate::qemu::Clock;
+use crate::setup;
+use crate::steps::Step;
+use crate::vm::{Contents, Vm};
+use counts::{Map, Profile, WORLDS};
+use symbols::{Functions, Kallsyms};
+
+/// Under the instruction clock one instruction takes 2 nanoseconds, as in `cargo xtask demo`.
+const CLOCK: Clock = Clock::Instructions(1);
+
+/// Options of `cargo xtask profile`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// What the example guest does; a wrong name makes it list what there is
+    #[arg(long, value_name = "NAME", default_value = "fork")]
+    workload: String,
+    /// The strategy that it runs under, as NAME or NAME:parameter=value
+    #[arg(long, value_name = "NAME", default_value = "lguest")]
+    strategy: String,
+    /// On the kernel with three-level page tables (686-pae)
+    #[arg(long)]
+    pae: bool,
+    /// Show this many functions
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    top: usize,
+    /// Write all functions as collapsed stacks, which programs that draw flame graphs read
+    #[arg(long, value_name = "FILE")]
+    collapsed: Option<PathBuf>,
+}
+
+/// The command itself.
+pub fn run(project: &Project, args: &Args) -> Result<()> {
+    let machine = setup::ensure(project, false)?;
+    let flavour = if args.pae { Flavour::Pae } else { Flavour::Plain };
+    let plugin = build_plugin(project)?;
+    let built = programs::build_all(project, &machine, &ModuleSource::of(project), &[flavour], true);
+    let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
+    let kernel = built.guest.transpose()?.context("the example guest was not built")?;
+    let guest = Functions::of_elf(&fs::read(&kernel)?).with_context(|| kernel.display().to_string())?;
+    let contents = Contents { module, launcher, guests: vec![programs::as_guest(kernel)] };
+
+    let vm = Vm { name: format!("profile-{flavour}"), flavour, processors: 1, clock: CLOCK };
+    let counts = project.logs().join("vm").join(&vm.name).join("counts");
+    // An older one would be taken for this run's.
+    let _ = fs::remove_file(&counts);
+    let options = ["-plugin".to_owned(), format!("file={},out={}", plugin.display(), counts.display())];
+    let progress =
+        Progress::start(format!("`{}` under {} on {flavour}, counted", args.workload, args.strategy));
+    let boot = vm.run_with(&options, project, &machine.kernels, &contents, &steps(args), |_| {})?;
+    progress.done();
+
+    let logs = format!("All logs: {}", boot.folder.display());
+    if let Some(breakdown) = boot.breakdown {
+        bail!("{breakdown}.\n{logs}");
+    }
+    let [_, symbols, run, _] = &boot.outcomes[..] else { bail!("the VM has not done its steps. {logs}") };
+    if let Some(failed) = boot.outcomes.iter().find(|outcome| !outcome.passed()) {
+        bail!("a step failed: {}\n{logs}", failed.output.join("\n    "));
+    }
+    let (base, lines) = symbols.output.split_first().context("the step `symbols` printed nothing")?;
+    let base = base.split_whitespace().next().and_then(|word| u64::from_str_radix(word, 16).ok());
+    let base = base.context("the module does not say where its Switcher is")?;
+    let host = Kallsyms::parse(lines.iter().map(String::as_str))?;
+    let map = Map { switcher: host.switcher(base), host, guest };
+    let read =
+        fs::read_to_string(&counts).with_context(|| format!("QEMU left no {}. {logs}", counts.display()))?;
+    let profile = Profile::read(&read, &map)?;
+    if profile.total() == 0 {
+        bail!("nothing was counted: the guest set no marks. {logs}");
+    }
+    if let Some(file) = &args.collapsed {
+        fs::write(file, profile.collapsed()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let operations = operations(&run.output).context("the guest does not say how many operations it did")?;
+    println!("{operations} operations of `{}` under {} on {flavour}\n", args.workload, args.strategy);
+    println!("{}\n\n{}", by_world(&profile, operations), by_function(&profile, operations, args.top));
+    Ok(())
+}
+
+/// Builds the plug-in with the developer's own toolchain, as QEMU is a program of the developer's machine.
+fn build_plugin(project: &Project) -> Result<PathBuf> {
+    let progress = Progress::start("plug-in for QEMU");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run_logged(
+        Command::new(cargo)
+            .args(["build", "--release", "--package", "qemu-counter"])
+            .current_dir(project.root())
+            .env("CARGO_TARGET_DIR", project.target()),
+        &project.logs().join("qemu-counter-cargo.log"),
+    )?;
+    progress.done();
+    let plugin = project.target().join("release/libqemu_counter.so");
+    if !plugin.is_file() {
+        bail!("cargo left no {}", plugin.display());
+    }
+    // QEMU's options end at a comma.
+    if plugin.to_string_lossy().contains(',') {
+        bail!("QEMU cannot load {}: choose a CARGO_TARGET_DIR without a comma", plugin.display());
+    }
+    Ok(plugin)
+}
+
+fn steps(args: &Args) -> Vec<Step> {
+    let symbols = "parameter switcher
+        grep -i ' [tw] ' /proc/kallsyms";
+    let run =
+        format!("exec lguest --strategy '{}' /guests/mini-guest bench={}", args.strategy, args.workload);
+    let with_time = |step: Step| Step { limit: Duration::from_secs(900), ..step };
+    vec![
+        Step::new("load", "load seed=42"),
+        // A serial line is slow in the VM's own time.
+        with_time(Step::new("symbols", symbols)),
+        with_time(Step::new("run", run)),
+        Step::new("unload", "unload"),
+    ]
+}
+
+/// How many operations the guest says that it did: `span end NAME operations=N …`.
+fn operations(output: &[String]) -> Option<u64> {
+    let end = output.iter().find_map(|line| line.trim().strip_prefix("span end "))?;
+    end.split_whitespace().find_map(|word| word.strip_prefix("operations=")?.parse().ok())
+}
+
+/// A table whose columns of numbers, all but the first `names`, are aligned.
+fn table_of(header: &[&str], names: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(names) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn share(count: u64, profile: &Profile) -> String {
+    format!("{:.1} %", 100.0 * count as f64 / profile.total() as f64)
+}
+
+fn by_world(profile: &Profile, operations: u64) -> Table {
+    let mut table = table_of(&["whose", "instructions an operation", "share"], 1);
+    for world in WORLDS {
+        let count = profile.of(world);
+        table.add_row([world.to_string(), (count / operations).to_string(), share(count, profile)]);
+    }
+    let total = profile.total();
+    table.add_row(["all".to_owned(), (total / operations).to_string(), share(total, profile)]);
+    table
+}
+
+fn by_function(profile: &Profile, operations: u64, top: usize) -> Table {
+    let mut table = table_of(&["whose", "function", "instructions an operation", "share"], 2);
+    for (world, name, count) in profile.sorted().into_iter().take(top) {
+        let each = format!("{:.1}", count as f64 / operations as f64);
+        table.add_row([world.to_string(), name.to_owned(), each, share(count, profile)]);
+    }
+    table
+}
