@@ -10,7 +10,7 @@ use super::host::{Host, instruction_ns};
 use super::matrix::{self, Cell};
 use super::native::Native;
 use super::results::{Configuration, Results, Row};
-use super::{compare, table, versions, workloads};
+use super::{compare, plots, report, table, versions, workloads};
 use crate::flavour::Flavour;
 use crate::process::Progress;
 use crate::programs::{self, PluginArgs};
@@ -39,6 +39,14 @@ pub struct Args {
 enum Subcommand {
     /// Tell what changed between two files of results; fail if something is worse
     Compare(compare::Args),
+    /// Make page, plots and tables again from a file of results, beside it
+    Draw(DrawArgs),
+}
+
+#[derive(clap::Args)]
+struct DrawArgs {
+    /// The file, results.json
+    results: PathBuf,
 }
 
 /// What is to be measured.
@@ -124,6 +132,9 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     match &args.subcommand {
         None => report(project, &args.measure),
         Some(Subcommand::Compare(args)) => compare::run(args),
+        Some(Subcommand::Draw(args)) => {
+            draw(&Results::load(&args.results)?, args.results.parent().unwrap_or(Path::new(".")))
+        }
     }
 }
 
@@ -135,6 +146,7 @@ fn report(project: &Project, args: &Measure) -> Result<()> {
     for (name, text) in [("results.json", results.json()?), ("results.csv", results.csv())] {
         write(&out.join(name), &text)?;
     }
+    draw(&results, &out)?;
     println!("\nresults: {}", out.display());
     let failed: Vec<String> = results
         .failed()
@@ -146,6 +158,16 @@ fn report(project: &Project, args: &Measure) -> Result<()> {
         bail!("{} of {} rows failed:\n    {}", failed.len(), results.rows.len(), failed.join("\n    "));
     }
     Ok(())
+}
+
+/// Makes the page, and what other pages may take from it: plots and tables.
+fn draw(results: &Results, out: &Path) -> Result<()> {
+    let plots = plots::all(results)?;
+    write(&out.join("report.html"), &report::page(results, &plots))?;
+    for plot in &plots {
+        write(&out.join(format!("{}.svg", plot.name)), &plot.svg)?;
+    }
+    write(&out.join("tables.md"), &table::for_markdown(results))
 }
 
 /// Measures the same twice, a little of it, and holds the results against each other.

@@ -9,6 +9,7 @@
 //! | [`results`], [`versions`] | keeps it, with all that it depends on |
 //! | [`statistics`] | medians, spreads, differences |
 //! | [`table`](mod@table) | shows it on the terminal |
+//! | [`plots`], [`report`] | draws it, and puts all on one page |
 //! | [`compare`] | `cargo xtask bench compare`: what changed from one file of results to another |
 //! | [`command`] | `cargo xtask bench` itself |
 
@@ -17,6 +18,8 @@ mod compare;
 mod host;
 mod matrix;
 mod native;
+mod plots;
+mod report;
 mod results;
 mod span;
 mod statistics;

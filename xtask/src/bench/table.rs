@@ -87,6 +87,13 @@ pub fn for_terminal(results: &Results) -> String {
     parts.collect::<Vec<_>>().join("\n") + &legend(results)
 }
 
+/// For a page in Markdown.
+pub fn for_markdown(results: &Results) -> String {
+    let tables = tables(results, presets::ASCII_MARKDOWN);
+    let parts = tables.iter().map(|(host, table)| format!("Host {host}:\n\n{table}\n\n"));
+    parts.collect::<String>() + &legend(results) + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

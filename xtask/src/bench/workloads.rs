@@ -70,7 +70,7 @@ pub fn named(words: &[String]) -> Result<Vec<&'static str>> {
 }
 
 /// Processes of a context-switch workload, and the pages of each one's working set.
-fn processes(name: &str) -> Option<(u32, u32)> {
+pub fn processes(name: &str) -> Option<(u32, u32)> {
     let numbers = name.strip_prefix("ctx")?;
     let (processes, pages) = numbers.split_once('p').unwrap_or((numbers, "0"));
     Some((processes.parse().ok()?, pages.parse().ok()?))
