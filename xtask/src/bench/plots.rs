@@ -30,16 +30,18 @@ const NAMES: u32 = 90;
 const LABELS: u32 = 44;
 /// The height of a bar with the gap after it, and of everything that is not bars.
 const BAR: u32 = 11;
-const FRAME: u32 = 130;
+const FRAME: u32 = 150;
+/// The height of title and legend.
+const HEAD: u32 = 64;
 
 /// What makes the host leave the guest: one counter for each kind, and what it is called.
 const EXITS: [(&str, &str, RGBColor); 6] = [
     ("hypercalls", "hypercalls", BLUE),
-    ("demand_faults", "faults of the shadow tables", RED),
-    ("reflected_faults", "faults of the guest's own", ORANGE),
+    ("demand_faults", "shadow faults", RED),
+    ("reflected_faults", "guest's own faults", ORANGE),
     ("reflected_traps", "other traps", GREEN_700),
-    ("emulated_instructions", "emulated instructions", PURPLE),
-    ("host_interrupts", "the host's interrupts", GREY),
+    ("emulated_instructions", "emulated", PURPLE),
+    ("host_interrupts", "interrupts", GREY),
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -103,15 +105,20 @@ fn label(size: i32, horizontal: HPos) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(horizontal, VPos::Center))
 }
 
-/// Names with their colours, side by side at the top.
-fn legend(area: &Area<'_>, names: &[(String, RGBColor)]) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes title and legend, names with their colours side by side. What is left below them is for the chart.
+fn headed<'a>(
+    area: &Area<'a>,
+    title: &str,
+    names: &[(String, RGBColor)],
+) -> Result<Area<'a>, Box<dyn std::error::Error>> {
+    area.draw(&Text::new(title.to_owned(), (WIDTH as i32 / 2, 20), label(20, HPos::Center)))?;
     let mut x = NAMES as i32 + 20;
     for (name, colour) in names {
-        area.draw(&Rectangle::new([(x, 44), (x + 12, 56)], colour.filled()))?;
-        area.draw(&Text::new(name.clone(), (x + 18, 50), label(14, HPos::Left)))?;
-        x += 40 + 8 * name.chars().count() as i32;
+        area.draw(&Rectangle::new([(x, 42), (x + 12, 54)], colour.filled()))?;
+        area.draw(&Text::new(name.clone(), (x + 18, 48), label(14, HPos::Left)))?;
+        x += 44 + 7 * name.chars().count() as i32;
     }
-    Ok(())
+    Ok(area.split_vertically(HEAD).1)
 }
 
 /// Bars for each workload and strategy that have a native figure.
@@ -139,10 +146,10 @@ fn ratios(results: &Results, host: &str) -> Result<Option<String>> {
     let height = FRAME + (rows.len() * (strategies.len() + 1)) as u32 * BAR;
     picture(height, |area| {
         let count = rows.len() as f64;
-        let mut chart = ChartBuilder::on(area)
-            .caption(format!("Ratio to the bare machine, host {host}"), ("sans-serif", 20))
+        let below = headed(area, &format!("Ratio to the bare machine, host {host}"), &names)?;
+        let mut chart = ChartBuilder::on(&below)
             .margin(14)
-            .margin_top(8)
+            .margin_top(0)
             .x_label_area_size(LABELS)
             .y_label_area_size(NAMES)
             .build_cartesian_2d((lowest..(highest * 1.15).max(2.0)).log_scale(), -1.0..count)?;
@@ -151,10 +158,10 @@ fn ratios(results: &Results, host: &str) -> Result<Option<String>> {
             .configure_mesh()
             .disable_y_mesh()
             .y_labels(0)
+            .light_line_style(BLACK.mix(0.08))
             .x_desc("times (logarithmic)")
             .x_label_formatter(&mesh)
             .draw()?;
-        legend(area, &names)?;
         for (index, (workload, ratios)) in rows.iter().enumerate() {
             let top = count - 1.0 - index as f64 + 0.45;
             let thick = 0.9 / ratios.len() as f64;
@@ -203,10 +210,10 @@ fn misses(results: &Results, host: &str) -> Result<Option<String>> {
         .map(|(i, name)| (name.clone(), colour(i)))
         .collect();
     picture(420, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .caption(format!("Misses by the number of processes, host {host}"), ("sans-serif", 20))
+        let below = headed(area, &format!("Misses by the number of processes, host {host}"), &names)?;
+        let mut chart = ChartBuilder::on(&below)
             .margin(14)
-            .margin_top(8)
+            .margin_top(0)
             .x_label_area_size(LABELS)
             .y_label_area_size(NAMES)
             .build_cartesian_2d((1.8..70.0).log_scale().base(2.0), -0.02..highest * 1.3)?;
@@ -214,9 +221,9 @@ fn misses(results: &Results, host: &str) -> Result<Option<String>> {
             .configure_mesh()
             .x_desc("processes in the ring (logarithmic)")
             .y_desc("misses for each context switch")
+            .light_line_style(WHITE)
             .x_label_formatter(&|processes| format!("{processes:.0}"))
             .draw()?;
-        legend(area, &names)?;
         for (index, curve) in curves.iter().enumerate() {
             chart.draw_series(LineSeries::new(curve.iter().copied(), colour(index).stroke_width(2)))?;
             chart.draw_series(curve.iter().map(|&point| Circle::new(point, 4, colour(index).filled())))?;
@@ -252,15 +259,14 @@ fn exits(results: &Results, host: &str) -> Result<Option<String>> {
     let height = FRAME + bars.len() as u32 * (BAR + 4);
     picture(height, |area| {
         let count = bars.len() as f64;
-        let mut chart = ChartBuilder::on(area)
-            .caption(format!("Exits by kind, host {host}"), ("sans-serif", 20))
+        let below = headed(area, &format!("Exits by kind, host {host}"), &names)?;
+        let mut chart = ChartBuilder::on(&below)
             .margin(14)
-            .margin_top(8)
+            .margin_top(0)
             .x_label_area_size(LABELS)
             .y_label_area_size(2 * NAMES)
             .build_cartesian_2d(0.0..112.0, -1.0..count + 1.0)?;
         chart.configure_mesh().disable_mesh().y_labels(0).x_desc("% of all exits").draw()?;
-        legend(area, &names)?;
         for (index, (name, kinds)) in bars.iter().enumerate() {
             let y = count - 1.0 - index as f64;
             let sum: f64 = kinds.iter().sum();
