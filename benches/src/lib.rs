@@ -10,7 +10,11 @@
 //! | [`optimum`] | the best that any policy could do |
 //! | [`cost`] | a model of what a replay would have cost on a machine |
 //! | [`generate`] | loads that look real, from a seed |
+//! | [`hot_paths`] | single operations, to be timed or counted |
 //! | [`policy_check`] | what must hold of every eviction policy, for the tests of plug-ins |
+//!
+//! `cargo bench -p benches` times the hot paths, `cargo xtask instructions` counts their instructions and compares them
+//! with `instructions.json`; `cargo xtask instructions --renew` writes that file anew.
 //!
 //! [`cli`] is the command line over these, the program `replay`.
 
@@ -22,6 +26,7 @@ pub mod cli;
 pub mod comparison;
 pub mod cost;
 pub mod generate;
+pub mod hot_paths;
 pub mod optimum;
 pub mod policy_check;
 pub mod replay;

@@ -11,6 +11,7 @@
 //! | `linux-guest` | Debian's kernel source with our port, built as a guest | [`linux`] |
 //! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
 //! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`] |
+//! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
 //! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
@@ -39,6 +40,7 @@ mod counters;
 mod demo;
 mod flavour;
 mod initrd;
+mod instructions;
 mod kernel_log;
 mod kernels;
 mod linux;
@@ -86,6 +88,8 @@ enum Command {
     Demo(demo::Args),
     /// Record what a guest asks of its page tables, as a trace for `replay`
     Record(record::Args),
+    /// Count the instructions of the pager's hot paths, and compare them with the committed ones
+    Instructions(instructions::Args),
     /// Count the instructions of one workload by function: of the guest, the Switcher, the module, the host
     Profile(profile::Args),
     /// Run everything that CI checks
@@ -118,6 +122,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(&project, &args),
         Command::Record(args) => record::run(&project, &args),
         Command::Profile(args) => profile::run(&project, &args),
+        Command::Instructions(args) => instructions::run(&project, &args),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),
         Command::Clean(args) => clean::run(&project, &args),

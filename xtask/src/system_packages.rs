@@ -17,7 +17,7 @@ pub const RUSTC_PACKAGE: &str = "rustc-web";
 pub const RUST_SOURCE_PACKAGE: &str = "rust-web-src";
 
 /// The packages and what each is for.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: [(&str, &str); 16] = [
     (RUSTC_PACKAGE, "a Rust compiler whose matching library sources are also packaged"),
     (RUST_SOURCE_PACKAGE, "those sources: core, alloc and std are built for i386 from them"),
     ("rust-web-clippy", "lints for the crates that only this compiler can build"),
@@ -32,6 +32,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("libelf1", "the kernel's build tools are linked with it"),
     ("libssl3", "the kernel's build tools are linked with it"),
     ("e2fsprogs", "a file system for the Linux guest to try"),
+    ("valgrind", "counts the instructions of the pager's hot paths"),
     ("qemu-system-x86", "the machine in which Debian's i386 kernel runs"),
 ];
 

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use crate::bench::command as bench;
 use crate::boots::{self, Job};
 use crate::flavour::Flavour;
+use crate::instructions::{self, Verdict};
 use crate::linux::command as linux_guest;
 use crate::linux::kernel::Recipe;
 use crate::linux::scenarios as linux_scenarios;
@@ -43,13 +44,14 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
     ("unit", "unit and property tests on this machine"),
     ("unit-i686", "the same as 32-bit programs"),
     ("miri", "the same under the interpreter that finds undefined behaviour"),
+    ("instructions", "the pager's hot paths take as many instructions as before, within 2 %"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
     ("bench", "a short benchmark gives the same figures twice"),
@@ -66,8 +68,9 @@ const DETACHED: [&str; 3] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS];
 const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
-/// The crates whose tests are worth the interpreter's slowness.
-const MIRI_CRATES: [&str; 3] = ["arch-i386", "framework", "strategies"];
+/// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
+/// only; its tests are of layouts in plain memory.)
+const MIRI_CRATES: [&str; 4] = ["arch-i386", "framework", "strategies", "switcher"];
 
 /// Runs what was asked for.
 ///
@@ -101,6 +104,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "unit" => run.unit(),
                 "unit-i686" => run.unit_i686(),
                 "miri" => run.miri(),
+                "instructions" => run.instructions(),
                 "build" => run.build(),
                 "vm" => run.vm(),
                 "bench" => run.bench(),
@@ -216,6 +220,15 @@ impl Run<'_> {
             command.args(["-p", package]);
         }
         self.tally.run_tests("miri", &mut command);
+    }
+
+    fn instructions(&mut self) {
+        match instructions::check(self.project) {
+            Ok(Verdict::Same(_)) => self.tally.pass("instructions"),
+            Ok(Verdict::OtherCompiler(why)) => self.tally.skip("instructions", &why),
+            Ok(Verdict::Changed(lines)) => self.tally.fail("instructions", &instructions::told(&lines)),
+            Err(error) => self.tally.fail("instructions", &format!("{error:#}")),
+        }
     }
 
     fn build(&mut self) {
