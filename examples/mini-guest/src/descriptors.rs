@@ -71,7 +71,7 @@ pub fn interrupt_gate(vector: usize, dpl: u32) -> Descriptor {
 }
 
 /// A gate to the vector's stub that leaves interrupts as they are: type 15 where the other has 14.
-fn trap_gate(vector: usize, dpl: u32) -> Descriptor {
+pub fn trap_gate(vector: usize, dpl: u32) -> Descriptor {
     let gate = interrupt_gate(vector, dpl);
     Descriptor { low: gate.low, high: gate.high | 0x100 }
 }

@@ -85,6 +85,8 @@ pub fn commit(act: HostileAct) {
             unsafe { asm!("sysenter", in("ecx") 0, in("edx") 0) }
         }),
         HostileAct::HostVectorsKernel => host_vectors(),
+        HostileAct::ErrorCodeGates => error_codes(descriptors::interrupt_gate),
+        HostileAct::ErrorCodeTraps => error_codes(descriptors::trap_gate),
         HostileAct::HaltForever => halt_forever(),
         HostileAct::ClockStorm => clock_storm(),
         HostileAct::SysenterUser
@@ -92,7 +94,8 @@ pub fn commit(act: HostileAct) {
         | HostileAct::HypercallUser
         | HostileAct::SelectorsUser
         | HostileAct::SwitcherAccessUser
-        | HostileAct::SpoiltSystemCall => panic!("{} is an act of ring 3", act.name()),
+        | HostileAct::SpoiltSystemCall
+        | HostileAct::ErrorCodeGatesUser => panic!("{} is an act of ring 3", act.name()),
     }
 }
 
@@ -236,6 +239,23 @@ fn gate_type() {
         let high = gate.high & !0xf00 | kind << 8;
         host::call(Hypercall::LoadIdtEntry, [trap::DIVIDE.into(), gate.low, high]);
     }
+}
+
+/// Opens gates of this kind for every ring at the vectors that have an error code and may be the guest's, and goes
+/// through them. Behind a trap gate the frame is a word short, which is this kernel's own trouble.
+fn error_codes(gate: fn(usize, u32) -> Descriptor) {
+    for vector in [10, 11, 12, 17] {
+        descriptors::load_gate(vector, gate(vector as usize, 3));
+    }
+    macro_rules! interrupts {
+        ($($vector:literal)*) => {
+            $(trying(concat!("int ", $vector), || {
+                // SAFETY: traps into the kernel's own handler, which ends the attempt.
+                unsafe { asm!(concat!("int ", $vector)) }
+            });)*
+        };
+    }
+    interrupts!("10" "11" "12" "17");
 }
 
 fn call_gate() {

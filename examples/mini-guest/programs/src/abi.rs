@@ -255,6 +255,12 @@ hostile! {
     SpoiltSystemCall = 44 "spoilt-system-call" User,
     /// The hypercall ring full of real calls with wild arguments; `seed` makes others.
     RingWildArguments = 45 "ring-wild-arguments" Kernel,
+    /// `int` in ring 1 at vectors whose exceptions have an error code, which `int` has not: through the host.
+    ErrorCodeGates = 46 "error-code-gates" Kernel,
+    /// The same in ring 3, for which the kernel leaves those gates open.
+    ErrorCodeGatesUser = 47 "error-code-gates-user" User,
+    /// The same in ring 1 through gates that the host has no part in.
+    ErrorCodeTraps = 48 "error-code-traps" Kernel,
 }
 
 /// How a child ended, as [`Syscall::Wait`] tells it.

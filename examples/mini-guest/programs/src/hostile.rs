@@ -1,6 +1,7 @@
 //! Misbehaviour in ring 3. Each act runs in a child, so that a fault in it ends that child only: what
 //! matters is that neither the host nor the guest's kernel comes to harm.
 
+use crate::ensure;
 use crate::start::spawn;
 use core::arch::asm;
 use mini_programs::abi::HostileAct;
@@ -21,6 +22,7 @@ pub fn commit(act: HostileAct) {
         HostileAct::SelectorsUser => selectors(),
         HostileAct::SwitcherAccessUser => switcher_access(),
         HostileAct::SpoiltSystemCall => spoilt_system_calls(),
+        HostileAct::ErrorCodeGatesUser => error_code_gates(),
         _ => crate::start::fail(format_args!("{} is not an act of ring 3", act.name())),
     }
 }
@@ -42,6 +44,28 @@ fn host_vectors() {
         };
     }
     interrupts!("2" "8" "13" "14" "0x1e" "0x20" "0x30" "0x81" "0xef" "0xf6" "0xff");
+}
+
+/// What arrives is the vector with the error code 0, as of an exception.
+fn error_code_gates() {
+    user::hostile(HostileAct::ErrorCodeGates);
+    macro_rules! interrupts {
+        ($($vector:literal)*) => {
+            $(
+                spawn(|| {
+                    // SAFETY: traps.
+                    unsafe { asm!(concat!("int ", $vector)) };
+                    0
+                });
+                let ended = user::wait();
+                ensure!(
+                    matches!(ended, Some((_, s)) if s.killed == 1 && s.code == $vector && s.error == 0),
+                    "int {} ended in {ended:?}", $vector
+                );
+            )*
+        };
+    }
+    interrupts!(10 11 12 17);
 }
 
 fn selectors() {
