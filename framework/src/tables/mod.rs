@@ -42,7 +42,7 @@ use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
 use core::ops::Range;
 use leaf::{InUse, Leaf};
-use root::Root;
+use root::{MiddleCounts, Root};
 
 /// Names a shadow root of one guest's [`Tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,7 @@ pub struct Tables<G, S> {
     /// What is shared by all roots, from the place `shared_from` on.
     owner: Option<Root>,
     shared_from: usize,
+    middle_counts: MiddleCounts,
     window: SwitcherWindow,
     /// Table pages held, the window's not among them.
     pages: usize,
@@ -141,6 +142,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             free: Vec::new(),
             owner: None,
             shared_from: places::<S>(),
+            middle_counts: MiddleCounts::NONE,
             window,
             pages: 0,
             by_use,
@@ -179,10 +181,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     fn root(&self, id: RootId) -> &Root {
         self.roots[usize::from(id.0)].as_ref().expect("a root's name is forgotten before the root")
-    }
-
-    fn root_mut(&mut self, id: RootId) -> &mut Root {
-        self.roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root")
     }
 
     #[inline]
@@ -284,7 +282,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         for root in self.roots.iter_mut().flatten() {
             self.pages -= root.pages();
             root.unlink::<S>(window);
-            root.free_middles::<S>(host, first..S::ROOT_ENTRIES);
+            root.free_middles::<S>(host, &mut self.middle_counts, first..S::ROOT_ENTRIES);
             self.pages += root.pages();
             root.copy_entries::<S>(&owner, first..S::ROOT_ENTRIES);
         }
@@ -346,10 +344,11 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             host.free_table(page);
             return Err(error);
         }
-        if S::LEVELS == 3 {
-            holder.middle_origins[place / S::ENTRIES] = origin.middle;
-        }
         let pages = 1 + holder.pages() - before;
+        if S::LEVELS == 3 {
+            let before = core::mem::replace(&mut holder.middle_origins[place / S::ENTRIES], origin.middle);
+            self.middle_counts.change(before, origin.middle);
+        }
         self.pages += pages;
         let id = self.free.pop().expect("a place was made above");
         self.leaves[usize::from(id.0)] = Some(Leaf { page, in_use: InUse::EMPTY, origin });
@@ -450,9 +449,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let shared = self.shared_from / S::ENTRIES;
             let window = place::<S>(self.window.start) / S::ENTRIES;
             let whole = start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared);
-            let before = self.root(root).pages();
-            self.root_mut(root).free_middles::<S>(host, whole.filter(|&index| index != window));
-            self.pages -= before - self.root(root).pages();
+            let root =
+                self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
+            let before = root.pages();
+            let whole = whole.filter(|&index| index != window);
+            root.free_middles::<S>(host, &mut self.middle_counts, whole);
+            self.pages -= before - root.pages();
         }
     }
 
@@ -539,6 +541,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     /// Releases what came through this entry of the guest's middle table, wherever that is (PAE guests).
     pub fn release_middle_entry(&mut self, host: &mut dyn PagingHost, middle: GuestFrame, index: usize) {
+        if !self.middle_counts.may_have(middle) {
+            return;
+        }
         let roots = self.roots.len() as u16;
         for holder in (0..roots).map(|id| Holder::Own(RootId(id))).chain([Holder::Shared]) {
             for entry in 0..S::ROOT_ENTRIES.min(4) {
@@ -574,9 +579,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Gives back what a root without tables under it consists of.
-    fn free_pages(&self, host: &mut dyn PagingHost, mut root: Root) {
+    fn free_pages(&mut self, host: &mut dyn PagingHost, mut root: Root) {
         root.unlink::<S>(place::<S>(self.window.start));
-        root.free_middles::<S>(host, 0..S::ROOT_ENTRIES);
+        root.free_middles::<S>(host, &mut self.middle_counts, 0..S::ROOT_ENTRIES);
         host.free_table(root.page);
     }
 

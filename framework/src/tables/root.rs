@@ -10,6 +10,34 @@ use arch_i386::paging::{Entry, Flags, PageFormat};
 use arch_i386::table::TablePage;
 use core::ops::Range;
 
+/// How many middle tables of all roots stand for each of the guest's, by a hash of its frame: that none does is
+/// certain. A guest names each middle table that it fills, most of which have no shadow yet.
+#[derive(Debug)]
+pub(super) struct MiddleCounts([u16; 64]);
+
+impl MiddleCounts {
+    pub(super) const NONE: Self = Self([0; 64]);
+
+    fn count(&mut self, middle: GuestFrame) -> &mut u16 {
+        &mut self.0[middle.0 as usize % 64]
+    }
+
+    /// Whether any may stand for this one.
+    pub(super) fn may_have(&self, middle: GuestFrame) -> bool {
+        self.0[middle.0 as usize % 64] > 0
+    }
+
+    /// What one stands for has changed.
+    pub(super) fn change(&mut self, from: Option<GuestFrame>, to: Option<GuestFrame>) {
+        if let Some(from) = from {
+            *self.count(from) -= 1;
+        }
+        if let Some(to) = to {
+            *self.count(to) += 1;
+        }
+    }
+}
+
 /// A shadow page directory.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -103,12 +131,13 @@ impl Root {
     pub(super) fn free_middles<S: PageFormat>(
         &mut self,
         host: &mut dyn PagingHost,
+        counts: &mut MiddleCounts,
         indices: impl Iterator<Item = usize>,
     ) {
         for index in indices {
             if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
                 S::store(&mut self.page, index, Entry::EMPTY);
-                self.middle_origins[index] = None;
+                counts.change(self.middle_origins[index].take(), None);
                 host.free_zeroed_table(middle);
             }
         }
