@@ -10,7 +10,7 @@
 //! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`plugin`], [`programs`] |
 //! | `linux-guest` | Debian's kernel source with our port, built as a guest | [`linux`] |
 //! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
-//! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`] |
+//! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`](mod@bench) |
 //! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |

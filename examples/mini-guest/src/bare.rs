@@ -155,8 +155,9 @@ static mut TABLES: Tables = Tables {
 
 /// The tables, for one access.
 fn tables() -> &'static mut Tables {
+    let tables = &raw mut TABLES;
     // SAFETY: one processor, no interrupts while the kernel runs, and no caller keeps the reference.
-    unsafe { &mut *(&raw mut TABLES) }
+    unsafe { &mut *tables }
 }
 
 /// What LGDT and LIDT read.

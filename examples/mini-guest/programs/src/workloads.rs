@@ -100,9 +100,9 @@ pub fn measure(workload: Workload, options: &RunOptions) {
         }),
         Workload::NullHypercall => {
             // One system call makes them all, so that its own cost does not count.
-            user::null_hypercalls(scaled(1250));
+            let _ = user::null_hypercalls(scaled(1250));
             let span = Span::begin(name);
-            user::null_hypercalls(scaled(10_000));
+            let _ = user::null_hypercalls(scaled(10_000));
             span.end(scaled(10_000));
         }
         Workload::ContextSwitch => {
