@@ -4,7 +4,7 @@
  * a file of debugfs, /sys/kernel/debug/lguest/PID-NUMBER, where PID is the launcher's.
  *
  * The writer never waits: a piece that does not fit is refused, and the recorder (strategies/src/record)
- * says in the recording how much that was. One reader at a time; what it has read is gone. At the guest's end
+ * says in the recording how much that was. A reader that waits is woken when a quarter of the ring is full. One reader at a time; what it has read is gone. At the guest's end
  * the file goes, and the ring with it, unless a reader has the file open: it gets what is left and then the
  * end of file, and the ring goes when it closes the file.
  */
@@ -168,7 +168,12 @@ asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *p
 	if (kfifo_avail(&recording->ring) < size + kept)
 		return false;
 	kfifo_in(&recording->ring, piece, size);
-	wake_up_interruptible(&recording->readers);
+	/*
+	 * A switch to the reader and back costs more than a piece does. So it is woken when there is enough to be
+	 * worth that, or something short: the recording's beginning, or the note of a loss.
+	 */
+	if (size <= LG_LAST_WORDS || kfifo_len(&recording->ring) >= kfifo_size(&recording->ring) / 4)
+		wake_up_interruptible(&recording->readers);
 	return true;
 }
 

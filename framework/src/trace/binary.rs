@@ -83,18 +83,31 @@ pub struct Record {
     length: usize,
 }
 
-impl Default for Record {
-    /// An empty one, to be written to.
-    fn default() -> Self {
-        Self::new()
+impl Record {
+    fn new(write: impl FnOnce(&mut Cursor<'_>)) -> Self {
+        let mut bytes = [0; MAX_RECORD];
+        let mut cursor = Cursor { bytes: &mut bytes, length: 0 };
+        write(&mut cursor);
+        let length = cursor.length;
+        Self { bytes, length }
     }
 }
 
-impl Record {
-    const fn new() -> Self {
-        Self { bytes: [0; MAX_RECORD], length: 0 }
-    }
+impl Deref for Record {
+    type Target = [u8];
 
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Where a record is being written.
+struct Cursor<'a> {
+    bytes: &'a mut [u8; MAX_RECORD],
+    length: usize,
+}
+
+impl Cursor<'_> {
     const fn byte(&mut self, byte: u8) {
         self.bytes[self.length] = byte;
         self.length += 1;
@@ -106,8 +119,12 @@ impl Record {
             self.byte(number as u8 | 0x80);
             number >>= 7;
         }
-        // A loop of its own for what fits a word: the module records on 32-bit processors.
-        let mut word = number as u32;
+        self.word(number as u32);
+    }
+
+    /// As [`Cursor::number`]: the module records on 32-bit processors, for which 64 bits are work.
+    #[inline(always)]
+    fn word(&mut self, mut word: u32) {
         while word >= 0x80 {
             self.byte(word as u8 | 0x80);
             word >>= 7;
@@ -115,16 +132,18 @@ impl Record {
         self.byte(word as u8);
     }
 
+    #[inline(always)]
     fn signed(&mut self, number: i64) {
-        self.number((number << 1 ^ number >> 63).cast_unsigned());
+        match i32::try_from(number) {
+            Ok(word) => self.signed_word(word),
+            Err(_) => self.number((number << 1 ^ number >> 63).cast_unsigned()),
+        }
     }
-}
 
-impl Deref for Record {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.length]
+    /// As [`Cursor::signed`].
+    #[inline(always)]
+    fn signed_word(&mut self, number: i32) {
+        self.word((number << 1 ^ number >> 31).cast_unsigned());
     }
 }
 
@@ -160,27 +179,35 @@ impl Encoder {
     /// An encoder, and what its trace begins with.
     #[must_use]
     pub fn new(header: &Header) -> (Self, Record) {
-        let mut record = Record::new();
-        MAGIC.into_iter().for_each(|byte| record.byte(byte));
         let Header { paging, pages, seed, cpus, switcher } = *header;
-        for number in [VERSION, paging.levels().into(), pages.into(), seed, cpus.into(), switcher.0.into()] {
-            record.number(number);
-        }
+        let record = Record::new(|cursor| {
+            MAGIC.into_iter().for_each(|byte| cursor.byte(byte));
+            for number in
+                [VERSION, paging.levels().into(), pages.into(), seed, cpus.into(), switcher.0.into()]
+            {
+                cursor.number(number);
+            }
+        });
         (Self { last: Last::default(), entry_size: paging.entry_size().into() }, record)
     }
 
     /// The record of the next operation.
     #[must_use]
     pub fn encode(&mut self, operation: &Operation) -> Record {
-        let mut record = Record::new();
-        self.encode_to(operation, &mut record);
-        record
+        Record::new(|cursor| self.write(operation, cursor))
     }
 
-    /// As [`Encoder::encode`], in the place of another record.
-    #[inline]
-    pub fn encode_to(&mut self, operation: &Operation, record: &mut Record) {
-        record.length = 0;
+    /// As [`Encoder::encode`], in a place that the caller has; returns the number of bytes.
+    // Inlined, so that where the kind of operation is known its encoding is all that is left.
+    #[inline(always)]
+    pub fn encode_to(&mut self, operation: &Operation, place: &mut [u8; MAX_RECORD]) -> usize {
+        let mut cursor = Cursor { bytes: place, length: 0 };
+        self.write(operation, &mut cursor);
+        cursor.length
+    }
+
+    #[inline(always)]
+    fn write(&mut self, operation: &Operation, record: &mut Cursor<'_>) {
         record.byte(0);
         let last = &mut self.last;
         let tag = match *operation {
@@ -203,7 +230,7 @@ impl Encoder {
             }
             Operation::PageFault { va, error } => {
                 let bits = address_after(record, &mut last.touched, va);
-                record.number(error.into());
+                record.word(error);
                 kind::PAGE_FAULT | bits
             }
             Operation::SetPte { directory: page, va, value } => {
@@ -216,23 +243,23 @@ impl Encoder {
             }
             Operation::SetPgd(page, index) => {
                 directory(record, last, page);
-                record.number(index.into());
+                record.word(index);
                 kind::SET_PGD
             }
             Operation::SetPmd(page, index) => {
                 directory(record, last, page);
-                record.number(index.into());
+                record.word(index);
                 kind::SET_PMD
             }
             Operation::FlushUser => kind::FLUSH_USER,
             Operation::FlushAll => kind::FLUSH_ALL,
             Operation::SetStack(esp1, pages) => {
                 let bits = address_after(record, &mut last.named, esp1);
-                record.number(pages.into());
+                record.word(pages);
                 kind::SET_STACK | bits
             }
             Operation::Run(cpu) => {
-                record.number(cpu.into());
+                record.word(cpu);
                 kind::RUN
             }
             Operation::Translate(va) => kind::TRANSLATE | address_after(record, &mut last.touched, va),
@@ -247,35 +274,38 @@ impl Encoder {
 }
 
 /// Writes an entry; returns its bits of the tag.
-fn entry(record: &mut Record, last: &mut Last, value: u64) -> u8 {
+#[inline(always)]
+fn entry(record: &mut Cursor<'_>, last: &mut Last, value: u64) -> u8 {
     let (new, old) = (flags_together(value), last.entry);
     last.entry = new;
     record.signed((new >> FLAG_BITS).cast_signed() - (old >> FLAG_BITS).cast_signed());
-    let flags = |entry| entry & ((1 << FLAG_BITS) - 1);
+    let flags = |entry| entry as u32 & ((1 << FLAG_BITS) - 1);
     if flags(new) == flags(old) {
         SAME_FLAGS
     } else {
-        record.number(flags(new));
+        record.word(flags(new));
         0
     }
 }
 
 /// Writes a virtual address; returns its bits of the tag.
-fn address_after(record: &mut Record, last: &mut u32, GuestVirt(address): GuestVirt) -> u8 {
+#[inline(always)]
+fn address_after(record: &mut Cursor<'_>, last: &mut u32, GuestVirt(address): GuestVirt) -> u8 {
     let difference = address.wrapping_sub(*last).cast_signed();
     *last = address;
     let page = PAGE_SIZE.cast_signed();
     if difference % page == 0 {
-        record.signed((difference / page).into());
+        record.signed_word(difference / page);
         0
     } else {
-        record.signed(difference.into());
+        record.signed_word(difference);
         IN_BYTES
     }
 }
 
-fn directory(record: &mut Record, last: &mut Last, GuestPhys(page): GuestPhys) {
-    record.signed(page.wrapping_sub(last.directory).cast_signed().into());
+#[inline(always)]
+fn directory(record: &mut Cursor<'_>, last: &mut Last, GuestPhys(page): GuestPhys) {
+    record.signed_word(page.wrapping_sub(last.directory).cast_signed());
     last.directory = page;
 }
 

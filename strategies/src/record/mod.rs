@@ -8,7 +8,7 @@
 //!
 //! | before | entries compared |
 //! | --- | --- |
-//! | `acc`, `pf` | all levels of the walk, and the neighbours of the last for strategies that fill ahead (`around`) |
+//! | `acc`, `pf` | all levels of the walk, and the neighbours of the last (`around`) for strategies that fill ahead |
 //! | `pte`, `pgd`, `pmd` | the one that the guest says it has changed, with the walk to it |
 //! | `cr3`, `stack`, and where everything is dropped | the walks to the pages of the kernel stack, which must not be missing, and their neighbours |
 //! | `cr3`, `flush user` | where this page directory has been touched or announced before, as it may all be filled at once; unless touches are not recorded and the strategy reads nothing ahead |
@@ -65,7 +65,7 @@ static TOUCH: Word = Word {
 };
 static AROUND: Number = Number {
     name: "around",
-    help: "entries beside a missing one that are recorded too",
+    help: "entries about a missing one that are recorded, if any strategy may fill them with it",
     default: 16,
     range: 1..=64,
 };
@@ -91,8 +91,8 @@ static RECORD: WrapperEntry = WrapperEntry {
     },
 };
 
-/// How many stacks are remembered as recorded; a power of two, and less than a page of them.
-const STACKS: usize = 128;
+/// How many stacks are remembered as recorded: a page of them.
+const STACKS: usize = PAGE_SIZE as usize / size_of::<Stack>();
 
 /// The most places that are remembered for a page directory, and for how many page directories.
 const MAX_PLACES: usize = 1024;
@@ -104,7 +104,7 @@ struct Stack {
     directory: GuestPhys,
     esp1: GuestVirt,
     pages: u32,
-    epoch: u64,
+    epoch: u32,
 }
 
 type Set<T> = HashSet<T, FxBuildHasher>;
@@ -146,7 +146,7 @@ struct Recorder<F> {
     /// Stacks whose walks in a page directory have been recorded, each at the one place that it can be.
     stacks: Vec<Stack>,
     /// Goes up when anything but a level-1 entry of those walks may have changed.
-    epoch: u64,
+    epoch: u32,
     /// Whether `touched` is needed: for any strategy when touches are recorded, or else for this one.
     keeps_touched: bool,
     /// Where each page directory has been touched or announced, a place of [`Recorder::place_size`] entries each.
@@ -158,13 +158,14 @@ struct Recorder<F> {
 
 impl<F: PageFormat> Recorder<F> {
     fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
+        let reads_ahead = touch != Touch::Off || of.reads_ahead();
         Self {
             window_start: of.window().start,
-            keeps_touched: touch != Touch::Off || of.reads_ahead(),
+            keeps_touched: reads_ahead,
             of,
             seed,
             touch,
-            around,
+            around: if reads_ahead { around } else { 1 },
             known: Known::new(),
             output: Output::new(),
             directory: None,
@@ -185,7 +186,17 @@ impl<F: PageFormat> Recorder<F> {
         if self.output.put(host, operation).is_err() {
             self.known.forget();
             self.last = [None; 2];
-            self.epoch += 1;
+            self.new_epoch();
+        }
+    }
+
+    /// The walks to stacks have to be recorded again.
+    fn new_epoch(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            // What was recorded so long ago must not count.
+            self.stacks.fill(Stack::default());
+            self.epoch = 1;
         }
     }
 
@@ -308,9 +319,13 @@ impl<F: PageFormat> Recorder<F> {
     fn record_stack(&mut self, host: &mut dyn PagingHost) {
         let Some(directory) = self.directory else { return };
         let (esp1, pages) = (self.esp1, self.stack_pages);
-        let place = ((directory.0 / PAGE_SIZE) ^ (esp1.0 / PAGE_SIZE)) as usize % STACKS;
+        // Directories and stacks lie at regular distances; a product with the golden ratio spreads them
+        // (Knuth, The Art of Computer Programming, vol. 3, 6.4).
+        let place = directory.0.wrapping_mul(31).wrapping_add(esp1.0).wrapping_mul(0x9e37_79b9);
+        let place = (place >> 16) as usize % STACKS;
         let stack = Stack { directory, esp1, pages, epoch: self.epoch };
-        if core::mem::replace(&mut self.stacks[place], stack) != stack {
+        if self.stacks[place] != stack {
+            self.stacks[place] = stack;
             for va in stack_pages(esp1, pages) {
                 self.record_walk(host, directory, va, self.around);
             }
@@ -321,9 +336,6 @@ impl<F: PageFormat> Recorder<F> {
 
     /// Remembers that a page directory is touched or announced at this address.
     fn remember_touch(&mut self, directory: GuestPhys, va: GuestVirt) {
-        if !self.keeps_touched {
-            return;
-        }
         if !self.touched.contains_key(&directory) {
             if self.touched.len() >= MAX_DIRECTORIES {
                 self.touched.clear();
@@ -446,7 +458,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         kernel_address: GuestVirt,
     ) -> Result<(), Kill> {
         self.kernel_address = kernel_address;
-        self.epoch += 1;
+        self.new_epoch();
         self.record_stack(host);
         self.put(host, Operation::Init(kernel_address));
         self.of.guest_initialised(host, kernel_address)
@@ -461,7 +473,9 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         let mut leaf = None;
         if let Some(directory) = self.directory.filter(|_| va < self.window_start) {
             leaf = self.record_walk(host, directory, va, self.around);
-            self.remember_touch(directory, va);
+            if self.keeps_touched {
+                self.remember_touch(directory, va);
+            }
         }
         let user = error.contains(PageFaultErrorCode::USER_MODE);
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
@@ -486,7 +500,9 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.directory = Some(directory);
         self.record_stack(host);
-        self.record_touched(host, directory);
+        if self.keeps_touched {
+            self.record_touched(host, directory);
+        }
         self.put(host, Operation::LoadPageDirectory(directory));
         self.of.load_page_directory(host, directory)?;
         self.drop_mappings(host, directory)
@@ -501,7 +517,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     ) -> Result<(), Kill> {
         if va < self.window_start {
             self.record_walk(host, directory, va, 1);
-            if entry.present() {
+            if self.keeps_touched && entry.present() {
                 self.remember_touch(directory, va);
             }
         }
@@ -513,7 +529,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.epoch += 1;
+        self.new_epoch();
         if (index as usize) < F::ROOT_ENTRIES {
             self.record_entry(host, GuestPhys(directory.0.wrapping_add(index * F::ENTRY_SIZE)));
         }
@@ -522,7 +538,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.epoch += 1;
+        self.new_epoch();
         // With two levels the guest dies of it, and the trace has no word for it.
         if F::LEVELS == 3 {
             if (index as usize) < F::ENTRIES {
@@ -535,7 +551,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
-        if let Some(directory) = self.directory {
+        if let Some(directory) = self.directory.filter(|_| self.keeps_touched) {
             self.record_touched(host, directory);
         }
         self.put(host, Operation::FlushUser);
@@ -543,7 +559,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.epoch += 1;
+        self.new_epoch();
         self.record_stack(host);
         self.put(host, Operation::FlushAll);
         self.of.flush_all(host)

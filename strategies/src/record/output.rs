@@ -1,8 +1,9 @@
 //! The recording on its way out: pieces of operations, and a note where some were lost.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use framework::host::{LAST_WORDS, NoRoom, PagingHost};
-use framework::trace::binary::{Encoder, MAX_RECORD, Record};
+use framework::trace::binary::{Encoder, MAX_RECORD};
 use framework::trace::{Header, Operation};
 
 /// Bytes of a piece.
@@ -15,9 +16,9 @@ const _: () = assert!(MAX_RECORD <= LAST_WORDS, "a note of the loss must fit whe
 pub struct Output {
     /// Once the recording has begun.
     encoder: Option<Encoder>,
+    /// [`PIECE`] bytes, of which those before `length` are written.
     piece: Vec<u8>,
-    /// The place of the last operation's record.
-    record: Record,
+    length: usize,
     /// Operations in the piece, the note of a loss not among them.
     operations: u64,
     /// Operations that were lost since the last piece that was not.
@@ -26,13 +27,7 @@ pub struct Output {
 
 impl Output {
     pub fn new() -> Self {
-        Self {
-            encoder: None,
-            piece: Vec::with_capacity(PIECE),
-            record: Record::default(),
-            operations: 0,
-            lost: 0,
-        }
+        Self { encoder: None, piece: vec![0; PIECE], length: 0, operations: 0, lost: 0 }
     }
 
     /// Begins the recording. The header is handed over at once, so that there is something to be read
@@ -50,10 +45,9 @@ impl Output {
     ///
     /// # Errors
     /// [`NoRoom`] when others before it have been lost. The operation itself is not.
-    // Inlined, so that where the kind of operation is known its encoding is all that is left.
-    #[inline(always)]
+    #[inline(always)] // as the encoder's
     pub fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) -> Result<(), NoRoom> {
-        let full = self.piece.len() + MAX_RECORD > PIECE;
+        let full = self.length + MAX_RECORD > PIECE;
         let result = if full { self.hand_over(host) } else { Ok(()) };
         self.encode(&operation);
         self.operations += 1;
@@ -62,16 +56,16 @@ impl Output {
 
     #[inline(always)]
     fn encode(&mut self, operation: &Operation) {
-        if let Some(encoder) = &mut self.encoder {
-            encoder.encode_to(operation, &mut self.record);
-            self.piece.extend_from_slice(&self.record);
+        if let (Some(encoder), Some(place)) = (&mut self.encoder, self.piece[self.length..].first_chunk_mut())
+        {
+            self.length += encoder.encode_to(operation, place);
         }
     }
 
     #[cold]
     fn hand_over(&mut self, host: &mut dyn PagingHost) -> Result<(), NoRoom> {
-        let result = host.record(&self.piece);
-        self.piece.clear();
+        let result = host.record(&self.piece[..self.length]);
+        self.length = 0;
         match result {
             Ok(()) => self.lost = 0,
             Err(NoRoom) => {
@@ -87,7 +81,7 @@ impl Output {
     pub fn finish(&mut self, host: &mut dyn PagingHost) {
         if self.hand_over(host).is_err() {
             // The note of the loss alone, for which there is always room.
-            let _: Result<(), NoRoom> = host.record(&self.piece);
+            let _: Result<(), NoRoom> = host.record(&self.piece[..self.length]);
         }
     }
 }
