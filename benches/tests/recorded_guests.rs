@@ -70,3 +70,19 @@ fn every_recording_replays_on_every_kind_of_strategy() {
         assert!(by_slots.is_sorted_by(|few, more| few >= more), "{}: {by_slots:?}", recording.name);
     }
 }
+
+/// What `shared` is for, on the recordings of sixteen processes.
+#[test]
+fn shared_has_a_tenth_of_the_misses_and_demand_faults() {
+    let of_sixteen = |recording: &Recording| {
+        ["mini-guest", "linux-ctx16"].iter().any(|name| recording.name.starts_with(name))
+    };
+    let recordings: Vec<_> = recordings().into_iter().filter(of_sixteen).collect();
+    assert_eq!(recordings.len(), 2);
+    for recording in recordings {
+        let (original, shared) = (recording.on("lguest"), recording.on("shared"));
+        assert!(misses(&shared) * 10 <= misses(&original), "{}: misses", recording.name);
+        let (few, many) = (shared.counters.demand_faults, original.counters.demand_faults);
+        assert!(few * 10 <= many, "{}: {few} demand faults against {many}", recording.name);
+    }
+}
