@@ -21,8 +21,8 @@ use crate::replay::Report;
 pub const SWITCH: u64 = 382;
 /// A page fault: the walk of the guest's tables, the page pinned, the entry stored.
 pub const FAULT: u64 = 272;
-/// What an entry that is filled takes beyond that: its table found, and often made and zeroed.
-pub const FILL: u64 = 673;
+/// What an entry that is filled takes beyond that: its table found, or made of a page that is zero already.
+pub const FILL: u64 = 56;
 /// A load of a page directory.
 pub const LOAD: u64 = 186;
 /// An entry that is released, and its page.
