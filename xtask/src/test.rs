@@ -54,7 +54,7 @@ const SECTIONS: [(&str, &str); 11] = [
     ("instructions", "the pager's hot paths take as many instructions as before, within 2 %"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
-    ("bench", "a short benchmark gives the same figures twice"),
+    ("bench", "a short benchmark gives the same figures twice, and tells what failed"),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::host::{Host, instruction_ns};
 use super::matrix::{self, Cell};
@@ -170,14 +170,19 @@ fn draw(results: &Results, out: &Path) -> Result<()> {
     write(&out.join("tables.md"), &table::for_markdown(results))
 }
 
-/// Measures the same twice, a little of it, and holds the results against each other.
+/// A strategy that the module does not have.
+const NO_STRATEGY: &str = "nosuch";
+
+/// Measures the same twice, a little of it, and holds the results against each other. With a strategy that there is
+/// not: its rows have to be failures whose logs name it, and the others must not suffer.
 ///
 /// # Errors
-/// When they differ in a byte, or a row failed.
+/// When the two differ in a byte, or other rows failed than should.
 pub fn measure_twice(project: &Project) -> Result<()> {
+    let workloads = ["null", "ctx6", "fork", "compile"];
     let little = Measure {
-        strategies: "lguest,shared".to_owned(),
-        workloads: ["null", "ctx6", "fork", "compile"].map(str::to_owned).into(),
+        strategies: format!("lguest,{NO_STRATEGY},shared"),
+        workloads: workloads.map(str::to_owned).into(),
         runs: 2,
         seed: 42,
         scale: 10,
@@ -191,18 +196,28 @@ pub fn measure_twice(project: &Project) -> Result<()> {
     let folder = project.out().join("bench-twice");
     let [first, second] = ["first", "second"].map(|name| measure(project, &little, &folder.join(name)));
     let (first, second) = (first?, second?);
-    if let Some((row, why, log)) = first.failed().chain(second.failed()).next() {
-        bail!("{} with {}: {why} ({log} in {})", row.workload, row.strategy, folder.display());
-    }
     for (a, b) in first.rows.iter().zip(&second.rows) {
         if a != b {
             bail!("two runs under the instruction clock differ:\n{a:#?}\n{b:#?}");
         }
     }
-    anyhow::ensure!(
-        first.json()? == second.json()?,
-        "two runs have the same figures, but other configurations"
-    );
+    ensure!(first.json()? == second.json()?, "two runs have the same figures, but other configurations");
+    let mut failed = 0;
+    for (row, why, log) in first.failed() {
+        let log = folder.join("first").join(log);
+        ensure!(
+            row.strategy == NO_STRATEGY,
+            "{} with {} failed: {why}; see {}",
+            row.workload,
+            row.strategy,
+            log.display()
+        );
+        let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        ensure!(text.contains(NO_STRATEGY), "{} does not say what was wrong", log.display());
+        failed += 1;
+    }
+    let due = workloads.len() * little.runs as usize;
+    ensure!(failed == due, "{failed} rows failed, where {due} have no strategy to run with");
     Ok(())
 }
 
