@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::host::{Host, instruction_ns};
+use super::host::{FAILED, Host, instruction_ns};
 use super::matrix::{self, Cell};
 use super::native::Native;
 use super::results::{Configuration, Results, Row};
@@ -18,6 +18,12 @@ use crate::project::Project;
 use crate::qemu::Clock;
 use crate::setup::{self, Machine};
 use crate::vm::{Contents, Vm};
+
+/// The files with the results, besides the plots.
+const RESULTS: &str = "results.json";
+const TABLE: &str = "results.csv";
+const PAGE: &str = "report.html";
+const TABLES: &str = "tables.md";
 
 /// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
 const SHIFT: u8 = 1;
@@ -143,7 +149,7 @@ fn report(project: &Project, args: &Measure) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| project.target().join("bench"));
     let results = measure(project, args, &out)?;
     println!("{}", table::for_terminal(&results));
-    for (name, text) in [("results.json", results.json()?), ("results.csv", results.csv())] {
+    for (name, text) in [(RESULTS, results.json()?), (TABLE, results.csv())] {
         write(&out.join(name), &text)?;
     }
     draw(&results, &out)?;
@@ -163,11 +169,11 @@ fn report(project: &Project, args: &Measure) -> Result<()> {
 /// Makes the page, and what other pages may take from it: plots and tables.
 fn draw(results: &Results, out: &Path) -> Result<()> {
     let plots = plots::all(results)?;
-    write(&out.join("report.html"), &report::page(results, &plots))?;
+    write(&out.join(PAGE), &report::page(results, &plots))?;
     for plot in &plots {
         write(&out.join(format!("{}.svg", plot.name)), &plot.svg)?;
     }
-    write(&out.join("tables.md"), &table::for_markdown(results))
+    write(&out.join(TABLES), &table::for_markdown(results))
 }
 
 /// A strategy that the module does not have.
@@ -236,11 +242,11 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
     let (modules, launcher) = (built.modules?, built.launcher?);
     let kernel = built.guest.transpose()?.context("the example guest was asked for")?;
 
-    // What an earlier run has left would be taken for this one's.
-    if out.exists() {
-        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
-    }
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    for folder in [out.to_owned(), out.join(FAILED)] {
+        forget(&folder)
+            .with_context(|| format!("cannot remove an earlier run's files in {}", folder.display()))?;
+    }
 
     let mut results = Results::new(configuration(project, args, &machine, strategies, names));
     let native_cells = if args.no_native { Vec::new() } else { Native::cells(&cells) };
@@ -294,6 +300,23 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
     }
     progress.done();
     Ok(results)
+}
+
+/// Removes what an earlier run has left in a folder, which would be taken for this one's; nothing else.
+fn forget(folder: &Path) -> std::io::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let plot = name.ends_with(".svg") && plots::KINDS.iter().any(|plot| name.starts_with(plot));
+        let log = folder.ends_with(FAILED) && name.ends_with(".log");
+        if plot || log || [RESULTS, TABLE, PAGE, TABLES].contains(&name.as_ref()) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the cells of each run of each strategy in a boot of their own.
@@ -368,6 +391,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_earlier_runs_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = folder.path().join(FAILED);
+        fs::create_dir(&failed).unwrap();
+        let ours = ["results.json", "report.html", "ratio-686.svg", "failed/a.log"];
+        let others = ["thesis.tex", "photo.svg", "notes.log", "failed/why.txt"];
+        for name in ours.iter().chain(&others) {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        forget(folder.path()).unwrap();
+        forget(&failed).unwrap();
+        assert!(ours.iter().all(|name| !folder.path().join(name).exists()));
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+    }
 
     #[test]
     fn command_lines_lose_their_folders() {

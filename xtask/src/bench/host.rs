@@ -21,6 +21,9 @@ use crate::vm::{Boot, Contents, Vm};
 /// Boots of which nothing comes, one after the other, after which the rest is given up.
 const PATIENCE: u32 = 2;
 
+/// The folder beside the results with the logs of cells that failed.
+pub const FAILED: &str = "failed";
+
 /// What all cells have in common.
 pub struct Host<'a> {
     /// The project.
@@ -35,7 +38,7 @@ pub struct Host<'a> {
     pub memory: u32,
     /// Percent of the workloads' usual operations.
     pub scale: u32,
-    /// Where logs of failed cells go: `logs` in it.
+    /// Where logs of failed cells go: to [`FAILED`] in it.
     pub out: &'a Path,
 }
 
@@ -132,13 +135,14 @@ pub fn instruction_ns(clock: Clock) -> Option<u64> {
     }
 }
 
-/// Keeps a log in the folder `logs` of `out`; its name there, with the folder.
+/// Keeps a log in the folder [`FAILED`] of `out`; its name there, with the folder.
 pub fn keep_log(out: &Path, of: &[&str], run: u32, text: &str) -> Result<String> {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{}-{run}", of.join("-")).chars().map(plain).collect();
-    let path = format!("logs/{name}.log");
+    let path = format!("{FAILED}/{name}.log");
     let file = out.join(&path);
-    fs::create_dir_all(out.join("logs")).with_context(|| format!("cannot make logs in {}", out.display()))?;
+    fs::create_dir_all(out.join(FAILED))
+        .with_context(|| format!("cannot make {FAILED} in {}", out.display()))?;
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(path)
 }

@@ -39,7 +39,7 @@ pub struct Native<'a> {
     pub memory: u32,
     /// Percent of the workloads' usual operations.
     pub scale: u32,
-    /// Where logs of failed cells go: `logs` in it.
+    /// Where logs of failed cells go: to [`FAILED`](super::host::FAILED) in it.
     pub out: &'a Path,
 }
 

@@ -23,6 +23,9 @@ pub struct Plot {
     pub svg: String,
 }
 
+/// What the plots' names begin with; a host's name follows.
+pub const KINDS: [&str; 3] = ["ratio", "misses", "exits"];
+
 const STRATEGIES: [RGBColor; 8] = [BLUE, ORANGE, GREEN_700, PURPLE, TEAL, RED, AMBER, BLUEGREY];
 const WIDTH: u32 = 960;
 /// Room for the workloads' names, and for other labels.
@@ -50,19 +53,20 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub fn all(results: &Results) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
     for host in &results.configuration.hosts {
+        let [ratio, miss, exit] = KINDS;
         let made = [
             (
-                "ratio",
+                ratio,
                 "Cost of an operation, as a multiple of the same guest's on the bare machine",
                 ratios(results, host)?,
             ),
             (
-                "misses",
+                miss,
                 "Loads of a page directory that find no shadow, for each context switch",
                 misses(results, host)?,
             ),
             (
-                "exits",
+                exit,
                 "Why the guest is left, in percent; behind the bars, exits for one operation",
                 exits(results, host)?,
             ),
