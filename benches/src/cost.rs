@@ -18,7 +18,7 @@
 use crate::replay::Report;
 
 /// A null hypercall, there and back.
-pub const SWITCH: u64 = 382;
+pub const SWITCH: u64 = 456;
 /// A page fault: the walk of the guest's tables, the page pinned, the entry stored.
 pub const FAULT: u64 = 272;
 /// What an entry that is filled takes beyond that: its table found, or made of a page that is zero already.
