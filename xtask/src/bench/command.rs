@@ -10,14 +10,18 @@ use super::host::{FAILED, Host, instruction_ns};
 use super::matrix::{self, Cell};
 use super::native::Native;
 use super::results::{Configuration, Results, Row};
+use super::workloads::Guest;
 use super::{compare, plots, report, table, versions, workloads};
 use crate::flavour::Flavour;
+use crate::linux::command as linux_guest;
+use crate::linux::kernel::Recipe;
+use crate::linux::source::Series;
 use crate::process::Progress;
 use crate::programs::{self, PluginArgs};
 use crate::project::Project;
 use crate::qemu::Clock;
 use crate::setup::{self, Machine};
-use crate::vm::{Contents, Vm};
+use crate::vm::{Contents, GuestFile, Vm};
 
 /// The files with the results, besides the plots.
 const RESULTS: &str = "results.json";
@@ -58,6 +62,9 @@ struct DrawArgs {
 /// What is to be measured.
 #[derive(clap::Args)]
 pub struct Measure {
+    /// What runs as the guest
+    #[arg(long, value_enum, value_name = "GUEST", default_value = "mini")]
+    guest: Guest,
     /// Strategies, separated by commas, such as lguest,lru:slots=16,shared; the first is compared with the others
     #[arg(long, value_name = "LIST", default_value = "lguest,lru,shared")]
     strategies: String,
@@ -187,6 +194,7 @@ const NO_STRATEGY: &str = "nosuch";
 pub fn measure_twice(project: &Project) -> Result<()> {
     let workloads = ["null", "ctx6", "fork", "compile"];
     let little = Measure {
+        guest: Guest::Mini,
         strategies: format!("lguest,{NO_STRATEGY},shared"),
         workloads: workloads.map(str::to_owned).into(),
         runs: 2,
@@ -233,14 +241,15 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
     if strategies.is_empty() {
         bail!("--strategies names none; `lguest,lru` would compare two");
     }
-    let names: Vec<String> = workloads::named(&args.workloads)?.into_iter().map(str::to_owned).collect();
+    let names: Vec<String> =
+        workloads::named(args.guest, &args.workloads)?.into_iter().map(str::to_owned).collect();
     let cells = matrix::cells(&strategies, &names, args.runs, args.seed);
     let source = args.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
     let flavours: Vec<Flavour> = args.hosts.iter().map(|&host| host.into()).collect();
-    let built = programs::build_all(project, &machine, &source, &flavours, true);
+    let built = programs::build_all(project, &machine, &source, &flavours, args.guest == Guest::Mini);
     let (modules, launcher) = (built.modules?, built.launcher?);
-    let kernel = built.guest.transpose()?.context("the example guest was asked for")?;
+    let mini = built.guest.transpose()?;
 
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     for folder in [out.to_owned(), out.join(FAILED)] {
@@ -260,9 +269,17 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
     let mut machines = BTreeMap::new();
     for (flavour, module) in flavours.into_iter().zip(modules) {
         let clock = args.clock.into();
+        let files = match &mini {
+            Some(kernel) => Files::mini(kernel),
+            None => Files::linux(project, &machine, flavour, !native_cells.is_empty())?,
+        };
+        let versions = &mut results.configuration.versions;
+        versions.extend(files.version.map(|version| ("guest".to_owned(), version)));
         let native = Native {
             project,
-            kernel: kernel.clone(),
+            guest: args.guest,
+            kernel: files.native_kernel,
+            initrd: files.native_initrd,
             flavour,
             clock,
             memory: MEMORY,
@@ -276,11 +293,8 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
         let host = Host {
             project,
             kernels: &machine.kernels,
-            contents: Contents {
-                module,
-                launcher: launcher.clone(),
-                guests: vec![programs::as_guest(kernel.clone())],
-            },
+            contents: Contents { module, launcher: launcher.clone(), guests: files.guests },
+            guest: args.guest,
             vm: Vm { name: format!("bench-{flavour}"), flavour, processors: 1, clock },
             memory: MEMORY,
             scale: args.scale,
@@ -319,6 +333,39 @@ fn forget(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What a guest is made of.
+struct Files {
+    /// In the host VM.
+    guests: Vec<GuestFile>,
+    /// The guest's version, if it is not that of this project.
+    version: Option<String>,
+    /// On the bare machine.
+    native_kernel: PathBuf,
+    native_initrd: Option<PathBuf>,
+}
+
+impl Files {
+    /// The example guest, which is the same on both.
+    fn mini(kernel: &Path) -> Files {
+        let guests = vec![programs::as_guest(kernel.to_owned())];
+        Files { guests, version: None, native_kernel: kernel.to_owned(), native_initrd: None }
+    }
+
+    /// Linux with the port, and without it if there is to be a baseline.
+    fn linux(project: &Project, machine: &Machine, flavour: Flavour, native: bool) -> Result<Files> {
+        let recipe = Recipe::guest(Series::V6_1, flavour == Flavour::Pae);
+        let guest = linux_guest::prepare(project, machine, &recipe)?;
+        let guests = guest.files("linux").into();
+        let version = Some(format!("Linux {}", guest.kernel.version));
+        let bare = if native {
+            linux_guest::prepare(project, machine, &Recipe { bare: true, ..recipe })?
+        } else {
+            guest
+        };
+        Ok(Files { guests, version, native_kernel: bare.kernel.image, native_initrd: Some(bare.initrd) })
+    }
+}
+
 /// Runs the cells of each run of each strategy in a boot of their own.
 fn separately(host: &Host<'_>, cells: &[Cell], mut done: impl FnMut()) -> Result<Vec<Row>> {
     let mut groups: BTreeMap<(u32, &str), Vec<Cell>> = BTreeMap::new();
@@ -341,7 +388,8 @@ fn configuration(
 ) -> Configuration {
     let hosts: Vec<String> = args.hosts.iter().map(|&host| Flavour::from(host).to_string()).collect();
     let mut command = format!(
-        "cargo xtask bench --strategies {} --workloads {} --runs {} --seed {} --scale {} --hosts {} --clock {}",
+        "cargo xtask bench --guest {} --strategies {} --workloads {} --runs {} --seed {} --scale {} --hosts {} --clock {}",
+        args.guest.name(),
         strategies.join(","),
         args.workloads.join(","),
         args.runs,
@@ -360,7 +408,7 @@ fn configuration(
     Configuration {
         command,
         versions: versions::all(project, machine),
-        guest: "mini".to_owned(),
+        guest: args.guest.name().to_owned(),
         hosts,
         strategies,
         workloads,

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use super::matrix::Cell;
 use super::results::{Outcome, Row};
 use super::span;
+use super::workloads::Guest;
 use crate::kernels::Kernels;
 use crate::project::Project;
 use crate::qemu::Clock;
@@ -32,6 +33,8 @@ pub struct Host<'a> {
     pub kernels: &'a Kernels,
     /// Module, launcher and guest.
     pub contents: Contents,
+    /// Which guest that is.
+    pub guest: Guest,
     /// What is booted.
     pub vm: Vm,
     /// The guest's memory in MiB.
@@ -76,16 +79,30 @@ impl Host<'_> {
     fn step(&self, cell: &Cell) -> Step {
         let Cell { workload, strategy, seed, .. } = cell;
         let (memory, scale) = (self.memory, self.scale);
-        let script = format!(
-            "rm -f /tmp/spans
-load seed={seed}
-lguest --memory {memory}M --spans /tmp/spans --strategy '{strategy}' /guests/mini-guest \\
-    bench={workload} seed={seed} scale={scale}
+        let begin = format!("rm -f /tmp/spans\nload seed={seed}");
+        let options = format!("--spans /tmp/spans --strategy '{strategy}'");
+        let script = match self.guest {
+            Guest::Mini => format!(
+                "{begin}
+lguest --memory {memory}M {options} /guests/mini-guest bench={workload} seed={seed} scale={scale}
 status=$?
 cat /tmp/spans
 [ $status = 0 ] || fail \"the guest ended with status $status\"
 unload"
-        );
+            ),
+            // The marks are messages of Linux's: the console has them as well as the launcher, which completes them.
+            Guest::Linux => format!(
+                "{begin}
+export MEMORY={memory}M APPEND='loglevel=1 keep_bootcon printk.time=0'
+linux-guest {options} -- span {workload} {scale} >/tmp/linux.out 2>&1
+status=$?
+grep -v '^span ' /tmp/linux.out
+[ $status = 0 ] || fail \"the guest ended with status $status\"
+grep -q '^guest: status 0' /tmp/linux.out || fail 'the workload failed in the guest'
+cat /tmp/spans
+unload"
+            ),
+        };
         Step::new(workload.clone(), script)
     }
 

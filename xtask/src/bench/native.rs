@@ -1,7 +1,8 @@
-//! The native baseline: the example guest without a host, on the emulated machine itself.
+//! The native baseline: the guest without a host, on the emulated machine itself.
 //!
-//! It is the same kernel file with the same programs in it, which does itself what it would ask a host for
-//! (`examples/mini-guest/src/bare.rs`). Each cell has a boot to itself, which takes a second.
+//! The example guest is the same kernel file with the same programs in it, which does itself what it would ask a
+//! host for (`examples/mini-guest/src/bare.rs`). Linux is the same source, configuration and programs without the
+//! port. Each cell has a boot to itself, which takes seconds.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use super::host::{instruction_ns, keep_log};
 use super::matrix::Cell;
 use super::results::{NATIVE, Outcome, Row};
 use super::span;
+use super::workloads::Guest;
 use crate::flavour::Flavour;
 use crate::project::Project;
 use crate::qemu::{Clock, End, Limits, Pc};
@@ -22,15 +24,20 @@ use crate::qemu::{Clock, End, Limits, Pc};
 /// Workloads that are about the host.
 const OF_GUESTS_ONLY: &[&str] = &["hypercall"];
 
-/// The last word of a kernel that ended in good order.
+/// What the example guest says last, and what Linux's first process says of the workload, when all went well.
 const GOOD_END: &str = "exit 0";
+const LINUX_GOOD_END: &str = "guest: status 0";
 
 /// What all native cells have in common.
 pub struct Native<'a> {
     /// The project.
     pub project: &'a Project,
-    /// The guest's kernel.
+    /// Which guest it is.
+    pub guest: Guest,
+    /// Its kernel.
     pub kernel: PathBuf,
+    /// Its initial file system, if it has one.
+    pub initrd: Option<PathBuf>,
     /// Which kernel's page-table format to use.
     pub flavour: Flavour,
     /// How time passes.
@@ -101,28 +108,41 @@ impl Native<'_> {
     fn row(&self, cell: &Cell) -> Result<Row> {
         let Cell { workload, seed, .. } = cell;
         let levels = if self.flavour == Flavour::Pae { 3 } else { 2 };
+        let scale = self.scale;
+        let append = match self.guest {
+            Guest::Mini => format!("lguest.paging={levels} bench={workload} seed={seed} scale={scale}"),
+            Guest::Linux => format!("printk.time=0 -- span {workload} {scale}"),
+        };
         let pc = Pc {
             kernel: self.kernel.clone(),
-            initrd: None,
+            initrd: self.initrd.clone(),
             memory: self.memory,
             processors: 1,
             clock: self.clock,
-            append: format!("lguest.paging={levels} bench={workload} seed={seed} scale={}", self.scale),
+            append,
         };
         let limits = Limits { silence: Duration::from_secs(120), whole: Duration::from_secs(300) };
         let run = pc.run(&self.folder(cell), limits, |_| {})?;
-        let lines: Vec<String> = run.console.lines().map(str::to_owned).collect();
+        // Linux has one console there, which is the first serial line.
+        let text = match self.guest {
+            Guest::Mini => &run.console,
+            Guest::Linux => &run.kernel_log,
+        };
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let last = lines.last().map_or("", |line| line.trim());
+        let good = match self.guest {
+            Guest::Mini => last == GOOD_END,
+            Guest::Linux => lines.iter().any(|line| line.trim() == LINUX_GOOD_END),
+        };
         let measured = match run.end {
-            End::ByItself if last == GOOD_END => span::find(&lines, workload, instruction_ns(self.clock)),
+            End::ByItself if good => span::find(&lines, workload, instruction_ns(self.clock)),
             End::ByItself => Err(format!("the machine's last word was `{last}`")),
             End::Silent(limit) | End::TooLong(limit) => Err(format!("no end after {} s", limit.as_secs())),
         };
         let outcome = match measured {
             Ok(span) => Outcome::Measured(span),
             Err(why) => {
-                let log =
-                    keep_log(self.out, &[self.flavour.name(), workload, NATIVE], cell.run, &run.console)?;
+                let log = keep_log(self.out, &[self.flavour.name(), workload, NATIVE], cell.run, text)?;
                 Outcome::Failed { why, log }
             }
         };

@@ -2,6 +2,36 @@
 
 use anyhow::{Result, bail};
 
+/// What runs as the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Guest {
+    /// The small kernel of examples/mini-guest
+    Mini,
+    /// Debian's Linux with our port
+    Linux,
+}
+
+impl Guest {
+    /// As it is named in options and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Guest::Mini => "mini",
+            Guest::Linux => "linux",
+        }
+    }
+
+    /// All its workloads.
+    fn workloads(self) -> &'static [&'static str] {
+        match self {
+            Guest::Mini => MINI,
+            Guest::Linux => LINUX,
+        }
+    }
+}
+
+/// Workloads of the Linux guest (`examples/linux-guest/programs/src/bin/guest-bench/workloads.rs`).
+const LINUX: &[&str] = &["getpid", "ctx2", "ctx4", "ctx6", "ctx16", "fork", "cow256", "mmap1000", "exec"];
+
 /// Workloads of the example guest (`examples/mini-guest/programs/src/workloads.rs`).
 const MINI: &[&str] = &[
     "null",
@@ -38,12 +68,12 @@ const MINI: &[&str] = &[
     "compile",
 ];
 
-/// The workloads that `words` name: each a workload, `all`, `ctx` (context switches among all numbers of
+/// The workloads of `guest` that `words` name: each a workload, `all`, `ctx` (context switches among all numbers of
 /// processes), `ctxp16` and `ctxp64` (the same with working sets of so many pages).
 ///
 /// # Errors
 /// Names what is no workload, and all that are.
-pub fn named(words: &[String]) -> Result<Vec<&'static str>> {
+pub fn named(guest: Guest, words: &[String]) -> Result<Vec<&'static str>> {
     let mut chosen = Vec::new();
     for word in words {
         let group = |name: &&&str| match word.as_str() {
@@ -54,9 +84,10 @@ pub fn named(words: &[String]) -> Result<Vec<&'static str>> {
             word => **name == word,
         };
         let before = chosen.len();
-        chosen.extend(MINI.iter().filter(group));
+        chosen.extend(guest.workloads().iter().filter(group));
         if chosen.len() == before {
-            bail!("there is no workload `{word}`; there are all, ctx, ctxp16, ctxp64, {}", MINI.join(", "));
+            let all = guest.workloads().join(", ");
+            bail!("this guest has no workload `{word}`; it has all, ctx, {all}");
         }
     }
     let mut seen = Vec::new();
@@ -81,7 +112,7 @@ mod tests {
     use super::*;
 
     fn of(words: &[&str]) -> Vec<&'static str> {
-        named(&words.iter().map(|word| word.to_string()).collect::<Vec<_>>()).unwrap()
+        named(Guest::Mini, &words.iter().map(|word| word.to_string()).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
@@ -96,7 +127,9 @@ mod tests {
 
     #[test]
     fn an_unknown_one_is_named() {
-        let error = named(&["ctx3".to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("`ctx3`") && error.contains("mmap1000"), "{error}");
+        for (guest, word) in [(Guest::Mini, "ctx3"), (Guest::Linux, "ctxp16"), (Guest::Linux, "vmalloc")] {
+            let error = named(guest, &[word.to_owned()]).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{word}`")) && error.contains("mmap1000"), "{error}");
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! `guest-bench`: what the operations cost of which processes are made, seen from the guest's user space.
 //!
 //! ```text
-//! guest-bench [--scale PERCENT] NAME...|all|list
+//! guest-bench [--marks] [--scale PERCENT] NAME...|all|list
 //! ```
 //!
 //! Each workload prints one line when it has run, times by `CLOCK_MONOTONIC`, and the last line is `bench done`:
 //!
 //! ```text
 //! bench NAME OPERATIONS NANOSECONDS
+//! ```
+//!
+//! With `--marks` it warms up first, and marks on standard error the span that it measures. `scripts/span` sends that
+//! to the kernel's log, whence the launcher gets it while the guest stands still (`userland-launcher/src/spans.rs`):
+//!
+//! ```text
+//! <0>span begin NAME
+//! <0>span end NAME operations=N ticks=NANOSECONDS tsc_khz=1000000
 //! ```
 //!
 //! The names and what they do are those of the figures of the original lguest that the project compares
@@ -46,14 +54,20 @@ unsafe extern "C" fn run(stack: *const usize) -> i32 {
     if argument(1) == Some(NOTHING) {
         return 0;
     }
-    let mut first = 1;
-    let mut percent = 100;
-    if argument(1).is_some_and(|option| option == c"--scale") {
-        match argument(2).and_then(number).filter(|&percent| percent > 0) {
-            Some(given) => percent = given,
-            None => return usage(),
+    let (mut first, mut percent, mut marked) = (1, 100, false);
+    loop {
+        if argument(first).is_some_and(|option| option == c"--marks") {
+            marked = true;
+            first += 1;
+        } else if argument(first).is_some_and(|option| option == c"--scale") {
+            match argument(first + 1).and_then(number).filter(|&percent| percent > 0) {
+                Some(given) => percent = given,
+                None => return usage(),
+            }
+            first += 2;
+        } else {
+            break;
         }
-        first = 3;
     }
     if argument(first).is_none() {
         return usage();
@@ -75,7 +89,7 @@ unsafe extern "C" fn run(stack: *const usize) -> i32 {
     }
     for workload in WORKLOADS {
         let chosen = (first..wanted).any(|index| is(argument(index), workload.name));
-        if (all || chosen) && !workload.measure(percent) {
+        if (all || chosen) && !workload.measure(percent, marked) {
             return 1;
         }
     }
@@ -84,9 +98,7 @@ unsafe extern "C" fn run(stack: *const usize) -> i32 {
 }
 
 fn usage() -> i32 {
-    Line::new()
-        .text("usage: guest-bench [--scale PERCENT] NAME...|all|list; `guest-bench list` prints the names")
-        .print();
+    Line::new().text("usage: guest-bench [--marks] [--scale PERCENT] NAME...|all|list").print();
     2
 }
 

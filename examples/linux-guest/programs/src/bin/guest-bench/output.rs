@@ -3,6 +3,7 @@
 use crate::system;
 
 const STDOUT: i32 = 1;
+const STDERR: i32 = 2;
 
 /// A line that grows; what does not fit is cut off.
 pub struct Line {
@@ -25,7 +26,12 @@ impl Line {
     }
 
     /// Adds a space and a number in decimal.
-    pub fn number(mut self, mut number: u64) -> Line {
+    pub fn number(self, number: u64) -> Line {
+        self.text(" ").digits(number)
+    }
+
+    /// Adds a number in decimal.
+    pub fn digits(mut self, mut number: u64) -> Line {
         let mut digits = [0; 20];
         let mut count = 0;
         loop {
@@ -36,19 +42,27 @@ impl Line {
                 break;
             }
         }
-        self.push(b' ');
         for digit in digits[..count].iter().rev() {
             self.push(*digit);
         }
         self
     }
 
-    /// Writes it with a line break at its end.
-    pub fn print(mut self) {
+    /// Writes it to standard output, with a line break at its end.
+    pub fn print(self) {
+        self.write(STDOUT);
+    }
+
+    /// Writes it to standard error, with a line break at its end.
+    pub fn mark(self) {
+        self.write(STDERR);
+    }
+
+    fn write(mut self, file: i32) {
         self.len = self.len.min(self.bytes.len() - 1);
         self.push(b'\n');
         // There is nobody to tell when the console does not take it.
-        let _ = system::write(STDOUT, &self.bytes[..self.len]);
+        let _ = system::write(file, &self.bytes[..self.len]);
     }
 
     fn push(&mut self, byte: u8) {

@@ -55,17 +55,31 @@ pub const WORKLOADS: &[Workload] = &[
 ];
 
 impl Workload {
-    /// Measures `percent` of the usual number of operations and prints the result; whether that worked.
-    pub fn measure(&self, percent: u32) -> bool {
+    /// Measures `percent` of the usual number of operations and prints the result; whether that worked. With
+    /// `marked`, a tenth as many come before, to warm up, and a line on standard error tells where what is measured
+    /// begins, and another where it ends.
+    pub fn measure(&self, percent: u32, marked: bool) -> bool {
         let operations = (u64::from(self.operations) * u64::from(percent) / 100).max(1) as u32;
+        let result = match marked {
+            true => (self.repeat)((operations / 10).max(1)),
+            false => Ok(()),
+        };
+        if marked {
+            mark("begin", self.name).mark();
+        }
         let begun = now();
-        let result = (self.repeat)(operations);
+        let result = result.and_then(|()| (self.repeat)(operations));
         let took = now() - begun;
         let line = Line::new();
         let failed = |line: Line, why| line.text("bench: FAILED ").text(self.name).text(": ").text(why);
         match result {
             Ok(()) => {
                 line.text("bench ").text(self.name).number(operations.into()).number(took).print();
+                if marked {
+                    let end = mark("end", self.name).text(" operations=").digits(operations.into());
+                    // The clock's unit is the nanosecond, so it goes at a million kHz.
+                    end.text(" ticks=").digits(took).text(" tsc_khz=1000000").mark();
+                }
                 return true;
             }
             Err(Failure::Refused(errno)) => {
@@ -78,6 +92,12 @@ impl Workload {
         }
         false
     }
+}
+
+/// The beginning of a mark. The kernel takes what is before it for the message's level if standard error is its log:
+/// one that it prints however quiet it was told to be.
+fn mark(which: &str, name: &str) -> Line {
+    Line::new().text("<0>span ").text(which).text(" ").text(name)
 }
 
 fn system_call(operations: u32) -> Result<(), Failure> {
