@@ -4,7 +4,8 @@
  * a file of debugfs, /sys/kernel/debug/lguest/PID-NUMBER, where PID is the launcher's.
  *
  * The writer never waits: a piece that does not fit is refused, and the recorder (strategies/src/record)
- * says in the recording how much that was. A reader that waits is woken when a quarter of the ring is full. One reader at a time; what it has read is gone. At the guest's end
+ * says in the recording how much that was. A reader that waits is woken when a quarter of the ring is full.
+ * One reader at a time; what it has read is gone. At the guest's end
  * the file goes, and the ring with it, unless a reader has the file open: it gets what is left and then the
  * end of file, and the ring goes when it closes the file.
  */

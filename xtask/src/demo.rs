@@ -143,19 +143,14 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     // The first step loads the module, the last unloads it.
     let runs = &boot.outcomes[1..=args.strategies.len()];
     println!("\n{}", table(&args.strategies, runs, vm.clock));
-    let logs = format!("All logs: {}", boot.folder.display());
-    if let Some(breakdown) = boot.breakdown {
+    let logs = boot.logs();
+    if let Some(breakdown) = &boot.breakdown {
         bail!("{breakdown}.\n{logs}\nTo look around by hand: cargo xtask demo --shell");
     }
     if !boot.complaints.is_empty() {
         bail!("the host's kernel complained:\n    {}\n{logs}", boot.complaints.join("\n    "));
     }
-    if let Some((step, outcome)) = steps.iter().zip(&boot.outcomes).find(|(_, outcome)| !outcome.passed()) {
-        let last = outcome.output.last().map_or("", String::as_str);
-        let status = outcome.status.unwrap_or(-1);
-        bail!("step `{}` ended with status {status}: {last}\n{logs}", step.name);
-    }
-    Ok(())
+    boot.check_steps(&steps)
 }
 
 /// `cargo xtask shell`.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Progress, output, run_logged};
+use crate::process::{Progress, cargo, output, run_logged};
 use crate::project::Project;
 use crate::setup;
 
@@ -135,10 +135,9 @@ fn verdict(before: &Counts, now: &Counts) -> Verdict {
 /// Counts all paths. Also returns how many operations of each were done.
 fn count(project: &Project) -> Result<(Counts, BTreeMap<String, u64>)> {
     let progress = Progress::start("hot paths, built");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     run_logged(
-        Command::new(cargo)
+        Command::new(cargo())
             .args(["build", "--profile", "counted", "--package", "benches", "--example", "hot_paths"])
             .current_dir(project.root())
             .env("CARGO_TARGET_DIR", project.target()),

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::output;
+use crate::process::{cargo, output};
 use crate::project::{Project, write_if_changed};
 
 /// The files of `kmod` that refer to the crates with registrations.
@@ -35,8 +35,7 @@ impl Plugin {
             bail!("there is no {}; --with-plugin wants the folder of a crate", manifest.display());
         }
         let manifest = manifest.canonicalize().with_context(|| manifest.display().to_string())?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut metadata = Command::new(cargo);
+        let mut metadata = Command::new(cargo());
         metadata.args(["metadata", "--format-version", "1", "--manifest-path"]).arg(&manifest);
         let metadata: Value = serde_json::from_str(&output(&mut metadata)?)
             .with_context(|| format!("cargo's metadata of {}", manifest.display()))?;

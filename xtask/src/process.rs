@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+/// The cargo that runs this program: the one known to work here.
+pub fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
 /// How many of a failed program's last lines are shown.
 const TAIL_LINES: usize = 30;
 

@@ -1,7 +1,8 @@
 //! One run of QEMU: the emulated PC, its three serial lines, and a watchdog.
 //!
 //! The first line (`ttyS0`) is the kernel's console and goes to a file; the second (`ttyS1`) is that of the
-//! programs and is read live; files leave the machine on the third (`ttyS2`), byte for byte. KVM is not used: where this runs in a VM itself, it cannot run 32-bit guests.
+//! programs and is read live; files leave the machine on the third (`ttyS2`), byte for byte. KVM is not used:
+//! where this runs in a VM itself, it cannot run 32-bit guests.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};

@@ -62,14 +62,8 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     let Prepared { machine, contents, vm } = prepare(project, &args.host, "record")?;
     let steps = steps(args, &args.host.command(&args.recorder(), "--record /tmp/trace", &args.words));
     let boot = vm.run(project, &machine.kernels, &contents, &steps, show)?;
-    let logs = format!("All logs: {}", boot.folder.display());
-    if let Some(breakdown) = boot.breakdown {
-        bail!("{breakdown}.\n{logs}");
-    }
-    if let Some((step, outcome)) = steps.iter().zip(&boot.outcomes).find(|(_, outcome)| !outcome.passed()) {
-        let last = outcome.output.last().map_or("", String::as_str);
-        bail!("step `{}` ended with status {}: {last}\n{logs}", step.name, outcome.status.unwrap_or(-1));
-    }
+    let logs = boot.logs();
+    boot.check(&steps)?;
     let [_, guest, export, ..] = &boot.outcomes[..] else { bail!("the VM did not do its steps.\n{logs}") };
     let recording = boot.folder.join(EXPORTS);
     check_size(&recording, export)?;

@@ -19,7 +19,7 @@ use crate::linux::scenarios as linux_scenarios;
 use crate::linux::source::Series;
 use crate::module::ModuleSource;
 use crate::plugin::Plugin;
-use crate::process::output;
+use crate::process::{cargo, output};
 use crate::programs;
 use crate::project::Project;
 use crate::qemu::Clock;
@@ -153,7 +153,7 @@ impl Run<'_> {
 
     /// `cargo SUBCOMMAND` with the developer's own toolchain, in a folder of the work tree.
     fn cargo(&self, subcommand: &str, folder: &str) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = Command::new(cargo());
         command.arg(subcommand).current_dir(self.project.root().join(folder));
         command.env("CARGO_TARGET_DIR", self.project.target());
         command

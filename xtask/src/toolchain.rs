@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::process::output;
+use crate::process::{cargo, output};
 use crate::project::Project;
 use crate::system_packages::{RUST_SOURCE_PACKAGE, RUSTC_PACKAGE, installed_version};
 
@@ -73,10 +73,8 @@ impl Toolchain {
                  must be the same: `apt-get install {RUSTC_PACKAGE} {RUST_SOURCE_PACKAGE}`"
             );
         }
-        // Set by the cargo that runs this program; it is the one known to work here.
-        let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
         let specs = project.root().join("xtask/targets");
-        Ok(Toolchain { version, cargo, out: project.out().join("rust"), specs })
+        Ok(Toolchain { version, cargo: cargo(), out: project.out().join("rust"), specs })
     }
 
     /// `cargo SUBCOMMAND` with this compiler and the libraries built for `target`, run in `folder`.

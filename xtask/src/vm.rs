@@ -65,6 +65,32 @@ pub struct Boot {
     pub folder: PathBuf,
 }
 
+impl Boot {
+    /// Where all logs are, for people.
+    pub fn logs(&self) -> String {
+        format!("All logs: {}", self.folder.display())
+    }
+
+    /// Whether the VM came to its orderly end and all of its `steps` passed, or why not.
+    pub fn check(&self, steps: &[Step]) -> Result<()> {
+        if let Some(breakdown) = &self.breakdown {
+            bail!("{breakdown}.\n{}", self.logs());
+        }
+        self.check_steps(steps)
+    }
+
+    /// The same of the steps alone.
+    pub fn check_steps(&self, steps: &[Step]) -> Result<()> {
+        let failed = steps.iter().zip(&self.outcomes).find(|(_, outcome)| !outcome.passed());
+        if let Some((step, outcome)) = failed {
+            let last = outcome.output.last().map_or("", String::as_str);
+            let status = outcome.status.unwrap_or(-1);
+            bail!("step `{}` ended with status {status}: {last}\n{}", step.name, self.logs());
+        }
+        Ok(())
+    }
+}
+
 impl Vm {
     /// Boots, runs `steps`, powers off. `line` sees the programs' console live, markers included.
     pub fn run(

@@ -122,18 +122,11 @@ fn in_guest(
     steps.push(Step::new("unload", "unload"));
     let vm = Vm { name: "linux-bench".to_owned(), flavour, processors: 1, clock: CLOCK };
     let boot = vm.run(project, &machine.kernels, contents, &steps, |_| {})?;
-    let logs = format!("All logs: {}", boot.folder.display());
-    if let Some(breakdown) = boot.breakdown {
-        bail!("{breakdown}. {logs}");
-    }
+    boot.check(&steps)?;
     let mut all = Vec::new();
     for (step, outcome) in steps.iter().zip(&boot.outcomes) {
-        if !outcome.passed() {
-            let last = outcome.output.last().map_or("", String::as_str);
-            bail!("step `{}` failed: {last}\n{logs}", step.name);
-        }
         if step.name.starts_with("run-") {
-            all.push(Figures::read(&outcome.output).with_context(|| logs.clone())?);
+            all.push(Figures::read(&outcome.output).with_context(|| boot.logs())?);
         }
     }
     progress.done();

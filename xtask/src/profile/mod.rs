@@ -21,7 +21,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::flavour::Flavour;
 use crate::module::ModuleSource;
-use crate::process::{Progress, run_logged};
+use crate::process::{Progress, cargo, run_logged};
 use crate::programs;
 use crate::project::Project;
 use crate::qemu::Clock;
@@ -106,9 +106,8 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
 /// Builds the plug-in with the developer's own toolchain, as QEMU is a program of the developer's machine.
 fn build_plugin(project: &Project) -> Result<PathBuf> {
     let progress = Progress::start("plug-in for QEMU");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     run_logged(
-        Command::new(cargo)
+        Command::new(cargo())
             .args(["build", "--release", "--package", "qemu-counter"])
             .current_dir(project.root())
             .env("CARGO_TARGET_DIR", project.target()),
