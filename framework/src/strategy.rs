@@ -189,13 +189,6 @@ pub trait PagingStrategy: Send {
     /// What the current shadow root holds for an address, if every level is present.
     fn lookup(&self, va: GuestVirt) -> Option<Lookup>;
 
-    /// Whether it reads entries of the guest's tables that nobody has named: at a fault the neighbours of the
-    /// missing one; at loads and flushes, below the kernel, where this page directory was touched or
-    /// announced before. Whoever records a guest must then look at all of those.
-    fn reads_ahead(&self) -> bool {
-        false
-    }
-
     /// Whether the guest has not loaded a page directory yet and sees its memory mapped linearly.
     fn is_linear(&self) -> bool;
 

@@ -84,7 +84,7 @@ pub fn walk<F: PageFormat>(
     directory: GuestPhys,
     va: GuestVirt,
 ) -> Result<Option<Leaf>, Kill> {
-    let mut table = directory.0;
+    let mut table = directory;
     let mut table_flags = Flags::empty();
     let mut middle = None;
     for level in (2..=F::LEVELS).rev() {
@@ -100,7 +100,7 @@ pub fn walk<F: PageFormat>(
         };
         let frame = frame_within(host, entry).filter(|_| allowed.contains(entry.flags())).ok_or(kill)?;
         table_flags = entry.flags();
-        table = frame.start().0;
+        table = frame.start();
         if level > 2 {
             middle = Some(frame);
         }
@@ -111,8 +111,9 @@ pub fn walk<F: PageFormat>(
 
 /// Where the entry for `va` is in a table of that level. Page directories need not be page-aligned (a
 /// PAE one is 32 bytes); an address that wraps is as bad as any other that is out of memory.
-fn entry_address<F: PageFormat>(table: u32, va: GuestVirt, level: usize) -> GuestPhys {
-    GuestPhys(table.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
+#[must_use]
+pub fn entry_address<F: PageFormat>(table: GuestPhys, va: GuestVirt, level: usize) -> GuestPhys {
+    GuestPhys(table.0.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
 }
 
 /// Translates an address by the guest's tables, whatever rights they give. (The original does not look

@@ -160,10 +160,6 @@ impl PagingStrategy for Audited {
         self.of.lookup(va)
     }
 
-    fn reads_ahead(&self) -> bool {
-        self.of.reads_ahead()
-    }
-
     fn is_linear(&self) -> bool {
         self.of.is_linear()
     }

@@ -430,10 +430,6 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
 
     // ---- 6. The Switcher ----
 
-    fn reads_ahead(&self) -> bool {
-        self.mends.refill > 0 || self.mends.around > 1
-    }
-
     fn root(&self) -> HostFrame {
         self.root
     }

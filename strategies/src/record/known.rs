@@ -23,13 +23,11 @@ const MAX_PAGES: usize = 1024;
 /// What is known of a page of guest memory.
 #[derive(Debug)]
 struct Page {
-    /// The chunks that are, a bit each.
-    known: u64,
+    /// The chunks that are, a bit each, in words of a 32-bit processor.
+    known: [u32; CHUNKS / 32],
     /// All of them.
     chunks: Vec<Chunk>,
 }
-
-const _: () = assert!(CHUNKS <= u64::BITS as usize);
 
 /// What is known of guest memory, by its page frames.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Known {
     pub fn get_mut(&mut self, at: GuestPhys) -> Option<&mut Chunk> {
         let (frame, chunk) = place(at);
         let page = self.pages.get_mut(frame)?.as_mut()?;
-        page.chunks.get_mut(chunk).filter(|_| page.known >> chunk & 1 != 0)
+        page.chunks.get_mut(chunk).filter(|_| page.known[chunk / 32] >> (chunk % 32) & 1 != 0)
     }
 
     /// What the replay has in a chunk of which nothing is kept; `None` when nobody knows.
@@ -74,7 +72,7 @@ impl Known {
             }
         }
         if let Some(Some(page)) = self.pages.get_mut(frame) {
-            page.known |= 1 << chunk;
+            page.known[chunk / 32] |= 1 << (chunk % 32);
             page.chunks[chunk] = contents;
         }
     }
@@ -87,7 +85,7 @@ impl Known {
             self.pages.try_reserve(frame + 1 - self.pages.len())?;
             self.pages.resize_with(frame + 1, || None);
         }
-        let known = if self.blank { u64::MAX } else { 0 };
+        let known = [if self.blank { u32::MAX } else { 0 }; _];
         self.pages[frame] = Some(Box::new(Page { known, chunks }));
         self.kept += 1;
         Ok(())

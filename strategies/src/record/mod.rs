@@ -2,16 +2,16 @@
 //!
 //! The result is a paging trace (`docs/trace-format.md`) that can be replayed on any strategy. Requests
 //! and faults are there to be seen; what is not is the guest's own stores to its page tables, for which
-//! nothing traps. So the recorder keeps the picture that a replay has of those tables (`known.rs`), and
-//! before each operation compares, with the guest's memory, the entries that *any* strategy may read in
-//! it; for those that differ it writes `w`:
+//! nothing traps. So the recorder keeps the picture that a replay has of those tables (`known.rs`) and holds
+//! against it what is read of the guest's memory; for entries that differ it writes `w` before the operation.
+//! What is read is:
 //!
-//! | before | entries compared |
-//! | --- | --- |
-//! | `acc`, `pf` | all levels of the walk, and the neighbours of the last (`around`) for strategies that fill ahead |
-//! | `pte`, `pgd`, `pmd` | the one that the guest says it has changed, with the walk to it |
-//! | `cr3`, `stack`, and where everything is dropped | the walks to the pages of the kernel stack, which must not be missing, and their neighbours |
-//! | `cr3`, `flush user` | where this page directory has been touched or announced before, as it may all be filled at once; unless touches are not recorded and the strategy reads nothing ahead |
+//! * whatever the recorded strategy reads (`watch.rs`). So its own recording always has all that it needs;
+//! * the walks to the kernel stack, which must not be missing: before `init`, `cr3`, `stack`, and where everything is
+//!   dropped;
+//! * when touches are recorded, all else that *any* strategy may read: the entries that `pte`, `pgd` and `pmd` name;
+//!   the walk to each missing entry and its neighbours (`around`); and at `cr3` and `flush user`, wherever this page
+//!   directory has been touched or announced before, as it may all be filled at once.
 //!
 //! Accessed and dirty bits that the strategy sets itself are no stores of the guest's, and are not
 //! written: the replayed strategy sets its own.
@@ -25,17 +25,17 @@
 //!
 //! `pa` and `run` are not recorded; they change nothing.
 
+mod book;
 mod known;
 mod output;
+mod watch;
 
 use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
+use book::{Book, Stack};
 use core::hash::Hash;
-use core::marker::PhantomData;
 use framework::audit::Defect;
 use framework::counters::PagingCounters;
 use framework::host::{NoRoom, OutOfMemory, PagingHost};
@@ -44,11 +44,10 @@ use framework::parameter::{Number, Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
 use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
 use framework::trace::{Header, Operation};
-use framework::walk::frame_within;
 use hashbrown::{HashMap, HashSet};
-use known::{CHUNK, Chunk, Known, chunk_of};
-use output::Output;
+use known::CHUNK;
 use rustc_hash::FxBuildHasher;
+use watch::Watch;
 
 /// What is dropped at a switch, so that the next touch is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ static TOUCH: Word = Word {
 };
 static AROUND: Number = Number {
     name: "around",
-    help: "entries about a missing one that are recorded, if any strategy may fill them with it",
+    help: "with touches: entries about a missing one that are recorded, as strategies may fill them with it",
     default: 16,
     range: 1..=64,
 };
@@ -91,21 +90,9 @@ static RECORD: WrapperEntry = WrapperEntry {
     },
 };
 
-/// How many stacks are remembered as recorded: a page of them.
-const STACKS: usize = PAGE_SIZE as usize / size_of::<Stack>();
-
 /// The most places that are remembered for a page directory, and for how many page directories.
 const MAX_PLACES: usize = 1024;
 const MAX_DIRECTORIES: usize = 256;
-
-/// The walks to a stack, as they have been recorded.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Stack {
-    directory: GuestPhys,
-    esp1: GuestVirt,
-    pages: u32,
-    epoch: u32,
-}
 
 type Set<T> = HashSet<T, FxBuildHasher>;
 
@@ -127,212 +114,69 @@ fn remember<T: Eq + Hash>(set: &mut Set<T>, member: T, limit: usize) -> bool {
 /// A strategy with a recorder before it. `F` is the format of the guest's tables.
 struct Recorder<F> {
     of: Box<dyn PagingStrategy>,
+    book: Book<F>,
     seed: u64,
     touch: Touch,
-    /// How many entries of a table that is walked are compared.
+    /// How many entries of a table that is walked any strategy may read, when touches are recorded.
     around: u32,
-    known: Known,
-    output: Output,
     /// The guest's current page directory; none as long as its memory is mapped linearly.
     directory: Option<GuestPhys>,
     /// From here up is the Switcher.
     window_start: GuestVirt,
     /// From here up is the kernel's half.
     kernel_address: GuestVirt,
-    esp1: GuestVirt,
-    stack_pages: u32,
-    /// The last entries of the levels above the last that have been recorded by walks.
-    last: [Option<(GuestPhys, Entry)>; 2],
-    /// Stacks whose walks in a page directory have been recorded, each at the one place that it can be.
-    stacks: Vec<Stack>,
-    /// Goes up when anything but a level-1 entry of those walks may have changed.
-    epoch: u32,
-    /// Whether `touched` is needed: for any strategy when touches are recorded, or else for this one.
-    keeps_touched: bool,
+    stack: Stack,
     /// Where each page directory has been touched or announced, a place of [`Recorder::place_size`] entries each.
     touched: HashMap<GuestPhys, Set<GuestVirt>, FxBuildHasher>,
     /// What the recorder itself has asked for, which the guest has not.
     own: PagingCounters,
-    format: PhantomData<F>,
 }
 
 impl<F: PageFormat> Recorder<F> {
     fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
-        let reads_ahead = touch != Touch::Off || of.reads_ahead();
         Self {
             window_start: of.window().start,
-            keeps_touched: reads_ahead,
             of,
+            book: Book::new(),
             seed,
             touch,
-            around: if reads_ahead { around } else { 1 },
-            known: Known::new(),
-            output: Output::new(),
+            around: if touch == Touch::Off { 1 } else { around },
             directory: None,
             kernel_address: GuestVirt(0),
-            esp1: GuestVirt(0),
-            stack_pages: 0,
-            stacks: vec![Stack::default(); STACKS],
-            epoch: 1,
-            last: [None; 2],
+            stack: Stack::default(),
             touched: HashMap::default(),
             own: PagingCounters::default(),
-            format: PhantomData,
         }
     }
 
-    #[inline(always)]
-    fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) {
-        if self.output.put(host, operation).is_err() {
-            self.known.forget();
-            self.last = [None; 2];
-            self.new_epoch();
-        }
-    }
-
-    /// The walks to stacks have to be recorded again.
-    fn new_epoch(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        if self.epoch == 0 {
-            // What was recorded so long ago must not count.
-            self.stacks.fill(Stack::default());
-            self.epoch = 1;
-        }
-    }
-
-    // ---- The guest's stores ----
-
-    /// Records what the guest has stored in the chunk at this address, a multiple of [`CHUNK`].
-    fn record_chunk(&mut self, host: &mut dyn PagingHost, at: GuestPhys) {
-        let mut bytes = [0; CHUNK];
-        // A table outside memory has no contents, here or in the replay.
-        if host.read(at, &mut bytes).is_err() {
-            return;
-        }
-        let (words, _) = bytes.as_chunks::<4>();
-        let now: Chunk = core::array::from_fn(|i| u32::from_le_bytes(words[i]));
-        let before = match self.known.get_mut(at) {
-            Some(known) if known.iter().zip(&now).all(|(known, now)| known == now) => return,
-            Some(known) => Some(core::mem::replace(known, now)),
-            None => {
-                let before = self.known.elsewhere();
-                self.known.insert(at, now);
-                before
-            }
-        };
-        self.forget_last(at);
-        for i in (0..CHUNK).step_by(F::ENTRY_SIZE as usize) {
-            let (at, value) = (GuestPhys(at.0 + i as u32), entry_in::<F>(&now, i));
-            if before.is_none_or(|before| entry_in::<F>(&before, i) != value) {
-                self.put_write(host, at, value);
-            }
-        }
-    }
-
-    fn put_write(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: Entry) {
-        self.put(host, Operation::Write { at: at.0.into(), value: value.0 });
-    }
-
-    /// Records one entry, if it is in memory, and says what it is.
-    fn record_entry(&mut self, host: &mut dyn PagingHost, at: GuestPhys) -> Option<Entry> {
-        let now = read_entry::<F>(host, at)?;
-        let offset = at.0 as usize % CHUNK;
-        // A page directory may lie anywhere, so that its entries may cross from one chunk to the next.
-        if !at.0.is_multiple_of(F::ENTRY_SIZE) {
-            self.record_chunk(host, chunk_of(at));
-            self.record_chunk(host, chunk_of(GuestPhys(at.0 + F::ENTRY_SIZE - 1)));
-        } else if let Some(known) = self.known.get_mut(at) {
-            if entry_in::<F>(known, offset) != now {
-                store_in::<F>(known, offset, now);
-                self.forget_last(at);
-                self.put_write(host, at, now);
-            }
-        } else {
-            self.record_chunk(host, chunk_of(at));
-        }
-        Some(now)
-    }
-
-    /// What was recorded last of the chunk that this byte is in has changed.
-    fn forget_last(&mut self, at: GuestPhys) {
-        for last in &mut self.last {
-            if last.is_some_and(|(last, _)| chunk_of(last) == chunk_of(at)) {
-                *last = None;
-            }
-        }
-    }
-
-    /// The same for an entry of a level above the last; one of those leads to many pages.
-    fn record_directory_entry(
+    /// Has the recorded strategy do something, and records what it reads; then the guest's request for it.
+    #[inline(always)] // for the encoder, which knows the kind of operation then
+    fn watched<R>(
         &mut self,
         host: &mut dyn PagingHost,
-        at: GuestPhys,
-        level: usize,
-    ) -> Option<Entry> {
-        let now = read_entry::<F>(host, at)?;
-        if self.last[level - 2] != Some((at, now)) {
-            self.record_entry(host, at);
-            self.last[level - 2] = Some((at, now));
-        }
-        Some(now)
+        operation: Operation,
+        request: impl FnOnce(&mut dyn PagingStrategy, &mut dyn PagingHost) -> R,
+    ) -> R {
+        let result = request(&mut *self.of, &mut Watch { host, book: &mut self.book });
+        self.book.put(host, operation);
+        result
     }
 
-    /// Records the walk to an address, with `around` entries of the last table. Returns where the last
-    /// entry is and what it is, if the walk comes that far.
-    fn record_walk(
-        &mut self,
-        host: &mut dyn PagingHost,
-        directory: GuestPhys,
-        va: GuestVirt,
-        around: u32,
-    ) -> Option<(GuestPhys, Entry)> {
-        let mut table = directory;
-        for level in (2..=F::LEVELS).rev() {
-            let entry = self.record_directory_entry(host, entry_address::<F>(table, va, level), level)?;
-            // Whoever walks into a malformed entry kills the guest there.
-            table = frame_within(host, entry).filter(|_| entry.present())?.start();
-        }
-        let entry_at = entry_address::<F>(table, va, 1);
-        if around == 1 {
-            return self.record_entry(host, entry_at).map(|entry| (entry_at, entry));
-        }
-        let first = F::index(va, 1) as u32 / around * around;
-        let end = (first + around).min(F::ENTRIES as u32);
-        let mut at = chunk_of(GuestPhys(table.0 + first * F::ENTRY_SIZE));
-        while at.0 < table.0 + end * F::ENTRY_SIZE {
-            self.record_chunk(host, at);
-            at.0 += CHUNK as u32;
-        }
-        let entry =
-            self.known.get_mut(entry_at).map(|chunk| entry_in::<F>(chunk, entry_at.0 as usize % CHUNK));
-        entry.or_else(|| read_entry::<F>(host, entry_at)).map(|entry| (entry_at, entry))
-    }
-
-    /// The strategy has set accessed and dirty bits in this entry, as the replayed one will.
-    fn note_entry(&mut self, host: &mut dyn PagingHost, at: GuestPhys) {
-        if let (Some(now), Some(known)) = (read_entry::<F>(host, at), self.known.get_mut(at)) {
-            store_in::<F>(known, at.0 as usize % CHUNK, now);
-        }
-    }
-
-    /// Records the walks to the pages of the kernel stack, which must always be mapped.
+    /// Records the walks to the kernel stack.
     fn record_stack(&mut self, host: &mut dyn PagingHost) {
-        let Some(directory) = self.directory else { return };
-        let (esp1, pages) = (self.esp1, self.stack_pages);
-        // Directories and stacks lie at regular distances; a product with the golden ratio spreads them
-        // (Knuth, The Art of Computer Programming, vol. 3, 6.4).
-        let place = directory.0.wrapping_mul(31).wrapping_add(esp1.0).wrapping_mul(0x9e37_79b9);
-        let place = (place >> 16) as usize % STACKS;
-        let stack = Stack { directory, esp1, pages, epoch: self.epoch };
-        if self.stacks[place] != stack {
-            self.stacks[place] = stack;
-            for va in stack_pages(esp1, pages) {
-                self.record_walk(host, directory, va, self.around);
-            }
+        if let Some(directory) = self.directory {
+            self.book.record_stack(host, directory, self.stack, self.around);
         }
     }
 
     // ---- Touches ----
+
+    /// Records the entry of a table that the guest names, for strategies that look at it.
+    fn record_named(&mut self, host: &mut dyn PagingHost, table: GuestPhys, index: u32, entries: usize) {
+        if self.touch != Touch::Off && (index as usize) < entries {
+            self.book.record_entry(host, GuestPhys(table.0.wrapping_add(index * F::ENTRY_SIZE)));
+        }
+    }
 
     /// Remembers that a page directory is touched or announced at this address.
     fn remember_touch(&mut self, directory: GuestPhys, va: GuestVirt) {
@@ -356,23 +200,23 @@ impl<F: PageFormat> Recorder<F> {
 
     /// Records the entries of all places where a page directory has been touched.
     fn record_touched(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
-        let Some(places) = self.touched.get_mut(&directory).map(core::mem::take) else { return };
-        for place in &places {
-            self.record_walk(host, directory, *place, self.place_size());
+        if self.touch == Touch::Off {
+            return;
         }
-        if let Some(taken) = self.touched.get_mut(&directory) {
-            *taken = places;
+        let size = self.place_size();
+        for place in self.touched.get(&directory).into_iter().flatten() {
+            self.book.record_walk(host, directory, *place, size);
         }
     }
 
     /// Whether an entry that is filled when the guest sets it would hide a touch that shall be seen. The
     /// stack is touched by the processor, which must find it.
     fn hides_touches(&self, va: GuestVirt) -> bool {
-        let stack = stack_pages(self.esp1, self.stack_pages).any(|page| page.page() == va.page());
+        let stack = || self.stack.pages().any(|page| page.page() == va.page());
         match self.touch {
             Touch::Off => false,
-            Touch::User => va < self.kernel_address && !stack,
-            Touch::All => !stack,
+            Touch::User => va < self.kernel_address && !stack(),
+            Touch::All => !stack(),
         }
     }
 
@@ -389,43 +233,13 @@ impl<F: PageFormat> Recorder<F> {
                 self.of.flush_all(host)?;
                 // The stack, too, which has been mapped again: strategies that keep the kernel's half may
                 // miss it here. Before ring 3, from where the processor pushes, comes a return from it.
-                for va in stack_pages(self.esp1, self.stack_pages) {
+                for va in self.stack.pages() {
                     self.own.set_pte += 1;
                     self.of.set_pte(host, directory, va, Entry::EMPTY)?;
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// An address in each page of a stack that ends before `esp1`.
-fn stack_pages(esp1: GuestVirt, pages: u32) -> impl Iterator<Item = GuestVirt> {
-    (0..pages).map(move |page| GuestVirt(esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE)))
-}
-
-/// Where the entry for `va` is in a table of that level.
-fn entry_address<F: PageFormat>(table: GuestPhys, va: GuestVirt, level: usize) -> GuestPhys {
-    GuestPhys(table.0.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
-}
-
-/// An entry in the guest's memory, if it is there.
-fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Option<Entry> {
-    let value = if F::ENTRY_SIZE == 4 { host.read_u32(at).map(u64::from) } else { host.read_u64(at) };
-    value.ok().map(Entry)
-}
-
-/// The entry at an offset within a chunk.
-fn entry_in<F: PageFormat>(chunk: &Chunk, offset: usize) -> Entry {
-    let low = chunk[offset / 4].into();
-    Entry(if F::ENTRY_SIZE == 4 { low } else { u64::from(chunk[offset / 4 + 1]) << 32 | low })
-}
-
-/// Puts an entry at an offset within a chunk.
-fn store_in<F: PageFormat>(chunk: &mut Chunk, offset: usize, entry: Entry) {
-    chunk[offset / 4] = entry.0 as u32;
-    if F::ENTRY_SIZE == 8 {
-        chunk[offset / 4 + 1] = (entry.0 >> 32) as u32;
     }
 }
 
@@ -448,7 +262,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
             // A host with smaller tables than the guest's may have its window begin within one of these.
             switcher: GuestVirt(self.window_start.0 / F::LEAF_SPAN * F::LEAF_SPAN),
         };
-        self.output.begin(host, &header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
+        self.book.begin(host, &header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
         self.of.set_up(host)
     }
 
@@ -458,10 +272,11 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         kernel_address: GuestVirt,
     ) -> Result<(), Kill> {
         self.kernel_address = kernel_address;
-        self.new_epoch();
+        self.book.new_epoch();
         self.record_stack(host);
-        self.put(host, Operation::Init(kernel_address));
-        self.of.guest_initialised(host, kernel_address)
+        self.watched(host, Operation::Init(kernel_address), |of, host| {
+            of.guest_initialised(host, kernel_address)
+        })
     }
 
     fn demand_fault(
@@ -470,41 +285,37 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         va: GuestVirt,
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
-        let mut leaf = None;
-        if let Some(directory) = self.directory.filter(|_| va < self.window_start) {
-            leaf = self.record_walk(host, directory, va, self.around);
-            if self.keeps_touched {
+        let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
+        let mut forbidden_fetch = false;
+        if (fetch || self.touch != Touch::Off)
+            && let Some(directory) = self.directory.filter(|_| va < self.window_start)
+        {
+            let leaf = self.book.record_walk(host, directory, va, self.around);
+            forbidden_fetch = fetch && leaf.is_some_and(|leaf| leaf.has(Flags::PRESENT | Flags::NO_EXECUTE));
+            if self.touch != Touch::Off {
                 self.remember_touch(directory, va);
             }
         }
+        // Where in the page it was makes no difference to anybody, and would be half of the recording.
+        let page = va.page();
+        // `acc` knows reads and writes; what may be read, but not executed, would be allowed in a replay.
+        if forbidden_fetch {
+            let operation = Operation::PageFault { va: page, error: error.bits() as u32 };
+            return self.watched(host, operation, |of, host| of.demand_fault(host, va, error));
+        }
         let user = error.contains(PageFaultErrorCode::USER_MODE);
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
-        // `acc` knows reads and writes; what may be read, but not executed, would be allowed in a replay.
-        let forbidden_fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH)
-            && leaf.is_some_and(|(_, entry)| entry.has(Flags::PRESENT | Flags::NO_EXECUTE));
-        if forbidden_fetch {
-            self.put(host, Operation::PageFault { va, error: error.bits() as u32 });
-        } else {
-            self.put(host, Operation::Access { va, user, write });
-        }
-        let fault = self.of.demand_fault(host, va, error)?;
-        if let (Some((at, entry)), Fault::Fixed) = (leaf, fault) {
-            let marks = if write { Flags::ACCESSED | Flags::DIRTY } else { Flags::ACCESSED };
-            if !entry.has(marks) {
-                self.note_entry(host, at);
-            }
-        }
-        Ok(fault)
+        let operation = Operation::Access { va: page, user, write };
+        self.watched(host, operation, |of, host| of.demand_fault(host, va, error))
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.directory = Some(directory);
         self.record_stack(host);
-        if self.keeps_touched {
-            self.record_touched(host, directory);
-        }
-        self.put(host, Operation::LoadPageDirectory(directory));
-        self.of.load_page_directory(host, directory)?;
+        self.record_touched(host, directory);
+        self.watched(host, Operation::LoadPageDirectory(directory), |of, host| {
+            of.load_page_directory(host, directory)
+        })?;
         self.drop_mappings(host, directory)
     }
 
@@ -515,61 +326,56 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         va: GuestVirt,
         entry: Entry,
     ) -> Result<(), Kill> {
-        if va < self.window_start {
-            self.record_walk(host, directory, va, 1);
-            if self.keeps_touched && entry.present() {
+        self.book.new_epoch_at(va);
+        if self.touch != Touch::Off && va < self.window_start {
+            self.book.record_walk(host, directory, va, 1);
+            if entry.present() {
                 self.remember_touch(directory, va);
             }
         }
-        self.put(host, Operation::SetPte { directory, va, value: entry.0 });
+        let operation = Operation::SetPte { directory, va, value: entry.0 };
         // Not filled before it is used, or its first use would not be seen.
         let entry =
             if self.hides_touches(va) { entry.without(Flags::ACCESSED | Flags::DIRTY) } else { entry };
-        self.of.set_pte(host, directory, va, entry)
+        self.watched(host, operation, |of, host| of.set_pte(host, directory, va, entry))
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.new_epoch();
-        if (index as usize) < F::ROOT_ENTRIES {
-            self.record_entry(host, GuestPhys(directory.0.wrapping_add(index * F::ENTRY_SIZE)));
+        if index as usize >= F::index(self.kernel_address, F::LEVELS) {
+            self.book.new_epoch_of(directory);
         }
-        self.put(host, Operation::SetPgd(directory, index));
-        self.of.set_pgd(host, directory, index)
+        self.record_named(host, directory, index, F::ROOT_ENTRIES);
+        self.watched(host, Operation::SetPgd(directory, index), |of, host| of.set_pgd(host, directory, index))
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.new_epoch();
+        self.book.new_epoch();
         // With two levels the guest dies of it, and the trace has no word for it.
-        if F::LEVELS == 3 {
-            if (index as usize) < F::ENTRIES {
-                self.record_entry(host, GuestPhys(middle.0.wrapping_add(index * F::ENTRY_SIZE)));
-            }
-            self.record_stack(host);
-            self.put(host, Operation::SetPmd(middle, index));
+        if F::LEVELS < 3 {
+            return self.of.set_pmd(host, middle, index);
         }
-        self.of.set_pmd(host, middle, index)
+        self.record_named(host, middle, index, F::ENTRIES);
+        self.record_stack(host);
+        self.watched(host, Operation::SetPmd(middle, index), |of, host| of.set_pmd(host, middle, index))
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
-        if let Some(directory) = self.directory.filter(|_| self.keeps_touched) {
+        if let Some(directory) = self.directory {
             self.record_touched(host, directory);
         }
-        self.put(host, Operation::FlushUser);
-        self.of.flush_user(host);
+        self.watched(host, Operation::FlushUser, |of, host| of.flush_user(host));
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.new_epoch();
+        self.book.new_epoch();
         self.record_stack(host);
-        self.put(host, Operation::FlushAll);
-        self.of.flush_all(host)
+        self.watched(host, Operation::FlushAll, |of, host| of.flush_all(host))
     }
 
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
-        (self.esp1, self.stack_pages) = (esp1, pages);
+        self.stack = Stack { esp1, pages };
         self.record_stack(host);
-        self.put(host, Operation::SetStack(esp1, pages));
-        self.of.set_stack(host, esp1, pages)
+        self.watched(host, Operation::SetStack(esp1, pages), |of, host| of.set_stack(host, esp1, pages))
     }
 
     fn root(&self) -> HostFrame {
@@ -582,10 +388,6 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
 
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
         self.of.lookup(va)
-    }
-
-    fn reads_ahead(&self) -> bool {
-        self.of.reads_ahead()
     }
 
     fn is_linear(&self) -> bool {
@@ -613,7 +415,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     }
 
     fn tear_down(&mut self, host: &mut dyn PagingHost) {
-        self.output.finish(host);
+        self.book.finish(host);
         self.of.tear_down(host);
     }
 }

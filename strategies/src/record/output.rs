@@ -1,7 +1,6 @@
 //! The recording on its way out: pieces of operations, and a note where some were lost.
 
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use framework::host::{LAST_WORDS, NoRoom, PagingHost};
 use framework::trace::binary::{Encoder, MAX_RECORD};
 use framework::trace::{Header, Operation};
@@ -17,17 +16,17 @@ pub struct Output {
     /// Once the recording has begun.
     encoder: Option<Encoder>,
     /// [`PIECE`] bytes, of which those before `length` are written.
-    piece: Vec<u8>,
+    piece: Box<[u8; PIECE]>,
     length: usize,
     /// Operations in the piece, the note of a loss not among them.
-    operations: u64,
+    operations: u32,
     /// Operations that were lost since the last piece that was not.
     lost: u64,
 }
 
 impl Output {
     pub fn new() -> Self {
-        Self { encoder: None, piece: vec![0; PIECE], length: 0, operations: 0, lost: 0 }
+        Self { encoder: None, piece: Box::new([0; PIECE]), length: 0, operations: 0, lost: 0 }
     }
 
     /// Begins the recording. The header is handed over at once, so that there is something to be read
@@ -69,7 +68,7 @@ impl Output {
         match result {
             Ok(()) => self.lost = 0,
             Err(NoRoom) => {
-                self.lost += self.operations;
+                self.lost += u64::from(self.operations);
                 self.encode(&Operation::Lost(self.lost));
             }
         }
@@ -89,6 +88,7 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use arch_i386::addr::GuestPhys;
     use benches::sim::SimHost;
     use benches::trace::Reader;

@@ -1,0 +1,115 @@
+//! The host as the recorded strategy sees it: the same, but what it reads of the guest's tables is recorded.
+//!
+//! So a recording has all that its own strategy looks at, whatever that is, and can be replayed on it.
+
+use super::book::Book;
+use super::known::{CHUNK, chunk_of};
+use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::paging::{Entry, PageFormat};
+use arch_i386::table::TablePage;
+use framework::host::{BadAddress, NoRoom, OutOfMemory, PagingHost, PinFailed};
+
+/// A host that is watched.
+pub struct Watch<'a, F> {
+    pub host: &'a mut dyn PagingHost,
+    pub book: &'a mut Book<F>,
+}
+
+impl<F: PageFormat> Watch<'_, F> {
+    /// An entry of `size` bytes has been read.
+    fn saw(&mut self, at: GuestPhys, size: u32, entry: Entry) {
+        if size == F::ENTRY_SIZE {
+            self.book.saw(self.host, at, entry);
+        } else {
+            self.read_bytes(at, size);
+        }
+    }
+
+    /// Bytes have been read, which may belong to several entries or to a part of one.
+    fn read_bytes(&mut self, at: GuestPhys, length: u32) {
+        let end = u64::from(at.0) + u64::from(length);
+        for start in (u64::from(chunk_of(at).0)..end).step_by(CHUNK) {
+            self.book.record_chunk(self.host, GuestPhys(start as u32));
+        }
+    }
+
+    /// An entry of `size` bytes has been stored.
+    fn stored(&mut self, at: GuestPhys, size: u32, entry: Entry) {
+        if size == F::ENTRY_SIZE {
+            self.book.stored(at, entry);
+        }
+    }
+}
+
+impl<F: PageFormat> PagingHost for Watch<'_, F> {
+    fn page_limit(&self) -> u32 {
+        // It is asked for with every entry, and stays the same.
+        self.book.pages
+    }
+
+    fn no_execute(&self) -> bool {
+        self.host.no_execute()
+    }
+
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        self.host.read(at, into)?;
+        self.read_bytes(at, into.len() as u32);
+        Ok(())
+    }
+
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        self.host.write(at, from)
+    }
+
+    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let value = self.host.read_u32(at)?;
+        self.saw(at, 4, Entry(value.into()));
+        Ok(value)
+    }
+
+    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let value = self.host.read_u64(at)?;
+        self.saw(at, 8, Entry(value));
+        Ok(value)
+    }
+
+    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        self.host.write_u32(at, value)?;
+        self.stored(at, 4, Entry(value.into()));
+        Ok(())
+    }
+
+    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
+        self.host.write_u64(at, value)?;
+        self.stored(at, 8, Entry(value));
+        Ok(())
+    }
+
+    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
+        self.host.pin(frame, write)
+    }
+
+    fn unpin(&mut self, frame: HostFrame) {
+        self.host.unpin(frame);
+    }
+
+    fn pinned(&self) -> u64 {
+        self.host.pinned()
+    }
+
+    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        self.host.alloc_table()
+    }
+
+    fn free_table(&mut self, table: TablePage) {
+        self.host.free_table(table);
+    }
+
+    fn free_zeroed_table(&mut self, table: TablePage) {
+        self.host.free_zeroed_table(table);
+    }
+
+    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        self.host.record(piece)
+    }
+}
