@@ -268,6 +268,7 @@ impl Run<'_> {
 
     fn bench(&mut self) {
         self.tally.check("two runs of a benchmark are the same", bench::measure_twice(self.project));
+        self.tally.check("a QEMU that dies costs one run", bench::measure_with_a_death(self.project));
     }
 
     fn linux(&mut self) {

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use super::host::{FAILED, Host, instruction_ns};
 use super::matrix::{self, Cell};
 use super::native::Native;
-use super::results::{Configuration, Results, Row};
+use super::results::{Configuration, ProfileOutcome, Results, Row};
 use super::workloads::Guest;
-use super::{compare, plots, report, table, versions, workloads};
+use super::{compare, plots, profiles, report, table, versions, workloads};
 use crate::flavour::Flavour;
 use crate::linux::command as linux_guest;
 use crate::linux::kernel::Recipe;
@@ -19,7 +19,7 @@ use crate::linux::source::Series;
 use crate::process::Progress;
 use crate::programs::{self, PluginArgs};
 use crate::project::Project;
-use crate::qemu::Clock;
+use crate::qemu::{self, Clock};
 use crate::setup::{self, Machine};
 use crate::vm::{Contents, GuestFile, Vm};
 
@@ -89,6 +89,16 @@ pub struct Measure {
     /// Leave out the native baseline, the same guest on the bare machine
     #[arg(long)]
     no_native: bool,
+    /// Workloads whose instructions are counted by whose they are, in runs of their own; or `all` or `none`
+    /// [default: ctx16, fork and mmap1000, as far as they are measured]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    profile: Vec<String>,
+    /// An i386 Linux of your own that speaks lguest's ABI, an ELF file, in place of the project's
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The same Linux for the bare machine, a bzImage; without it there is no native baseline
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    bare_kernel: Option<PathBuf>,
     /// Boot the host anew for each run of each strategy
     #[arg(long)]
     separate_boots: bool,
@@ -154,21 +164,17 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
 /// Measures, shows, keeps.
 fn report(project: &Project, args: &Measure) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| project.target().join("bench"));
-    let results = measure(project, args, &out)?;
+    let results = measure(project, args, &out, || {})?;
     println!("{}", table::for_terminal(&results));
     for (name, text) in [(RESULTS, results.json()?), (TABLE, results.csv())] {
         write(&out.join(name), &text)?;
     }
     draw(&results, &out)?;
     println!("\nresults: {}", out.display());
-    let failed: Vec<String> = results
-        .failed()
-        .map(|(row, why, log)| {
-            format!("{} {} {} run {}: {why} ({log})", row.host, row.workload, row.strategy, row.run)
-        })
-        .collect();
+    let failed = results.failures();
     if !failed.is_empty() {
-        bail!("{} of {} rows failed:\n    {}", failed.len(), results.rows.len(), failed.join("\n    "));
+        let runs = results.rows.len() + results.profiles.len();
+        bail!("{} of {runs} runs failed:\n    {}", failed.len(), failed.join("\n    "));
     }
     Ok(())
 }
@@ -194,21 +200,14 @@ const NO_STRATEGY: &str = "nosuch";
 pub fn measure_twice(project: &Project) -> Result<()> {
     let workloads = ["null", "ctx6", "fork", "compile"];
     let little = Measure {
-        guest: Guest::Mini,
         strategies: format!("lguest,{NO_STRATEGY},shared"),
-        workloads: workloads.map(str::to_owned).into(),
         runs: 2,
-        seed: 42,
-        scale: 10,
-        hosts: vec![HostKernel::Plain],
-        clock: Time::Instructions,
-        no_native: false,
-        separate_boots: false,
-        out: None,
-        plugins: PluginArgs::default(),
+        profile: vec!["fork".to_owned()],
+        ..Measure::short(&workloads)
     };
     let folder = project.out().join("bench-twice");
-    let [first, second] = ["first", "second"].map(|name| measure(project, &little, &folder.join(name)));
+    let [first, second] =
+        ["first", "second"].map(|name| measure(project, &little, &folder.join(name), || {}));
     let (first, second) = (first?, second?);
     for (a, b) in first.rows.iter().zip(&second.rows) {
         if a != b {
@@ -230,13 +229,83 @@ pub fn measure_twice(project: &Project) -> Result<()> {
         ensure!(text.contains(NO_STRATEGY), "{} does not say what was wrong", log.display());
         failed += 1;
     }
+    for profile in &first.profiles {
+        let failed = matches!(profile.outcome, ProfileOutcome::Failed { .. });
+        ensure!(
+            failed == (profile.strategy == NO_STRATEGY),
+            "the profile of {} under {}: {:?}",
+            profile.workload,
+            profile.strategy,
+            profile.outcome
+        );
+    }
+    ensure!(
+        first.profiles.len() == 3,
+        "{} profiles of one workload under three strategies",
+        first.profiles.len()
+    );
     let due = workloads.len() * little.runs as usize;
     ensure!(failed == due, "{failed} rows failed, where {due} have no strategy to run with");
     Ok(())
 }
 
-/// Runs all that was asked for. Logs of what failed go to `out`.
-fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
+/// Measures with a QEMU that dies once, killed when the first run has ended: one run has to be told as failed, with
+/// its log, and the others must not suffer.
+///
+/// # Errors
+/// When it is otherwise.
+pub fn measure_with_a_death(project: &Project) -> Result<()> {
+    let short = Measure { no_native: true, ..Measure::short(&["null", "ctx2", "hypercall", "fork"]) };
+    let folder = project.out().join("bench-death");
+    let mut killed = false;
+    let results = measure(project, &short, &folder, || {
+        if !killed {
+            killed = qemu::kill_own();
+        }
+    })?;
+    ensure!(killed, "there was no QEMU to kill");
+    let failed: Vec<_> = results.failed().collect();
+    let [(row, why, log)] = failed[..] else { bail!("{} runs failed, where one QEMU died", failed.len()) };
+    ensure!(row.workload != "null", "the run that had ended is said to have failed: {why}");
+    ensure!(why.contains("VM ended"), "the reason is told as `{why}`");
+    let log = folder.join(log);
+    let kept = fs::metadata(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    ensure!(kept.len() > 0, "{} is empty", log.display());
+    let measured = results.rows.iter().filter(|row| row.span().is_some()).count();
+    ensure!(measured == 3, "{measured} runs were measured, where three had a QEMU that lived");
+    Ok(())
+}
+
+impl Measure {
+    /// A tenth of the operations of some workloads of the example guest, once, on `lguest`.
+    fn short(workloads: &[&str]) -> Measure {
+        Measure {
+            guest: Guest::Mini,
+            strategies: "lguest".to_owned(),
+            workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
+            runs: 1,
+            seed: 42,
+            scale: 10,
+            hosts: vec![HostKernel::Plain],
+            clock: Time::Instructions,
+            no_native: false,
+            profile: vec!["none".to_owned()],
+            kernel: None,
+            bare_kernel: None,
+            separate_boots: false,
+            out: None,
+            plugins: PluginArgs::default(),
+        }
+    }
+}
+
+/// Runs all that was asked for. Logs of what failed go to `out`; `witness` is called whenever a run has ended.
+fn measure(
+    project: &Project,
+    args: &Measure,
+    out: &Path,
+    mut witness: impl FnMut() + Send,
+) -> Result<Results> {
     let strategies = matrix::strategies(&args.strategies);
     if strategies.is_empty() {
         bail!("--strategies names none; `lguest,lru` would compare two");
@@ -244,6 +313,12 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
     let names: Vec<String> =
         workloads::named(args.guest, &args.workloads)?.into_iter().map(str::to_owned).collect();
     let cells = matrix::cells(&strategies, &names, args.runs, args.seed);
+    let profiled = profiles::chosen(&args.profile, &names, args.guest, args.clock.into())?;
+    ensure!(
+        args.kernel.is_none() || args.guest == Guest::Linux,
+        "--kernel is a Linux: it goes with `--guest linux`"
+    );
+    let native = !args.no_native && (args.kernel.is_none() || args.bare_kernel.is_some());
     let source = args.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
     let flavours: Vec<Flavour> = args.hosts.iter().map(|&host| host.into()).collect();
@@ -257,21 +332,27 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
             .with_context(|| format!("cannot remove an earlier run's files in {}", folder.display()))?;
     }
 
-    let mut results = Results::new(configuration(project, args, &machine, strategies, names));
-    let native_cells = if args.no_native { Vec::new() } else { Native::cells(&cells) };
-    let total = (cells.len() + native_cells.len()) * flavours.len();
+    let mut results =
+        Results::new(configuration(project, args, &machine, strategies.clone(), names, &profiled));
+    let native_cells = if native { Native::cells(&cells) } else { Vec::new() };
+    let profiles = profiled.len() * strategies.len();
+    let total = (cells.len() + native_cells.len() + profiles) * flavours.len();
     let mut progress = Progress::start_counted("runs of workloads", total as u64);
     let mut ended = 0;
     let mut done = || {
         ended += 1;
         progress.reached(ended);
+        witness();
     };
     let mut machines = BTreeMap::new();
     for (flavour, module) in flavours.into_iter().zip(modules) {
         let clock = args.clock.into();
         let files = match &mini {
             Some(kernel) => Files::mini(kernel),
-            None => Files::linux(project, &machine, flavour, !native_cells.is_empty())?,
+            None => match &args.kernel {
+                Some(kernel) => Files::given(project, &machine, kernel, args.bare_kernel.as_deref())?,
+                None => Files::linux(project, &machine, flavour, native)?,
+            },
         };
         let versions = &mut results.configuration.versions;
         versions.extend(files.version.map(|version| ("guest".to_owned(), version)));
@@ -306,6 +387,10 @@ fn measure(project: &Project, args: &Measure, out: &Path) -> Result<Results> {
             host.run(&cells, &mut done)?
         };
         results.rows.extend(rows);
+        if let Some(kernel) = &mini {
+            let (all, seed) = (&strategies, args.seed);
+            results.profiles.extend(profiles::run(&host, kernel, &profiled, all, seed, &mut done)?);
+        }
         machines.insert(host.vm.name.clone(), project.logs().join("vm").join(&host.vm.name).join("command"));
     }
     for (name, file) in machines {
@@ -364,6 +449,35 @@ impl Files {
         };
         Ok(Files { guests, version, native_kernel: bare.kernel.image, native_initrd: Some(bare.initrd) })
     }
+
+    /// A Linux of the user's, with the project's programs in its initial file system; on the bare machine another build
+    /// of it, if there is to be a baseline.
+    fn given(project: &Project, machine: &Machine, kernel: &Path, bare: Option<&Path>) -> Result<Files> {
+        let cannot = |path: &Path| format!("cannot read {}", path.display());
+        let image = fs::read(kernel).with_context(|| cannot(kernel))?;
+        let Some(version) = linux_version(&image) else {
+            bail!("{} is no Linux in an ELF file: nothing in it says `Linux version`", kernel.display())
+        };
+        if let Some(bare) = bare {
+            fs::metadata(bare).with_context(|| cannot(bare))?;
+        }
+        let (initrd, _) = linux_guest::initial_file_system(project, machine, "given", &version, &[])?;
+        let file = |name: &str, path: &Path| GuestFile { name: name.to_owned(), path: path.to_owned() };
+        Ok(Files {
+            guests: vec![file("linux", kernel), file("linux.initrd", &initrd)],
+            version: Some(format!("Linux {version}")),
+            native_kernel: bare.unwrap_or(kernel).to_owned(),
+            native_initrd: Some(initrd),
+        })
+    }
+}
+
+/// What a Linux kernel's image says of its version, such as `3.11.10`.
+fn linux_version(image: &[u8]) -> Option<String> {
+    const BANNER: &[u8] = b"Linux version ";
+    let at = memchr::memmem::find(image, BANNER)? + BANNER.len();
+    let word = image[at..].iter().take(64).take_while(|byte| byte.is_ascii_graphic());
+    Some(word.map(|&byte| char::from(byte)).collect()).filter(|version: &String| !version.is_empty())
 }
 
 /// Runs the cells of each run of each strategy in a boot of their own.
@@ -385,6 +499,7 @@ fn configuration(
     machine: &Machine,
     strategies: Vec<String>,
     workloads: Vec<String>,
+    profiled: &[String],
 ) -> Configuration {
     let hosts: Vec<String> = args.hosts.iter().map(|&host| Flavour::from(host).to_string()).collect();
     let mut command = format!(
@@ -403,6 +518,13 @@ fn configuration(
     }
     if args.separate_boots {
         command.push_str(" --separate-boots");
+    }
+    let profiled = if profiled.is_empty() { "none".to_owned() } else { profiled.join(",") };
+    command.push_str(&format!(" --profile {profiled}"));
+    for (option, file) in [("--kernel", &args.kernel), ("--bare-kernel", &args.bare_kernel)] {
+        if let Some(name) = file.as_deref().and_then(Path::file_name) {
+            command.push_str(&format!(" {option} {}", name.to_string_lossy()));
+        }
     }
     command.push_str(&args.plugins.as_typed());
     Configuration {
@@ -454,6 +576,14 @@ mod tests {
         forget(&failed).unwrap();
         assert!(ours.iter().all(|name| !folder.path().join(name).exists()));
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
+    }
+
+    #[test]
+    fn a_kernel_says_its_version() {
+        let image = b"\x7fELF\0\0Linux version 3.11.10-lg+ (root@here) #1\0";
+        assert_eq!(linux_version(image).as_deref(), Some("3.11.10-lg+"));
+        assert_eq!(linux_version(b"\x7fELF"), None);
+        assert_eq!(linux_version(b"Linux version "), None);
     }
 
     #[test]

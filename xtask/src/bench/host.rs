@@ -90,7 +90,8 @@ cat /tmp/spans
 [ $status = 0 ] || fail \"the guest ended with status $status\"
 unload"
             ),
-            // The marks are messages of Linux's: the console has them as well as the launcher, which completes them.
+            // The marks are messages of Linux's: the console has them as well as the launcher, which completes them. A
+            // Linux without the port's early console has them on the console only, without the host's counters.
             Guest::Linux => format!(
                 "{begin}
 export MEMORY={memory}M APPEND='loglevel=1 keep_bootcon printk.time=0'
@@ -99,7 +100,7 @@ status=$?
 grep -v '^span ' /tmp/linux.out
 [ $status = 0 ] || fail \"the guest ended with status $status\"
 grep -q '^guest: status 0' /tmp/linux.out || fail 'the workload failed in the guest'
-cat /tmp/spans
+grep -q '^span end ' /tmp/spans && cat /tmp/spans || grep '^span ' /tmp/linux.out
 unload"
             ),
         };

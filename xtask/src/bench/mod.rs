@@ -6,6 +6,7 @@
 //! | [`host`] | runs it in the host VM |
 //! | [`native`] | runs it without a host, for the baseline |
 //! | [`span`] | reads what was measured |
+//! | [`profiles`] | counts whose the instructions are |
 //! | [`results`], [`versions`] | keeps it, with all that it depends on |
 //! | [`statistics`] | medians, spreads, differences |
 //! | [`table`](mod@table) | shows it on the terminal |
@@ -19,6 +20,7 @@ mod host;
 mod matrix;
 mod native;
 mod plots;
+mod profiles;
 mod report;
 mod results;
 mod span;

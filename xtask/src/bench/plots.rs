@@ -8,10 +8,11 @@ use plotters::prelude::*;
 use plotters::style::full_palette::{AMBER, BLUEGREY, GREEN_700, GREY, ORANGE, PURPLE, TEAL};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::results::{NATIVE, Results, Span};
+use super::results::{NATIVE, ProfileOutcome, Results, Span};
 use super::statistics::Summary;
 use super::table::cost;
 use super::workloads::processes;
+use crate::profile::{WORLDS, World};
 
 /// A picture and the name of the file that it may be kept in.
 pub struct Plot {
@@ -24,7 +25,7 @@ pub struct Plot {
 }
 
 /// What the plots' names begin with; a host's name follows.
-pub const KINDS: [&str; 3] = ["ratio", "misses", "exits"];
+pub const KINDS: [&str; 4] = ["ratio", "misses", "exits", "instructions"];
 
 const STRATEGIES: [RGBColor; 8] = [BLUE, ORANGE, GREEN_700, PURPLE, TEAL, RED, AMBER, BLUEGREY];
 const WIDTH: u32 = 960;
@@ -53,7 +54,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub fn all(results: &Results) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
     for host in &results.configuration.hosts {
-        let [ratio, miss, exit] = KINDS;
+        let [ratio, miss, exit, instruction] = KINDS;
         let made = [
             (
                 ratio,
@@ -69,6 +70,11 @@ pub fn all(results: &Results) -> Result<Vec<Plot>> {
                 exit,
                 "Why the guest is left, in percent; behind the bars, exits for one operation",
                 exits(results, host)?,
+            ),
+            (
+                instruction,
+                "Whose instructions an operation takes, in percent; behind the bars, instructions of one operation",
+                instructions(results, host)?,
             ),
         ];
         for (name, caption, svg) in made {
@@ -256,28 +262,58 @@ fn exits(results: &Results, host: &str) -> Result<Option<String>> {
             }
         }
     }
+    let kinds = EXITS.map(|(_, name, colour)| (name.to_owned(), colour));
+    shares(&format!("Exits by kind, host {host}"), "% of all exits", &kinds, &bars)
+}
+
+/// Bars of 100 percent for each workload and strategy that was profiled, divided by whose the instructions are.
+fn instructions(results: &Results, host: &str) -> Result<Option<String>> {
+    let mut bars = Vec::new();
+    for profile in results.profiles.iter().filter(|profile| profile.host == host) {
+        if let ProfileOutcome::Counted { operations, instructions } = &profile.outcome {
+            let of = |world: World| instructions.get(&world.to_string()).copied().unwrap_or(0);
+            let each = WORLDS.map(|world| of(world) as f64 / *operations as f64);
+            bars.push((format!("{} {}", profile.workload, profile.strategy), each.to_vec()));
+        }
+    }
+    let colour = |world| match world {
+        World::GuestKernel => GREEN_700,
+        World::Programs => TEAL,
+        World::Switcher => ORANGE,
+        World::Module => RED,
+        World::HostKernel => BLUE,
+    };
+    let kinds = WORLDS.map(|world| (world.to_string(), colour(world)));
+    shares(&format!("Where the instructions go, host {host}"), "% of all instructions", &kinds, &bars)
+}
+
+/// Named bars of 100 percent, divided among kinds with their colours; behind each bar stands its sum.
+fn shares(
+    title: &str,
+    axis: &str,
+    kinds: &[(String, RGBColor)],
+    bars: &[(String, Vec<f64>)],
+) -> Result<Option<String>> {
     if bars.is_empty() {
         return Ok(None);
     }
-    let names: Vec<_> = EXITS.iter().map(|(_, name, colour)| ((*name).to_owned(), *colour)).collect();
     let height = FRAME + bars.len() as u32 * (BAR + 4);
     picture(height, |area| {
         let count = bars.len() as f64;
-        let below = headed(area, &format!("Exits by kind, host {host}"), &names)?;
+        let below = headed(area, title, kinds)?;
         let mut chart = ChartBuilder::on(&below)
             .margin(14)
             .margin_top(0)
             .x_label_area_size(LABELS)
             .y_label_area_size(2 * NAMES)
             .build_cartesian_2d(0.0..112.0, -1.0..count + 1.0)?;
-        chart.configure_mesh().disable_mesh().y_labels(0).x_desc("% of all exits").draw()?;
-        for (index, (name, kinds)) in bars.iter().enumerate() {
+        chart.configure_mesh().disable_mesh().y_labels(0).x_desc(axis).draw()?;
+        for (index, (name, parts)) in bars.iter().enumerate() {
             let y = count - 1.0 - index as f64;
-            let sum: f64 = kinds.iter().sum();
+            let sum: f64 = parts.iter().sum();
             let mut from = 0.0;
-            for (share, (.., colour)) in
-                kinds.iter().map(|kind| 100.0 * kind / sum.max(f64::EPSILON)).zip(EXITS)
-            {
+            for (part, (_, colour)) in parts.iter().zip(kinds) {
+                let share = 100.0 * part / sum.max(f64::EPSILON);
                 let bar = Rectangle::new([(from, y - 0.4), (from + share, y + 0.4)], colour.filled());
                 chart.draw_series([bar])?;
                 from += share;
@@ -296,7 +332,7 @@ fn exits(results: &Results, host: &str) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::results::sample;
+    use crate::bench::results::{Profiled, sample};
 
     fn of(costs: &[(&str, &str, &[u64])]) -> Vec<Plot> {
         all(&sample(costs)).unwrap()
@@ -318,6 +354,27 @@ mod tests {
         }
         assert_eq!(plots[1].svg.matches("<circle").count(), 3, "a mark for each figure");
         assert!(plots[2].svg.contains("ctx2 lru") && plots[2].svg.contains("hypercalls"));
+    }
+
+    #[test]
+    fn whose_the_instructions_are_is_drawn_where_it_was_counted() {
+        let mut results = sample(&[]);
+        let of = |strategy: &str, outcome| Profiled {
+            host: "686".into(),
+            workload: "fork".into(),
+            strategy: strategy.into(),
+            outcome,
+        };
+        let instructions = [("module".to_owned(), 300), ("Switcher".to_owned(), 100)].into();
+        results.profiles = vec![
+            of("lru", ProfileOutcome::Counted { operations: 2, instructions }),
+            of("fifo", ProfileOutcome::Failed { why: "it died".into(), log: "x".into() }),
+        ];
+        let plots = all(&results).unwrap();
+        assert_eq!(plots.len(), 1);
+        assert_eq!(plots[0].name, "instructions-686");
+        assert!(plots[0].svg.contains("fork lru") && !plots[0].svg.contains("fork fifo"));
+        assert!(plots[0].svg.contains("\n200\n"), "instructions of one operation in\n{}", plots[0].svg);
     }
 
     #[test]

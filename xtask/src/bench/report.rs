@@ -57,13 +57,10 @@ pub fn page(results: &Results, plots: &[Plot]) -> String {
     )
 }
 
-/// The rows that failed, if any did.
+/// The runs that failed, if any did.
 fn failures(results: &Results) -> String {
-    let line = |(row, why, log): (&super::results::Row, &str, &str)| {
-        let of = format!("{} {} {} run {}: {why} ({log})", row.host, row.workload, row.strategy, row.run);
-        format!("<li class=\"failed\">{}</li>\n", text(&of))
-    };
-    let lines: String = results.failed().map(line).collect();
+    let line = |of: String| format!("<li class=\"failed\">{}</li>\n", text(&of));
+    let lines: String = results.failures().into_iter().map(line).collect();
     if lines.is_empty() { lines } else { format!("<h2>Failed</h2>\n<ul>\n{lines}</ul>\n") }
 }
 

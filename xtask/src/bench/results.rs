@@ -25,6 +25,9 @@ pub struct Results {
     pub configuration: Configuration,
     /// In the order in which they ran.
     pub rows: Vec<Row>,
+    /// Where the instructions of some workloads went, which is counted in runs of its own.
+    #[serde(default)]
+    pub profiles: Vec<Profiled>,
 }
 
 /// Everything that the figures depend on.
@@ -75,6 +78,39 @@ pub struct Row {
     pub outcome: Outcome,
 }
 
+/// One run of a workload whose instructions were counted by whose they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profiled {
+    /// As in a [`Row`].
+    pub host: String,
+    /// As in a [`Row`].
+    pub workload: String,
+    /// As in a [`Row`].
+    pub strategy: String,
+    /// What came out.
+    pub outcome: ProfileOutcome,
+}
+
+/// What a profile came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProfileOutcome {
+    /// It was counted.
+    Counted {
+        /// Operations that were done.
+        operations: u64,
+        /// The instructions of all of them, by whose they are: the guest's kernel, the Switcher, and so on.
+        instructions: BTreeMap<String, u64>,
+    },
+    /// It was not.
+    Failed {
+        /// Why.
+        why: String,
+        /// A file beside the results.
+        log: String,
+    },
+}
+
 /// What a run of a workload came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -123,7 +159,7 @@ impl Row {
 impl Results {
     /// Results without rows.
     pub fn new(configuration: Configuration) -> Results {
-        Results { format: FORMAT, configuration, rows: Vec::new() }
+        Results { format: FORMAT, configuration, rows: Vec::new(), profiles: Vec::new() }
     }
 
     /// The unit of [`Span::cost`] here.
@@ -135,6 +171,21 @@ impl Results {
     pub fn spans<'a>(&'a self, host: &str, workload: &str, strategy: &str) -> Vec<&'a Span> {
         let wanted = |row: &&Row| row.host == host && row.workload == workload && row.strategy == strategy;
         self.rows.iter().filter(wanted).filter_map(Row::span).collect()
+    }
+
+    /// The runs of either kind that failed, each told in a line.
+    pub fn failures(&self) -> Vec<String> {
+        let row = |(row, why, log): (&Row, &str, &str)| {
+            format!("{} {} {} run {}: {why} ({log})", row.host, row.workload, row.strategy, row.run)
+        };
+        let profile = |profile: &Profiled| match &profile.outcome {
+            ProfileOutcome::Failed { why, log } => Some(format!(
+                "{} {} {} profile: {why} ({log})",
+                profile.host, profile.workload, profile.strategy
+            )),
+            ProfileOutcome::Counted { .. } => None,
+        };
+        self.failed().map(row).chain(self.profiles.iter().filter_map(profile)).collect()
     }
 
     /// The rows that failed.

@@ -84,6 +84,20 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
 /// Builds kernel, programs and initial file system, as far as they are not there.
 pub fn prepare(project: &Project, machine: &Machine, recipe: &Recipe) -> Result<LinuxGuest> {
     let kernel = kernel::build(project, recipe)?;
+    let (initrd, programs) =
+        initial_file_system(project, machine, &recipe.name(), &kernel.release, &kernel.modules)?;
+    Ok(LinuxGuest { kernel, initrd, programs })
+}
+
+/// Builds the programs, and the initial file system `name` with them for a kernel that calls itself `release`; returns
+/// both.
+pub fn initial_file_system(
+    project: &Project,
+    machine: &Machine,
+    name: &str,
+    release: &str,
+    modules: &[PathBuf],
+) -> Result<(PathBuf, Vec<PathBuf>)> {
     let programs = programs::linux_programs(project, machine)?;
     let folder = project.out().join("linux-guest");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -91,13 +105,13 @@ pub fn prepare(project: &Project, machine: &Machine, recipe: &Recipe) -> Result<
         folder: kernel::folder(project),
         busybox: machine.kernels.busybox(),
         programs: programs.clone(),
-        release: kernel.release.clone(),
-        modules: kernel.modules.clone(),
+        release: release.to_owned(),
+        modules: modules.to_vec(),
         image: ext4_image(&folder, &project.logs())?,
     };
-    let initrd = folder.join(format!("{}.initrd", recipe.name()));
+    let initrd = folder.join(format!("{name}.initrd"));
     fs::write(&initrd, files.archive()?).with_context(|| format!("cannot write {}", initrd.display()))?;
-    Ok(LinuxGuest { kernel, initrd, programs })
+    Ok((initrd, programs))
 }
 
 /// What of Linux the port replaces, for people.

@@ -38,16 +38,16 @@ impl Display for World {
 }
 
 /// All that is needed to tell what is where.
-pub struct Map {
+pub struct Map<'a> {
     /// The host's kernel and the module.
-    pub host: Kallsyms,
+    pub host: &'a Kallsyms,
     /// The Switcher, where it runs.
     pub switcher: Functions,
     /// The guest's kernel.
-    pub guest: Functions,
+    pub guest: &'a Functions,
 }
 
-impl Map {
+impl Map<'_> {
     /// Whose function is at an address; `host_linear` says that the host's kernel sees there the memory which
     /// the instruction was fetched from.
     fn find(&self, address: u64, host_linear: bool) -> (World, &str) {
@@ -78,7 +78,7 @@ pub const WORLDS: [World; 5] =
 
 impl Profile {
     /// Adds up what the plug-in has written.
-    pub fn read(counts: &str, map: &Map) -> Result<Profile> {
+    pub fn read(counts: &str, map: &Map<'_>) -> Result<Profile> {
         let mut lines = counts.lines();
         let hex = |word: Option<&str>| u64::from_str_radix(word?, 16).ok();
         let linear = lines
@@ -133,10 +133,10 @@ mod tests {
     const KALLSYMS: &str = "c1000000 T _stext\nc1000100 T schedule\nc1002000 T _etext\n\
         f8a00000 t lguest_switcher_start\t[lg]\nf8a01000 t lguest_switcher_end\t[lg]\nf8a01010 t lg_read\t[lg]";
 
-    fn map() -> Map {
+    fn read(counts: &str) -> Result<Profile> {
         let host = Kallsyms::parse(KALLSYMS.lines()).unwrap();
         let guest = Functions::new([(0xc100_0000, "guest_entry".to_owned())], 0xc100_1000);
-        Map { switcher: host.switcher(0xffc0_0000), host, guest }
+        Profile::read(counts, &Map { switcher: host.switcher(0xffc0_0000), host: &host, guest: &guest })
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let counts = "linear 71000000 c1000000\n\
             71000104 c1000104 5\n75000104 c1000104 7\n76000010 ffc00010 1\n77000000 f8a01014 2\n\
             71000108 c1000108 10\n78000000 8048000 3\n78000004 c2000000 4\n";
-        let profile = Profile::read(counts, &map()).unwrap();
+        let profile = read(counts).unwrap();
         let expected = [
             (World::HostKernel, "schedule", 15),
             (World::GuestKernel, "guest_entry", 7),
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn what_is_no_count_is_an_error() {
         for counts in ["", "71000104 c1000104 5\n", "linear 7 c1000000\n71000104 c1000104\n"] {
-            assert!(Profile::read(counts, &map()).is_err(), "{counts:?}");
+            assert!(read(counts).is_err(), "{counts:?}");
         }
     }
 }

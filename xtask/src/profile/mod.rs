@@ -12,7 +12,7 @@ mod counts;
 mod symbols;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::flavour::Flavour;
+use crate::kernels::Kernels;
 use crate::module::ModuleSource;
 use crate::process::{Progress, cargo, run_logged};
 use crate::programs;
@@ -28,7 +29,9 @@ use crate::qemu::Clock;
 use crate::setup;
 use crate::steps::Step;
 use crate::vm::{Contents, Vm};
-use counts::{Map, Profile, WORLDS};
+pub use counts::{Profile, WORLDS, World};
+
+use counts::Map;
 use symbols::{Functions, Kallsyms};
 
 /// Under the instruction clock one instruction takes 2 nanoseconds, as in `cargo xtask demo`.
@@ -58,49 +61,114 @@ pub struct Args {
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     let machine = setup::ensure(project, false)?;
     let flavour = if args.pae { Flavour::Pae } else { Flavour::Plain };
-    let plugin = build_plugin(project)?;
     let built = programs::build_all(project, &machine, &ModuleSource::of(project), &[flavour], true);
     let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
     let kernel = built.guest.transpose()?.context("the example guest was not built")?;
-    let guest = Functions::of_elf(&fs::read(&kernel)?).with_context(|| kernel.display().to_string())?;
-    let contents = Contents { module, launcher, guests: vec![programs::as_guest(kernel)] };
+    let contents = Contents { module, launcher, guests: vec![programs::as_guest(kernel.clone())] };
+    let counter = Counter::new(project, &machine.kernels, contents, &kernel, flavour)?;
 
-    let vm = Vm { name: format!("profile-{flavour}"), flavour, processors: 1, clock: CLOCK };
-    let counts = project.logs().join("vm").join(&vm.name).join("counts");
-    // An older one would be taken for this run's.
-    let _ = fs::remove_file(&counts);
-    let options = ["-plugin".to_owned(), format!("file={},out={}", plugin.display(), counts.display())];
     let progress =
         Progress::start(format!("`{}` under {} on {flavour}, counted", args.workload, args.strategy));
-    let boot = vm.run_with(&options, project, &machine.kernels, &contents, &steps(args), |_| {})?;
+    let Counted { operations, profile } = counter.count(&Work {
+        strategy: &args.strategy,
+        launcher: "",
+        guest: &format!("bench={}", args.workload),
+    })?;
     progress.done();
-
-    let logs = format!("All logs: {}", boot.folder.display());
-    if let Some(breakdown) = boot.breakdown {
-        bail!("{breakdown}.\n{logs}");
-    }
-    let [_, symbols, run, _] = &boot.outcomes[..] else { bail!("the VM has not done its steps. {logs}") };
-    if let Some(failed) = boot.outcomes.iter().find(|outcome| !outcome.passed()) {
-        bail!("a step failed: {}\n{logs}", failed.output.join("\n    "));
-    }
-    let (base, lines) = symbols.output.split_first().context("the step `symbols` printed nothing")?;
-    let base = base.split_whitespace().next().and_then(|word| u64::from_str_radix(word, 16).ok());
-    let base = base.context("the module does not say where its Switcher is")?;
-    let host = Kallsyms::parse(lines.iter().map(String::as_str))?;
-    let map = Map { switcher: host.switcher(base), host, guest };
-    let read =
-        fs::read_to_string(&counts).with_context(|| format!("QEMU left no {}. {logs}", counts.display()))?;
-    let profile = Profile::read(&read, &map)?;
-    if profile.total() == 0 {
-        bail!("nothing was counted: the guest set no marks. {logs}");
-    }
     if let Some(file) = &args.collapsed {
         fs::write(file, profile.collapsed()).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let operations = operations(&run.output).context("the guest does not say how many operations it did")?;
     println!("{operations} operations of `{}` under {} on {flavour}\n", args.workload, args.strategy);
     println!("{}\n\n{}", by_world(&profile, operations), by_function(&profile, operations, args.top));
     Ok(())
+}
+
+/// A host VM whose instructions are counted.
+pub struct Counter<'a> {
+    project: &'a Project,
+    kernels: &'a Kernels,
+    contents: Contents,
+    /// The example guest's functions.
+    guest: Functions,
+    /// The plug-in for QEMU.
+    plugin: PathBuf,
+    vm: Vm,
+}
+
+/// What is done in it.
+pub struct Work<'a> {
+    /// The strategy, as the module is given it.
+    pub strategy: &'a str,
+    /// More options for the launcher.
+    pub launcher: &'a str,
+    /// The example guest's command line, which names one workload.
+    pub guest: &'a str,
+}
+
+/// What was counted between the guest's marks.
+pub struct Counted {
+    /// Operations of the workload.
+    pub operations: u64,
+    /// The instructions of all of them.
+    pub profile: Profile,
+}
+
+impl<'a> Counter<'a> {
+    /// One with these contents, among them the example guest, which is the ELF file `kernel`.
+    pub fn new(
+        project: &'a Project,
+        kernels: &'a Kernels,
+        contents: Contents,
+        kernel: &Path,
+        flavour: Flavour,
+    ) -> Result<Counter<'a>> {
+        let plugin = build_plugin(project)?;
+        let guest = Functions::of_elf(&fs::read(kernel)?).with_context(|| kernel.display().to_string())?;
+        let vm = Vm { name: format!("profile-{flavour}"), flavour, processors: 1, clock: CLOCK };
+        Ok(Counter { project, kernels, contents, guest, plugin, vm })
+    }
+
+    /// Where the logs of what was counted last are.
+    pub fn folder(&self) -> PathBuf {
+        self.project.logs().join("vm").join(&self.vm.name)
+    }
+
+    /// Boots the VM, has the work done and counts.
+    ///
+    /// # Errors
+    /// When something of that fails.
+    pub fn count(&self, work: &Work<'_>) -> Result<Counted> {
+        let counts = self.folder().join("counts");
+        // An older one would be taken for this run's.
+        let _ = fs::remove_file(&counts);
+        let plugin = self.plugin.display();
+        let options = ["-plugin".to_owned(), format!("file={plugin},out={}", counts.display())];
+        let steps = steps(work);
+        let boot = self.vm.run_with(&options, self.project, self.kernels, &self.contents, &steps, |_| {})?;
+        if let Some(breakdown) = &boot.breakdown {
+            bail!("{breakdown}.\n{}", boot.logs());
+        }
+        let [_, symbols, run, _] = &boot.outcomes[..] else {
+            bail!("the VM has not done its steps. {}", boot.logs())
+        };
+        if let Some(failed) = boot.outcomes.iter().find(|outcome| !outcome.passed()) {
+            bail!("a step failed: {}\n{}", failed.output.join("\n    "), boot.logs());
+        }
+        let (base, lines) = symbols.output.split_first().context("the step `symbols` printed nothing")?;
+        let base = base.split_whitespace().next().and_then(|word| u64::from_str_radix(word, 16).ok());
+        let base = base.context("the module does not say where its Switcher is")?;
+        let host = Kallsyms::parse(lines.iter().map(String::as_str))?;
+        let map = Map { switcher: host.switcher(base), host: &host, guest: &self.guest };
+        let read = fs::read_to_string(&counts)
+            .with_context(|| format!("QEMU left no {}. {}", counts.display(), boot.logs()))?;
+        let profile = Profile::read(&read, &map)?;
+        if profile.total() == 0 {
+            bail!("nothing was counted: the guest set no marks. {}", boot.logs());
+        }
+        let operations =
+            operations(&run.output).context("the guest does not say how many operations it did")?;
+        Ok(Counted { operations, profile })
+    }
 }
 
 /// Builds the plug-in with the developer's own toolchain, as QEMU is a program of the developer's machine.
@@ -125,11 +193,11 @@ fn build_plugin(project: &Project) -> Result<PathBuf> {
     Ok(plugin)
 }
 
-fn steps(args: &Args) -> Vec<Step> {
+fn steps(work: &Work<'_>) -> Vec<Step> {
     let symbols = "parameter switcher
         grep -i ' [tw] ' /proc/kallsyms";
-    let run =
-        format!("exec lguest --strategy '{}' /guests/mini-guest bench={}", args.strategy, args.workload);
+    let Work { strategy, launcher, guest } = work;
+    let run = format!("exec lguest {launcher} --strategy '{strategy}' /guests/mini-guest {guest}");
     let with_time = |step: Step| Step { limit: Duration::from_secs(900), ..step };
     vec![
         Step::new("load", "load seed=42"),
