@@ -96,19 +96,14 @@ const MAX_DIRECTORIES: usize = 256;
 
 type Set<T> = HashSet<T, FxBuildHasher>;
 
-/// Adds to a set that may forget; says whether it is new there. At the limit, or when memory is short, the
-/// set begins again.
-fn remember<T: Eq + Hash>(set: &mut Set<T>, member: T, limit: usize) -> bool {
-    if set.contains(&member) {
-        return false;
-    }
-    if set.len() >= limit {
+/// Adds to a set that may forget: at the limit it begins again.
+fn remember<T: Eq + Hash>(set: &mut Set<T>, member: T, limit: usize) {
+    if set.len() >= limit && !set.contains(&member) {
         set.clear();
     }
     if set.try_reserve(1).is_ok() {
         set.insert(member);
     }
-    true
 }
 
 /// A strategy with a recorder before it. `F` is the format of the guest's tables.
@@ -171,9 +166,14 @@ impl<F: PageFormat> Recorder<F> {
 
     // ---- Touches ----
 
+    /// Whether the recording is for any strategy.
+    fn records_touches(&self) -> bool {
+        self.touch != Touch::Off
+    }
+
     /// Records the entry of a table that the guest names, for strategies that look at it.
     fn record_named(&mut self, host: &mut dyn PagingHost, table: GuestPhys, index: u32, entries: usize) {
-        if self.touch != Touch::Off && (index as usize) < entries {
+        if self.records_touches() && (index as usize) < entries {
             self.book.record_entry(host, GuestPhys(table.0.wrapping_add(index * F::ENTRY_SIZE)));
         }
     }
@@ -200,7 +200,7 @@ impl<F: PageFormat> Recorder<F> {
 
     /// Records the entries of all places where a page directory has been touched.
     fn record_touched(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
-        if self.touch == Touch::Off {
+        if !self.records_touches() {
             return;
         }
         let size = self.place_size();
@@ -287,12 +287,12 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
     ) -> Result<Fault, Kill> {
         let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
         let mut forbidden_fetch = false;
-        if (fetch || self.touch != Touch::Off)
+        if (fetch || self.records_touches())
             && let Some(directory) = self.directory.filter(|_| va < self.window_start)
         {
             let leaf = self.book.record_walk(host, directory, va, self.around);
             forbidden_fetch = fetch && leaf.is_some_and(|leaf| leaf.has(Flags::PRESENT | Flags::NO_EXECUTE));
-            if self.touch != Touch::Off {
+            if self.records_touches() {
                 self.remember_touch(directory, va);
             }
         }
@@ -327,7 +327,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         entry: Entry,
     ) -> Result<(), Kill> {
         self.book.new_epoch_at(va);
-        if self.touch != Touch::Off && va < self.window_start {
+        if self.records_touches() && va < self.window_start {
             self.book.record_walk(host, directory, va, 1);
             if entry.present() {
                 self.remember_touch(directory, va);

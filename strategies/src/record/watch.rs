@@ -21,12 +21,12 @@ impl<F: PageFormat> Watch<'_, F> {
         if size == F::ENTRY_SIZE {
             self.book.saw(self.host, at, entry);
         } else {
-            self.read_bytes(at, size);
+            self.saw_bytes(at, size);
         }
     }
 
     /// Bytes have been read, which may belong to several entries or to a part of one.
-    fn read_bytes(&mut self, at: GuestPhys, length: u32) {
+    fn saw_bytes(&mut self, at: GuestPhys, length: u32) {
         let end = u64::from(at.0) + u64::from(length);
         for start in (u64::from(chunk_of(at).0)..end).step_by(CHUNK) {
             self.book.record_chunk(self.host, GuestPhys(start as u32));
@@ -53,7 +53,7 @@ impl<F: PageFormat> PagingHost for Watch<'_, F> {
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
         self.host.read(at, into)?;
-        self.read_bytes(at, into.len() as u32);
+        self.saw_bytes(at, into.len() as u32);
         Ok(())
     }
 
@@ -111,5 +111,75 @@ impl<F: PageFormat> PagingHost for Watch<'_, F> {
 
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         self.host.record(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use arch_i386::paging::{Pae, TwoLevel};
+    use benches::sim::SimHost;
+    use benches::trace::Reader;
+    use framework::trace::{Header, Operation};
+
+    /// What is recorded as stored by the guest while `read` reads through a watched host.
+    fn writes<F: PageFormat>(mut host: SimHost, read: impl FnOnce(&mut Watch<'_, F>)) -> Vec<(u64, u64)> {
+        let mut book = Book::<F>::new();
+        let levels = F::PAGING.levels().into();
+        book.begin(&mut host, &Header::new(levels, 4, 7, 1, 0xffc0_0000).unwrap()).unwrap();
+        read(&mut Watch { host: &mut host, book: &mut book });
+        book.finish(&mut host);
+        let recording = host.take_recording();
+        let write = |operation| match operation {
+            Operation::Write { at, value } => (at, value),
+            other => panic!("{other}"),
+        };
+        Reader::new(&recording[..]).unwrap().map(|operation| write(operation.unwrap())).collect()
+    }
+
+    #[test]
+    fn what_is_read_is_recorded_once_until_it_changes() {
+        let mut host = SimHost::new(4);
+        host.write_u32(GuestPhys(0x1008), 0x2067).unwrap();
+        let writes = writes::<TwoLevel>(host, |watch| {
+            for _ in 0..2 {
+                assert_eq!(watch.read_u32(GuestPhys(0x1008)), Ok(0x2067));
+                assert_eq!(watch.read_u32(GuestPhys(0x100c)), Ok(0));
+            }
+            watch.host.write_u32(GuestPhys(0x100c), 0x3067).unwrap();
+            assert_eq!(watch.read_u32(GuestPhys(0x100c)), Ok(0x3067));
+        });
+        assert_eq!(writes, [(0x1008, 0x2067), (0x100c, 0x3067)]);
+    }
+
+    #[test]
+    fn what_the_strategy_stores_is_no_store_of_the_guests() {
+        let mut host = SimHost::new(4);
+        host.write_u64(GuestPhys(0x1008), 0x2007).unwrap();
+        let writes = writes::<Pae>(host, |watch| {
+            watch.read_u64(GuestPhys(0x1008)).unwrap();
+            watch.write_u64(GuestPhys(0x1008), 0x2067).unwrap();
+            watch.read_u64(GuestPhys(0x1008)).unwrap();
+        });
+        assert_eq!(writes, [(0x1008, 0x2007)]);
+    }
+
+    #[test]
+    fn entries_are_recorded_whole_however_they_are_read() {
+        let both = [(0x1038, 0x3027), (0x1040, 0x2027)];
+        let host = || {
+            let mut host = SimHost::new(4);
+            for (at, entry) in both {
+                host.write_u64(GuestPhys(at as u32), entry).unwrap();
+            }
+            host
+        };
+        // Half of an entry; bytes of two; an entry of a page directory that lies where it should not.
+        assert_eq!(writes::<Pae>(host(), |watch| _ = watch.read_u32(GuestPhys(0x103c))), both[..1]);
+        assert_eq!(writes::<Pae>(host(), |watch| _ = watch.read(GuestPhys(0x103e), &mut [0; 4])), both);
+        assert_eq!(writes::<Pae>(host(), |watch| _ = watch.read_u64(GuestPhys(0x103c))), both);
+        // Nothing is there.
+        assert_eq!(writes::<Pae>(host(), |watch| _ = watch.read_u64(GuestPhys(0x4000))), []);
     }
 }
