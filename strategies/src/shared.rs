@@ -9,7 +9,7 @@
 //! | `precise` | drops everything at SET_PMD | what it names |
 //! | `in-use` | looks at every entry of a table to release it | at those in use |
 //! | `budget` | four page directories | as many as fit into that much memory |
-//! | `around` | fills the page that was missed | neighbours that were used as well |
+//! | `around` | fills the page that was missed | neighbours that were used as well, unless the guest flushes all the time |
 //! | `announced` | fills what SET_PTE announces if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
 //! | `flushed` | drops at a flush what the guest did not change, too | fills it again |
 //! | `refill` | starts a lost page directory from nothing | from what it had mapped |

@@ -23,6 +23,37 @@ pub const MAX_AROUND: usize = 64;
 /// Bytes of the guest's table that are read at a time: no more than are used as a rule, as they are zeroed first.
 const PIECE: usize = 128;
 
+/// A flush of everything has come too soon for filling around faults to have paid, if less than so many faults for each
+/// page that may be filled have come since the last one.
+const PAYS: usize = 8;
+
+/// How fast one flush of everything follows another, by the demand faults in between.
+///
+/// The kernel marks all of its memory as accessed, so that there is always something to fill. A guest that flushes
+/// again and again loses it before it has used it. What it did last is taken for what it does next.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Demand faults since the last flush of everything.
+    faults: usize,
+    /// The one before it came too soon, and this one may.
+    alone: bool,
+}
+
+impl Pace {
+    /// The guest flushes everything; so many pages may be filled at a fault.
+    pub(super) const fn flushed(&mut self, around: usize) {
+        self.alone = self.faults < PAYS * around;
+        self.faults = 0;
+    }
+
+    /// Counts a fault; whether its neighbours are left alone.
+    const fn fixed_alone(&mut self, around: usize) -> bool {
+        self.faults += 1;
+        self.alone = self.alone && self.faults < PAYS * around;
+        self.alone
+    }
+}
+
 /// How many page directories without a shadow are remembered.
 const MAX_LOST: usize = 128;
 
@@ -91,6 +122,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if size < 2 || self.linear {
             return;
         }
+        if self.pace.fixed_alone(size) {
+            return;
+        }
         let first = index - index % size;
         let count = size.min(G::ENTRIES - first);
         let at = GuestPhys(leaf.at.frame().start().0 + first as u32 * G::ENTRY_SIZE);
@@ -114,6 +148,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     }
 
     /// Fills one page, if its entry in the guest's tables is good and accessed and it has no shadow yet.
+    #[inline(always)] // Most neighbours come no farther than the first question.
     fn fill_if_accessed(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         if !guest.has(Flags::PRESENT | Flags::ACCESSED)
             || va >= self.tables.window().start
@@ -121,6 +156,12 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         {
             return;
         }
+        self.fill(host, table, va, guest);
+    }
+
+    /// Fills one page with this entry of the guest's, if it is good.
+    #[inline]
+    fn fill(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         let rights = if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) };
         if let Ok(entry) = shadow_entry(host, rights) {
             self.tables.replace(host, table, va, entry);
@@ -191,5 +232,28 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
                 self.fill_if_accessed(host, table, va, leaf.entry);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many faults are fixed alone of so many that follow.
+    fn alone(pace: &mut Pace, faults: usize) -> usize {
+        (0..faults).filter(|_| pace.fixed_alone(16)).count()
+    }
+
+    #[test]
+    fn filling_around_rests_while_one_flush_follows_another() {
+        let enough = PAYS * 16;
+        let mut pace = Pace::default();
+        assert_eq!(alone(&mut pace, enough - 1), 0, "nothing has been flushed yet");
+        pace.flushed(16);
+        assert_eq!(alone(&mut pace, 5), 5, "what was filled cannot have paid");
+        pace.flushed(16);
+        assert_eq!(alone(&mut pace, enough + 9), enough - 1, "until there have been enough again");
+        pace.flushed(16);
+        assert_eq!(alone(&mut pace, 5), 0, "the last flush was long ago");
     }
 }

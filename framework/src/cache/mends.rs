@@ -24,7 +24,8 @@ pub struct Mends {
     /// Releasing a table goes by the entries in use, not through all of them.
     pub by_use: bool,
     /// Fault-around: on a demand fault, neighbours that the guest has marked accessed are filled too, this
-    /// many pages (the missing one included) at most. 0 and 1 turn it off.
+    /// many pages (the missing one included) at most. 0 and 1 turn it off. It rests while the guest flushes everything
+    /// again and again, before what was filled can have been used.
     pub around: usize,
     /// What the guest announces by SET_PTE as accessed is filled, whatever that takes: a table of its own; and
     /// if the page directory is not shadowed, at the latest when the guest comes to it, as [`Mends::refill`]

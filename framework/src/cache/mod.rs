@@ -40,7 +40,7 @@ use crate::kill::Kill;
 use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
 use crate::tables::{Part, Tables};
 use crate::walk::{self, Leaf};
-use ahead::Lost;
+use ahead::{Lost, Pace};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
@@ -67,6 +67,8 @@ pub struct ShadowCache<G, S> {
     esp1: GuestVirt,
     stack_pages: u32,
     counters: PagingCounters,
+    /// Whether it pays to fill neighbours.
+    pace: Pace,
 }
 
 /// A cache for these formats, one of [`Formats::SERVED`].
@@ -113,6 +115,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             esp1: GuestVirt(0),
             stack_pages: 0,
             counters: PagingCounters::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -424,6 +427,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.counters.flush_all += 1;
+        self.pace.flushed(self.mends.around);
         self.release_all(host);
         self.pin_stack(host)
     }
