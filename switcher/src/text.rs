@@ -48,6 +48,7 @@
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 
 use crate::state::{FRAME, STUB_SIZE, StatePage, TableRegister};
+use arch_i386::RFlags;
 use arch_i386::addr::{GuestVirt, PAGE_SIZE};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{self, LGUEST_CS};
@@ -159,6 +160,10 @@ lguest_switcher_exit:
     movl $0, 4(%esp)
 
 lguest_switcher_save:
+    // From virtual-8086 mode, whose frames are four words longer. A processor enters it from ring 0 only, but QEMU
+    // 7.2 by an `iret` of the guest's kernel, too. Such a guest has to go, like one that faults in here.
+    testl ${VIRTUAL_8086}, 16(%esp)
+    jnz lguest_switcher_inside
     pushl %es
     pushl %ds
     pushl %fs
@@ -262,6 +267,7 @@ lguest_switcher_end:
     NO_USER_PAGES = const NO_USER_PAGES,
     NOT_WP = const !(Cr0Flags::WRITE_PROTECT.bits() as u32),
     NMI_VECTOR = const trap::NMI,
+    VIRTUAL_8086 = const RFlags::VIRTUAL_8086_MODE.bits() as u32,
     IN_SWITCHER = const trap::IN_SWITCHER,
     PAGE_SIZE = const PAGE_SIZE,
     options(att_syntax),
