@@ -65,6 +65,7 @@ pub fn commit(act: HostileAct) {
         HostileAct::ReturnToRing0 => return_to_ring0(),
         HostileAct::BadIretFrame => bad_iret_frame(),
         HostileAct::NestedTask => nested_task(),
+        HostileAct::Virtual8086 => virtual_8086(),
         HostileAct::SingleStep => single_step(),
         HostileAct::ControlRegisters => control_registers(),
         HostileAct::SystemInstructions => system_instructions(),
@@ -448,6 +449,18 @@ fn nested_task() {
     trying("iret with the nested-task flag", || {
         // SAFETY: traps; if it switched tasks, that would be the host's defect this act is for.
         unsafe { asm!("pushfd", "or dword ptr [esp], 0x4000", "popfd", "iretd") };
+    });
+}
+
+/// A processor passes over the flag, as this is not ring 0; QEMU 7.2 does not.
+fn virtual_8086() {
+    trying("iret with the virtual-8086 flag", || {
+        // SAFETY: it returns to the label, or the host ends the guest; the stack is put back.
+        unsafe {
+            asm!("mov {0}, esp", "push 0", "push 0", "push 0", "push 0", "push 0", "push 0",
+                "push 0x23002", "mov {1}, cs", "push {1}", "lea {1}, [2f]", "push {1}", "iretd", "2:", "mov esp, {0}",
+                out(reg) _, out(reg) _);
+        }
     });
 }
 

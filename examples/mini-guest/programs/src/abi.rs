@@ -261,6 +261,8 @@ hostile! {
     ErrorCodeGatesUser = 47 "error-code-gates-user" User,
     /// The same in ring 1 through gates that the host has no part in.
     ErrorCodeTraps = 48 "error-code-traps" Kernel,
+    /// `iret` in ring 1 towards virtual-8086 mode.
+    Virtual8086 = 49 "virtual-8086" Kernel,
 }
 
 /// How a child ended, as [`Syscall::Wait`] tells it.
