@@ -77,7 +77,7 @@ static unsigned int lg_audit;
 module_param_named(audit, lg_audit, uint, 0644);
 MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many operations (default 0: never)");
 
-/* An area of so many pairs of pages, and the text, fits half a page table with PAE. */
+/* An area of so many pairs of pages, the text and the host contexts fits half a page table with PAE. */
 #define LG_MAX_GUESTS 127
 static unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
@@ -113,7 +113,8 @@ static int switcher_get(char *buffer, const struct kernel_param *kp)
 }
 
 static const struct kernel_param_ops switcher_ops = { .set = read_only_set, .get = switcher_get };
-module_param_cb(switcher, &switcher_ops, NULL, 0444);
+/* Not for everybody: where the host's kernel has put something is nobody's business. */
+module_param_cb(switcher, &switcher_ops, NULL, 0400);
 MODULE_PARM_DESC(switcher, "read-only: where the Switcher lies");
 
 static int count_get(char *buffer, const struct kernel_param *kp)

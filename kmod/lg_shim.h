@@ -161,6 +161,9 @@ asmlinkage void lg_recording_end(struct lg_recording *recording);
 
 /* ---------------------------------------------------------------- between the C files */
 
+/* Overwrites what a guest may have left for returns to predict, where Linux does so after a guest (lg_barriers.S). */
+asmlinkage void lg_fill_return_stack(void);
+
 int lg_cpu_init(void);
 void lg_cpu_exit(void);
 int lg_device_init(void);

@@ -10,6 +10,7 @@
 #include <linux/hrtimer.h>
 #include <linux/irqflags.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -22,6 +23,7 @@
 #include <asm/desc.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/kvm_para.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/special_insns.h>
@@ -38,6 +40,8 @@ struct lg_vcpu {
 
 	wait_queue_head_t wait;
 	struct hrtimer clock;
+	/* Tells it from every other, also from those that have gone: see `last_vcpu`. */
+	u32 number;
 	/* Who may run it. Both are held, so that the comparison means something. */
 	struct task_struct *task;
 	struct mm_struct *mm;
@@ -120,6 +124,9 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd)
 
 /* ---------------------------------------------------------------- life */
 
+/* From 1; after 4 billion guests a number may be somebody's again, which costs a barrier at the most. */
+static atomic_t vcpus_made = ATOMIC_INIT(0);
+
 asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 {
 	struct lg_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL);
@@ -130,6 +137,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 		kfree(vcpu);
 		return NULL;
 	}
+	vcpu->number = atomic_inc_return(&vcpus_made);
 	init_waitqueue_head(&vcpu->wait);
 	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	vcpu->clock.function = clock_expired;
@@ -162,6 +170,71 @@ asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu)
 {
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+}
+
+/* ---------------------------------------------------------------- nothing of one world in the other */
+
+/*
+ * What the host's processes and other guests leave in a processor, and what Linux's KVM does about it, each by
+ * the kernel's own switches, which follow the processor and the command line (mitigations=):
+ *
+ * - Buffers that a guest could sample (MDS, TAA, MMIO stale data, RFDS, TSA): VERW, by the Switcher, after its
+ *   last access to anything of the host's. X86_FEATURE_CLEAR_CPU_BUF_VM says whether.
+ * - Indirect branches that one guest has trained for another: a barrier when a processor enters another guest
+ *   than the last one.
+ * - Returns that a guest has prepared for the host: lg_fill_return_stack(), before the first of the host's.
+ *
+ * L1TF needs nothing: a guest's own page tables are never walked, and a shadow entry that is not present is 0.
+ */
+static DEFINE_PER_CPU(u32, last_vcpu);
+
+static void separate_guests(const struct lg_vcpu *vcpu)
+{
+	if (likely(__this_cpu_read(last_vcpu) == vcpu->number))
+		return;
+	__this_cpu_write(last_vcpu, vcpu->number);
+	indirect_branch_prediction_barrier();
+}
+
+/* What a process has loaded, or asked of the processor, for itself, and the guest must not run with. */
+struct of_process {
+	unsigned long breakpoints;
+	u16 gs;
+	u16 ldt;
+	bool block_step;
+};
+
+static void put_away(struct of_process *process, unsigned long flags)
+{
+	/* The host's breakpoints are not for the guest's addresses. */
+	process->breakpoints = local_db_save();
+	/* Nor is single-stepping by branches for the guest's steps. */
+	process->block_step = flags & _TIF_BLOCKSTEP;
+	if (unlikely(process->block_step))
+		update_debugctlmsr(get_debugctlmsr() & ~DEBUGCTLMSR_BTF);
+	/* SYSENTER would take the guest into the host's ring 0. */
+	if (static_cpu_has(X86_FEATURE_SEP))
+		__wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
+	/* The Switcher leaves %gs null. */
+	savesegment(gs, process->gs);
+	store_ldt(process->ldt);
+	if (unlikely(process->ldt))
+		asm volatile("lldt %w0" : : "r" (0));
+}
+
+static void bring_back(const struct of_process *process)
+{
+	if (unlikely(process->ldt))
+		asm volatile("lldt %0" : : "m" (process->ldt));
+	/* It may be gone from the LDT since it was loaded; then the fix-up loads null, as on a return to user mode. */
+	loadsegment(gs, process->gs);
+	if (static_cpu_has(X86_FEATURE_SEP))
+		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
+	if (unlikely(process->block_step))
+		update_debugctlmsr(get_debugctlmsr() | DEBUGCTLMSR_BTF);
+	/* What a guest's single steps have left there would be found by the next debug exception. */
+	set_debugreg(DR6_RESERVED, 6);
+	local_db_restore(process->breakpoints);
 }
 
 /* ---------------------------------------------------------------- into the guest */
@@ -210,10 +283,22 @@ static void set_ts(void)
 	asm volatile("mov %0, %%cr0" : : "r" (read_cr0() | X86_CR0_TS) : "memory");
 }
 
+/* What came while the Switcher was on its way out. */
+static void replay_events(unsigned long events)
+{
+	unsigned long nmis = events & 0xffff, machine_checks = events >> 16;
+
+	while (nmis--)
+		replay(X86_TRAP_NMI);
+	while (machine_checks--)
+		replay(X86_TRAP_MC);
+}
+
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts)
 {
-	unsigned long flags, debug, nmi, entry = (unsigned long)state;
-	u32 vector;
+	unsigned long flags, events, clear_buffers, entry = (unsigned long)state;
+	struct of_process process;
+	u32 vector, async_fault = 0;
 
 	/*
 	 * The replayed interrupt's own end does not reschedule, since interrupts were off before it:
@@ -234,37 +319,43 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	/* Being scheduled away may have left the guest's FPU state in memory. */
 	if (unlikely(flags & _TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
-	/* The host's breakpoints are not for the guest's addresses. */
-	debug = local_db_save();
-	/* SYSENTER would take the guest into the host's ring 0. */
-	if (static_cpu_has(X86_FEATURE_SEP))
-		__wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
+	separate_guests(vcpu);
+	put_away(&process, flags);
 	if (unlikely(ts))
 		set_ts();
 
 	/* The frame is that of an interrupt; the Switcher comes back by iret. */
+	clear_buffers = static_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
 	asm volatile("pushf\n\t"
 		     "lcall *%[target]"
-		     : "+a" (entry), "=d" (nmi)
+		     : "+a" (entry), "=d" (events), "+S" (clear_buffers)
 		     : [target] "m" (switcher_entry)
-		     : "ebx", "ecx", "esi", "edi", "memory", "cc");
+		     : "ebx", "ecx", "edi", "memory", "cc");
+	lg_fill_return_stack();
 	vector = entry;
 
 	if (unlikely(ts))
 		asm volatile("clts");
 	/* Interrupts may fault, so before any is let in. */
-	if (vector == X86_TRAP_PF)
+	if (vector == X86_TRAP_PF) {
 		vcpu->cr2 = native_read_cr2();
-	if (static_cpu_has(X86_FEATURE_SEP))
-		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
-	local_db_restore(debug);
+		/* Where the host is a guest of KVM: a page of its own that is being fetched, and no fault of ours. */
+		async_fault = kvm_read_and_reset_apf_flags() & KVM_PV_REASON_PAGE_NOT_PRESENT;
+	}
+	bring_back(&process);
 
-	if (unlikely(nmi))
-		replay(X86_TRAP_NMI);
+	if (unlikely(events))
+		replay_events(events);
 	if (is_hosts(vector))
 		replay(vector);
 out:
 	local_irq_enable();
 	preempt_enable();
+	if (unlikely(async_fault)) {
+		local_irq_disable();
+		kvm_async_pf_task_wait_schedule(vcpu->cr2);
+		local_irq_enable();
+		vector = FIRST_EXTERNAL_VECTOR;
+	}
 	return vector;
 }

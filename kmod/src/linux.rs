@@ -299,10 +299,11 @@ impl Host for Linux {
 
     fn enter(&mut self, entry: Entry<'_>) -> Exit {
         let text = self.slot.area().text();
+        self.slot.set_root(entry.root);
         let pages = self.slot.pages();
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
-        pages.set_context(entry.root, entry.ss1, entry.esp1);
+        pages.set_stack(entry.ss1, entry.esp1);
         if !pages.sanitise() {
             return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
         }
