@@ -46,6 +46,12 @@ struct lg_vcpu {
 	struct task_struct *task;
 	struct mm_struct *mm;
 	struct fpu_guest fpu;
+	/* What put_away() has put away while the guest runs. */
+	struct {
+		unsigned long breakpoints;
+		bool block_step;
+		u16 ldt;
+	} away;
 };
 
 /* ---------------------------------------------------------------- interrupts, clock, sleep */
@@ -162,16 +168,6 @@ asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
 	return vcpu->task == current && vcpu->mm == current->mm;
 }
 
-asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
-{
-	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
-}
-
-asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu)
-{
-	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
-}
-
 /* ---------------------------------------------------------------- nothing of one world in the other */
 
 /*
@@ -190,51 +186,56 @@ static DEFINE_PER_CPU(u32, last_vcpu);
 
 static void separate_guests(const struct lg_vcpu *vcpu)
 {
-	if (likely(__this_cpu_read(last_vcpu) == vcpu->number))
+	if (__this_cpu_read(last_vcpu) == vcpu->number)
 		return;
 	__this_cpu_write(last_vcpu, vcpu->number);
 	indirect_branch_prediction_barrier();
 }
 
-/* What a process has loaded, or asked of the processor, for itself, and the guest must not run with. */
-struct of_process {
-	unsigned long breakpoints;
-	u16 gs;
-	u16 ldt;
-	bool block_step;
-};
-
-static void put_away(struct of_process *process, unsigned long flags)
+/*
+ * What a process has asked of the processor for itself, and the guest must not run with: breakpoints (they are not
+ * for the guest's addresses), single-stepping by branches, an LDT. Hardly any process has, so one test must do: not
+ * 0 if this one has.
+ */
+static __always_inline unsigned long to_put_away(unsigned long flags)
 {
-	/* The host's breakpoints are not for the guest's addresses. */
-	process->breakpoints = local_db_save();
-	/* Nor is single-stepping by branches for the guest's steps. */
-	process->block_step = flags & _TIF_BLOCKSTEP;
-	if (unlikely(process->block_step))
-		update_debugctlmsr(get_debugctlmsr() & ~DEBUGCTLMSR_BTF);
-	/* SYSENTER would take the guest into the host's ring 0. */
-	if (static_cpu_has(X86_FEATURE_SEP))
-		__wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
-	/* The Switcher leaves %gs null. */
-	savesegment(gs, process->gs);
-	store_ldt(process->ldt);
-	if (unlikely(process->ldt))
-		asm volatile("lldt %w0" : : "r" (0));
+	unsigned long ldt;
+
+	asm("sldt %0" : "=r" (ldt));
+	return (__this_cpu_read(cpu_dr7) & DR_GLOBAL_ENABLE_MASK) | (flags & _TIF_BLOCKSTEP) | ldt;
 }
 
-static void bring_back(const struct of_process *process)
+static noinline void put_away(struct lg_vcpu *vcpu, unsigned long flags)
 {
-	if (unlikely(process->ldt))
-		asm volatile("lldt %0" : : "m" (process->ldt));
-	/* It may be gone from the LDT since it was loaded; then the fix-up loads null, as on a return to user mode. */
-	loadsegment(gs, process->gs);
-	if (static_cpu_has(X86_FEATURE_SEP))
-		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
-	if (unlikely(process->block_step))
+	vcpu->away.breakpoints = local_db_save();
+	vcpu->away.block_step = flags & _TIF_BLOCKSTEP;
+	if (vcpu->away.block_step)
+		update_debugctlmsr(get_debugctlmsr() & ~DEBUGCTLMSR_BTF);
+	store_ldt(vcpu->away.ldt);
+	asm volatile("lldt %w0" : : "r" (0));
+}
+
+static noinline void bring_back(struct lg_vcpu *vcpu)
+{
+	asm volatile("lldt %0" : : "m" (vcpu->away.ldt));
+	if (vcpu->away.block_step)
 		update_debugctlmsr(get_debugctlmsr() | DEBUGCTLMSR_BTF);
-	/* What a guest's single steps have left there would be found by the next debug exception. */
-	set_debugreg(DR6_RESERVED, 6);
-	local_db_restore(process->breakpoints);
+	local_db_restore(vcpu->away.breakpoints);
+}
+
+/* From here to lg_vcpu_put() the FPU is the guest's. */
+asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
+{
+	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+	/* Another guest may have run here since the last time. If one does from now on, lg_vcpu_enter() sees it. */
+	preempt_disable();
+	separate_guests(vcpu);
+	preempt_enable();
+}
+
+asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu)
+{
+	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 }
 
 /* ---------------------------------------------------------------- into the guest */
@@ -270,14 +271,6 @@ static void replay(u8 vector)
 		     : "memory", "cc");
 }
 
-/* The system call's vector is the only one above the exceptions that no hardware uses. */
-static bool is_hosts(u8 vector)
-{
-	if (vector >= FIRST_EXTERNAL_VECTOR)
-		return vector != IA32_SYSCALL_VECTOR;
-	return BIT(vector) & (BIT(X86_TRAP_NMI) | BIT(X86_TRAP_MC));
-}
-
 static void set_ts(void)
 {
 	asm volatile("mov %0, %%cr0" : : "r" (read_cr0() | X86_CR0_TS) : "memory");
@@ -294,11 +287,42 @@ static void replay_events(unsigned long events)
 		replay(X86_TRAP_MC);
 }
 
+/* Exceptions that end a run and concern the host as well. */
+#define LG_CONCERNS_HOST (BIT(X86_TRAP_DB) | BIT(X86_TRAP_NMI) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_MC))
+
+/*
+ * What the host must do, with interrupts off, about the vector that ended a run. Says whether the fault was one of
+ * the host's own: where it is a guest of KVM, a page of its own may be on its way.
+ */
+static bool concern_host(struct lg_vcpu *vcpu, u8 vector)
+{
+	switch (vector) {
+	case X86_TRAP_DB:
+		/* What single steps leave there would be found by the next debug exception, whoever's it is. */
+		set_debugreg(DR6_RESERVED, 6);
+		return false;
+	case X86_TRAP_PF:
+		/* Before anything is let in that may fault itself. */
+		vcpu->cr2 = native_read_cr2();
+		return kvm_read_and_reset_apf_flags() & KVM_PV_REASON_PAGE_NOT_PRESENT;
+	case X86_TRAP_NMI:
+	case X86_TRAP_MC:
+		replay(vector);
+		return false;
+	case IA32_SYSCALL_VECTOR:
+		/* The only vector above the exceptions that no hardware uses. */
+		return false;
+	default:
+		if (vector >= FIRST_EXTERNAL_VECTOR)
+			replay(vector);
+		return false;
+	}
+}
+
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts)
 {
-	unsigned long flags, events, clear_buffers, entry = (unsigned long)state;
-	struct of_process process;
-	u32 vector, async_fault = 0;
+	unsigned long flags, away, gs, events, clear_buffers, vector;
+	bool page_on_its_way = false;
 
 	/*
 	 * The replayed interrupt's own end does not reschedule, since interrupts were off before it:
@@ -312,50 +336,54 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	 * looked, would go unnoticed until the next interrupt.
 	 */
 	flags = read_thread_flags();
-	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED)) || unlikely(READ_ONCE(vcpu->pending) != seen)) {
-		vector = FIRST_EXTERNAL_VECTOR;
+	vector = FIRST_EXTERNAL_VECTOR;
+	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED)) || unlikely(READ_ONCE(vcpu->pending) != seen))
 		goto out;
-	}
-	/* Being scheduled away may have left the guest's FPU state in memory. */
-	if (unlikely(flags & _TIF_NEED_FPU_LOAD))
+	/* Being scheduled away leaves the guest's FPU state in memory, and may let another guest run here. */
+	if (unlikely(flags & _TIF_NEED_FPU_LOAD)) {
 		switch_fpu_return();
-	separate_guests(vcpu);
-	put_away(&process, flags);
+		separate_guests(vcpu);
+	}
+	away = to_put_away(flags);
+	if (unlikely(away))
+		put_away(vcpu, flags);
+	/* SYSENTER would take the guest into the host's ring 0. */
+	if (static_cpu_has(X86_FEATURE_SEP))
+		__wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
 	if (unlikely(ts))
 		set_ts();
+	savesegment(gs, gs);
 
-	/* The frame is that of an interrupt; the Switcher comes back by iret. */
+	/* The frame is that of an interrupt; the Switcher comes back by iret, %gs null. */
 	clear_buffers = static_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
 	asm volatile("pushf\n\t"
 		     "lcall *%[target]"
-		     : "+a" (entry), "=d" (events), "+S" (clear_buffers)
-		     : [target] "m" (switcher_entry)
+		     : "=a" (vector), "=d" (events), "+S" (clear_buffers)
+		     : [target] "m" (switcher_entry), "0" (state)
 		     : "ebx", "ecx", "edi", "memory", "cc");
-	lg_fill_return_stack();
-	vector = entry;
+	if (static_cpu_has(X86_FEATURE_RSB_VMEXIT) || static_cpu_has(X86_FEATURE_RSB_VMEXIT_LITE))
+		lg_fill_return_stack();
 
 	if (unlikely(ts))
 		asm volatile("clts");
-	/* Interrupts may fault, so before any is let in. */
-	if (vector == X86_TRAP_PF) {
-		vcpu->cr2 = native_read_cr2();
-		/* Where the host is a guest of KVM: a page of its own that is being fetched, and no fault of ours. */
-		async_fault = kvm_read_and_reset_apf_flags() & KVM_PV_REASON_PAGE_NOT_PRESENT;
-	}
-	bring_back(&process);
-
+	if (unlikely(away))
+		bring_back(vcpu);
+	/* Its LDT entry may be gone since the process loaded it; then the fix-up loads null. */
+	loadsegment(gs, gs);
+	if (static_cpu_has(X86_FEATURE_SEP))
+		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
+	if (vector >= FIRST_EXTERNAL_VECTOR || BIT(vector) & LG_CONCERNS_HOST)
+		page_on_its_way = concern_host(vcpu, vector);
 	if (unlikely(events))
 		replay_events(events);
-	if (is_hosts(vector))
-		replay(vector);
 out:
 	local_irq_enable();
 	preempt_enable();
-	if (unlikely(async_fault)) {
-		local_irq_disable();
-		kvm_async_pf_task_wait_schedule(vcpu->cr2);
-		local_irq_enable();
-		vector = FIRST_EXTERNAL_VECTOR;
-	}
-	return vector;
+	if (likely(!page_on_its_way))
+		return vector;
+
+	local_irq_disable();
+	kvm_async_pf_task_wait_schedule(vcpu->cr2);
+	local_irq_enable();
+	return FIRST_EXTERNAL_VECTOR;
 }

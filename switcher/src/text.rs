@@ -21,8 +21,8 @@
 //!   On the host's code segment an NMI's `iret` would fault as soon as the guest's GDT is loaded.
 //! * Going in, the guest's IDT comes first: before, events are the host's, on the host's stack and tables;
 //!   after, they come to a handler that needs nothing of the host.
-//! * `ltr` refuses a TSS that is busy. The host's TSS is marked available on the way in and once more on the
-//!   way out, the guest's on the way out, each while it can be written, that is on the host's page tables.
+//! * `ltr` refuses a TSS that is busy, as the host's is all the time, and the guest's since the way in. Both are
+//!   marked available on the way out, on the host's page tables, where they can be written.
 //! * Coming back, page tables are first, since only they make the rest reachable, and the host's IDT is
 //!   last, when everything that the host's handlers rely on is back.
 //! * Both stacks are read by `mov`, and `esp` moves past what was read only when nothing is needed of it any
@@ -128,8 +128,6 @@ lguest_switcher_entering:
     lgdtl {GUEST_GDTR}(%eax)
     movl ${TSS}, %ebx
     ltrw %bx
-    movl {HOST_GDTR_BASE}(%ecx), %ebx
-    andb ${NOT_BUSY}, {TSS_TYPE}(%ebx)
     testl ${NO_USER_PAGES}, %edx
     jz 1f
     andl $~{NO_USER_PAGES}, %edx
@@ -204,7 +202,6 @@ lguest_switcher_leave:
     movl %edx, %cr4
 2:  andb ${NOT_BUSY}, %ss:{GUEST_GDT}+{TSS_TYPE}(%eax)
     lgdtl %ss:{HOST_GDTR}(%ecx)
-    // Available already, unless an event came before the way in had marked it.
     movl %ss:{HOST_GDTR_BASE}(%ecx), %edx
     andb ${NOT_BUSY}, %ss:{TSS_TYPE}(%edx)
     movl ${TSS}, %edx
