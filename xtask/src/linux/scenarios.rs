@@ -4,7 +4,7 @@
 //! As in [`crate::scenarios`], each is a script and ends by taking the module out.
 
 use crate::flavour::Flavour;
-use crate::qemu::Clock;
+use crate::qemu::{Clock, Processor};
 use crate::scenarios::{Scenario, USUAL};
 use crate::steps::Step;
 use crate::vm::Vm;
@@ -170,7 +170,13 @@ pub fn boots(wanted: impl Fn(&str) -> bool) -> Vec<(Vm, Vec<Step>)> {
     let mut all = Vec::new();
     for flavour in Flavour::ALL {
         for (processors, clock) in [(1, Clock::Instructions(1)), (2, Clock::Real)] {
-            let vm = Vm { name: format!("linux-{flavour}-{processors}cpu"), flavour, processors, clock };
+            let vm = Vm {
+                name: format!("linux-{flavour}-{processors}cpu"),
+                flavour,
+                processors,
+                processor: Processor::default(),
+                clock,
+            };
             let steps: Vec<_> = SCENARIOS
                 .iter()
                 .filter(|(share, scenario)| {
