@@ -17,7 +17,7 @@ type Model = (Processor, Flavour, u32, &'static [&'static str]);
 /// SMEP, SMAP and what else new processors forbid a kernel are on the model `max` only where hostile guests meet
 /// them; a Pentium III has PAE but no NX, so that the kernel for PAE is the one to run there.
 const MODELS: [Model; 4] = [
-    (Processor::Max, Flavour::Pae, 2, &["hostile-guests"]),
+    (Processor::Max, Flavour::Pae, 1, &["hostile-guests"]),
     (Processor::Epyc, Flavour::Plain, 2, &[]),
     (Processor::N270, Flavour::Plain, 1, &[]),
     (Processor::Pentium3, Flavour::Pae, 1, &[]),

@@ -61,7 +61,7 @@ pub const SCENARIOS: &[Scenario] = &[
         script: "load
             mkdir -p /etc; echo 'guest:x:1234:5678::/:/bin/sh' >/etc/passwd
             for user in nosuch 77 guest:wheel; do
-                lguest --user $user $GUEST test=quick 2>/tmp/error && fail \"--user $user was taken\"
+                lguest --user $user $GUEST test=none 2>/tmp/error && fail \"--user $user was taken\"
                 [ $? = 125 ] || fail \"the launcher's status is\" $?
                 cat /tmp/error
                 grep -q -e --user /tmp/error || fail 'the message does not name the option'
@@ -87,7 +87,7 @@ pub const SCENARIOS: &[Scenario] = &[
             for set in CapPrm CapEff CapBnd; do only $launcher $set 0000000000000000; done
             only $launcher NoNewPrivs 1
             kill -9 $launcher; wait $launcher
-            lguest --confine required $GUEST test=quick || fail 'the guest ended with status' $?
+            lguest --confine required $GUEST test=none || fail 'the guest ended with status' $?
             lguest --confine off $GUEST spin & launcher=$!
             until_true 20 spinning $launcher || fail 'the guest does not run'
             only $launcher NoNewPrivs 0
@@ -103,16 +103,16 @@ pub const SCENARIOS: &[Scenario] = &[
             lguest --block /tmp/disk $GUEST spin & launcher=$!
             until_true 20 spinning $launcher || fail 'the guest does not run'
             for disk in /tmp/disk /tmp/link; do
-                lguest --block /tmp/other --block $disk $GUEST test=quick 2>/tmp/error && fail \"$disk was taken\"
+                lguest --block /tmp/other --block $disk $GUEST test=none 2>/tmp/error && fail \"$disk was taken\"
                 [ $? = 125 ] || fail \"the launcher's status is\" $?
                 cat /tmp/error
                 grep -q \"disk $disk is in use\" /tmp/error || fail 'the message does not name the disk'
             done
-            lguest --block /tmp/other $GUEST test=quick || fail 'another disk was refused:' $?
+            lguest --block /tmp/other $GUEST test=none || fail 'another disk was refused:' $?
             kill -9 $launcher; wait $launcher
-            lguest --block /tmp/disk --block /tmp/link $GUEST test=quick 2>/tmp/error && fail 'a disk was taken twice'
+            lguest --block /tmp/disk --block /tmp/link $GUEST test=none 2>/tmp/error && fail 'a disk was taken twice'
             grep -q 'disk /tmp/link is in use' /tmp/error || fail 'the message does not name the disk'
-            lguest --block /tmp/disk $GUEST test=quick || fail 'the disk is still locked:' $?
+            lguest --block /tmp/disk $GUEST test=none || fail 'the disk is still locked:' $?
             unload",
     },
     Scenario {
@@ -124,7 +124,7 @@ pub const SCENARIOS: &[Scenario] = &[
             cat -v /tmp/error
             [ \"$(wc -l </tmp/error)\" = 1 ] || fail 'the last word has made more than one line'
             grep -q '^lguest: the guest crashed: \\\\u{1b}\\[2J' /tmp/error || fail 'the last word is not shown'
-            tr -d '[:print:]\\n' </tmp/error | cmp - /dev/null || fail 'control characters come through'
+            grep -q '[^ -~]' /tmp/error && fail 'control characters come through'
             unload",
     },
 ];
