@@ -169,6 +169,8 @@ mod tests {
         let options = parse("spin procs=3").unwrap();
         assert_eq!((options.effort, options.measure, options.spin), (Effort::None, false, true));
         assert_eq!(options.processes, 3);
+        let options = parse("restart").unwrap();
+        assert_eq!((options.effort, options.restart, options.crash), (Effort::None, true, false));
         let options = parse("test=quick result=9").unwrap();
         assert_eq!((options.effort, options.measure, options.result), (Effort::Quick, false, 9));
     }

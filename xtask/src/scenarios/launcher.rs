@@ -25,8 +25,10 @@ pub const SCENARIOS: &[Scenario] = &[
         limit: USUAL,
         script: "load strategy=lguest seed=42
             truncate -s 1M /tmp/disk; chmod 600 /tmp/disk
-            lguest --user 1234:5678 --block /tmp/disk $GUEST spin & launcher=$!
+            insmod /lib/tun.ko || fail 'insmod tun.ko was refused'
+            lguest --user 1234:5678 --rng --tunnet tap0 --block /tmp/disk $GUEST spin & launcher=$!
             until_true 20 spinning $launcher || fail 'the guest does not run'
+            [ -e /sys/class/net/tap0 ] || fail 'there is no interface for the guest'
             only $launcher Uid '1234 1234 1234 1234'
             only $launcher Gid '5678 5678 5678 5678'
             only $launcher Groups ''
@@ -34,6 +36,8 @@ pub const SCENARIOS: &[Scenario] = &[
             only $launcher NoNewPrivs 1
             kill $launcher
             wait $launcher; [ $? = 143 ] || fail 'the terminated launcher ended with status' $?
+            [ ! -e /sys/class/net/tap0 ] || fail 'the interface is left'
+            rmmod tun
             (umask 077; lguest --user 1234:5678 --counters=/tmp/counters $GUEST test=quick)
             [ $? = 0 ] || fail 'the guest of another user ended with status' $?
             grep -q '^counter world_switches' /tmp/counters || fail 'there are no counters'
