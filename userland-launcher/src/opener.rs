@@ -40,7 +40,7 @@ impl Opener {
         Self { device: device.to_owned(), helper: None }
     }
 
-    /// A helper process does, confined as `how` says. It has the rights that the launcher has now.
+    /// A helper process does, confined unless `how` says no. It has the rights that the launcher has now.
     ///
     /// # Errors
     /// When there is more than one thread, or no more processes.
@@ -158,9 +158,10 @@ fn serve(mut socket: UnixStream, device: &Path, owner: u32, how: Confine) -> io:
             RECORDING => open_recording(owner),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
-        // Only now the files are there for certain that confinement has to leave.
+        // Only now the files are there for certain that confinement has to leave. What the kernel cannot do is
+        // for the launcher to report, and to refuse.
         if opened.is_ok() && !confined {
-            confine(how, None, &needs(device)).map_err(io::Error::other)?;
+            confine(Confine::Auto, None, &needs(device)).map_err(io::Error::other)?;
             confined = true;
         }
         reply(&socket, opened.map(OwnedFd::from))?;
