@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::confinement::Confine;
 use crate::memory_size::MemorySize;
 use crate::paging::Wish;
 use crate::recording;
@@ -26,7 +27,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
 
-    /// A disk for the guest, readable and writable; may be repeated
+    /// A disk for the guest, readable and writable, locked against use by another guest; may be repeated
     #[arg(long, value_name = "FILE")]
     pub block: Vec<PathBuf>,
 
@@ -59,6 +60,14 @@ pub struct Cli {
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
     pub device: PathBuf,
+
+    /// Once everything is open, stop being root and become this user; without a GID with that user's own group
+    #[arg(long, value_name = "NAME|UID[:GID]")]
+    pub user: Option<String>,
+
+    /// Whether lguest, once everything is open, gives up its capabilities and the file system
+    #[arg(long, value_enum, default_value_t)]
+    pub confine: Confine,
 
     /// How often the guest may restart itself; without this, as often as it likes
     #[arg(long, value_name = "N")]

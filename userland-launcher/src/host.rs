@@ -5,13 +5,14 @@
 //! 32-bit launcher only (and the module exists on 32-bit kernels only).
 
 use crate::guest_memory::GuestMemory;
+use crate::opener::{Opener, RECORDINGS};
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::launcher::{Request, STRATEGY_MAX};
 use arch_i386::paging::Paging;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
@@ -72,9 +73,6 @@ pub trait Host: Send + Sync {
     fn recording(&self) -> Result<Box<dyn Read + Send>, HostError>;
 }
 
-/// Where the module shows recordings, each named by the process that owns the guest, `-` and a number.
-const RECORDINGS: &str = "/sys/kernel/debug/lguest";
-
 /// Why the host does not take a guest.
 #[derive(Debug, Error)]
 pub enum HostError {
@@ -129,7 +127,7 @@ pub enum HostError {
         #[source]
         source: io::Error,
     },
-    /// There is no file of this process.
+    /// There is no recording of this process.
     #[error(
         "the host has no recording of this guest in {RECORDINGS}; if there is no such folder, as root: mount -t \
          debugfs debugfs /sys/kernel/debug"
@@ -158,6 +156,7 @@ pub struct DeviceFile {
     // Declared first, so closed first: closing ends the guest, and only then may its memory go.
     file: File,
     memory: OnceLock<Arc<GuestMemory>>,
+    opener: Arc<Opener>,
 }
 
 /// Bytes of counter text asked for: hundreds of counters.
@@ -168,16 +167,16 @@ impl DeviceFile {
     ///
     /// # Errors
     /// [`HostError::NoModule`], [`HostError::NoPermission`], [`HostError::Open`].
-    pub fn open(path: &Path) -> Result<Self, HostError> {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|source| {
-            let path = path.to_owned();
+    pub fn open(opener: &Arc<Opener>) -> Result<Self, HostError> {
+        let file = opener.open_device().map_err(|source| {
+            let path = opener.device().to_owned();
             match source.raw_os_error() {
                 Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::NoModule(path),
                 Some(libc::EACCES | libc::EPERM) => HostError::NoPermission(path),
                 _ => HostError::Open { path, source },
             }
         })?;
-        Ok(Self { file, memory: OnceLock::new() })
+        Ok(Self { file, memory: OnceLock::new(), opener: opener.clone() })
     }
 
     /// Writes one request. The original's module answers 0 or a part of the length, ours the length, so
@@ -250,12 +249,11 @@ impl Host for DeviceFile {
     }
 
     fn recording(&self) -> Result<Box<dyn Read + Send>, HostError> {
-        let prefix = format!("{}-", std::process::id());
-        let mut files = std::fs::read_dir(RECORDINGS).into_iter().flatten().flatten();
-        let ours = files.find(|file| file.file_name().to_string_lossy().starts_with(&prefix));
-        let path = ours.ok_or(HostError::NoRecording)?.path();
-        let opened = File::open(&path).map_err(|source| HostError::Recording { path, source });
-        opened.map(|file| Box::new(file) as _)
+        match self.opener.open_recording() {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(HostError::NoRecording),
+            Err(source) => Err(HostError::Recording { path: RECORDINGS.into(), source }),
+        }
     }
 }
 
@@ -263,6 +261,11 @@ impl Host for DeviceFile {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    fn open(path: &Path) -> Result<DeviceFile, HostError> {
+        DeviceFile::open(&Arc::new(Opener::direct(path)))
+    }
 
     #[test]
     fn requests_are_words_in_the_order_of_the_protocol() {
@@ -277,7 +280,7 @@ mod tests {
     /// A request as the module would receive it, from a file that takes its place.
     fn written(act: impl FnOnce(&DeviceFile)) -> Vec<u8> {
         let file = tempfile::NamedTempFile::new().unwrap();
-        act(&DeviceFile::open(file.path()).unwrap());
+        act(&open(file.path()).unwrap());
         std::fs::read(file.path()).unwrap()
     }
 
@@ -301,7 +304,7 @@ mod tests {
     #[test]
     fn a_missing_device_says_insmod() {
         let folder = tempfile::tempdir().unwrap();
-        let error = DeviceFile::open(&folder.path().join("lguest")).unwrap_err();
+        let error = open(&folder.path().join("lguest")).unwrap_err();
         assert!(matches!(error, HostError::NoModule(_)));
         assert!(error.to_string().contains("insmod lg.ko"), "{error}");
     }
@@ -310,7 +313,7 @@ mod tests {
     fn a_forbidden_device_says_root() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
-        match DeviceFile::open(file.path()) {
+        match open(file.path()) {
             Err(error) => assert!(matches!(error, HostError::NoPermission(_)), "{error}"),
             // Root opens anything.
             Ok(_) => assert!(rustix::process::geteuid().is_root()),

@@ -10,12 +10,12 @@ use crate::boot_params::{self, CommandLineTooLong, Initrd};
 use crate::cli::Cli;
 use crate::console_output::ConsoleOutput;
 use crate::counters::ticks;
-use crate::devices::block::Block;
+use crate::devices::block::BlockError;
 use crate::devices::bus::{Bus, Layout, TooManyDevices};
 use crate::devices::console::Console;
-use crate::devices::entropy::Entropy;
-use crate::devices::network::{Network, NetworkError};
+use crate::devices::network::NetworkError;
 use crate::devices::{Device, worker::Context};
+use crate::files::Files;
 use crate::guest_memory::GuestMemory;
 use crate::host::{Host, HostError};
 use crate::kernel::{Kernel, KernelError};
@@ -86,14 +86,8 @@ pub enum LaunchError {
     #[error("cannot map {0} of guest memory: give --memory less")]
     MapMemory(MemorySize, #[source] io::Error),
     /// A disk's file cannot be used.
-    #[error("cannot open disk {path} for reading and writing")]
-    Block {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Block(#[from] BlockError),
     /// There is no random source.
     #[error("cannot open /dev/urandom for --rng")]
     Entropy(#[source] io::Error),
@@ -121,6 +115,18 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// Where the guest shall be recorded cannot be written to.
+    #[error("cannot record the guest to {path}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No more processes.
+    #[error("cannot start the process that stays root for --user")]
+    Helper(#[source] io::Error),
     /// The host does not want the guest.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -145,30 +151,34 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Loads everything that `cli` names. `host` is the host's page format.
+    /// Loads everything that `cli` names, from `files`.
     ///
     /// # Errors
     /// Everything that can be wrong with what the user gave; see [`LaunchError`].
     pub fn new(
         cli: &Cli,
-        host: Option<Paging>,
+        files: &Files,
         terminal: &Arc<Terminal>,
         output: &ConsoleOutput,
     ) -> Result<Self, LaunchError> {
         let bad_kernel = |source| LaunchError::Kernel { path: cli.kernel().to_owned(), source };
-        let file = File::open(cli.kernel())
+        let file = files
+            .kernel()
             .map_err(|source| LaunchError::OpenKernel { path: cli.kernel().to_owned(), source })?;
         let kernel = Kernel::read(file).map_err(bad_kernel)?;
-        let devices = devices(cli, terminal, output)?;
+        let devices = devices(files, terminal, output);
         let layout = Layout::new(&devices, GuestFrame(cli.memory.pages()))?;
         let total = layout.page_limit as usize * PAGE_SIZE as usize;
         let mut memory = GuestMemory::map(total).map_err(|e| LaunchError::MapMemory(cli.memory, e))?;
 
         let (ordinary, device_area) = memory.bytes_mut().split_at_mut(cli.memory.bytes() as usize);
         kernel.load(ordinary).map_err(bad_kernel)?;
-        let initrd =
-            cli.initrd.as_deref().map(|path| load_initrd(path, ordinary, kernel.end())).transpose()?;
+        let initrd = match &cli.initrd {
+            Some(path) => load_initrd(path, files, ordinary, kernel.end())?,
+            None => None,
+        };
         let mut command_line = boot_params::command_line(cli.append.as_deref(), cli.arguments());
+        let host = files.host_paging;
         let paging = paging::decide(cli.paging, &command_line, kernel.paging(), host);
         if let Some(paging) = paging {
             command_line = paging::with_word(&command_line, paging);
@@ -186,29 +196,23 @@ impl Prepared {
 }
 
 /// The guest's devices, in the order of the bus.
-fn devices(
-    cli: &Cli,
-    terminal: &Arc<Terminal>,
-    output: &ConsoleOutput,
-) -> Result<Vec<Box<dyn Device>>, LaunchError> {
+fn devices(files: &Files, terminal: &Arc<Terminal>, output: &ConsoleOutput) -> Vec<Box<dyn Device>> {
     let mut devices: Vec<Box<dyn Device>> = vec![Box::new(Console::new(terminal.clone(), output.clone()))];
-    for path in &cli.block {
-        let disk = Block::open(path).map_err(|source| LaunchError::Block { path: path.clone(), source })?;
-        devices.push(Box::new(disk));
-    }
-    if cli.rng {
-        devices.push(Box::new(Entropy::open().map_err(LaunchError::Entropy)?));
-    }
-    if let Some(interface) = &cli.tunnet {
-        devices.push(Box::new(Network::open(interface)?));
-    }
-    Ok(devices)
+    devices.extend(files.disks.iter().map(|disk| Box::new(disk.clone()) as _));
+    devices.extend(files.entropy.iter().map(|entropy| Box::new(entropy.clone()) as _));
+    devices.extend(files.network.iter().map(|network| Box::new(network.clone()) as _));
+    devices
 }
 
 /// Puts the file at the top of memory, from a page boundary, above the kernel that ends at `kernel_end`.
-fn load_initrd(path: &Path, memory: &mut [u8], kernel_end: u64) -> Result<Initrd, LaunchError> {
+fn load_initrd(
+    path: &Path,
+    files: &Files,
+    memory: &mut [u8],
+    kernel_end: u64,
+) -> Result<Option<Initrd>, LaunchError> {
     let failed = |source| LaunchError::ReadInitrd { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let Some(mut file) = files.initrd().map_err(failed)? else { return Ok(None) };
     let len = file.metadata().map_err(failed)?.len();
     let page = u64::from(PAGE_SIZE);
     let needed = kernel_end.next_multiple_of(page).saturating_add(len).checked_next_multiple_of(page);
@@ -222,7 +226,7 @@ fn load_initrd(path: &Path, memory: &mut [u8], kernel_end: u64) -> Result<Initrd
     }
     let start = memory_len - len.next_multiple_of(page);
     file.read_exact(&mut memory[start as usize..][..len as usize]).map_err(failed)?;
-    Ok(Initrd { start: start as u32, len: len as u32 })
+    Ok(Some(Initrd { start: start as u32, len: len as u32 }))
 }
 
 /// How a guest ended, and what may still be asked about it.
@@ -285,20 +289,21 @@ impl Session {
     }
 
     /// Runs guests made by `prepare` on hosts made by `open_host`, one after the other as long as they
-    /// ask to be restarted.
+    /// ask to be restarted. What is reported of them goes to `files`.
     ///
     /// # Errors
     /// See [`LaunchError`].
     pub fn run(
         &self,
         cli: &Cli,
+        files: &Files,
         prepare: impl Fn() -> Result<Prepared, LaunchError>,
         open_host: impl Fn() -> Result<Arc<dyn Host>, HostError>,
     ) -> Result<Ended, LaunchError> {
         let mut restarts = 0;
         loop {
             let prepared = prepare()?;
-            let mut ended = self.run_once(prepared, open_host()?, cli)?;
+            let mut ended = self.run_once(prepared, open_host()?, cli, files)?;
             if !matches!(ended.outcome, Outcome::Restart) {
                 return Ok(ended);
             }
@@ -315,19 +320,26 @@ impl Session {
     }
 
     /// One life.
-    fn run_once(&self, prepared: Prepared, host: Arc<dyn Host>, cli: &Cli) -> Result<Ended, LaunchError> {
-        let (strategy, record) = (cli.strategy(), cli.record.clone());
-        let open = |path: &PathBuf| {
-            Spans::open(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })
-        };
-        let spans = cli.spans.as_ref().map(open).transpose()?;
+    fn run_once(
+        &self,
+        prepared: Prepared,
+        host: Arc<dyn Host>,
+        cli: &Cli,
+        files: &Files,
+    ) -> Result<Ended, LaunchError> {
+        let path = |option: &Option<PathBuf>| option.clone().unwrap_or_default();
+        let failed = |source| LaunchError::Spans { path: path(&cli.spans), source };
+        let spans = files.spans().map_err(failed)?.map(Spans::new);
+        let failed = |source| LaunchError::Record { path: path(&cli.record), source };
+        let record = files.record().map_err(failed)?.map(|file| (file, path(&cli.record)));
+        let strategy = cli.strategy();
         let end = Arc::new(self.ender());
         let (guest_host, output, sender) = (host.clone(), self.output.clone(), self.sender.clone());
         let guest_end = end.clone();
         let thread = std::thread::Builder::new().name("guest".into());
         let thread = thread.spawn(move || {
             let started = |recording| drop(sender.send(Event::Started(ticks(), recording)));
-            let choices = (strategy.as_deref(), record.as_deref());
+            let choices = (strategy.as_deref(), record);
             let outcome = live(prepared, guest_host, choices, (&output, spans), end, started);
             guest_end(outcome.unwrap_or_else(|outcome| outcome));
         });
@@ -364,7 +376,7 @@ impl Session {
 fn live(
     prepared: Prepared,
     host: Arc<dyn Host>,
-    (strategy, record): (Option<&str>, Option<&Path>),
+    (strategy, record): (Option<&str>, Option<(File, PathBuf)>),
     (output, spans): (&ConsoleOutput, Option<Spans>),
     end: Arc<dyn Fn(Outcome) + Send + Sync>,
     started: impl FnOnce(Option<Recording>),
@@ -377,9 +389,9 @@ fn live(
         host.select_strategy(spec).map_err(Outcome::NotStarted)?;
     }
     host.initialize(memory.clone(), prepared.entry).map_err(Outcome::NotStarted)?;
-    let recording = record.map(|path| {
-        let failed = |source| HostError::Recording { path: path.to_owned(), source };
-        Recording::start(host.recording()?, path).map_err(failed)
+    let recording = record.map(|(file, path)| {
+        let failed = |source| HostError::Recording { path, source };
+        Recording::start(host.recording()?, file).map_err(failed)
     });
     let recording = recording.transpose().map_err(Outcome::NotStarted)?;
     let context = Context { host: host.clone(), memory: memory.clone(), ended: end };

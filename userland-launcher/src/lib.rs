@@ -7,29 +7,36 @@
 //!
 //! | module | its part |
 //! | --- | --- |
-//! | [`cli`], [`memory_size`] | what the user asked for |
+//! | [`cli`], [`memory_size`], [`user`] | what the user asked for |
+//! | [`files`], [`opener`] | what the launcher opens, at the start and later |
+//! | [`confinement`] | what it gives up in between |
 //! | [`kernel`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
-//! | [`outcome`], [`counters`], [`spans`], [`recording`] | what is told about it afterwards |
+//! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is told about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
 
 pub mod boot_params;
 pub mod cli;
+pub mod confinement;
 pub mod console_output;
 pub mod counters;
 pub mod devices;
+pub mod files;
 pub mod guest_memory;
 pub mod host;
 pub mod kernel;
 pub mod launch;
 pub mod memory_size;
+pub mod opener;
 pub mod outcome;
 pub mod paging;
 pub mod recording;
 pub mod run;
 pub mod spans;
 pub mod terminal;
+pub mod user;
 pub mod virtqueue;
+pub mod visible;

@@ -1,23 +1,28 @@
 //! `lguest`: starts a kernel as a guest, shows its console, and exits with the guest's own result.
 //!
 //! This file connects the library with the real surroundings: standard input and output, signals,
-//! `/dev/lguest`. The README beside the sources lists the exit codes and shows uses.
+//! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
+//! rights in between. The README beside the sources lists the exit codes and shows uses.
 
 use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::cell::Cell;
 use std::error::Error;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use userland_launcher::cli::Cli;
+use userland_launcher::confinement::confine;
 use userland_launcher::console_output::ConsoleOutput;
 use userland_launcher::counters;
+use userland_launcher::files::Files;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
+use userland_launcher::opener::Opener;
 use userland_launcher::outcome::{Outcome, exit_code, in_full};
-use userland_launcher::paging;
 use userland_launcher::terminal::Terminal;
+use userland_launcher::user::{USERS, User};
 
 fn main() -> ExitCode {
     match launch(&Cli::parse()) {
@@ -35,6 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
+    let user = cli.user.as_deref().map(|text| {
+        // Without a list of users only numbers can be used, which is what the error says.
+        User::find(text, &std::fs::read_to_string(USERS).unwrap_or_default())
+    });
+    let user = user.transpose()?;
+    // Before any file of the guest's is open, and before there are threads.
+    let opener = Arc::new(match user {
+        Some(_) => Opener::with_helper(&cli.device, cli.confine).map_err(LaunchError::Helper)?,
+        None => Opener::direct(&cli.device),
+    });
     let mut counters = match &cli.counters {
         None => None,
         Some(path) => Some(counters::open(path.as_deref()).map_err(|source| LaunchError::Counters {
@@ -42,23 +57,27 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
             source,
         })?),
     };
+    let files = Files::open(cli)?;
+    let first = Cell::new(Some(DeviceFile::open(&opener)?));
     let output = ConsoleOutput::new(std::io::stdout());
     let terminal = Arc::new(Terminal::new(std::io::stdin().as_fd().try_clone_to_owned()?));
+    if let Some(lacking) = confine(cli.confine, user, &opener.needs())? {
+        eprintln!("lguest: {}", in_full(&lacking));
+    }
+
     let session = Session::new(output.clone());
     // A signal would otherwise leave the terminal in the guest's hands.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let end = session.ender();
     std::thread::spawn(move || signals.forever().for_each(|signal| end(Outcome::Signal(signal))));
-
     let ended = session.run(
         cli,
+        &files,
+        || Prepared::new(cli, &files, &terminal, &output),
         || {
-            // Missing when the module is; that is for opening its device to say.
-            let parameter = std::fs::read_to_string(paging::host_parameter()).ok();
-            let host = parameter.as_deref().and_then(paging::of_host);
-            Prepared::new(cli, host, &terminal, &output)
+            let device = first.take().map_or_else(|| DeviceFile::open(&opener), Ok)?;
+            Ok(Arc::new(device) as Arc<dyn Host>)
         },
-        || Ok(Arc::new(DeviceFile::open(&cli.device)?) as Arc<dyn Host>),
     );
     terminal.give_back();
     let ended = ended?;

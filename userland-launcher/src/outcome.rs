@@ -2,6 +2,7 @@
 
 use crate::host::HostError;
 use crate::virtqueue::RingError;
+use crate::visible::visible;
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -135,13 +136,16 @@ impl Outcome {
         }
     }
 
-    /// What to tell the user, unless all went as the guest wanted.
+    /// What to tell the user, unless all went as the guest wanted. What the guest has a part in is one line of
+    /// [`visible`] characters.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         Some(match self {
             Self::Exited(_) => return None,
-            Self::Crashed(last_word) => format!("the guest crashed: {last_word}"),
-            Self::KilledByHost(reason) => format!("the host killed the guest: {reason}"),
+            Self::Crashed(last_word) => format!("the guest crashed: {}", visible(last_word.trim_end())),
+            Self::KilledByHost(reason) => {
+                format!("the host killed the guest: {}", visible(reason.trim_end()))
+            }
             Self::Violation { device, violation } => {
                 format!("the launcher killed the guest for what it does to {device}: {violation}")
             }
@@ -179,6 +183,10 @@ pub fn in_full(error: &dyn Error) -> String {
 mod tests {
     use super::*;
 
+    /// A last word that would clear the screen, name the window and print a line in the launcher's name.
+    const FORGED: &str =
+        "the guest crashed: \\u{1b}[2J\\u{1b}]0;owned\\u{7} \u{fffd}31m\\r\\nlguest: all is well";
+
     #[test]
     fn the_last_word_of_a_guest_decides_its_exit_code() {
         for (reason, code, message) in [
@@ -194,6 +202,8 @@ mod tests {
             (b"CRASH: \0", 121, Some("the guest crashed: ")),
             (b"bad read address 0x5\0", 120, Some("the host killed the guest: bad read address 0x5")),
             (b"exit 0\0", 120, Some("the host killed the guest: exit 0")),
+            (b"CRASH: \x1b[2J\x1b]0;owned\x07 \x9b31m\r\nlguest: all is well\n\0", 121, Some(FORGED)),
+            (b"bad \x1b[8m hypercall\0", 120, Some("the host killed the guest: bad \\u{1b}[8m hypercall")),
             (b"\xff\xfe!\0", 120, Some("the host killed the guest: \u{fffd}\u{fffd}!")),
         ] {
             let outcome = Outcome::from_death(reason);

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::thread::JoinHandle;
 
 /// Bytes that are moved at a time: more than the guest writes while the launcher waits for its turn.
@@ -30,12 +29,11 @@ pub fn strategy(strategy: Option<&str>) -> String {
 pub struct Recording(JoinHandle<io::Result<()>>);
 
 impl Recording {
-    /// Begins to move `from` the host to a new file.
+    /// Begins to move `from` the host to a file.
     ///
     /// # Errors
-    /// When the file cannot be made, or no thread.
-    pub fn start(mut from: Box<dyn Read + Send>, to: &Path) -> io::Result<Self> {
-        let mut file = File::create(to)?;
+    /// No more threads.
+    pub fn start(mut from: Box<dyn Read + Send>, mut file: File) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name("recording".into());
         let thread = thread.spawn(move || {
             let mut piece = vec![0; PIECE];
@@ -75,7 +73,8 @@ mod tests {
     fn all_of_it_arrives() {
         let bytes: Vec<u8> = (0..3 * PIECE + 7).map(|i| i as u8).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
-        let recording = Recording::start(Box::new(io::Cursor::new(bytes.clone())), file.path()).unwrap();
+        let target = file.reopen().unwrap();
+        let recording = Recording::start(Box::new(io::Cursor::new(bytes.clone())), target).unwrap();
         recording.finish().unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
     }

@@ -17,9 +17,7 @@
 
 use crate::host::Host;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 
 /// The most marks that are written to the file.
 const MARKS_MAX: u32 = 20_000;
@@ -39,15 +37,8 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// Spans in a new file.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(File::create(path)?))
-    }
-
-    fn new(target: impl Write + Send + 'static) -> Self {
+    /// Spans that are written to `target`.
+    pub fn new(target: impl Write + Send + 'static) -> Self {
         Self { target: Box::new(target), marks: 0, before: String::new() }
     }
 

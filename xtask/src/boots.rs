@@ -53,7 +53,7 @@ pub fn run_all(project: &Project, kernels: &Kernels, jobs: Vec<Job>, tally: &mut
 
 fn report(tally: &mut Tally, job: &Job, boot: Result<Boot>) {
     let vm = &job.vm;
-    tally.say(&format!("\n-- {}, {} CPU", vm.flavour, vm.processors));
+    tally.say(&format!("\n-- {}, {} CPU ({})", vm.flavour, vm.processors, vm.processor.name()));
     let boot = match boot.with_context(|| format!("{} could not be booted", vm.name)) {
         Ok(boot) => boot,
         Err(error) => return tally.fail(&vm.name, &format!("{error:#}")),

@@ -17,7 +17,7 @@ use crate::linux::kernel::Recipe;
 use crate::linux::source::Series;
 use crate::programs;
 use crate::project::Project;
-use crate::qemu::Clock;
+use crate::qemu::{Clock, Processor};
 use crate::setup;
 use crate::steps::{Event, Outcome, Step, parse};
 use crate::vm::{Contents, GuestFile, Vm};
@@ -186,7 +186,8 @@ pub fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepare
         Guest::Given(path) => vec![GuestFile { name: file_name(path), path: path.clone() }],
     };
     let clock = if host.smp == 1 { Clock::Instructions(SHIFT) } else { Clock::Real };
-    let vm = Vm { name: name.to_owned(), flavour, processors: host.smp, clock };
+    let vm =
+        Vm { name: name.to_owned(), flavour, processors: host.smp, processor: Processor::default(), clock };
     Ok(Prepared { machine, contents: Contents { module, launcher, guests }, vm })
 }
 

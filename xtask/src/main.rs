@@ -48,6 +48,7 @@ mod module;
 mod plugin;
 mod prelink;
 mod process;
+mod processors;
 mod profile;
 mod programs;
 mod project;

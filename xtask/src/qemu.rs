@@ -31,8 +31,34 @@ pub const MEMORY: u32 = 512;
 const LINUX: &str =
     "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check rdinit=/init quiet";
 
-/// A processor with PAE, NX and a constant TSC, but without what came to 32-bit processors later.
-const PROCESSOR: &str = "coreduo";
+/// A processor that QEMU emulates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Processor {
+    /// PAE, NX and a constant TSC, but not what came to 32-bit processors later: what everything else is run on.
+    #[default]
+    CoreDuo,
+    /// All that QEMU can emulate: SMEP and SMAP among it, AVX, five-level paging.
+    Max,
+    /// A server's of today, with SMEP, SMAP and AVX.
+    Epyc,
+    /// The last that were 32-bit processors only: PAE, NX, MOVBE, Hyper-Threading.
+    N270,
+    /// PAE without NX, SSE without SSE2.
+    Pentium3,
+}
+
+impl Processor {
+    /// QEMU's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Processor::CoreDuo => "coreduo",
+            Processor::Max => "max",
+            Processor::Epyc => "EPYC",
+            Processor::N270 => "n270",
+            Processor::Pentium3 => "pentium3",
+        }
+    }
+}
 
 /// How virtual time passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +82,8 @@ pub struct Pc {
     pub memory: u32,
     /// Number of processors.
     pub processors: u32,
+    /// Which processor that is.
+    pub processor: Processor,
     /// How time passes.
     pub clock: Clock,
     /// More words for the kernel's command line.
@@ -98,7 +126,7 @@ impl Pc {
         let mut command = Command::new(PROGRAM);
         let smp = self.processors.to_string();
         let memory = self.memory.to_string();
-        command.args(["-accel", "tcg", "-cpu", PROCESSOR, "-m", &memory, "-smp", &smp]);
+        command.args(["-accel", "tcg", "-cpu", self.processor.name(), "-m", &memory, "-smp", &smp]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         if let Clock::Instructions(shift) = self.clock {
             command.arg("-icount").arg(format!("shift={shift},sleep=off"));
@@ -248,6 +276,7 @@ mod tests {
             initrd: Some("/i".into()),
             memory: 128,
             processors: 1,
+            processor: Processor::Pentium3,
             clock: Clock::Instructions(1),
             append: "lg.shell=host".into(),
         };
@@ -256,6 +285,7 @@ mod tests {
             line.contains(" -icount shift=1,sleep=off -rtc base=2020-01-01T00:00:00,clock=vm -seed 1 "),
             "{line}"
         );
+        assert!(line.contains(" -cpu pentium3 "), "{line}");
         assert!(line.contains(" -smp 1 ") && line.ends_with("quiet lg.shell=host'"), "{line}");
         let line = describe(&Pc { clock: Clock::Real, initrd: None, ..pc }.command());
         assert!(

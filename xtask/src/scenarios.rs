@@ -6,6 +6,8 @@
 //! example guest; its options are in `examples/mini-guest/src/command_line.rs`, the launcher's exit codes in
 //! `userland-launcher/src/outcome.rs`.
 
+mod launcher;
+
 use std::time::Duration;
 
 use crate::steps::Step;
@@ -296,12 +298,18 @@ spinning() {
 
 /// The names of all scenarios, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    SCENARIOS.iter().map(|scenario| scenario.name)
+    all().map(|scenario| scenario.name)
 }
 
 /// The steps for the scenarios that `wanted` says yes to.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
-    SCENARIOS.iter().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
+    let prelude = format!("{PRELUDE}\n{}", launcher::PRELUDE);
+    all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(&prelude)).collect()
+}
+
+/// All scenarios; those of this file last, as their last is what may bring the host down.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    launcher::SCENARIOS.iter().chain(SCENARIOS)
 }
 
 #[cfg(test)]
@@ -328,7 +336,7 @@ mod tests {
         assert!(all.iter().all(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')));
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), SCENARIOS.len());
+        assert_eq!(all.len(), super::all().count());
     }
 
     #[test]

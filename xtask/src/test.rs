@@ -20,9 +20,10 @@ use crate::linux::source::Series;
 use crate::module::ModuleSource;
 use crate::plugin::Plugin;
 use crate::process::{cargo, output};
+use crate::processors;
 use crate::programs;
 use crate::project::Project;
-use crate::qemu::Clock;
+use crate::qemu::{Clock, Processor};
 use crate::scenarios;
 use crate::setup::{self, Machine};
 use crate::tally::Tally;
@@ -44,7 +45,7 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 12] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
@@ -54,12 +55,13 @@ const SECTIONS: [(&str, &str); 11] = [
     ("instructions", "the pager's hot paths take as many instructions as before, within 2 %"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
+    ("processors", "some of them on other processors, from a Pentium III to all that QEMU emulates"),
     ("bench", "a short benchmark gives the same figures twice, and tells what failed"),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 
 /// Those that need QEMU, and what is done in it.
-const IN_QEMU: [&str; 3] = ["vm", "bench", "linux"];
+const IN_QEMU: [&str; 4] = ["vm", "processors", "bench", "linux"];
 
 /// Folders with a workspace of their own, as they are built for i386 only.
 const DETACHED: [&str; 3] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS];
@@ -107,6 +109,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "instructions" => run.instructions(),
                 "build" => run.build(),
                 "vm" => run.vm(),
+                "processors" => run.processors(),
                 "bench" => run.bench(),
                 _ => run.linux(),
             }
@@ -122,6 +125,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
 fn scenarios_of(section: &str) -> Vec<&'static str> {
     match section {
         "vm" => scenarios::names().collect(),
+        "processors" => processors::names().collect(),
         "linux" => linux_scenarios::names().collect(),
         _ => Vec::new(),
     }
@@ -266,6 +270,19 @@ impl Run<'_> {
         self.boot("vm", jobs);
     }
 
+    fn processors(&mut self) {
+        let boots = processors::boots(|name| self.wants_whole("processors") || self.names(name));
+        let jobs = self.hosts(true, &|_| Ok(Vec::new())).map(|hosts| {
+            let job = |(vm, steps): (Vm, _)| Job {
+                contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
+                vm,
+                steps,
+            };
+            boots.into_iter().map(job).collect()
+        });
+        self.boot("processors", jobs);
+    }
+
     fn bench(&mut self) {
         self.tally.check("two runs of a benchmark are the same", bench::measure_twice(self.project));
         self.tally.check("a QEMU that dies costs one run", bench::measure_with_a_death(self.project));
@@ -335,7 +352,13 @@ fn vms() -> Vec<Vm> {
     let mut all = Vec::new();
     for (processors, clock) in [(2, Clock::Real), (1, Clock::Instructions(1))] {
         for flavour in Flavour::ALL {
-            all.push(Vm { name: format!("test-{flavour}-{processors}cpu"), flavour, processors, clock });
+            all.push(Vm {
+                name: format!("test-{flavour}-{processors}cpu"),
+                flavour,
+                processors,
+                processor: Processor::default(),
+                clock,
+            });
         }
     }
     all

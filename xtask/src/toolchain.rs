@@ -121,7 +121,7 @@ impl Target {
         match self {
             Target::Kernel => "i686-lguest-kernel",
             Target::Guest => "i686-lguest-guest",
-            Target::Program => "i686-unknown-linux-gnu",
+            Target::Program => "i586-unknown-linux-gnu",
         }
     }
 }

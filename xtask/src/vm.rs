@@ -11,7 +11,7 @@ use crate::initrd::Initrd;
 use crate::kernel_log;
 use crate::kernels::Kernels;
 use crate::project::Project;
-use crate::qemu::{Clock, End, Limits, MEMORY, Pc};
+use crate::qemu::{Clock, End, Limits, MEMORY, Pc, Processor};
 use crate::steps::{self, Outcome, Step};
 
 const INIT: &str = include_str!("../vm/init.sh");
@@ -48,6 +48,8 @@ pub struct Vm {
     pub flavour: Flavour,
     /// Number of processors.
     pub processors: u32,
+    /// Which processor that is.
+    pub processor: Processor,
     /// How time passes in it.
     pub clock: Clock,
 }
@@ -169,6 +171,7 @@ impl Vm {
             initrd: Some(initrd),
             memory: MEMORY,
             processors: self.processors,
+            processor: self.processor,
             clock: self.clock,
             append: append.to_owned(),
         })

@@ -232,6 +232,7 @@ fn read_options(params: &BootParams) -> RunOptions {
         }
     }
     match core::str::from_utf8(&text[..length]).map(command_line::parse) {
+        Ok(Ok(options)) if options.restart => console::restart(),
         Ok(Ok(options)) => options,
         Ok(Err(error)) => {
             console::print(format_args!("mini: {error}"));

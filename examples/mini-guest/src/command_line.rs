@@ -10,6 +10,7 @@
 //! spin                   run for ever
 //! result=N               end with this result when all went well (0)
 //! crash                  end with a panic
+//! restart                ask for another life instead of running
 //! hostile=NAME           misbehave; HostileAct lists the names
 //! lguest.paging=2|3      the page format, read by the kernel's first instructions
 //! ```
@@ -28,7 +29,7 @@ const MAX_PAGES: u32 = 64;
 pub enum BadCommandLine<'a> {
     /// A word that means nothing.
     #[error(
-        "unknown option `{0}`; there are test=, measure, bench=, scale=, seed=, procs=, spin, result=, crash, hostile="
+        "unknown option `{0}`; there are test=, measure, bench=, scale=, seed=, procs=, spin, result=, crash, restart, hostile="
     )]
     Unknown(&'a str),
     /// A word that means something, with a value that does not.
@@ -89,6 +90,7 @@ pub fn parse(line: &str) -> Result<RunOptions, BadCommandLine<'_>> {
         measure: false,
         spin: false,
         crash: false,
+        restart: false,
         seed: 1,
         processes: 16,
         result: 0,
@@ -110,6 +112,7 @@ pub fn parse(line: &str) -> Result<RunOptions, BadCommandLine<'_>> {
             ("measure", None) => options.measure = true,
             ("spin", None) => options.spin = true,
             ("crash", None) => options.crash = true,
+            ("restart", None) => options.restart = true,
             ("seed", Some(value)) => options.seed = number(value)?,
             ("result", Some(value)) => options.result = number(value)?,
             ("procs", Some(value)) => {
@@ -140,6 +143,7 @@ pub fn parse(line: &str) -> Result<RunOptions, BadCommandLine<'_>> {
     let asked = options.measure
         || options.spin
         || options.crash
+        || options.restart
         || options.hostile != FAILED
         || options.workload != FAILED;
     match effort {
@@ -165,6 +169,8 @@ mod tests {
         let options = parse("spin procs=3").unwrap();
         assert_eq!((options.effort, options.measure, options.spin), (Effort::None, false, true));
         assert_eq!(options.processes, 3);
+        let options = parse("restart").unwrap();
+        assert_eq!((options.effort, options.restart, options.crash), (Effort::None, true, false));
         let options = parse("test=quick result=9").unwrap();
         assert_eq!((options.effort, options.measure, options.result), (Effort::Quick, false, 9));
     }

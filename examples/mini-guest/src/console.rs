@@ -4,7 +4,7 @@
 //! in a zero byte; the launcher has printed it when the call returns.
 
 use crate::host;
-use arch_i386::hypercall::{Hypercall, SHUTDOWN_MESSAGE, SHUTDOWN_POWEROFF};
+use arch_i386::hypercall::{Hypercall, SHUTDOWN_MESSAGE, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
@@ -66,13 +66,23 @@ pub fn print(line: fmt::Arguments<'_>) {
 }
 
 /// Powers off with these last words.
-fn shut_down(message: fmt::Arguments<'_>) -> ! {
+pub fn shut_down(message: fmt::Arguments<'_>) -> ! {
+    end(message, SHUTDOWN_POWEROFF)
+}
+
+/// Asks for another life.
+pub fn restart() -> ! {
+    print(format_args!("mini: restarting"));
+    end(format_args!("restart"), SHUTDOWN_RESTART)
+}
+
+fn end(message: fmt::Arguments<'_>, how: u32) -> ! {
     let mut words = Text::new(false);
     // Words that do not fit are lost, by intention.
     let _ = words.write_fmt(message);
     words.bytes[words.length] = 0;
     loop {
-        host::call(Hypercall::Shutdown, [host::physical(words.bytes.as_ptr()).0, SHUTDOWN_POWEROFF, 0]);
+        host::call(Hypercall::Shutdown, [host::physical(words.bytes.as_ptr()).0, how, 0]);
     }
 }
 

@@ -59,6 +59,9 @@ pub fn commit(act: HostileAct) {
         HostileAct::VanishedDescriptor => vanished_descriptor(),
         HostileAct::WildTls => host::call(Hypercall::LoadTls, [WILD, 0, 0]),
         HostileAct::WildNotify => host::call(Hypercall::Notify, [WILD, 0, 0]),
+        HostileAct::EscapesAsLastWord => {
+            console::shut_down(format_args!("\x1b[2J\x1b]0;owned\x07\r\nlguest: all is well"))
+        }
         HostileAct::WildShutdown => host::call(Hypercall::Shutdown, [WILD, SHUTDOWN_POWEROFF, 0]),
         HostileAct::RingGarbage => ring_garbage(),
         HostileAct::RingWildArguments => ring_wild_arguments(),

@@ -4,11 +4,12 @@ use super::{Device, QueueService, RequestService, Stop};
 use crate::devices::bus::QUEUE_SIZE;
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Buffers, Chain};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use thiserror::Error;
 
 /// Virtio's number for a block device.
 const ID: u8 = 2;
@@ -29,8 +30,36 @@ const HEADER: usize = 16;
 /// Bytes moved at a time.
 const CHUNK: usize = 64 << 10;
 
+/// Why a file cannot be a disk.
+#[derive(Debug, Error)]
+pub enum BlockError {
+    /// It cannot be opened.
+    #[error("cannot open disk {path} for reading and writing")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It has been locked, or is a block device that is in use.
+    #[error(
+        "disk {0} is in use: it was given to this guest twice, another guest has it, or the host has it mounted"
+    )]
+    InUse(PathBuf),
+    /// Its file system knows no locks.
+    #[error("cannot lock disk {path} against use by another guest")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
 /// A block device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Block {
     path: PathBuf,
     file: Arc<File>,
@@ -38,13 +67,26 @@ pub struct Block {
 }
 
 impl Block {
-    /// The disk that is the file (or block device) at `path`, as many whole sectors as it has.
+    /// The disk that is the file (or block device) at `path`, as many whole sectors as it has. It is locked (by
+    /// flock(2)) until nobody has it any more.
     ///
     /// # Errors
-    /// When it cannot be opened for reading and writing.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        let sectors = file.seek(SeekFrom::End(0))? / SECTOR;
+    /// When it cannot be opened for reading and writing, or is in use.
+    pub fn open(path: &Path) -> Result<Self, BlockError> {
+        let failed = |source| BlockError::Open { path: path.to_owned(), source };
+        // Of a block device the kernel itself knows whether it is in use, whatever name it is opened by (open(2)).
+        let is_device = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
+        let exclusive = if is_device { libc::O_EXCL } else { 0 };
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path);
+        let mut file = opened.map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY) if is_device => BlockError::InUse(path.to_owned()),
+            _ => failed(source),
+        })?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => BlockError::InUse(path.to_owned()),
+            TryLockError::Error(source) => BlockError::Lock { path: path.to_owned(), source },
+        })?;
+        let sectors = file.seek(SeekFrom::End(0)).map_err(failed)? / SECTOR;
         Ok(Self { path: path.to_owned(), file: Arc::new(file), sectors })
     }
 }

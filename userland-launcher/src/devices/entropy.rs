@@ -13,7 +13,7 @@ const ID: u8 = 4;
 const REQUEST_MAX: usize = 4096;
 
 /// An entropy device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entropy(Arc<File>);
 
 impl Entropy {

@@ -90,7 +90,7 @@ impl NetworkError {
 }
 
 /// A network card.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Network {
     interface: String,
     tap: Arc<File>,

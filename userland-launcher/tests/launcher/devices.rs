@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use userland_launcher::devices::block::Block;
+use userland_launcher::devices::block::{Block, BlockError};
 use userland_launcher::devices::console::Console;
 use userland_launcher::devices::entropy::Entropy;
 use userland_launcher::devices::network::Network;
@@ -87,6 +87,28 @@ fn request(disk: &mut Bench, kind: u32, sector: u64, data_len: u32) -> (u8, u32)
     let (written, wait) = disk.serve(&buffers).unwrap();
     assert_eq!(wait, Wait { buffers: true, source: false });
     (disk.driver().get(STATUS, 1)[0], written.expect("an answer"))
+}
+
+#[test]
+fn a_disk_is_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, link, hard) =
+        (folder.path().join("disk"), folder.path().join("link"), folder.path().join("hard"));
+    std::fs::write(&path, [0; 512]).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    std::fs::hard_link(&path, &hard).unwrap();
+    let first = Block::open(&path).unwrap();
+    for name in [&path, &link, &hard] {
+        let refused = Block::open(name).unwrap_err();
+        assert!(matches!(&refused, BlockError::InUse(named) if named == name), "{refused}");
+        assert!(refused.to_string().contains(name.to_str().unwrap()), "{refused}");
+    }
+    // What a guest uses is locked as long as the guest is there, whoever has opened it.
+    let bench = Bench::new(first.clone(), 0);
+    drop(first);
+    assert!(Block::open(&path).is_err());
+    drop(bench);
+    Block::open(&path).unwrap();
 }
 
 #[test]

@@ -10,8 +10,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use userland_launcher::cli::Cli;
+use userland_launcher::devices::block::{Block, BlockError};
+use userland_launcher::files::Files;
 use userland_launcher::host::Host;
-use userland_launcher::launch::{Ended, Prepared, Session};
+use userland_launcher::launch::{Ended, LaunchError, Prepared, Session};
 use userland_launcher::outcome::{Outcome, Violation};
 
 /// Where the device page of these guests is, their memory being 2 MiB: the console's descriptor, then the
@@ -32,9 +34,11 @@ fn run(options: &[&str], lives: Vec<Vec<Step>>) -> (Ended, Vec<u8>, Vec<Arc<Scri
     let session = Session::new(screen.output());
     let hosts: Vec<_> = lives.into_iter().map(ScriptedHost::new).collect();
     let next = RefCell::new(hosts.clone().into_iter());
+    let files = Files::open(&cli).unwrap();
     let ended = session.run(
         &cli,
-        || Prepared::new(&cli, None, &terminal, &screen.output()),
+        &files,
+        || Prepared::new(&cli, &files, &terminal, &screen.output()),
         || Ok(next.borrow_mut().next().expect("a life that was not planned") as Arc<dyn Host>),
     );
     (ended.unwrap(), screen.shown(), hosts)
@@ -86,8 +90,11 @@ fn a_recording_is_complete_when_the_guest_has_ended() {
 fn a_recording_that_cannot_be_kept_does_not_start_the_guest() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nosuch/trace");
-    let (ended, ..) = run(&["--record", file.to_str().unwrap()], vec![vec![]]);
-    let message = ended.outcome.message().unwrap();
+    let kernel = tempfile::NamedTempFile::new().unwrap();
+    let line = ["lguest", "--record", file.to_str().unwrap(), kernel.path().to_str().unwrap()];
+    let refused = Files::open(&Cli::parse_from(line)).unwrap_err();
+    assert!(matches!(refused, LaunchError::Record { .. }));
+    let message = refused.to_string();
     assert!(message.contains("cannot record the guest to") && message.contains("nosuch"), "{message}");
 }
 
@@ -169,6 +176,34 @@ fn a_restarted_guest_finds_fresh_memory() {
     let (ended, shown, _) = run(&[], vec![first, second]);
     assert_eq!(ended.outcome.code(), 3);
     assert_eq!(shown, b"");
+}
+
+#[test]
+fn a_restarted_guest_keeps_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::write(&disk, [7; 1024]).unwrap();
+    let file = folder.path().join("spans");
+    let other = disk.clone();
+    let first = vec![
+        put(0x5000, b"span begin first\n\0"),
+        Step::Notify(0x5000),
+        // Between two lives the disk is nobody else's either.
+        act(move |_| assert!(matches!(Block::open(&other), Err(BlockError::InUse(_))))),
+        Step::Fail(ERESTART),
+    ];
+    let other = disk.clone();
+    let second = vec![
+        put(0x5000, b"span begin 2\n\0"),
+        Step::Notify(0x5000),
+        act(move |_| assert!(matches!(Block::open(&other), Err(BlockError::InUse(_))))),
+        POWER_DOWN,
+    ];
+    let options = ["--block", disk.to_str().unwrap(), "--spans", file.to_str().unwrap()];
+    let (ended, shown, _) = run(&options, vec![first, second]);
+    assert_eq!(ended.outcome.code(), 0, "{:?}", ended.outcome);
+    assert_eq!(shown, b"");
+    assert_eq!(std::fs::read(file).unwrap(), b"span begin 2\n");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use userland_launcher::devices::Device;
 use userland_launcher::devices::block::Block;
 use userland_launcher::devices::bus::{Layout, TooManyDevices};
 use userland_launcher::devices::console::Console;
+use userland_launcher::files::Files;
 use userland_launcher::launch::{LaunchError, Prepared};
 use userland_launcher::terminal::Terminal;
 
@@ -34,7 +35,10 @@ impl Folder {
         let kernel = self.0.path().join("kernel").into_os_string().into_string().unwrap();
         let line = std::iter::once("lguest").chain(options.iter().copied()).chain([kernel.as_str(), "quiet"]);
         let (terminal, _) = piped_terminal();
-        Prepared::new(&Cli::parse_from(line), Some(Paging::Pae), &terminal, &Screen::default().output())
+        let cli = Cli::parse_from(line);
+        let mut files = Files::open(&cli)?;
+        files.host_paging = Some(Paging::Pae);
+        Prepared::new(&cli, &files, &terminal, &Screen::default().output())
     }
 }
 

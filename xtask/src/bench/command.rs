@@ -19,7 +19,7 @@ use crate::linux::source::Series;
 use crate::process::Progress;
 use crate::programs::{self, PluginArgs};
 use crate::project::Project;
-use crate::qemu::{self, Clock};
+use crate::qemu::{self, Clock, Processor};
 use crate::setup::{self, Machine};
 use crate::vm::{Contents, GuestFile, Vm};
 
@@ -376,7 +376,13 @@ fn measure(
             kernels: &machine.kernels,
             contents: Contents { module, launcher: launcher.clone(), guests: files.guests },
             guest: args.guest,
-            vm: Vm { name: format!("bench-{flavour}"), flavour, processors: 1, clock },
+            vm: Vm {
+                name: format!("bench-{flavour}"),
+                flavour,
+                processors: 1,
+                processor: Processor::default(),
+                clock,
+            },
             memory: MEMORY,
             scale: args.scale,
             out,

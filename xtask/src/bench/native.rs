@@ -19,7 +19,7 @@ use super::span;
 use super::workloads::Guest;
 use crate::flavour::Flavour;
 use crate::project::Project;
-use crate::qemu::{Clock, End, Limits, Pc};
+use crate::qemu::{Clock, End, Limits, Pc, Processor};
 
 /// Workloads that are about the host.
 const OF_GUESTS_ONLY: &[&str] = &["hypercall"];
@@ -118,6 +118,7 @@ impl Native<'_> {
             initrd: self.initrd.clone(),
             memory: self.memory,
             processors: 1,
+            processor: Processor::default(),
             clock: self.clock,
             append,
         };

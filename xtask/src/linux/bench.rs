@@ -20,7 +20,7 @@ use crate::module::ModuleSource;
 use crate::process::Progress;
 use crate::programs;
 use crate::project::Project;
-use crate::qemu::{self, Clock, End, Limits, Pc};
+use crate::qemu::{self, Clock, End, Limits, Pc, Processor};
 use crate::setup::{self, Machine};
 use crate::steps::Step;
 use crate::vm::{Contents, Vm};
@@ -87,6 +87,7 @@ fn bare(project: &Project, linux: &LinuxGuest) -> Result<Figures> {
         initrd: Some(linux.initrd.clone()),
         memory: qemu::MEMORY,
         processors: 1,
+        processor: Processor::default(),
         clock: CLOCK,
         append: format!("printk.time=1 mem={MEMORY} -- guest-bench all"),
     };
@@ -120,7 +121,13 @@ fn in_guest(
         steps.push(Step { limit: Duration::from_secs(900), ..Step::new(format!("run-{number}"), script) });
     }
     steps.push(Step::new("unload", "unload"));
-    let vm = Vm { name: "linux-bench".to_owned(), flavour, processors: 1, clock: CLOCK };
+    let vm = Vm {
+        name: "linux-bench".to_owned(),
+        flavour,
+        processors: 1,
+        processor: Processor::default(),
+        clock: CLOCK,
+    };
     let boot = vm.run(project, &machine.kernels, contents, &steps, |_| {})?;
     boot.check(&steps)?;
     let mut all = Vec::new();

@@ -4,7 +4,7 @@
 //! As in [`crate::scenarios`], each is a script and ends by taking the module out.
 
 use crate::flavour::Flavour;
-use crate::qemu::Clock;
+use crate::qemu::{Clock, Processor};
 use crate::scenarios::{Scenario, USUAL};
 use crate::steps::Step;
 use crate::vm::Vm;
@@ -62,8 +62,8 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             limit: 600,
             script: "load
             peer_up
-            in_linux --tunnet tap0 --block $(scratch_disk) -- guest-test --strict --may-lack $MAY_LACK \
-                short
+            in_linux --user 1234:5678 --tunnet tap0 --block $(scratch_disk) -- guest-test --strict \
+                --may-lack $MAY_LACK short
             peer_down
             unload",
         },
@@ -118,7 +118,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             name: "linux-reboot",
             limit: USUAL,
             script: "load
-            linux-guest --restart-limit 1 -- guest-test reboot >/tmp/out 2>&1; status=$?
+            linux-guest --user 1234:5678 --restart-limit 1 -- guest-test reboot >/tmp/out 2>&1; status=$?
             cat /tmp/out
             [ $status = 122 ] || fail \"the launcher ended with status $status\"
             [ \"$(grep -c '^guest: Linux' /tmp/out)\" = 2 ] || fail 'it did not boot just twice'
@@ -170,7 +170,13 @@ pub fn boots(wanted: impl Fn(&str) -> bool) -> Vec<(Vm, Vec<Step>)> {
     let mut all = Vec::new();
     for flavour in Flavour::ALL {
         for (processors, clock) in [(1, Clock::Instructions(1)), (2, Clock::Real)] {
-            let vm = Vm { name: format!("linux-{flavour}-{processors}cpu"), flavour, processors, clock };
+            let vm = Vm {
+                name: format!("linux-{flavour}-{processors}cpu"),
+                flavour,
+                processors,
+                processor: Processor::default(),
+                clock,
+            };
             let steps: Vec<_> = SCENARIOS
                 .iter()
                 .filter(|(share, scenario)| {

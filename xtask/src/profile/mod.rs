@@ -25,7 +25,7 @@ use crate::module::ModuleSource;
 use crate::process::{Progress, cargo, run_logged};
 use crate::programs;
 use crate::project::Project;
-use crate::qemu::Clock;
+use crate::qemu::{Clock, Processor};
 use crate::setup;
 use crate::steps::Step;
 use crate::vm::{Contents, Vm};
@@ -124,7 +124,13 @@ impl<'a> Counter<'a> {
     ) -> Result<Counter<'a>> {
         let plugin = build_plugin(project)?;
         let guest = Functions::of_elf(&fs::read(kernel)?).with_context(|| kernel.display().to_string())?;
-        let vm = Vm { name: format!("profile-{flavour}"), flavour, processors: 1, clock: CLOCK };
+        let vm = Vm {
+            name: format!("profile-{flavour}"),
+            flavour,
+            processors: 1,
+            processor: Processor::default(),
+            clock: CLOCK,
+        };
         Ok(Counter { project, kernels, contents, guest, plugin, vm })
     }
 

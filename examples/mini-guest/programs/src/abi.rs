@@ -263,6 +263,8 @@ hostile! {
     ErrorCodeTraps = 48 "error-code-traps" Kernel,
     /// `iret` in ring 1 towards virtual-8086 mode.
     Virtual8086 = 49 "virtual-8086" Kernel,
+    /// A last word that would take over the terminal of whoever prints it.
+    EscapesAsLastWord = 60 "escapes-as-last-word" Kernel,
 }
 
 /// How a child ended, as [`Syscall::Wait`] tells it.
@@ -348,6 +350,8 @@ pub struct RunOptions {
     pub spin: bool,
     /// End with a panic.
     pub crash: bool,
+    /// Ask for another life.
+    pub restart: bool,
     /// Seed of everything random in the tests.
     pub seed: u32,
     /// Processes that fill and verify memory.

@@ -1,0 +1,154 @@
+//! The files that the command line names, opened once, before the launcher gives up what it may do.
+//!
+//! A guest that is restarted gets the same ones: what replaces a file meanwhile does not concern it, and its disks
+//! stay locked in between.
+
+use crate::cli::Cli;
+use crate::devices::block::Block;
+use crate::devices::entropy::Entropy;
+use crate::devices::network::Network;
+use crate::launch::LaunchError;
+use crate::paging;
+use arch_i386::paging::Paging;
+use std::fs::File;
+use std::io::{self, Seek};
+
+/// Everything that lives of one guest need of the host's file system.
+#[derive(Debug)]
+pub struct Files {
+    kernel: File,
+    initrd: Option<File>,
+    /// The guest's disks, in their order.
+    pub disks: Vec<Block>,
+    /// Its source of random numbers.
+    pub entropy: Option<Entropy>,
+    /// Its network card.
+    pub network: Option<Network>,
+    spans: Option<File>,
+    record: Option<File>,
+    /// The host's page format, if the module is there to tell it.
+    pub host_paging: Option<Paging>,
+}
+
+impl Files {
+    /// Opens, and makes, what `cli` names.
+    ///
+    /// # Errors
+    /// The first that cannot be opened; see [`LaunchError`].
+    pub fn open(cli: &Cli) -> Result<Self, LaunchError> {
+        let kernel = File::open(cli.kernel())
+            .map_err(|source| LaunchError::OpenKernel { path: cli.kernel().to_owned(), source })?;
+        let initrd = cli.initrd.as_ref().map(|path| {
+            File::open(path).map_err(|source| LaunchError::ReadInitrd { path: path.clone(), source })
+        });
+        let disks = cli.block.iter().map(|path| Block::open(path)).collect::<Result<_, _>>()?;
+        let entropy = cli.rng.then(Entropy::open).transpose().map_err(LaunchError::Entropy)?;
+        let network = cli.tunnet.as_deref().map(Network::open).transpose()?;
+        let spans = cli.spans.as_ref().map(|path| {
+            File::create(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })
+        });
+        let record = cli.record.as_ref().map(|path| {
+            File::create(path).map_err(|source| LaunchError::Record { path: path.clone(), source })
+        });
+        // Missing when the module is; that is for opening its device to say.
+        let host_paging = std::fs::read_to_string(paging::host_parameter()).ok();
+        Ok(Self {
+            kernel,
+            initrd: initrd.transpose()?,
+            disks,
+            entropy,
+            network,
+            spans: spans.transpose()?,
+            record: record.transpose()?,
+            host_paging: host_paging.as_deref().and_then(paging::of_host),
+        })
+    }
+
+    /// The kernel, from its begin.
+    ///
+    /// # Errors
+    /// No more file descriptors.
+    pub fn kernel(&self) -> io::Result<File> {
+        again(&self.kernel)
+    }
+
+    /// The initial RAM disk, from its begin.
+    ///
+    /// # Errors
+    /// No more file descriptors.
+    pub fn initrd(&self) -> io::Result<Option<File>> {
+        self.initrd.as_ref().map(again).transpose()
+    }
+
+    /// Where this life's spans go: what an earlier one has left there is gone.
+    ///
+    /// # Errors
+    /// When the file cannot be emptied.
+    pub fn spans(&self) -> io::Result<Option<File>> {
+        self.spans.as_ref().map(anew).transpose()
+    }
+
+    /// Where this life is recorded: what an earlier one has left there is gone.
+    ///
+    /// # Errors
+    /// When the file cannot be emptied.
+    pub fn record(&self) -> io::Result<Option<File>> {
+        self.record.as_ref().map(anew).transpose()
+    }
+}
+
+/// The same file, at its begin. What has none, such as a pipe, goes on where it is.
+fn again(file: &File) -> io::Result<File> {
+    let mut same = file.try_clone()?;
+    if same.metadata()?.is_file() {
+        same.rewind()?;
+    }
+    Ok(same)
+}
+
+/// The same file, empty.
+fn anew(file: &File) -> io::Result<File> {
+    let same = again(file)?;
+    if same.metadata()?.is_file() {
+        same.set_len(0)?;
+    }
+    Ok(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_file_is_read_from_its_begin_again() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"kernel").unwrap();
+        for _ in 0..2 {
+            let mut text = String::new();
+            again(&file).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "kernel");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_life_has_written_is_gone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let target = file.reopen().unwrap();
+        for text in ["a long first life", "second"] {
+            anew(&target).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"second");
+    }
+
+    #[test]
+    fn a_pipe_serves_as_well() {
+        let (mut read, write) = io::pipe().unwrap();
+        let write = File::from(std::os::fd::OwnedFd::from(write));
+        anew(&write).unwrap().write_all(b"spans").unwrap();
+        drop(write);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "spans");
+    }
+}
