@@ -122,6 +122,9 @@ impl PagingHost for Machine {
     fn free_table(&mut self, table: TablePage) {
         self.sim.free_table(table);
     }
+    fn reschedule_point(&mut self) -> bool {
+        self.sim.reschedule_point()
+    }
 }
 
 impl Host for Machine {

@@ -6,6 +6,8 @@
 //! example guest; its options are in `examples/mini-guest/src/command_line.rs`, the launcher's exit codes in
 //! `userland-launcher/src/outcome.rs`.
 
+pub mod border;
+
 use std::time::Duration;
 
 use crate::steps::Step;
@@ -296,12 +298,18 @@ spinning() {
 
 /// The names of all scenarios, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    SCENARIOS.iter().map(|scenario| scenario.name)
+    all().map(|scenario| scenario.name)
+}
+
+/// All scenarios in order: those that may bring the host down come last.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    let (last, others) = SCENARIOS.split_last().expect("there are scenarios");
+    others.iter().chain(border::SCENARIOS).chain([last])
 }
 
 /// The steps for the scenarios that `wanted` says yes to.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
-    SCENARIOS.iter().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
+    all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
 }
 
 #[cfg(test)]
@@ -328,7 +336,7 @@ mod tests {
         assert!(all.iter().all(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')));
         all.sort();
         all.dedup();
-        assert_eq!(all.len(), SCENARIOS.len());
+        assert_eq!(all.len(), super::all().count());
     }
 
     #[test]
