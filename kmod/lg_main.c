@@ -20,6 +20,7 @@
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/random.h>
+#include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <asm/pgtable_types.h>
@@ -181,6 +182,14 @@ asmlinkage int lg_shim_memcmp(const void *a, const void *b, size_t n)
 	return memcmp(a, b, n);
 }
 
+/* All launchers share it: none of them can fill the log, and what the administrator does is not among it. */
+static DEFINE_RATELIMIT_STATE(launchers_log, 5 * HZ, 10);
+
+asmlinkage bool lg_log_for_launcher(void)
+{
+	return __ratelimit(&launchers_log);
+}
+
 asmlinkage void lg_log(u32 level, const char *text, u32 length)
 {
 	if (level == LG_LOG_ERROR)
@@ -209,9 +218,9 @@ asmlinkage void lg_mutex_destroy(struct mutex *mutex)
 	kfree(mutex);
 }
 
-asmlinkage void lg_mutex_lock(struct mutex *mutex)
+asmlinkage bool lg_mutex_lock(struct mutex *mutex)
 {
-	mutex_lock(mutex);
+	return mutex_lock_killable(mutex) == 0;
 }
 
 asmlinkage bool lg_mutex_try_lock(struct mutex *mutex)

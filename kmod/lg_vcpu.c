@@ -12,6 +12,7 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -89,12 +90,30 @@ asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
 
 #define LG_SIGNAL_FLAGS (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
 
-asmlinkage bool lg_vcpu_interrupted(void)
+/*
+ * Lets others run if they wait to; says whether there is a signal as well.
+ *
+ * A process that spins in user space is quiescent for RCU-tasks at each tick. A guest's process is in the kernel
+ * at each tick, and cond_resched() is no quiescent state. So it is reported, or whoever waits for RCU-tasks (for the
+ * removal of an ftrace tracer, say) waits for as long as a guest spins.
+ */
+static bool give_way(void)
 {
+	rcu_tasks_qs(current, false);
 	if (likely(!(read_thread_flags() & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED))))
 		return false;
 	cond_resched();
 	return signal_pending(current);
+}
+
+asmlinkage bool lg_vcpu_interrupted(void)
+{
+	return give_way();
+}
+
+asmlinkage bool lg_vcpu_reschedule_point(void)
+{
+	return give_way() && fatal_signal_pending(current);
 }
 
 asmlinkage void lg_wall_clock(u32 *seconds, u32 *nanoseconds)

@@ -3,7 +3,7 @@
 //! Loading copies the Switcher's text into its area; every guest then takes one of the area's slots.
 
 use crate::errno::Errno;
-use crate::log;
+use crate::log::{self, Cause};
 use crate::shim;
 use crate::slots::{self, Slots};
 use alloc_crate::boxed::Box;
@@ -169,11 +169,13 @@ extern "C" fn lg_rust_exit() {
 
 /// Understands a strategy's text and says whether it can serve these formats; if not, the log tells why
 /// and what can.
-pub fn choose(text: &str, formats: Formats) -> Result<Choice, Errno> {
+pub fn choose(text: &str, formats: Formats, cause: Cause) -> Result<Choice, Errno> {
     let choice = Choice::parse(text).and_then(|choice| choice.check_formats(formats).map(|()| choice));
     choice.map_err(|reason| {
-        log::error(format_args!("{reason}"));
-        log::info_lines(&registry::catalogue().to_string());
+        if cause.may_log() {
+            log::error(format_args!("{reason}"));
+            log::info_lines(&registry::catalogue().to_string());
+        }
         Errno::EINVAL
     })
 }
@@ -187,7 +189,7 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
         return Errno::EINVAL.negative();
     };
     let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
-    choose(text, Formats::both(paging)).map_or_else(Errno::negative, |_| 0)
+    choose(text, Formats::both(paging), Cause::Administrator).map_or_else(Errno::negative, |_| 0)
 }
 
 #[unsafe(no_mangle)]

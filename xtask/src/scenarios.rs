@@ -6,6 +6,7 @@
 //! example guest; its options are in `examples/mini-guest/src/command_line.rs`, the launcher's exit codes in
 //! `userland-launcher/src/outcome.rs`.
 
+pub mod border;
 mod launcher;
 
 use std::time::Duration;
@@ -301,15 +302,16 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     all().map(|scenario| scenario.name)
 }
 
+/// All scenarios in order: those that may bring the host down come last.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    let (last, others) = SCENARIOS.split_last().expect("there are scenarios");
+    launcher::SCENARIOS.iter().chain(others).chain(border::SCENARIOS).chain([last])
+}
+
 /// The steps for the scenarios that `wanted` says yes to.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
     let prelude = format!("{PRELUDE}\n{}", launcher::PRELUDE);
     all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(&prelude)).collect()
-}
-
-/// All scenarios; those of this file last, as their last is what may bring the host down.
-fn all() -> impl Iterator<Item = &'static Scenario> {
-    launcher::SCENARIOS.iter().chain(SCENARIOS)
 }
 
 #[cfg(test)]
