@@ -301,15 +301,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     all().map(|scenario| scenario.name)
 }
 
-/// The steps for the scenarios that `wanted` says yes to.
-pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
-    let prelude = format!("{PRELUDE}\n{}", launcher::PRELUDE);
-    all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(&prelude)).collect()
+/// All scenarios in order: those that may bring the host down come last.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    let (last, others) = SCENARIOS.split_last().expect("there are scenarios");
+    others.iter().chain(launcher::SCENARIOS).chain([last])
 }
 
-/// All scenarios; those of this file last, as their last is what may bring the host down.
-fn all() -> impl Iterator<Item = &'static Scenario> {
-    launcher::SCENARIOS.iter().chain(SCENARIOS)
+/// The steps for the scenarios that `wanted` says yes to.
+pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
+    all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
 }
 
 #[cfg(test)]
