@@ -305,13 +305,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// All scenarios in order: those that may bring the host down come last.
 fn all() -> impl Iterator<Item = &'static Scenario> {
     let (last, others) = SCENARIOS.split_last().expect("there are scenarios");
-    launcher::SCENARIOS.iter().chain(others).chain(border::SCENARIOS).chain([last])
+    others.iter().chain(launcher::SCENARIOS).chain(border::SCENARIOS).chain([last])
 }
 
 /// The steps for the scenarios that `wanted` says yes to.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
-    let prelude = format!("{PRELUDE}\n{}", launcher::PRELUDE);
-    all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(&prelude)).collect()
+    all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
 }
 
 #[cfg(test)]

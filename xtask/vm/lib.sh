@@ -62,6 +62,21 @@ scratch_disk() {
     echo /tmp/scratch
 }
 
+# of PROCESS KEY: a value of its status (proc(5)).
+of() {
+    sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr '\t' ' ' | sed 's/ *$//'
+}
+
+# only PROCESS KEY VALUE: fails unless that is the value.
+only() {
+    [ "$(of "$1" "$2")" = "$3" ] || fail "the launcher has $2 $(of "$1" "$2"), not $3"
+}
+
+# no_launcher: whether none runs, and no helper of one.
+no_launcher() {
+    ! pidof lguest >/dev/null
+}
+
 # until_true SECONDS COMMAND...: waits for the command to succeed.
 until_true() {
     left=$(($1 * 10))

@@ -2,20 +2,6 @@
 
 use super::{Scenario, USUAL};
 
-/// The functions that only these scripts need.
-pub const PRELUDE: &str = "# of PROCESS KEY: a value of its status (proc(5)).
-of() {
-    sed -n \"s/^$2:[[:space:]]*//p\" /proc/$1/status | tr '\\t' ' ' | sed 's/ *$//'
-}
-# only PROCESS KEY VALUE: fails unless that is the value.
-only() {
-    [ \"$(of $1 $2)\" = \"$3\" ] || fail \"the launcher has $2 $(of $1 $2), not $3\"
-}
-# no_launcher: whether none runs.
-no_launcher() {
-    ! pidof lguest >/dev/null
-}";
-
 /// The scenarios, in order.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
