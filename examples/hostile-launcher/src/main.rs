@@ -12,6 +12,7 @@
 //! | `pages` | acts with many pages, one page many times, and pages that change under the guest |
 //! | `device` | acts with many requests |
 //! | `processor` | acts that leave something in the processor's registers |
+//! | `worlds` | acts that look for something of one world in the other's registers |
 
 #[cfg(target_arch = "x86")]
 mod device;
@@ -27,12 +28,14 @@ mod processor;
 mod program;
 #[cfg(target_arch = "x86")]
 mod run_loop;
+#[cfg(target_arch = "x86")]
+mod worlds;
 
 /// Why the host has not stood an act, or why the act could not be played.
 type Failure = Box<dyn std::error::Error>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, fn() -> Result<(), Failure>); 14] = [
+const ACTS: [(&str, fn() -> Result<(), Failure>); 16] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
@@ -46,6 +49,8 @@ const ACTS: [(&str, fn() -> Result<(), Failure>); 14] = [
     ("ldt", processor::ldt),
     ("single-step", processor::single_step),
     ("debug-registers", processor::debug_registers),
+    ("fpu-registers", worlds::fpu_registers),
+    ("breakpoint", worlds::breakpoint),
     ("nothing", || Ok(())),
 ];
 

@@ -127,6 +127,15 @@ const DEBUG_REGISTERS: usize = 252;
 /// DR6.BS: the processor has stepped.
 const SINGLE_STEP: i64 = 1 << 14;
 
+/// Sets a debug register of a process that we trace, which is stopped.
+pub fn poke_debug_register(pid: libc::pid_t, register: usize, value: usize) -> Result<(), Failure> {
+    // SAFETY: no memory of ours is concerned.
+    match unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, DEBUG_REGISTERS + 4 * register, value) } {
+        0 => Ok(()),
+        _ => Err(format!("debug register {register}: {}", io::Error::last_os_error()).into()),
+    }
+}
+
 /// After a guest that single-steps, a debugger's watchpoint is hit, once in user mode and once in the kernel: DR6 tells of
 /// the watchpoint and of nothing else. (The kernel itself warns otherwise.)
 pub fn debug_registers() -> Result<(), Failure> {
@@ -157,13 +166,7 @@ pub fn debug_registers() -> Result<(), Failure> {
         unsafe { libc::waitpid(pid, &mut status, 0) };
         status
     };
-    let poke = |register: usize, value: usize| {
-        // SAFETY: a register of a process that we trace, which is stopped.
-        match unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, DEBUG_REGISTERS + 4 * register, value) } {
-            0 => Ok(()),
-            _ => Err(format!("debug register {register}: {}", io::Error::last_os_error())),
-        }
-    };
+    let poke = |register, value| poke_debug_register(pid, register, value);
     // SAFETY: as above.
     let go_on = || unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, 0) };
     stopped();

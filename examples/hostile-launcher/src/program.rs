@@ -31,6 +31,8 @@ pub enum Step {
     Count,
     /// Writes a byte.
     Write(u32),
+    /// Stores the FPU's registers as FXSAVE does, with AVX the YMM registers after that, and fills all of them.
+    Registers { to: u32, avx: bool },
 }
 
 impl Step {
@@ -47,6 +49,7 @@ impl Step {
             Self::SingleStep(times) => [0x103, times, 0, 0, 0],
             Self::Count => [0x104, COUNTER, 0, 0, 0],
             Self::Write(address) => [0x105, address, 0, 0, 0],
+            Self::Registers { to, avx } => [0x106, to, avx.into(), 0, 0],
         }
     }
 }
@@ -75,6 +78,8 @@ core::arch::global_asm!(
     "    je 6f",
     "    cmp eax, 0x105",
     "    je 7f",
+    "    cmp eax, 0x106",
+    "    je 8f",
     "    int 0x1f",
     "    jmp 1b",
     // Touch.
@@ -103,12 +108,34 @@ core::arch::global_asm!(
     // Write.
     "7:  mov byte ptr [ebx], al",
     "    jmp 1b",
+    // Registers. The interpreter's own code is what they are filled with.
+    "8:  fxsave [ebx]",
+    "    fninit",
+    "    .rept 8",
+    "    fldl2t",
+    "    .endr",
+    "    fldcw [ebx]",
+    "    mov dword ptr [ebx + 768], 0x3f80",
+    "    ldmxcsr [ebx + 768]",
+    "    test ecx, ecx",
+    "    jnz 9f",
+    "    .irp n, 0, 1, 2, 3, 4, 5, 6, 7",
+    "    movups xmm\\n, [{code}]",
+    "    .endr",
+    "    jmp 1b",
+    "9:",
+    "    .irp n, 0, 1, 2, 3, 4, 5, 6, 7",
+    "    vmovups [ebx + 512 + 32 * \\n], ymm\\n",
+    "    vmovups ymm\\n, [{code}]",
+    "    .endr",
+    "    jmp 1b",
     "hostile_guest_debug:",
     "    and dword ptr [esp + 8], 0xfffffeff",
     "    iretd",
     "hostile_guest_end:",
     ".popsection",
     program = const PROGRAM,
+    code = const CODE,
 );
 
 unsafe extern "C" {

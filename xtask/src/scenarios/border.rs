@@ -77,6 +77,8 @@ pub const SCENARIOS: &[Scenario] = &[
             [ $took -le $((2 * native + 10)) ] || fail 'a guest that spins holds RCU-tasks up'
             unload",
     },
+    act!("border-fpu-registers", 300, "fpu-registers"),
+    act!("border-breakpoint", 300, "breakpoint"),
     act!("border-debug-registers", 300, "debug-registers"),
     act!("border-ldt", 300, "ldt"),
 ];
