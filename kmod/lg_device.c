@@ -3,8 +3,20 @@
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "lg_shim.h"
+
+/* An open file. */
+struct lg_file {
+	/* What Rust knows it by. */
+	void *rust;
+	struct work_struct release;
+};
+
+/* Where files are released that have much to give back. */
+static struct workqueue_struct *lg_releases;
 
 /*
  * The offset names the virtual CPU, of which there is one. It never moves, so that launchers may use read()
@@ -15,26 +27,54 @@ static bool is_cpu_0(const loff_t *offset)
 	return *offset == 0;
 }
 
-static int lg_open(struct inode *inode, struct file *file)
+static void release_file(struct work_struct *work)
 {
-	file->private_data = lg_rust_open();
-	return file->private_data ? 0 : -ENOMEM;
+	struct lg_file *opened = container_of(work, struct lg_file, release);
+
+	lg_rust_release(opened->rust);
+	kfree(opened);
 }
 
+static int lg_open(struct inode *inode, struct file *file)
+{
+	struct lg_file *opened = kzalloc(sizeof(*opened), GFP_KERNEL);
+
+	if (!opened)
+		return -ENOMEM;
+	opened->rust = lg_rust_open();
+	if (!opened->rust) {
+		kfree(opened);
+		return -ENOMEM;
+	}
+	INIT_WORK(&opened->release, release_file);
+	file->private_data = opened;
+	return 0;
+}
+
+/* A launcher that is killed is gone at once, however much its guest has mapped. */
 static int lg_release(struct inode *inode, struct file *file)
 {
-	lg_rust_release(file->private_data);
+	struct lg_file *opened = file->private_data;
+
+	if (lg_rust_release_is_long(opened->rust))
+		queue_work(lg_releases, &opened->release);
+	else
+		release_file(&opened->release);
 	return 0;
 }
 
 static ssize_t lg_read(struct file *file, char __user *user, size_t size, loff_t *offset)
 {
-	return is_cpu_0(offset) ? lg_rust_read(file->private_data, (unsigned long)user, size) : -EINVAL;
+	struct lg_file *opened = file->private_data;
+
+	return is_cpu_0(offset) ? lg_rust_read(opened->rust, (unsigned long)user, size) : -EINVAL;
 }
 
 static ssize_t lg_write(struct file *file, const char __user *user, size_t size, loff_t *offset)
 {
-	return is_cpu_0(offset) ? lg_rust_write(file->private_data, (unsigned long)user, size) : -EINVAL;
+	struct lg_file *opened = file->private_data;
+
+	return is_cpu_0(offset) ? lg_rust_write(opened->rust, (unsigned long)user, size) : -EINVAL;
 }
 
 static const struct file_operations lg_fops = {
@@ -57,14 +97,22 @@ static struct miscdevice lg_device = {
 
 int lg_device_init(void)
 {
-	int error = misc_register(&lg_device);
+	int error = -ENOMEM;
 
-	if (error)
-		pr_err("lg: cannot register /dev/lguest (error %d)\n", error);
+	lg_releases = alloc_workqueue("lguest", WQ_UNBOUND, 0);
+	if (lg_releases)
+		error = misc_register(&lg_device);
+	if (!error)
+		return 0;
+	pr_err("lg: cannot register /dev/lguest (error %d)\n", error);
+	if (lg_releases)
+		destroy_workqueue(lg_releases);
 	return error;
 }
 
 void lg_device_exit(void)
 {
 	misc_deregister(&lg_device);
+	/* Waits for those that are being released. */
+	destroy_workqueue(lg_releases);
 }

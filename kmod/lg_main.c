@@ -20,6 +20,7 @@
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/random.h>
+#include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <asm/pgtable_types.h>
@@ -77,7 +78,7 @@ static unsigned int lg_audit;
 module_param_named(audit, lg_audit, uint, 0644);
 MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many operations (default 0: never)");
 
-/* An area of so many pairs of pages, and the text, fits half a page table with PAE. */
+/* An area of so many pairs of pages, the text and the host contexts fits half a page table with PAE. */
 #define LG_MAX_GUESTS 127
 static unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
@@ -113,7 +114,8 @@ static int switcher_get(char *buffer, const struct kernel_param *kp)
 }
 
 static const struct kernel_param_ops switcher_ops = { .set = read_only_set, .get = switcher_get };
-module_param_cb(switcher, &switcher_ops, NULL, 0444);
+/* Not for everybody: where the host's kernel has put something is nobody's business. */
+module_param_cb(switcher, &switcher_ops, NULL, 0400);
 MODULE_PARM_DESC(switcher, "read-only: where the Switcher lies");
 
 static int count_get(char *buffer, const struct kernel_param *kp)
@@ -180,6 +182,14 @@ asmlinkage int lg_shim_memcmp(const void *a, const void *b, size_t n)
 	return memcmp(a, b, n);
 }
 
+/* All launchers share it: none of them can fill the log, and what the administrator does is not among it. */
+static DEFINE_RATELIMIT_STATE(launchers_log, 5 * HZ, 10);
+
+asmlinkage bool lg_log_for_launcher(void)
+{
+	return __ratelimit(&launchers_log);
+}
+
 asmlinkage void lg_log(u32 level, const char *text, u32 length)
 {
 	if (level == LG_LOG_ERROR)
@@ -208,9 +218,9 @@ asmlinkage void lg_mutex_destroy(struct mutex *mutex)
 	kfree(mutex);
 }
 
-asmlinkage void lg_mutex_lock(struct mutex *mutex)
+asmlinkage bool lg_mutex_lock(struct mutex *mutex)
 {
-	mutex_lock(mutex);
+	return mutex_lock_killable(mutex) == 0;
 }
 
 asmlinkage bool lg_mutex_try_lock(struct mutex *mutex)

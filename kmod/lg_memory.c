@@ -124,6 +124,13 @@ asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size)
 }
 
 /*
+ * A guest may map one page as often as it likes, by itself or together with others, and each time adds
+ * GUP_PIN_COUNTING_BIAS, 1024, to the page's count, of which there are 2^31. So half of them are left for everyone
+ * else. The count is looked at after the pin: whoever is at it at the same time has one too many, of a million.
+ */
+#define LG_MAX_REFERENCES (INT_MAX / 2)
+
+/*
  * Always for writing, even where the guest only reads: a page of a private mapping that is pinned for
  * reading may be another one after the launcher's next write to it (a device's, say), and the guest would go
  * on seeing the old one. And for long, so that it does not sit where memory is to be moved from.
@@ -135,6 +142,10 @@ asmlinkage int lg_pin(unsigned long user, u32 *frame)
 
 	if (pinned != 1)
 		return pinned < 0 ? pinned : -EFAULT;
+	if (unlikely(page_ref_count(compound_head(page)) > LG_MAX_REFERENCES)) {
+		unpin_user_page(page);
+		return -EOVERFLOW;
+	}
 	atomic_inc(&lg_pins);
 	*frame = page_to_pfn(page);
 	return 0;

@@ -142,7 +142,7 @@ asmlinkage struct lg_recording *lg_recording_create(u32 number)
 		return NULL;
 	recording->memory = vmalloc(size);
 	if (!recording->memory || kfifo_init(&recording->ring, recording->memory, size)) {
-		pr_err("lg: no memory for a recording; recording_kib=%u may be too large\n", size >> 10);
+		pr_err_ratelimited("lg: no memory for a recording; recording_kib=%u may be too large\n", size >> 10);
 		goto failed;
 	}
 	kref_init(&recording->references);
@@ -154,7 +154,7 @@ asmlinkage struct lg_recording *lg_recording_create(u32 number)
 	recording->file = debugfs_create_file_unsafe(name, 0400, lg_recordings, recording, &recording_fops);
 	if (!IS_ERR(recording->file))
 		return recording;
-	pr_err("lg: no file for a recording in debugfs (error %ld)\n", PTR_ERR(recording->file));
+	pr_err_ratelimited("lg: no file for a recording in debugfs (error %ld)\n", PTR_ERR(recording->file));
 	mutex_destroy(&recording->reading);
 failed:
 	vfree(recording->memory);

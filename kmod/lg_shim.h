@@ -32,8 +32,13 @@ asmlinkage int lg_rust_check_strategy(const char *text, u32 length, u32 levels);
 /* The list of strategies for people: bytes written, at most `size`. */
 asmlinkage u32 lg_rust_strategies(char *to, u32 size);
 
-/* /dev/lguest. `open` returns what the others get as `file`, or NULL when memory is short. All may sleep. */
+/*
+ * /dev/lguest. `open` returns what the others get as `file`, or NULL when memory is short. Where
+ * `release_is_long` says so, `release` has too much to give back for a process that may be waiting for its own
+ * end. All may sleep.
+ */
 asmlinkage void *lg_rust_open(void);
+asmlinkage bool lg_rust_release_is_long(void *file);
 asmlinkage void lg_rust_release(void *file);
 asmlinkage long lg_rust_read(void *file, unsigned long user, u32 size);
 asmlinkage long lg_rust_write(void *file, unsigned long user, u32 size);
@@ -44,6 +49,11 @@ asmlinkage long lg_rust_write(void *file, unsigned long user, u32 size);
 #define LG_LOG_ERROR 0
 #define LG_LOG_INFO 1
 asmlinkage void lg_log(u32 level, const char *text, u32 length);
+/*
+ * Whether something that a launcher has brought about may be logged, which is to be asked before the first line
+ * of it: for a few things in so many seconds.
+ */
+asmlinkage bool lg_log_for_launcher(void);
 /* Logs why, then BUG(): for a panic in Rust, which is a defect of this module and nothing else. */
 asmlinkage void lg_bug(const char *text, u32 length) __noreturn;
 
@@ -54,11 +64,14 @@ asmlinkage u32 lg_audit_every(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 
-/* A mutex, made and used by Rust. All but `unlock` and `try_lock` may sleep. */
+/*
+ * A mutex, made and used by Rust. All but `unlock` and `try_lock` may sleep. `lock` gives up, and says so by
+ * false, when the task is killed.
+ */
 struct mutex;
 asmlinkage struct mutex *lg_mutex_create(void);
 asmlinkage void lg_mutex_destroy(struct mutex *mutex);
-asmlinkage void lg_mutex_lock(struct mutex *mutex);
+asmlinkage bool lg_mutex_lock(struct mutex *mutex);
 asmlinkage bool lg_mutex_try_lock(struct mutex *mutex);
 asmlinkage void lg_mutex_unlock(struct mutex *mutex);
 
@@ -86,7 +99,8 @@ asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
 
 /*
  * Pins the page of the current process at `user`, to be read and written for as long as it takes, and
- * stores its frame number. Counted as `pins`. May sleep.
+ * stores its frame number; -EOVERFLOW when the page has more references than it may have. Counted as `pins`.
+ * May sleep.
  */
 asmlinkage int lg_pin(unsigned long user, u32 *frame);
 /* Gives one pin back, from any process. May sleep. */
@@ -127,6 +141,8 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
 /* Reschedules if need be; says whether the task has a signal to handle. May sleep. */
 asmlinkage bool lg_vcpu_interrupted(void);
+/* The same in the middle of long work; says whether the task is being killed. May sleep. */
+asmlinkage bool lg_vcpu_reschedule_point(void);
 /* Makes a virtual interrupt (below 32) pending, from any context, and sees that the guest gets it. */
 asmlinkage void lg_vcpu_raise(struct lg_vcpu *vcpu, u32 irq);
 /* Sleeps until an interrupt of `mask` is pending, or a signal. */
@@ -160,6 +176,9 @@ asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *p
 asmlinkage void lg_recording_end(struct lg_recording *recording);
 
 /* ---------------------------------------------------------------- between the C files */
+
+/* Overwrites what a guest may have left for returns to predict, where Linux does so after a guest (lg_barriers.S). */
+asmlinkage void lg_fill_return_stack(void);
 
 int lg_cpu_init(void);
 void lg_cpu_exit(void);

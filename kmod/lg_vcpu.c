@@ -10,7 +10,9 @@
 #include <linux/hrtimer.h>
 #include <linux/irqflags.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -22,6 +24,7 @@
 #include <asm/desc.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/kvm_para.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/special_insns.h>
@@ -38,10 +41,18 @@ struct lg_vcpu {
 
 	wait_queue_head_t wait;
 	struct hrtimer clock;
+	/* Tells it from every other, also from those that have gone: see `last_vcpu`. */
+	u32 number;
 	/* Who may run it. Both are held, so that the comparison means something. */
 	struct task_struct *task;
 	struct mm_struct *mm;
 	struct fpu_guest fpu;
+	/* What put_away() has put away while the guest runs. */
+	struct {
+		unsigned long breakpoints;
+		bool block_step;
+		u16 ldt;
+	} away;
 };
 
 /* ---------------------------------------------------------------- interrupts, clock, sleep */
@@ -79,12 +90,30 @@ asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
 
 #define LG_SIGNAL_FLAGS (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
 
-asmlinkage bool lg_vcpu_interrupted(void)
+/*
+ * Lets others run if they wait to; says whether there is a signal as well.
+ *
+ * A process that spins in user space is quiescent for RCU-tasks at each tick. A guest's process is in the kernel
+ * at each tick, and cond_resched() is no quiescent state. So it is reported, or whoever waits for RCU-tasks (for the
+ * removal of an ftrace tracer, say) waits for as long as a guest spins.
+ */
+static bool give_way(void)
 {
+	rcu_tasks_qs(current, false);
 	if (likely(!(read_thread_flags() & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED))))
 		return false;
 	cond_resched();
 	return signal_pending(current);
+}
+
+asmlinkage bool lg_vcpu_interrupted(void)
+{
+	return give_way();
+}
+
+asmlinkage bool lg_vcpu_reschedule_point(void)
+{
+	return give_way() && fatal_signal_pending(current);
 }
 
 asmlinkage void lg_wall_clock(u32 *seconds, u32 *nanoseconds)
@@ -120,6 +149,9 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd)
 
 /* ---------------------------------------------------------------- life */
 
+/* From 1; after 4 billion guests a number may be somebody's again, which costs a barrier at the most. */
+static atomic_t vcpus_made = ATOMIC_INIT(0);
+
 asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 {
 	struct lg_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL);
@@ -130,6 +162,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 		kfree(vcpu);
 		return NULL;
 	}
+	vcpu->number = atomic_inc_return(&vcpus_made);
 	init_waitqueue_head(&vcpu->wait);
 	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	vcpu->clock.function = clock_expired;
@@ -154,9 +187,69 @@ asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
 	return vcpu->task == current && vcpu->mm == current->mm;
 }
 
+/* ---------------------------------------------------------------- nothing of one world in the other */
+
+/*
+ * What the host's processes and other guests leave in a processor, and what Linux's KVM does about it, each by
+ * the kernel's own switches, which follow the processor and the command line (mitigations=):
+ *
+ * - Buffers that a guest could sample (MDS, TAA, MMIO stale data, RFDS, TSA): VERW, by the Switcher, after its
+ *   last access to anything of the host's. X86_FEATURE_CLEAR_CPU_BUF_VM says whether.
+ * - Indirect branches that one guest has trained for another: a barrier when a processor enters another guest
+ *   than the last one.
+ * - Returns that a guest has prepared for the host: lg_fill_return_stack(), before the first of the host's.
+ *
+ * L1TF needs nothing: a guest's own page tables are never walked, and a shadow entry that is not present is 0.
+ */
+static DEFINE_PER_CPU(u32, last_vcpu);
+
+static void separate_guests(const struct lg_vcpu *vcpu)
+{
+	if (__this_cpu_read(last_vcpu) == vcpu->number)
+		return;
+	__this_cpu_write(last_vcpu, vcpu->number);
+	indirect_branch_prediction_barrier();
+}
+
+/*
+ * What a process has asked of the processor for itself, and the guest must not run with: breakpoints (they are not
+ * for the guest's addresses), single-stepping by branches, an LDT. Hardly any process has, so one test must do: not
+ * 0 if this one has.
+ */
+static __always_inline unsigned long to_put_away(unsigned long flags)
+{
+	unsigned long ldt;
+
+	asm("sldt %0" : "=r" (ldt));
+	return (__this_cpu_read(cpu_dr7) & DR_GLOBAL_ENABLE_MASK) | (flags & _TIF_BLOCKSTEP) | ldt;
+}
+
+static noinline void put_away(struct lg_vcpu *vcpu, unsigned long flags)
+{
+	vcpu->away.breakpoints = local_db_save();
+	vcpu->away.block_step = flags & _TIF_BLOCKSTEP;
+	if (vcpu->away.block_step)
+		update_debugctlmsr(get_debugctlmsr() & ~DEBUGCTLMSR_BTF);
+	store_ldt(vcpu->away.ldt);
+	asm volatile("lldt %w0" : : "r" (0));
+}
+
+static noinline void bring_back(struct lg_vcpu *vcpu)
+{
+	asm volatile("lldt %0" : : "m" (vcpu->away.ldt));
+	if (vcpu->away.block_step)
+		update_debugctlmsr(get_debugctlmsr() | DEBUGCTLMSR_BTF);
+	local_db_restore(vcpu->away.breakpoints);
+}
+
+/* From here to lg_vcpu_put() the FPU is the guest's. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
 {
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+	/* Another guest may have run here since the last time. If one does from now on, lg_vcpu_enter() sees it. */
+	preempt_disable();
+	separate_guests(vcpu);
+	preempt_enable();
 }
 
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu)
@@ -197,23 +290,58 @@ static void replay(u8 vector)
 		     : "memory", "cc");
 }
 
-/* The system call's vector is the only one above the exceptions that no hardware uses. */
-static bool is_hosts(u8 vector)
-{
-	if (vector >= FIRST_EXTERNAL_VECTOR)
-		return vector != IA32_SYSCALL_VECTOR;
-	return BIT(vector) & (BIT(X86_TRAP_NMI) | BIT(X86_TRAP_MC));
-}
-
 static void set_ts(void)
 {
 	asm volatile("mov %0, %%cr0" : : "r" (read_cr0() | X86_CR0_TS) : "memory");
 }
 
+/* What came while the Switcher was on its way out. */
+static void replay_events(unsigned long events)
+{
+	unsigned long nmis = events & 0xffff, machine_checks = events >> 16;
+
+	while (nmis--)
+		replay(X86_TRAP_NMI);
+	while (machine_checks--)
+		replay(X86_TRAP_MC);
+}
+
+/* Exceptions that end a run and concern the host as well. */
+#define LG_CONCERNS_HOST (BIT(X86_TRAP_DB) | BIT(X86_TRAP_NMI) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_MC))
+
+/*
+ * What the host must do, with interrupts off, about the vector that ended a run. Says whether the fault was one of
+ * the host's own: where it is a guest of KVM, a page of its own may be on its way.
+ */
+static bool concern_host(struct lg_vcpu *vcpu, u8 vector)
+{
+	switch (vector) {
+	case X86_TRAP_DB:
+		/* What single steps leave there would be found by the next debug exception, whoever's it is. */
+		set_debugreg(DR6_RESERVED, 6);
+		return false;
+	case X86_TRAP_PF:
+		/* Before anything is let in that may fault itself. */
+		vcpu->cr2 = native_read_cr2();
+		return kvm_read_and_reset_apf_flags() & KVM_PV_REASON_PAGE_NOT_PRESENT;
+	case X86_TRAP_NMI:
+	case X86_TRAP_MC:
+		replay(vector);
+		return false;
+	case IA32_SYSCALL_VECTOR:
+		/* The only vector above the exceptions that no hardware uses. */
+		return false;
+	default:
+		if (vector >= FIRST_EXTERNAL_VECTOR)
+			replay(vector);
+		return false;
+	}
+}
+
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts)
 {
-	unsigned long flags, debug, nmi, entry = (unsigned long)state;
-	u32 vector;
+	unsigned long flags, away, gs, events, clear_buffers, vector;
+	bool page_on_its_way = false;
 
 	/*
 	 * The replayed interrupt's own end does not reschedule, since interrupts were off before it:
@@ -227,44 +355,54 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	 * looked, would go unnoticed until the next interrupt.
 	 */
 	flags = read_thread_flags();
-	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED)) || unlikely(READ_ONCE(vcpu->pending) != seen)) {
-		vector = FIRST_EXTERNAL_VECTOR;
+	vector = FIRST_EXTERNAL_VECTOR;
+	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED)) || unlikely(READ_ONCE(vcpu->pending) != seen))
 		goto out;
-	}
-	/* Being scheduled away may have left the guest's FPU state in memory. */
-	if (unlikely(flags & _TIF_NEED_FPU_LOAD))
+	/* Being scheduled away leaves the guest's FPU state in memory, and may let another guest run here. */
+	if (unlikely(flags & _TIF_NEED_FPU_LOAD)) {
 		switch_fpu_return();
-	/* The host's breakpoints are not for the guest's addresses. */
-	debug = local_db_save();
+		separate_guests(vcpu);
+	}
+	away = to_put_away(flags);
+	if (unlikely(away))
+		put_away(vcpu, flags);
 	/* SYSENTER would take the guest into the host's ring 0. */
 	if (static_cpu_has(X86_FEATURE_SEP))
 		__wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
 	if (unlikely(ts))
 		set_ts();
+	savesegment(gs, gs);
 
-	/* The frame is that of an interrupt; the Switcher comes back by iret. */
+	/* The frame is that of an interrupt; the Switcher comes back by iret, %gs null. */
+	clear_buffers = static_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
 	asm volatile("pushf\n\t"
 		     "lcall *%[target]"
-		     : "+a" (entry), "=d" (nmi)
-		     : [target] "m" (switcher_entry)
-		     : "ebx", "ecx", "esi", "edi", "memory", "cc");
-	vector = entry;
+		     : "=a" (vector), "=d" (events), "+S" (clear_buffers)
+		     : [target] "m" (switcher_entry), "0" (state)
+		     : "ebx", "ecx", "edi", "memory", "cc");
+	if (static_cpu_has(X86_FEATURE_RSB_VMEXIT) || static_cpu_has(X86_FEATURE_RSB_VMEXIT_LITE))
+		lg_fill_return_stack();
 
 	if (unlikely(ts))
 		asm volatile("clts");
-	/* Interrupts may fault, so before any is let in. */
-	if (vector == X86_TRAP_PF)
-		vcpu->cr2 = native_read_cr2();
+	if (unlikely(away))
+		bring_back(vcpu);
+	/* Its LDT entry may be gone since the process loaded it; then the fix-up loads null. */
+	loadsegment(gs, gs);
 	if (static_cpu_has(X86_FEATURE_SEP))
 		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
-	local_db_restore(debug);
-
-	if (unlikely(nmi))
-		replay(X86_TRAP_NMI);
-	if (is_hosts(vector))
-		replay(vector);
+	if (vector >= FIRST_EXTERNAL_VECTOR || BIT(vector) & LG_CONCERNS_HOST)
+		page_on_its_way = concern_host(vcpu, vector);
+	if (unlikely(events))
+		replay_events(events);
 out:
 	local_irq_enable();
 	preempt_enable();
-	return vector;
+	if (likely(!page_on_its_way))
+		return vector;
+
+	local_irq_disable();
+	kvm_async_pf_task_wait_schedule(vcpu->cr2);
+	local_irq_enable();
+	return FIRST_EXTERNAL_VECTOR;
 }

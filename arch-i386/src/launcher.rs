@@ -12,6 +12,8 @@
 //!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`.
 //! * [`Request::Strategy`], [`Request::Counters`] and [`Request::Paging`] are this project's additions.
 
+use crate::lguest_data::IRQS;
+
 /// The first word of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -22,7 +24,7 @@ pub enum Request {
     /// `irq`: raise this virtual interrupt. Any thread of the launcher may.
     Irq = 2,
     /// `address, fd`: a [`Notify`](crate::hypercall::Hypercall::Notify) of this address signals that
-    /// eventfd and no longer ends the read.
+    /// eventfd, and no other, and no longer ends the read. `ENOSPC` when [`MAX_EVENTFDS`] addresses have one.
     Eventfd = 4,
     /// `length, bytes…`: choose this guest's strategy, `name[:key=value,…]`, before `Initialize`. A bad
     /// one is refused with `EINVAL` and the reason in the kernel's log.
@@ -65,6 +67,10 @@ pub const NOTE_PAGING: u32 = 1;
 pub const NOTE_PAGING_2_LEVEL: u32 = 1;
 /// See [`NOTE_PAGING`].
 pub const NOTE_PAGING_PAE: u32 = 2;
+
+/// How many addresses of a guest can have an eventfd: twice as many as it has interrupts, one of which each virtqueue
+/// takes.
+pub const MAX_EVENTFDS: usize = 2 * IRQS as usize;
 
 /// The longest text that [`Request::Strategy`] takes, in bytes.
 pub const STRATEGY_MAX: usize = 256;

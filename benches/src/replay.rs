@@ -16,6 +16,7 @@ use framework::kill::Kill;
 use framework::registry::{BuildContext, Choice, ConfigError};
 use framework::strategy::{Fault, Formats, Mapping, PagingStrategy};
 use std::fmt;
+use std::ops::ControlFlow;
 
 /// A strategy in the middle of a trace.
 pub struct Replay {
@@ -214,7 +215,10 @@ fn directories(strategy: &dyn PagingStrategy) -> Vec<Directory> {
     strategy.directories(&mut |address, current| {
         all.push(Directory { address, current, entries: Vec::new() });
     });
-    strategy.mappings(&mut |Mapping { number, va, entry, .. }| all[number].entries.push((va, entry)));
+    let _ = strategy.mappings(&mut |Mapping { number, va, entry, .. }| {
+        all[number].entries.push((va, entry));
+        ControlFlow::Continue(())
+    });
     all.sort_by_key(|directory| directory.address);
     all
 }

@@ -43,6 +43,11 @@ pub struct SimHost {
     last_words: bool,
     /// The Switcher's table.
     switcher: Option<TablePage>,
+    /// References given back since the last point at which something else could have run, and the most of them.
+    since_point: u64,
+    longest_stretch: u64,
+    /// How many such points there may be before the launcher is killed; `None` if it is not.
+    points_left: Option<usize>,
 }
 
 impl SimHost {
@@ -68,7 +73,22 @@ impl SimHost {
             recording_left: None,
             last_words: true,
             switcher: None,
+            since_point: 0,
+            longest_stretch: 0,
+            points_left: None,
         }
+    }
+
+    /// The most references that were given back without a point at which something else could have run.
+    #[must_use]
+    pub fn longest_stretch(&self) -> u64 {
+        self.longest_stretch
+    }
+
+    /// Has the launcher killed after so many further points at which something else can run; `None` while everything
+    /// is given back.
+    pub fn kill_launcher_after(&mut self, points: Option<usize>) {
+        self.points_left = points;
     }
 
     /// The Switcher's window at `start`, with a table of its own, as the module would make one.
@@ -217,7 +237,7 @@ impl PagingHost for SimHost {
 
     fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
         if frame.0 >= self.pages || !take(&mut self.pins_left) {
-            return Err(PinFailed(frame));
+            return Err(PinFailed::Missing(frame));
         }
         self.pinned += 1;
         Ok(HostFrame(frame.0))
@@ -226,6 +246,8 @@ impl PagingHost for SimHost {
     fn unpin(&mut self, frame: HostFrame) {
         assert!(frame.0 < self.pages, "{frame} was never pinned");
         self.pinned = self.pinned.checked_sub(1).expect("more pages let go than were pinned");
+        self.since_point += 1;
+        self.longest_stretch = self.longest_stretch.max(self.since_point);
     }
 
     fn pinned(&self) -> u64 {
@@ -264,6 +286,11 @@ impl PagingHost for SimHost {
         debug_assert!(table.longs().iter().all(|&entries| entries == 0), "{table:?} is not zero");
         self.tables -= 1;
         self.zeroed.push(table);
+    }
+
+    fn reschedule_point(&mut self) -> bool {
+        self.since_point = 0;
+        !take(&mut self.points_left)
     }
 
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {

@@ -5,6 +5,13 @@
 //! know, deliver an interrupt if there is one, sleep if the guest is halted, enter the guest, look at
 //! why it came back. Guests have one virtual CPU.
 //!
+//! # Bounds
+//! Neither a guest nor whoever else writes to its memory can keep the host at work without end: between two
+//! questions whether the host has something else to do ([`Host::interrupted`], or the same question in
+//! [`Host::enter`]) there are at most [`RING_ENTRIES_AT_ONCE`](crate::hypercall::RING_ENTRIES_AT_ONCE) ring
+//! entries or one notification, and a call that may take long asks within
+//! ([`PagingHost::reschedule_point`](crate::host::PagingHost::reschedule_point)).
+//!
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{PagingCounters, RunCounters};
@@ -125,12 +132,14 @@ impl Guest {
                 return Ok(Some(Outcome::Notify(address)));
             }
             self.notify = None;
+            // The ring may hold the next one already, and whoever listens may refill it.
+            self.host_waits = true;
         }
         if core::mem::take(&mut self.host_waits) && host.interrupted() {
             return Ok(Some(Outcome::Interrupted));
         }
         if self.hypercall_waits {
-            // The ring stopped at a notification: the rest of it comes first.
+            // The ring has stopped on its way: the rest of it comes first.
             return Ok(None);
         }
         let deliverable = self.deliver_interrupt(host)?;

@@ -24,11 +24,16 @@ pub struct BadAddress {
     pub len: u32,
 }
 
-/// The real page under a guest page cannot be had: the launcher has not mapped it, not writable, or the
-/// host is out of memory.
+/// The real page under a guest page cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("guest page {0} has no page of the host under it")]
-pub struct PinFailed(pub GuestFrame);
+pub enum PinFailed {
+    /// The launcher has not mapped it, not writable, or the host is out of memory.
+    #[error("guest page {0} has no page of the host under it")]
+    Missing(GuestFrame),
+    /// The host keeps no more references to it: a guest can map a page more often than the host can count.
+    #[error("guest page {0} is mapped too many times, by this guest or together with others")]
+    TooOften(GuestFrame),
+}
 
 /// The host has no page left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +127,14 @@ pub trait PagingHost {
     fn free_zeroed_table(&mut self, table: TablePage) {
         self.free_table(table);
     }
+
+    /// A point in long work at which the host may run something else. Whoever releases or looks at entries without
+    /// an end that is in sight calls this at least once for every table.
+    ///
+    /// Returns whether the work is to be left undone as it is: the launcher is being killed, so that the guest is
+    /// never entered again, and all that is left to do is to give everything back. As long as that lasts
+    /// ([`Guest::tear_down`](crate::guest::Guest::tear_down)) the answer is no.
+    fn reschedule_point(&mut self) -> bool;
 
     /// Keeps the next piece of the guest's recording (a [`trace`](crate::trace)), all of it or nothing,
     /// without waiting for whoever reads it. A host that keeps no recordings forgets it.

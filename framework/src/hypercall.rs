@@ -1,8 +1,9 @@
 //! Hypercalls: the guest's ring and its direct requests, and where each is routed.
 //!
 //! Ring entries come first, in order, at most one turn of the ring at a time; then the call in the
-//! registers. A notification stops the ring until the launcher has been told. Whatever concerns page
-//! tables goes to the guest's [`PagingStrategy`](crate::strategy::PagingStrategy) untouched.
+//! registers. A notification stops the ring until the launcher has been told, and every few entries it stops until
+//! the host has been asked whether it has something else to do. Whatever concerns page tables goes to the guest's
+//! [`PagingStrategy`](crate::strategy::PagingStrategy) untouched.
 //!
 //! Source: lguest's `hypercalls.c`.
 
@@ -18,6 +19,21 @@ use arch_i386::segment::{Descriptor, GUEST_PL, slot};
 use arch_i386::trap;
 use core::num::NonZeroU32;
 
+/// How many ring entries are done before the host is asked whether it has something else to do. The longest calls
+/// ask within; of the others, a SET_PTE in the kernel's half of 1024 shadow page directories is the longest.
+pub const RING_ENTRIES_AT_ONCE: u32 = 8;
+
+const _: () = assert!((RING_SIZE as u32).is_multiple_of(RING_ENTRIES_AT_ONCE));
+
+/// Whether the ring has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// Empty, or once round: the call in the registers is next.
+    Done,
+    /// Stopped on its way; the rest of it is next.
+    Stopped,
+}
+
 impl Guest {
     /// Does what the guest came back for.
     pub(crate) fn do_hypercalls<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
@@ -27,8 +43,7 @@ impl Guest {
             self.hypercall_waits = false;
             return Ok(self.initialise(host, args)?);
         };
-        self.do_ring(host, data)?;
-        if self.notify.is_none() {
+        if self.do_ring(host, data)? == Ring::Done && self.notify.is_none() {
             self.hypercall_waits = false;
             self.counters.hypercalls += 1;
             self.do_hypercall(host, args)?;
@@ -37,7 +52,7 @@ impl Guest {
     }
 
     /// Does the calls that wait in the ring.
-    fn do_ring<H: Host>(&mut self, host: &mut H, data: GuestPhys) -> Result<(), End> {
+    fn do_ring<H: Host>(&mut self, host: &mut H, data: GuestPhys) -> Result<Ring, End> {
         for _ in 0..RING_SIZE {
             let status = GuestPhys(data.0 + offset::HCALL_STATUS + self.ring_next);
             let mut byte = [RING_DONE];
@@ -56,8 +71,13 @@ impl Guest {
             if self.notify.is_some() {
                 break;
             }
+            if self.ring_next.is_multiple_of(RING_ENTRIES_AT_ONCE) && host.interrupted() {
+                // Asked once more on the way out, which returns to the launcher.
+                self.host_waits = true;
+                return Ok(Ring::Stopped);
+            }
         }
-        Ok(())
+        Ok(Ring::Done)
     }
 
     /// Routes one call.

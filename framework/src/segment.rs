@@ -53,14 +53,17 @@ const fn is_reserved_vector(vector: u8) -> bool {
 }
 
 /// Vectors that may go from ring 3 straight to the guest's kernel. The host must see page faults (for
-/// shadow paging), general-protection faults (for emulation), device-not-available (for the lazy FPU)
-/// and hardware interrupts.
+/// shadow paging), general-protection faults (for emulation), device-not-available (for the lazy FPU),
+/// debug exceptions (which leave their mark in the host's DR6) and hardware interrupts.
 const fn may_go_direct(vector: u8) -> bool {
     if vector >= trap::FIRST_EXTERNAL {
         return vector == trap::SYSCALL;
     }
     !is_reserved_vector(vector)
-        && !matches!(vector, trap::PAGE_FAULT | trap::GENERAL_PROTECTION | trap::DEVICE_NOT_AVAILABLE)
+        && !matches!(
+            vector,
+            trap::DEBUG | trap::PAGE_FAULT | trap::GENERAL_PROTECTION | trap::DEVICE_NOT_AVAILABLE
+        )
 }
 
 /// A descriptor as it is kept.
@@ -224,7 +227,7 @@ mod tests {
         for vector in 0..=u8::MAX {
             let gate = idt[usize::from(vector)];
             let direct = gate.low >> 16 == GUEST_CS;
-            let expected = matches!(vector, 0x80 | 0 | 1 | 3..=6 | 9..=12 | 16 | 17 | 19..=30);
+            let expected = matches!(vector, 0x80 | 0 | 3..=6 | 9..=12 | 16 | 17 | 19..=30);
             assert_eq!(direct, expected, "vector {vector}");
             assert!(direct || gate.low >> 16 == LGUEST_CS);
             let dpl = if direct {

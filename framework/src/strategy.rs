@@ -5,7 +5,7 @@
 //! built-in strategies are [`ShadowCache`](crate::cache::ShadowCache) with an eviction policy.
 //!
 //! Every method runs with interrupts on and may allocate, except [`PagingStrategy::root`], which must
-//! only look. A method that returns [`Kill`] ends the guest; the only call after that is
+//! only look. One that goes through any number of entries calls [`PagingHost::reschedule_point`] on its way. A method that returns [`Kill`] ends the guest; the only call after that is
 //! [`PagingStrategy::tear_down`].
 
 use crate::audit::Defect;
@@ -16,6 +16,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
+use core::ops::ControlFlow;
 
 /// The part at the top of the address space in which every shadow root maps the Switcher.
 ///
@@ -196,12 +197,13 @@ pub trait PagingStrategy: Send {
     /// guest starts on one that is known by address 0.
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool));
 
-    /// Every present entry of every shadowed page directory below the Switcher's window.
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping));
+    /// Every present entry of every shadowed page directory below the Switcher's window, until `visit` has seen
+    /// enough.
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()>;
 
     /// Holds the tables that the processor walks against the strategy's own bookkeeping, for the
     /// [`audit`](crate::audit). One that keeps none has nothing to say.
-    fn check(&self, _found: &mut dyn FnMut(Defect)) {}
+    fn check(&self, _host: &mut dyn PagingHost, _found: &mut dyn FnMut(Defect)) {}
 
     /// What has been counted so far.
     fn counters(&self) -> PagingCounters;

@@ -35,7 +35,18 @@ struct Machine {
     listened_to: Option<GuestPhys>,
     waited_for: Vec<u32>,
     ts: bool,
+    /// Ring entries that somebody else fills again whenever one of them has been done.
+    refilled: u32,
+    /// Calls since the loop has last asked whether it is interrupted, the most of them, and how often it has asked.
+    calls: u32,
+    most_calls: u32,
+    questions: u32,
+    /// The question to which the answer is yes, whatever the script has left.
+    interrupted_at: Option<u32>,
 }
+
+/// More calls than the loop may do in one go.
+const ENDLESS: u32 = 10_000;
 
 fn exit(vector: u8) -> Exit {
     Exit { vector: vector.into(), cr2: GuestVirt(0) }
@@ -65,6 +76,16 @@ impl Machine {
         }
         let status = GuestPhys(DATA.0 + offset::HCALL_STATUS + n);
         self.sim.write(status, &[RING_PENDING]).unwrap();
+    }
+
+    /// A call that the host sees has been done: counts it, and has the ring filled again.
+    fn call_done(&mut self) {
+        self.calls += 1;
+        self.most_calls = self.most_calls.max(self.calls);
+        assert!(self.calls < ENDLESS, "the loop goes on without looking up");
+        for n in 0..self.refilled {
+            self.sim.write(GuestPhys(DATA.0 + offset::HCALL_STATUS + n), &[RING_PENDING]).unwrap();
+        }
     }
 
     /// The words on the guest's stack, which is mapped linearly.
@@ -101,6 +122,9 @@ impl PagingHost for Machine {
     fn free_table(&mut self, table: TablePage) {
         self.sim.free_table(table);
     }
+    fn reschedule_point(&mut self) -> bool {
+        self.sim.reschedule_point()
+    }
 }
 
 impl Host for Machine {
@@ -113,7 +137,9 @@ impl Host for Machine {
         self.script.pop_front().map_or(exit(0x30), |mut run| run(self))
     }
     fn interrupted(&mut self) -> bool {
-        self.script.is_empty()
+        self.calls = 0;
+        self.questions += 1;
+        self.script.is_empty() || self.interrupted_at.is_some_and(|at| self.questions >= at)
     }
     fn pending_interrupts(&self) -> u32 {
         self.pending
@@ -128,6 +154,7 @@ impl Host for Machine {
     }
     fn set_timer(&mut self, delay: Option<NonZeroU32>) {
         self.timer = delay;
+        self.call_done();
     }
     fn wall_clock(&mut self) -> Timespec {
         Timespec { seconds: 1_700_000_000, nanoseconds: 5 }
@@ -136,6 +163,7 @@ impl Host for Machine {
         1_000_000
     }
     fn notify(&mut self, address: GuestPhys) -> bool {
+        self.call_done();
         self.listened_to == Some(address)
     }
 }
@@ -151,6 +179,11 @@ fn new() -> (Guest, Machine) {
         listened_to: None,
         waited_for: Vec::new(),
         ts: false,
+        refilled: 0,
+        calls: 0,
+        most_calls: 0,
+        questions: 0,
+        interrupted_at: None,
     };
     let window = machine.sim.window(WINDOW);
     let context = BuildContext { formats: Formats::both(Paging::TwoLevel), window, seed: 1 };
@@ -290,6 +323,56 @@ fn a_notification_in_the_ring_stops_it_until_the_launcher_has_heard() {
     assert_eq!(guest.run(&mut machine), Outcome::Notify(GuestPhys(0x4000)));
     assert_eq!(machine.timer, None, "the rest of the ring waits");
     assert_eq!(run(guest, machine).0, None, "0x8000 has a listener of its own");
+}
+
+/// A guest whose ring is full of `call`, and is filled again by another process whenever one of them is done; from
+/// the 100th question on a signal waits.
+fn with_a_ring_that_is_refilled(call: Hypercall) -> (Guest, Machine) {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, move |m| {
+        for n in 0..64 {
+            m.queue(n, call, [0x8000, 0, 0, 0]);
+        }
+        (m.refilled, m.interrupted_at) = (64, Some(m.questions + 100));
+        m.hypercall(Hypercall::FlushAsync, [0; 4])
+    });
+    for _ in 0..ENDLESS {
+        then(&mut machine, |m| m.hypercall(Hypercall::FlushAsync, [0; 4]));
+    }
+    machine.listened_to = Some(GuestPhys(0x8000));
+    (guest, machine)
+}
+
+#[test]
+fn a_signal_is_seen_however_often_the_ring_is_refilled() {
+    for call in [Hypercall::Notify, Hypercall::SetClockevent] {
+        let (mut guest, mut machine) = with_a_ring_that_is_refilled(call);
+        assert_eq!(guest.run(&mut machine), Outcome::Interrupted, "{call:?}");
+        assert!(machine.questions >= 100, "{call:?}: nobody has sent a signal yet");
+        assert!(machine.most_calls <= 16, "{call:?}: {} calls in one go", machine.most_calls);
+        guest.tear_down(&mut machine);
+    }
+}
+
+#[test]
+fn after_a_signal_the_ring_goes_on_where_it_stopped() {
+    let (mut guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        for n in 0..64 {
+            m.queue(n, Hypercall::SetClockevent, [n + 1, 0, 0, 0]);
+        }
+        m.interrupted_at = Some(m.questions + 2);
+        m.hypercall(Hypercall::SetClockevent, [100, 0, 0, 0])
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.timer, NonZeroU32::new(100), "the call in the registers came last");
+        exit(0x30)
+    });
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    let stopped_at = machine.timer.unwrap().get();
+    assert!(stopped_at < 64, "the signal was not looked for before {stopped_at}");
+    machine.interrupted_at = None;
+    assert_eq!(run(guest, machine).0, None);
 }
 
 #[test]

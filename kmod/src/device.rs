@@ -7,6 +7,8 @@
 //! * A second `Initialize`, a `Strategy` or `Paging` after it, and `Counters` while the guest runs get `EBUSY`.
 //! * `Irq` and `Eventfd` may come from any thread, also while the guest runs. Before `Initialize` they
 //!   get `EINVAL`, after the guest's end `ENOENT`.
+//! * An address has one eventfd: attaching another takes the place of the one before. A guest can have
+//!   [`MAX_EVENTFDS`]; beyond that, launchers get `ENOSPC`.
 //! * Whoever closes the file last ends the guest. That may be the launcher's own exit, however it comes
 //!   about, so giving everything back touches none of the launcher's memory.
 //!
@@ -17,7 +19,7 @@
 
 use crate::errno::Errno;
 use crate::linux::{Eventfd, Eventfds, Linux, Vcpu};
-use crate::log;
+use crate::log::{self, Cause, Line};
 use crate::module::{self, Slot, module};
 use crate::request::{self, Memory, Request};
 use crate::shim::{self, RawVcpu};
@@ -27,7 +29,7 @@ use alloc_crate::string::{String, ToString};
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::GuestPhys;
-use arch_i386::launcher::STRATEGY_MAX;
+use arch_i386::launcher::{MAX_EVENTFDS, STRATEGY_MAX};
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use arch_i386::table::TablePage;
 use core::ptr;
@@ -92,9 +94,9 @@ impl Live {
         eventfds: Eventfds,
     ) -> Result<Box<Self>, Errno> {
         let module = module();
-        let choice = module::choose(strategy, formats)?;
+        let choice = module::choose(strategy, formats, Cause::Launcher)?;
         let slot = Slot::take(module).ok_or_else(|| {
-            log::error(format_args!("no room for another guest; load the module with a larger max_guests"));
+            log::launcher_error(format_args!("no room for another guest; load the module with a larger max_guests"));
             Errno::ENOSPC
         })?;
         let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
@@ -137,6 +139,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(guest) = self.guest.take() {
+            self.host.begin_tear_down();
             guest.tear_down(&mut self.host);
         }
         if let Some(leaf) = self.leaf.take() {
@@ -167,6 +170,16 @@ fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
 /// Bytes of the address that a notification stores.
 const NOTIFICATION: u32 = 4;
 
+/// References on pages that are given back within a few hundredths of a second.
+const LONG_RELEASE: u64 = 1 << 15;
+
+/// What a launcher is to hear of its guest.
+enum Answer {
+    Notify(GuestPhys),
+    /// Why it has ended, with a NUL.
+    Ended(Line),
+}
+
 impl File {
     fn new() -> Self {
         Self {
@@ -175,6 +188,16 @@ impl File {
             eventfds: Arc::new(Mutex::new(Vec::new())),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it takes long to give back what the guest holds.
+    fn release_is_long(&self) -> bool {
+        // Nobody else has the file any more.
+        let session = self.session.try_lock();
+        session.is_some_and(|session| match &*session {
+            Session::Live(live) => live.host.pinned() > LONG_RELEASE,
+            Session::Fresh(_) => false,
+        })
     }
 
     /// Runs the guest until it has something to say.
@@ -187,7 +210,25 @@ impl File {
         if !unsafe { shim::lg_vcpu_is_mine(vcpu) } {
             return Err(Errno::EPERM);
         }
-        let mut session = self.session.lock();
+        // The copy may take for ever. Nobody may have to wait for it.
+        match self.run()? {
+            Answer::Notify(GuestPhys(address)) => {
+                copy_to_user(user, &address.to_le_bytes())?;
+                Ok(NOTIFICATION)
+            }
+            Answer::Ended(text) if size > NOTIFICATION => {
+                let bytes = text.bytes();
+                let bytes = &bytes[..bytes.len().min(size as usize)];
+                copy_to_user(user, bytes)?;
+                Ok(bytes.len() as u32)
+            }
+            Answer::Ended(_) => Err(Errno::ENOENT),
+        }
+    }
+
+    /// Runs the guest; what there is to say of it afterwards.
+    fn run(&self) -> Result<Answer, Errno> {
+        let mut session = self.session.lock()?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
         let (guest, host) = live.guest();
         let outcome = {
@@ -195,29 +236,20 @@ impl File {
             guest.run(host)
         };
         match outcome {
-            Outcome::Notify(GuestPhys(address)) => {
-                copy_to_user(user, &address.to_le_bytes())?;
-                Ok(NOTIFICATION)
-            }
+            Outcome::Notify(address) => Ok(Answer::Notify(address)),
             Outcome::Interrupted => Err(Errno::ERESTARTSYS),
             Outcome::Ended => {
                 let told = self.ended.swap(true, Ordering::Relaxed);
                 match guest.end() {
                     Some(End::Killed(defect @ Kill::Audit(_))) if !told => {
-                        log::error(format_args!("{defect}"))
+                        log::launcher_error(format_args!("{defect}"));
                     }
                     _ => {}
                 }
                 match guest.end() {
                     Some(End::Restart) => Err(Errno::ERESTART),
-                    Some(reason) if size > NOTIFICATION => {
-                        let mut text = reason.to_string();
-                        text.push('\0');
-                        let bytes = &text.as_bytes()[..text.len().min(size as usize)];
-                        copy_to_user(user, bytes)?;
-                        Ok(bytes.len() as u32)
-                    }
-                    _ => Err(Errno::ENOENT),
+                    Some(reason) => Ok(Answer::Ended(Line::new(format_args!("{reason}\0")))),
+                    None => Err(Errno::ENOENT),
                 }
             }
         }
@@ -232,7 +264,7 @@ impl File {
             Request::Strategy(text) => {
                 let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
                 let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
-                module::choose(text, wishes.formats())?;
+                module::choose(text, wishes.formats(), Cause::Launcher)?;
                 wishes.strategy = Some(text.to_string());
                 Ok(8 + text.len() as u32)
             }
@@ -241,7 +273,7 @@ impl File {
                 let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
                 let formats = Formats { guest: paging, shadow: module().paging };
                 if !Formats::SERVED.contains(&formats) {
-                    log::error(format_args!("{}", ConfigError::PaeGuest));
+                    log::launcher_error(format_args!("{}", ConfigError::PaeGuest));
                     return Err(Errno::EINVAL);
                 }
                 wishes.paging = Some(paging);
@@ -261,15 +293,17 @@ impl File {
             Request::Eventfd { address, fd } => {
                 self.living()?;
                 let eventfd = Eventfd::from_fd(fd.cast_signed()).ok_or(Errno::EBADF)?;
-                let mut eventfds = self.eventfds.lock();
-                eventfds.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                eventfds.push((GuestPhys(address), eventfd));
+                self.attach(GuestPhys(address), eventfd)?;
                 Ok(0)
             }
             Request::Counters { address, len } => {
-                let session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-                let Session::Live(live) = &*session else { return Err(Errno::EINVAL) };
-                let text = live.guest.as_ref().ok_or(Errno::EINVAL)?.counters().to_string();
+                let counters = {
+                    let session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+                    let Session::Live(live) = &*session else { return Err(Errno::EINVAL) };
+                    live.guest.as_ref().ok_or(Errno::EINVAL)?.counters()
+                };
+                // The copy may take for ever; the guest's process can have the session meanwhile.
+                let text = counters.to_string();
                 if text.len() > len as usize {
                     return Err(Errno::ERANGE);
                 }
@@ -277,6 +311,24 @@ impl File {
                 Ok(text.len() as u32)
             }
         }
+    }
+
+    /// Has notifications of an address signal this eventfd, and no other.
+    fn attach(&self, address: GuestPhys, eventfd: Eventfd) -> Result<(), Errno> {
+        // What it replaces is given back when the list is free for the guest's process again.
+        let _replaced = {
+            let mut eventfds = self.eventfds.lock()?;
+            match eventfds.iter().position(|(attached, _)| *attached == address) {
+                Some(at) => Some(core::mem::replace(&mut eventfds[at].1, eventfd)),
+                None if eventfds.len() >= MAX_EVENTFDS => return Err(Errno::ENOSPC),
+                None => {
+                    eventfds.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                    eventfds.push((address, eventfd));
+                    None
+                }
+            }
+        };
+        Ok(())
     }
 
     fn initialize(&self, memory: Memory, start: u32) -> Result<(), Errno> {
@@ -327,6 +379,12 @@ fn to_c(result: Result<u32, Errno>) -> i32 {
 #[unsafe(no_mangle)]
 extern "C" fn lg_rust_open() -> *mut File {
     Box::into_raw(Box::new(File::new()))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lg_rust_release_is_long(file: *const File) -> bool {
+    // SAFETY: C calls this before release.
+    unsafe { from_c(file) }.release_is_long()
 }
 
 #[unsafe(no_mangle)]

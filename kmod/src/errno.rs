@@ -8,6 +8,7 @@ pub struct Errno(i32);
 impl Errno {
     pub const EPERM: Self = Self(1);
     pub const ENOENT: Self = Self(2);
+    pub const EINTR: Self = Self(4);
     pub const EBADF: Self = Self(9);
     pub const ENOMEM: Self = Self(12);
     pub const EFAULT: Self = Self(14);
@@ -15,6 +16,7 @@ impl Errno {
     pub const EINVAL: Self = Self(22);
     pub const ENOSPC: Self = Self(28);
     pub const ERANGE: Self = Self(34);
+    pub const EOVERFLOW: Self = Self(75);
     pub const ERESTART: Self = Self(arch_i386::launcher::ERESTART);
     /// For the kernel only, which makes `EINTR` of it or restarts the system call.
     pub const ERESTARTSYS: Self = Self(512);

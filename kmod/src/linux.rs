@@ -4,6 +4,7 @@
 //! it works in the launcher's process only; `device` sees to that. Giving things back works from
 //! anywhere, also while the launcher exits.
 
+use crate::errno::Errno;
 use crate::module::Slot;
 use crate::request::Memory;
 use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
@@ -144,6 +145,8 @@ pub struct Linux {
     recording: Option<Recording>,
     /// Zeroed pages for the next tables: at most [`SPARE_TABLES`].
     spare: Vec<TablePage>,
+    /// The guest is gone, and what it holds is given back to the end, also by a process that is being killed.
+    tears_down: bool,
 }
 
 /// How many table pages are kept for the next tables of the guest: those of a few processes. To zero a page and to
@@ -164,7 +167,13 @@ impl Linux {
             recording: None,
             // So small an allocation does not fail.
             spare: Vec::with_capacity(SPARE_TABLES),
+            tears_down: false,
         })
+    }
+
+    /// All that is done from now on is to give back what the guest holds.
+    pub const fn begin_tear_down(&mut self) {
+        self.tears_down = true;
     }
 
     pub const fn vcpu(&self) -> &Vcpu {
@@ -241,10 +250,16 @@ impl PagingHost for Linux {
 
     /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
     fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
-        let mut pinned = 0;
-        // SAFETY: `pinned` is valid for writes; `access` vouches for the page.
-        self.access(frame.start(), PAGE_SIZE, |user| unsafe { shim::lg_pin(user, &mut pinned) } == 0)
-            .map_err(|_| PinFailed(frame))?;
+        let (mut pinned, mut answer) = (0, 0);
+        self.access(frame.start(), PAGE_SIZE, |user| {
+            // SAFETY: `pinned` is valid for writes; `access` vouches for the page.
+            answer = unsafe { shim::lg_pin(user, &mut pinned) };
+            answer == 0
+        })
+        .map_err(|_| match answer {
+            _ if answer == Errno::EOVERFLOW.negative() => PinFailed::TooOften(frame),
+            _ => PinFailed::Missing(frame),
+        })?;
         self.pinned += 1;
         Ok(HostFrame(pinned))
     }
@@ -284,6 +299,12 @@ impl PagingHost for Linux {
         }
     }
 
+    /// A process that is being killed never enters its guest again: a signal that waits stops `lg_vcpu_enter`, and
+    /// this one cannot be taken back.
+    fn reschedule_point(&mut self) -> bool {
+        shim::lg_vcpu_reschedule_point() && !self.tears_down
+    }
+
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         if self.recording.is_none() {
             self.recording = Recording::new(self.slot.number());
@@ -299,10 +320,11 @@ impl Host for Linux {
 
     fn enter(&mut self, entry: Entry<'_>) -> Exit {
         let text = self.slot.area().text();
+        self.slot.set_root(entry.root);
         let pages = self.slot.pages();
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
-        pages.set_context(entry.root, entry.ss1, entry.esp1);
+        pages.set_stack(entry.ss1, entry.esp1);
         if !pages.sanitise() {
             return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
         }
@@ -352,7 +374,8 @@ impl Host for Linux {
     }
 
     fn notify(&mut self, address: GuestPhys) -> bool {
-        let eventfds = self.eventfds.lock();
+        // A process that is being killed tells nobody any more.
+        let Ok(eventfds) = self.eventfds.lock() else { return false };
         let listener = eventfds.iter().find(|(attached, _)| *attached == address);
         listener.inspect(|(_, eventfd)| eventfd.signal()).is_some()
     }

@@ -4,18 +4,22 @@ use crate::shim;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
-/// A line of the log under construction. What does not fit is cut off.
-struct Line {
+/// A line of text. What does not fit is cut off.
+pub struct Line {
     bytes: [u8; 400],
     used: usize,
 }
 
 impl Line {
-    fn new(text: fmt::Arguments<'_>) -> Self {
+    pub fn new(text: fmt::Arguments<'_>) -> Self {
         let mut line = Self { bytes: [0; 400], used: 0 };
         // An error means that the rest was cut off.
         let _ = line.write_fmt(text);
         line
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.used]
     }
 }
 
@@ -35,9 +39,32 @@ fn log(level: u32, text: fmt::Arguments<'_>) {
     unsafe { shim::lg_log(level, line.bytes.as_ptr(), line.used as u32) }
 }
 
-/// Logs what went wrong, for the administrator.
+/// Logs what went wrong, for the administrator, who has asked for it.
 pub fn error(text: fmt::Arguments<'_>) {
     log(shim::LOG_ERROR, text);
+}
+
+/// Who has brought about what is to be logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The administrator, who loads the module or writes to its parameters.
+    Administrator,
+    /// A launcher, which could do it without end: some of it is left out then, as the log says.
+    Launcher,
+}
+
+impl Cause {
+    /// Whether something that this has brought about may be logged; asked once for all the lines of it.
+    pub fn may_log(self) -> bool {
+        self == Self::Administrator || shim::lg_log_for_launcher()
+    }
+}
+
+/// Logs what a launcher has brought about.
+pub fn launcher_error(text: fmt::Arguments<'_>) {
+    if Cause::Launcher.may_log() {
+        error(text);
+    }
 }
 
 /// Logs several lines for information, as they are.

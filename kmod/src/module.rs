@@ -3,7 +3,7 @@
 //! Loading copies the Switcher's text into its area; every guest then takes one of the area's slots.
 
 use crate::errno::Errno;
-use crate::log;
+use crate::log::{self, Cause};
 use crate::shim;
 use crate::slots::{self, Slots};
 use alloc_crate::boxed::Box;
@@ -18,7 +18,7 @@ use framework::strategy::Formats;
 use strategies as _;
 use switcher::area::Area;
 use switcher::map::SlotFrames;
-use switcher::state::SlotPages;
+use switcher::state::{HostContext, SlotPages};
 use switcher::text;
 
 /// What is fixed from load to unload.
@@ -50,18 +50,17 @@ pub fn module() -> &'static Module {
 pub struct Slot {
     module: &'static Module,
     number: u32,
-    // Invariant: the slot's pages, of which nobody else has a reference.
+    // Invariant: the slot's pages and its host context, of which nobody else has a reference.
     pages: NonNull<SlotPages>,
+    context: NonNull<HostContext>,
 }
 
 impl Slot {
     /// Takes a free one and makes it fresh; `None` when all are taken.
     pub fn take(module: &'static Module) -> Option<Self> {
         let number = module.slots.take(module.area.slots())?;
-        // C mapped the area; Rust has no provenance for it but its address.
-        let address = module.area.state(number).0 as usize;
-        let pages = NonNull::new(ptr::with_exposed_provenance_mut(address)).expect("the area is not at 0");
-        let mut slot = Self { module, number, pages };
+        let (pages, context) = (module.area.state(number), module.area.host_context(number));
+        let mut slot = Self { module, number, pages: in_area(pages), context: in_area(context) };
         slot.pages().initialise(&module.area, number);
         Some(slot)
     }
@@ -71,6 +70,12 @@ impl Slot {
         // SAFETY: the area is mapped until unload, the slot is taken by `self` alone, so that `&mut self`
         // makes the reference unique, and all bytes are valid for the type.
         unsafe { self.pages.as_mut() }
+    }
+
+    /// Sets the shadow root that the next entry loads.
+    pub const fn set_root(&mut self, root: HostFrame) {
+        // SAFETY: as for `pages`; the context is mapped and taken like them.
+        unsafe { self.context.as_mut() }.set_root(root);
     }
 
     /// The area that it is in.
@@ -90,6 +95,12 @@ impl Slot {
         let frame = |page| HostFrame(unsafe { shim::lg_area_frame(page) });
         SlotFrames { text: frame(0), state: frame(state), registers: frame(state + 1) }
     }
+}
+
+/// What lies at an address of the area.
+fn in_area<T>(address: GuestVirt) -> NonNull<T> {
+    // C mapped the area; Rust has no provenance for it but its address.
+    NonNull::new(ptr::with_exposed_provenance_mut(address.0 as usize)).expect("the area is not at 0")
 }
 
 impl Drop for Slot {
@@ -158,11 +169,13 @@ extern "C" fn lg_rust_exit() {
 
 /// Understands a strategy's text and says whether it can serve these formats; if not, the log tells why
 /// and what can.
-pub fn choose(text: &str, formats: Formats) -> Result<Choice, Errno> {
+pub fn choose(text: &str, formats: Formats, cause: Cause) -> Result<Choice, Errno> {
     let choice = Choice::parse(text).and_then(|choice| choice.check_formats(formats).map(|()| choice));
     choice.map_err(|reason| {
-        log::error(format_args!("{reason}"));
-        log::info_lines(&registry::catalogue().to_string());
+        if cause.may_log() {
+            log::error(format_args!("{reason}"));
+            log::info_lines(&registry::catalogue().to_string());
+        }
         Errno::EINVAL
     })
 }
@@ -176,7 +189,7 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
         return Errno::EINVAL.negative();
     };
     let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
-    choose(text, Formats::both(paging)).map_or_else(Errno::negative, |_| 0)
+    choose(text, Formats::both(paging), Cause::Administrator).map_or_else(Errno::negative, |_| 0)
 }
 
 #[unsafe(no_mangle)]

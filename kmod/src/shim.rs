@@ -37,6 +37,7 @@ pub const LOG_INFO: u32 = 1;
 
 unsafe extern "C" {
     pub fn lg_log(level: u32, text: *const u8, length: u32);
+    pub safe fn lg_log_for_launcher() -> bool;
     pub fn lg_bug(text: *const u8, length: u32) -> !;
     pub fn lg_default_strategy(to: *mut u8, size: u32) -> u32;
     pub safe fn lg_audit_every() -> u32;
@@ -44,7 +45,7 @@ unsafe extern "C" {
 
     pub safe fn lg_mutex_create() -> *mut RawMutex;
     pub fn lg_mutex_destroy(mutex: *mut RawMutex);
-    pub fn lg_mutex_lock(mutex: *mut RawMutex);
+    pub fn lg_mutex_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_try_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_unlock(mutex: *mut RawMutex);
 
@@ -76,6 +77,7 @@ unsafe extern "C" {
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;
     pub safe fn lg_vcpu_interrupted() -> bool;
+    pub safe fn lg_vcpu_reschedule_point() -> bool;
     pub fn lg_vcpu_raise(vcpu: *const RawVcpu, irq: u32);
     pub fn lg_vcpu_wait(vcpu: *mut RawVcpu, mask: u32);
     pub fn lg_vcpu_set_timer(vcpu: *mut RawVcpu, nanoseconds: u32);

@@ -1,5 +1,6 @@
 //! A value behind one of the kernel's mutexes.
 
+use crate::errno::Errno;
 use crate::shim::{self, RawMutex};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -20,11 +21,10 @@ impl<T> Mutex<T> {
         Self { raw: shim::lg_mutex_create(), value: UnsafeCell::new(value) }
     }
 
-    /// Waits for the value.
-    pub fn lock(&self) -> Guard<'_, T> {
+    /// Waits for the value; `EINTR` when the process is killed meanwhile, which then runs no more of its own code.
+    pub fn lock(&self) -> Result<Guard<'_, T>, Errno> {
         // SAFETY: `raw` is a mutex until `drop`.
-        unsafe { shim::lg_mutex_lock(self.raw) };
-        Guard(self)
+        if unsafe { shim::lg_mutex_lock(self.raw) } { Ok(Guard(self)) } else { Err(Errno::EINTR) }
     }
 
     /// The value, if nobody has it.

@@ -7,13 +7,14 @@
 //! guest may write into its tables.
 
 use arch_i386::addr::{GuestPhys, GuestVirt};
-use arch_i386::paging::Paging;
+use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
 use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::registry::{self, BuildContext, Choice};
 use framework::strategy::{Fault, Formats, PagingStrategy};
+use std::ops::ControlFlow;
 
 const P: u64 = 1 << 0;
 const W: u64 = 1 << 1;
@@ -223,6 +224,57 @@ fn check_two_levels(shadow: Paging) {
             }
         }
     });
+}
+
+const PWT: u64 = 1 << 3;
+const PCD: u64 = 1 << 4;
+
+/// How a page is cached is the host's choice: a guest's own entry keeps the bits (or kills it, above level 1), no
+/// entry that the processor walks through has them.
+#[test]
+fn cacheability_never_leaves_the_guests_entries() {
+    for formats in Formats::SERVED {
+        let depth = formats.guest.levels() as usize;
+        let mut usual = vec![P | W | U | A | D; depth];
+        if depth == 3 {
+            usual[0] = P;
+        }
+        for name in registry::all_names() {
+            if Choice::parse(name).unwrap().check_formats(formats).is_err() {
+                continue;
+            }
+            for bits in [PWT, PCD, PWT | PCD] {
+                for level in 0..depth {
+                    let mut levels = usual.clone();
+                    levels[level] |= bits;
+                    check_cacheability(Case::new(name, formats, &levels), level + 1 == depth, bits);
+                }
+            }
+        }
+    }
+}
+
+fn check_cacheability(mut case: Case, in_leaf: bool, bits: u64) {
+    let access = Access { user: true, write: true };
+    let fault = case.fault(access);
+    let entry = case.guest_entry();
+    if in_leaf {
+        assert_eq!(fault, Ok(Fault::Fixed));
+        assert_eq!(entry & (PWT | PCD), bits, "the guest's entry is its own");
+        // Told of as well: another way into the shadow.
+        let told = Entry(entry);
+        case.strategy.set_pte(&mut case.host, GuestPhys(TABLES[0] * 4096), VA, told).unwrap();
+        assert!(case.passes(access));
+    } else {
+        assert!(fault.is_err(), "such an entry above level 1 is refused");
+    }
+    let whole = case.strategy.mappings(&mut |mapping| {
+        assert_eq!(mapping.entry.0 & (PWT | PCD), 0, "the level-1 entry");
+        assert_eq!(mapping.table_flags.bits() & (PWT | PCD), 0, "the entry that leads to it");
+        ControlFlow::Continue(())
+    });
+    assert!(whole.is_continue());
+    case.end();
 }
 
 #[test]

@@ -5,19 +5,20 @@
 //! address space:
 //!
 //! ```text
-//!  base          + 1 page        + 2 pages       + 3 pages
-//!  | text        | state 0       | registers 0   | state 1       | registers 1   | …
-//!  | everybody   | virtual CPU 0                 | virtual CPU 1                 |
-//!    read, execute  read          read, write
+//!  base          + 1 page        + 2 pages       + 3 pages       + 4 pages
+//!  | text        | host contexts | state 0       | registers 0   | state 1       | …
+//!  | everybody   | the host      | virtual CPU 0                 | virtual CPU 1
+//!    read, execute                 read            read, write
 //! ```
 //!
 //! The host maps all of it. A guest's shadow roots map the text and the two pages of its own virtual
 //! CPU, through one page-table page that all of its roots share ([`map`]).
 //!
+//! * The **host contexts** ([`state::HostContext`]), one for each virtual CPU, hold what leads home: the
+//!   host's stack, CR4 and tables. No guest maps that page.
 //! * The **state page** ([`state`]) holds what the processor reads while the guest runs (descriptor
-//!   tables, task state) and what leads home (the host's stack, CR3, CR4, tables). The guest cannot
-//!   write it. Its kernel can read it, for ring 1 is supervisor to the page tables; so no secret is kept
-//!   there but addresses of the host's structures.
+//!   tables, task state) and the host's CR3. The guest cannot write it. Its kernel can read it, for ring 1 is
+//!   supervisor to the page tables; what is there for it to see, and why, is listed in [`state`].
 //! * The **register page** is where traps from the guest push its registers. The guest can write it, so
 //!   nothing on it is trusted beyond that guest: the host masks it before each entry
 //!   ([`state::SlotPages::sanitise`]), and the vector that ended a run travels in a register.

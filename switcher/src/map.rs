@@ -20,8 +20,8 @@ pub struct SlotFrames {
     pub registers: HostFrame,
 }
 
-/// Maps the Switcher's text and the two pages of `slot` in `leaf`, a zeroed level-1 table. All three are
-/// supervisor pages, which rings 0 and 1 may use and ring 3 may not; only the registers can be written.
+/// Maps the Switcher's text and the two pages of `slot` in `leaf`, a zeroed level-1 table. The page of the host
+/// contexts and other slots' pages are left out. All three are supervisor pages, which rings 0 and 1 may use and ring 3 may not; only the registers can be written.
 /// With `no_execute` (a processor and format that have the bit) only the text can be executed.
 ///
 /// # Panics
@@ -86,11 +86,11 @@ mod tests {
         // 0xfe7c0000 is page 0x3c0 of its 4 MiB, and page 0x1c0 of its 2 MiB.
         assert_eq!(
             mapped::<TwoLevel>(0xfe7c_0000, 2, false),
-            [(0x3c0, 0x100, READ), (0x3c5, 0x1_2345, READ), (0x3c6, 0x23, WRITE)]
+            [(0x3c0, 0x100, READ), (0x3c6, 0x1_2345, READ), (0x3c7, 0x23, WRITE)]
         );
         assert_eq!(
             mapped::<Pae>(0xfe7c_0000, 0, false),
-            [(0x1c0, 0x100, READ), (0x1c1, 0x1_2345, READ), (0x1c2, 0x23, WRITE)]
+            [(0x1c0, 0x100, READ), (0x1c2, 0x1_2345, READ), (0x1c3, 0x23, WRITE)]
         );
     }
 

@@ -1,12 +1,26 @@
-//! The two pages of a virtual CPU, as the processor and the Switcher's assembly use them.
+//! The pages of a virtual CPU, as the processor and the Switcher's assembly use them.
 //!
 //! ```text
 //!  state page (guest: read-only)            register page (guest: writable)
 //!  +0x000 IDT, 256 gates                    +0x000 the stack that an NMI, or a fault of the
 //!  +0x800 GDT, 32 descriptors                      Switcher itself, goes on with below the frame
 //!  +0x900 TSS                               +0xfb8 the guest's registers: the frame that traps
-//!  +0x968 the way home, the guest's tables         from the guest push downwards from the end
+//!  +0x968 what the way out begins with             from the guest push downwards from the end
 //! ```
+//!
+//! The guest's kernel can read the state page, for ring 1 is supervisor to the page tables. So it holds only
+//! what the processor or the Switcher must find there while the guest's page tables are loaded:
+//!
+//! | what | who needs it | what a guest learns |
+//! | --- | --- | --- |
+//! | IDT, GDT, TSS | the processor, at every trap and segment load | what it has set itself, and addresses in the Switcher area |
+//! | `guest_gdtr`, `guest_idtr` | `lgdt`, `lidt`; they could be elsewhere | what `sgdt` and `sidt` tell any program |
+//! | `host_cr3` | the way out: nothing of the host is mapped before it is loaded | the physical address of its launcher's page directory |
+//! | `host_context` | the way out, from the page just named to the next | an address in the Switcher area |
+//! | `events` | the handler of NMIs and machine checks on the way out | that one came |
+//!
+//! All else of the host's is in its [`HostContext`], on a page that no guest maps: the host's stack pointer, CR4,
+//! the addresses of its descriptor tables, and the guest's own CR3.
 //!
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
@@ -48,7 +62,7 @@ struct Tss {
     trap_and_io_bitmap: u32,
 }
 
-/// What the processor reads while the guest runs, and the way back to the host.
+/// What the processor reads while the guest runs, and the first step of the way back to the host.
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub struct StatePage {
@@ -56,18 +70,39 @@ pub struct StatePage {
     gdt: [Descriptor; GDT_ENTRIES],
     tss: Tss,
     // From here on for the assembly in `text`, by offset.
-    pub(crate) guest_cr3: u32,
     pub(crate) host_cr3: u32,
-    pub(crate) host_cr4: u32,
-    pub(crate) host_esp: u32,
-    pub(crate) host_ldt: u32,
-    /// Not 0: an NMI came while the Switcher was at work.
-    pub(crate) nmi: u32,
+    /// The address of this virtual CPU's [`HostContext`].
+    pub(crate) host_context: u32,
+    /// What came while the Switcher was on its way out: NMIs in the low half, machine checks in the high half.
+    pub(crate) events: u32,
     padding: u16,
     pub(crate) guest_gdtr: TableRegister,
     pub(crate) guest_idtr: TableRegister,
-    pub(crate) host_gdtr: TableRegister,
-    pub(crate) host_idtr: TableRegister,
+    unused: [u8; PAGE_SIZE as usize - 0x982],
+}
+
+/// What a virtual CPU's host must have back, and what is loaded for the guest while the host's page tables still
+/// are: on a page that no guest maps.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct HostContext {
+    pub(crate) esp: u32,
+    pub(crate) cr4: u32,
+    pub(crate) guest_cr3: u32,
+    padding: u16,
+    pub(crate) gdtr: TableRegister,
+    pub(crate) idtr: TableRegister,
+    unused: [u8; 6],
+}
+
+/// Bytes from one virtual CPU's host context to the next.
+pub(crate) const HOST_CONTEXT_SIZE: u32 = 32;
+
+impl HostContext {
+    /// Sets the shadow root that the next entry loads.
+    pub const fn set_root(&mut self, root: HostFrame) {
+        self.guest_cr3 = root.0 << PAGE_SHIFT;
+    }
 }
 
 /// The page that the guest can write.
@@ -97,7 +132,8 @@ const _: () = {
     assert!(offset_of!(SlotPages, registers) + offset_of!(RegisterPage, regs) == FRAME as usize);
     assert!(offset_of!(StatePage, gdt) == 0x800);
     assert!(offset_of!(StatePage, tss) == 0x900);
-    assert!(offset_of!(StatePage, guest_cr3) == 0x968);
+    assert!(offset_of!(StatePage, host_cr3) == 0x968);
+    assert!(size_of::<HostContext>() == HOST_CONTEXT_SIZE as usize);
 };
 
 impl StatePage {
@@ -152,12 +188,11 @@ impl SlotPages {
             // Beyond the limit: there is no bitmap, so no port may be used.
             trap_and_io_bitmap: (tss_limit + 1) << 16,
         };
-        state.guest_cr3 = 0;
-        (state.host_cr3, state.host_cr4, state.host_esp, state.host_ldt) = (0, 0, 0, 0);
-        (state.nmi, state.padding) = (0, 0);
+        state.host_context = area.host_context(slot).0;
+        (state.host_cr3, state.events, state.padding) = (0, 0, 0);
         state.guest_gdtr = table(offset_of!(StatePage, gdt), GDT_ENTRIES);
         state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
-        (state.host_gdtr, state.host_idtr) = (TableRegister::default(), TableRegister::default());
+        state.unused.fill(0);
 
         self.registers.stack.fill(0);
         self.registers.regs = Regs::default();
@@ -174,10 +209,8 @@ impl SlotPages {
         (&mut self.state.gdt, &mut self.state.idt)
     }
 
-    /// Sets what the next entry uses: the shadow root, and the stack for traps from ring 3 that go
-    /// straight to the guest's kernel.
-    pub const fn set_context(&mut self, root: HostFrame, ss1: u32, esp1: u32) {
-        self.state.guest_cr3 = root.0 << PAGE_SHIFT;
+    /// Sets the stack for traps from ring 3 that go straight to the guest's kernel.
+    pub const fn set_stack(&mut self, ss1: u32, esp1: u32) {
         (self.state.tss.ss1, self.state.tss.esp1) = (ss1, esp1);
     }
 
@@ -205,7 +238,8 @@ mod tests {
         pages.registers.stack[100] = 7;
         pages.registers.regs.eax = 7;
         pages.state.idt[3].low = 7;
-        pages.state.nmi = 7;
+        pages.state.events = 7;
+        pages.state.unused[7] = 7;
         pages.initialise(&Area::new::<Pae>(GuestVirt(0xfe7c_0000), 4).unwrap(), 1);
         pages
     }
@@ -218,7 +252,7 @@ mod tests {
     #[test]
     fn tables_and_stack_are_where_slot_1_is() {
         let pages = fresh();
-        let state = 0xfe7c_3000;
+        let state = 0xfe7c_4000;
         assert_eq!(({ pages.state.guest_idtr.base }, { pages.state.guest_idtr.limit }), (state, 0x7ff));
         assert_eq!(
             ({ pages.state.guest_gdtr.base }, { pages.state.guest_gdtr.limit }),
@@ -239,7 +273,36 @@ mod tests {
     fn nothing_of_a_former_user_stays() {
         let pages = fresh();
         assert_eq!(pages.registers.regs, Regs::default());
-        assert_eq!((pages.registers.stack[100], pages.state.idt[3].low, pages.state.nmi), (0, 0, 0));
+        assert_eq!((pages.registers.stack[100], pages.state.idt[3].low, pages.state.events), (0, 0, 0));
+        assert_eq!(pages.state.unused[7], 0);
+    }
+
+    /// The words of the state page that a guest reads beyond what it has set itself.
+    #[test]
+    fn the_state_page_holds_nothing_of_the_host_but_its_cr3() {
+        let mut pages = fresh();
+        pages.state.host_cr3 = 0x0123_4000;
+        // SAFETY: the page consists of integers without gaps.
+        let words: &[u32; 1024] = unsafe { &*(&raw const pages.state).cast() };
+        let tables = 0x900 / 4;
+        let known = [
+            // The TSS: esp0, ss0, and where the I/O permission bitmap would be.
+            (tables + 1, 0xfe7c_6000),
+            (tables + 2, 0x58),
+            (tables + 25, 0x0068_0000),
+            (0x968 / 4, 0x0123_4000),
+            // The second of the contexts on the area's second page.
+            (0x96c / 4, 0xfe7c_1020),
+            // Limit and base of the two tables, from 0x976 on.
+            (0x974 / 4, 0x00ff_0000),
+            (0x978 / 4, 0xfe7c_4800),
+            (0x97c / 4, 0x4000_07ff),
+            (0x980 / 4, 0xfe7c),
+        ];
+        for (index, &word) in words.iter().enumerate().skip(tables) {
+            let expected = known.iter().find(|(at, _)| *at == index).map_or(0, |(_, word)| *word);
+            assert_eq!(word, expected, "at offset {:#x}", index * 4);
+        }
     }
 
     #[test]

@@ -5,32 +5,36 @@
 //! that ends everything returns to the host. Nothing here runs where it was linked.
 //!
 //! # Registers
-//! In: `eax` the address of the slot's state page. Out: `eax` the vector that ended the run, with
-//! [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` 1 when an NMI waits for the host, else
-//! 0. `ebp`, the segment registers and the flags are kept, all others are not. Interrupts must be off.
+//! In: `eax` the address of the slot's state page, `esi` not 0 where the processor's buffers are to be cleared
+//! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector that ended the run, with
+//! [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits for the
+//! host: NMIs counted in the low half, machine checks in the high half. `ebp`, `ds`, `es`, `fs` and the
+//! flags are kept, `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and
+//! the LDT are what a process of the host chooses for itself, so their loads may fault and belong to C, where
+//! a fault has a fix-up.
 //!
 //! # The order of things
-//! Whatever moment an NMI chooses, it must find an IDT whose handler can run, a code segment that its
-//! `iret` can return to, and a stack.
+//! Whatever moment an NMI or a machine check chooses, it must find an IDT whose handler can run, a code
+//! segment that its `iret` can return to, and a stack.
 //!
 //! * The Switcher runs on a code segment of its own, the same in the host's GDT and in every guest's.
 //!   On the host's code segment an NMI's `iret` would fault as soon as the guest's GDT is loaded.
-//! * Going in, the guest's IDT comes first: before, NMIs are the host's, on the host's stack and tables;
-//!   after, they are noted by a handler that needs nothing of the host.
-//! * The host's TSS is marked available while it can be written, that is on the host's page tables, and
-//!   the guest's likewise on the way back; `ltr` refuses a busy one.
+//! * Going in, the guest's IDT comes first: before, events are the host's, on the host's stack and tables;
+//!   after, they come to a handler that needs nothing of the host.
+//! * `ltr` refuses a TSS that is busy, as the host's is all the time, and the guest's since the way in. Both are
+//!   marked available on the way out, on the host's page tables, where they can be written.
 //! * Coming back, page tables are first, since only they make the rest reachable, and the host's IDT is
 //!   last, when everything that the host's handlers rely on is back.
-//! * The LDT is emptied for the guest: the launcher's is not for it. It is back before `%gs`, which may
-//!   name a segment in it.
+//! * Both stacks are read by `mov`, and `esp` moves past what was read only when nothing is needed of it any
+//!   more: an event pushes its frame below `esp`, and never over what is still to be read.
+//! * The host's segments are constants or what the host's kernel had in them, so their loads cannot fault.
 //! * SMEP and SMAP would stop ring 1 from using pages of ring 3; both are off while the guest runs.
 //!
 //! # Faults in the Switcher
-//! Popping the guest's segment registers, or the last `iret`, faults when the guest has left something
+//! Loading the guest's segment registers, or the last `iret`, faults when the guest has left something
 //! that cannot be loaded. The stub sees ring 0 in the stacked CS (the guest is in ring 1 or 3) and goes
 //! home with [`IN_SWITCHER`]; the guest's registers are lost, and its life is over. The vector is
-//! returned in a register, not in memory that such a fault, or the guest, may overwrite. A machine check
-//! that comes here ends the same way: the host hears of it, the guest does not go on.
+//! returned in a register, not in memory that such a fault, or the guest, may overwrite.
 //!
 //! # Software interrupts
 //! `int n` pushes no error code, whatever the vector. Where the guest's gate for a vector with an error
@@ -38,16 +42,25 @@
 //! from the wrong place. The frame of a trap from an outer ring ends where the page ends, so its start
 //! tells whether it is a word short.
 //!
-//! # NMI
-//! One that interrupts the guest is an exit like any other, and the host runs its handler at once. One
-//! that interrupts the Switcher sets a flag in the state page, which is returned to the host. On the
-//! guest's page tables that page is read-only even to ring 0, so CR0.WP is cleared for the one store;
-//! NMIs are rare enough for that. `eax` holds the state page whenever the stack is the host's;
+//! # NMIs and machine checks
+//! One that interrupts the guest is an exit like any other, and the host runs its handler at once. One that
+//! interrupts the Switcher is told from a fault by its vector, and treated by where it came:
+//!
+//! * On the way in it becomes an exit: the guest is not entered, for the host may wait for this processor (a
+//!   machine check gathers all of them). Up to the last `iret` the guest's registers still lie in their frame,
+//!   which is simply left there; at that `iret` they are all loaded, and the stack is what it would be had the
+//!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
+//! * On the way out, which may carry an interrupt that the host must not lose, it is counted in the state
+//!   page, and the Switcher goes on. On the guest's page tables that page is read-only even to ring 0, so
+//!   CR0.WP is cleared for the one store; events are rare enough for that.
+//!
+//! Either way the handler ends by `iret`, which lets the next NMI in. It may itself be interrupted by the
+//! other kind of event, which is counted. `eax` holds the state page whenever the stack is the host's;
 //! otherwise the stack tells where it is.
 //!
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 
-use crate::state::{FRAME, STUB_SIZE, StatePage, TableRegister};
+use crate::state::{FRAME, HostContext, STUB_SIZE, StatePage, TableRegister};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestVirt, PAGE_SIZE};
 use arch_i386::regs::Regs;
@@ -99,46 +112,46 @@ lguest_switcher_enter:
     pushl %es
     pushl %ds
     pushl %fs
-    pushl %gs
     pushl %ebp
-    movl %esp, {HOST_ESP}(%eax)
-    sgdtl {HOST_GDTR}(%eax)
-    sidtl {HOST_IDTR}(%eax)
-    sldtw {HOST_LDT}(%eax)
-    movl %cr3, %ecx
-    movl %ecx, {HOST_CR3}(%eax)
+    movl {HOST_CONTEXT}(%eax), %ecx
+    movl %esp, {HOST_ESP}(%ecx)
+    sgdtl {HOST_GDTR}(%ecx)
+    sidtl {HOST_IDTR}(%ecx)
+    movl %cr3, %ebx
+    movl %ebx, {HOST_CR3}(%eax)
     movl %cr4, %edx
-    movl %edx, {HOST_CR4}(%eax)
+    movl %edx, {HOST_CR4}(%ecx)
 
     lidtl {GUEST_IDTR}(%eax)
+lguest_switcher_entering:
     leal {FRAME}(%eax), %esp
     lgdtl {GUEST_GDTR}(%eax)
-    xorl %ebx, %ebx
-    lldtw %bx
     movl ${TSS}, %ebx
     ltrw %bx
-    movl {HOST_GDTR_BASE}(%eax), %ebx
-    andb ${NOT_BUSY}, {TSS_TYPE}(%ebx)
     testl ${NO_USER_PAGES}, %edx
     jz 1f
     andl $~{NO_USER_PAGES}, %edx
     movl %edx, %cr4
-1:  movl {GUEST_CR3}(%eax), %ecx
+1:  movl {GUEST_CR3}(%ecx), %ecx
     movl %ecx, %cr3
+    testl %esi, %esi
+    jz 6f
+    verw {SS}(%esp)
 
-    // The guest's page tables map the registers here, writable: only pops and pushes from now on.
-    popl %eax
-    popl %ebx
-    popl %ecx
-    popl %edx
-    popl %esi
-    popl %edi
-    popl %ebp
-    popl %gs
-    popl %fs
-    popl %ds
-    popl %es
-    addl $8, %esp
+    // The guest's page tables map the registers here. The stack stays below them until all are loaded.
+6:  movw {GS}(%esp), %gs
+    movw {FS}(%esp), %fs
+    movw {DS}(%esp), %ds
+    movw {ES}(%esp), %es
+    movl {EBX}(%esp), %ebx
+    movl {ECX}(%esp), %ecx
+    movl {EDX}(%esp), %edx
+    movl {ESI}(%esp), %esi
+    movl {EDI}(%esp), %edi
+    movl {EBP}(%esp), %ebp
+    movl {EAX}(%esp), %eax
+    addl ${EIP}, %esp
+lguest_switcher_entered:
     iretl
 
     // ------------------------------------------------------------------ back to the host
@@ -163,7 +176,7 @@ lguest_switcher_save:
     // From virtual-8086 mode, whose frames are four words longer. A processor enters it from ring 0 only, but QEMU
     // 7.2 by an `iret` of the guest's kernel, too. Such a guest has to go, like one that faults in here.
     testl ${VIRTUAL_8086}, 16(%esp)
-    jnz lguest_switcher_inside
+    jnz lguest_switcher_fault
     pushl %es
     pushl %ds
     pushl %fs
@@ -182,60 +195,105 @@ lguest_switcher_save:
 lguest_switcher_leave:
     movl %ss:{HOST_CR3}(%eax), %edx
     movl %edx, %cr3
-    testl ${NO_USER_PAGES}, %ss:{HOST_CR4}(%eax)
+    movl %ss:{HOST_CONTEXT}(%eax), %ecx
+    testl ${NO_USER_PAGES}, %ss:{HOST_CR4}(%ecx)
     jz 2f
-    movl %ss:{HOST_CR4}(%eax), %edx
+    movl %ss:{HOST_CR4}(%ecx), %edx
     movl %edx, %cr4
 2:  andb ${NOT_BUSY}, %ss:{GUEST_GDT}+{TSS_TYPE}(%eax)
-    lgdtl %ss:{HOST_GDTR}(%eax)
+    lgdtl %ss:{HOST_GDTR}(%ecx)
+    movl %ss:{HOST_GDTR_BASE}(%ecx), %edx
+    andb ${NOT_BUSY}, %ss:{TSS_TYPE}(%edx)
     movl ${TSS}, %edx
     ltrw %dx
-    lldtw %ss:{HOST_LDT}(%eax)
     movl ${HOST_DS}, %edx
     movl %edx, %ss
-    movl %ss:{HOST_ESP}(%eax), %esp
-    popl %ebp
-    popl %gs
-    popl %fs
-    popl %ds
-    popl %es
-    lidtl {HOST_IDTR}(%eax)
+    movl %ss:{HOST_ESP}(%ecx), %esp
+    movl (%esp), %ebp
+    movw 4(%esp), %fs
+    movw 8(%esp), %ds
+    movw 12(%esp), %es
     xorl %edx, %edx
-    xchgl %edx, {NMI}(%eax)
+    movl %edx, %gs
+    lidtl {HOST_IDTR}(%ecx)
+    // From here on events are the host's again.
+    xchgl %edx, {EVENTS}(%eax)
     movl %ebx, %eax
+    addl $16, %esp
     iretl
 
-    // ------------------------------------------------------------------ faults and NMIs in here
+    // ------------------------------------------------------------------ faults and events in here
 lguest_switcher_inside:
     cmpb ${NMI_VECTOR}, (%esp)
-    je lguest_switcher_nmi
+    je lguest_switcher_event
+    cmpb ${MC_VECTOR}, (%esp)
+    je lguest_switcher_event
+lguest_switcher_fault:
     movzbl (%esp), %ebx
     orl ${IN_SWITCHER}, %ebx
+    // Only what is the guest's can fault, and that is loaded on its register page.
     movl %esp, %eax
     andl $-{PAGE_SIZE}, %eax
     subl ${PAGE_SIZE}, %eax
     jmp lguest_switcher_leave
 
-    // The host's stacks are all below the Switcher area, the register pages above its text.
-lguest_switcher_nmi:
-    movl %eax, (%esp)
-    movl %ecx, 4(%esp)
+    // The stack: vector, 0, eip, cs, eflags of the Switcher.
+lguest_switcher_event:
+    pushl %eax
+    pushl %ecx
+    pushl %edx
     call 3f
 3:  popl %ecx
+    movl 20(%esp), %edx
+    subl %ecx, %edx
+    subl $(lguest_switcher_entering - 3b), %edx
+    cmpl $(lguest_switcher_entered - lguest_switcher_entering), %edx
+    je lguest_switcher_event_entered
+    pushfl
+    // The host's stacks are all below the Switcher area, the register pages above its text.
     cmpl %ecx, %esp
     jb 4f
     movl %esp, %eax
     andl $-{PAGE_SIZE}, %eax
     subl ${PAGE_SIZE}, %eax
-4:  movl %cr0, %ecx
+4:  popfl
+    jb lguest_switcher_event_entering
+
+    // On the way out, or in this handler: count it.
+    movl $1, %edx
+    cmpb ${NMI_VECTOR}, 12(%esp)
+    je 5f
+    movl $0x10000, %edx
+5:  movl %cr0, %ecx
     pushl %ecx
     andl ${NOT_WP}, %ecx
     movl %ecx, %cr0
-    movl $1, %ss:{NMI}(%eax)
+    addl %edx, %ss:{EVENTS}(%eax)
     popl %ecx
     movl %ecx, %cr0
-    popl %eax
+    popl %edx
     popl %ecx
+    popl %eax
+    addl $8, %esp
+    iretl
+
+    // On the way in: from here to the way out, by iret. The guest's registers are in their frame.
+lguest_switcher_event_entering:
+    movzbl 12(%esp), %ebx
+    leal (lguest_switcher_leave - 3b)(%ecx), %edx
+    movl %edx, 20(%esp)
+    addl $20, %esp
+    iretl
+
+    // At the last iret: from here to the stub, by iret. The guest's registers are where it left them.
+lguest_switcher_event_entered:
+    movzbl 12(%esp), %edx
+    leal (lguest_switcher_start - 3b)(%ecx,%edx,{STUB_SIZE}), %edx
+    movl %edx, 20(%esp)
+    popl %edx
+    popl %ecx
+    popl %eax
+    addl $8, %esp
     iretl
 
     // One page; an error here means that it has grown too long.
@@ -246,19 +304,32 @@ lguest_switcher_end:
 "#,
     STUB_SIZE = const STUB_SIZE,
     ERROR_CODES = const ERROR_CODES,
-    HOST_ESP = const offset_of!(StatePage, host_esp),
-    HOST_GDTR = const offset_of!(StatePage, host_gdtr),
-    HOST_GDTR_BASE = const offset_of!(StatePage, host_gdtr) + offset_of!(TableRegister, base),
-    HOST_IDTR = const offset_of!(StatePage, host_idtr),
-    HOST_LDT = const offset_of!(StatePage, host_ldt),
+    HOST_CONTEXT = const offset_of!(StatePage, host_context),
     HOST_CR3 = const offset_of!(StatePage, host_cr3),
-    HOST_CR4 = const offset_of!(StatePage, host_cr4),
-    GUEST_CR3 = const offset_of!(StatePage, guest_cr3),
+    EVENTS = const offset_of!(StatePage, events),
     GUEST_IDTR = const offset_of!(StatePage, guest_idtr),
     GUEST_GDTR = const offset_of!(StatePage, guest_gdtr),
     GUEST_GDT = const StatePage::GDT,
-    NMI = const offset_of!(StatePage, nmi),
+    HOST_ESP = const offset_of!(HostContext, esp),
+    HOST_GDTR = const offset_of!(HostContext, gdtr),
+    HOST_GDTR_BASE = const offset_of!(HostContext, gdtr) + offset_of!(TableRegister, base),
+    HOST_IDTR = const offset_of!(HostContext, idtr),
+    HOST_CR4 = const offset_of!(HostContext, cr4),
+    GUEST_CR3 = const offset_of!(HostContext, guest_cr3),
     FRAME = const FRAME,
+    EAX = const offset_of!(Regs, eax),
+    EBX = const offset_of!(Regs, ebx),
+    ECX = const offset_of!(Regs, ecx),
+    EDX = const offset_of!(Regs, edx),
+    ESI = const offset_of!(Regs, esi),
+    EDI = const offset_of!(Regs, edi),
+    EBP = const offset_of!(Regs, ebp),
+    GS = const offset_of!(Regs, gs),
+    FS = const offset_of!(Regs, fs),
+    DS = const offset_of!(Regs, ds),
+    ES = const offset_of!(Regs, es),
+    EIP = const offset_of!(Regs, eip),
+    SS = const offset_of!(Regs, ss),
     TRAPNUM = const offset_of!(Regs, trapnum),
     TSS = const segment::TSS,
     TSS_TYPE = const TSS_TYPE,
@@ -267,6 +338,7 @@ lguest_switcher_end:
     NO_USER_PAGES = const NO_USER_PAGES,
     NOT_WP = const !(Cr0Flags::WRITE_PROTECT.bits() as u32),
     NMI_VECTOR = const trap::NMI,
+    MC_VECTOR = const trap::MACHINE_CHECK,
     VIRTUAL_8086 = const RFlags::VIRTUAL_8086_MODE.bits() as u32,
     IN_SWITCHER = const trap::IN_SWITCHER,
     PAGE_SIZE = const PAGE_SIZE,

@@ -130,6 +130,22 @@ pub fn launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
     result(machine, Target::Program, "lguest")
 }
 
+/// Builds the launcher that means harm, a static 32-bit program, as a file of the host VM.
+pub fn hostile_launcher(project: &Project, machine: &Machine) -> Result<GuestFile> {
+    let name = "hostile-launcher";
+    let progress = Progress::start("hostile launcher");
+    run_logged(
+        machine
+            .toolchain
+            .cargo("build", &project.root().join("examples").join(name), Target::Program)
+            .args(["--release", "--bin", name])
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols"),
+        &project.logs().join("hostile-launcher-cargo.log"),
+    )?;
+    progress.done();
+    Ok(GuestFile { name: name.to_owned(), path: result(machine, Target::Program, name)? })
+}
+
 /// Builds the example guest, an ELF kernel.
 pub fn mini_guest(project: &Project, machine: &Machine) -> Result<PathBuf> {
     let progress = Progress::start("example guest");

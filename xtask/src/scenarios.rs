@@ -6,6 +6,7 @@
 //! example guest; its options are in `examples/mini-guest/src/command_line.rs`, the launcher's exit codes in
 //! `userland-launcher/src/outcome.rs`.
 
+pub mod border;
 mod launcher;
 
 use std::time::Duration;
@@ -304,7 +305,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// All scenarios in order: those that may bring the host down come last.
 fn all() -> impl Iterator<Item = &'static Scenario> {
     let (last, others) = SCENARIOS.split_last().expect("there are scenarios");
-    others.iter().chain(launcher::SCENARIOS).chain([last])
+    others.iter().chain(launcher::SCENARIOS).chain(border::SCENARIOS).chain([last])
 }
 
 /// The steps for the scenarios that `wanted` says yes to.

@@ -64,7 +64,7 @@ const SECTIONS: [(&str, &str); 12] = [
 const IN_QEMU: [&str; 4] = ["vm", "processors", "bench", "linux"];
 
 /// Folders with a workspace of their own, as they are built for i386 only.
-const DETACHED: [&str; 3] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS];
+const DETACHED: [&str; 4] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS, "examples/hostile-launcher"];
 
 /// Those of them whose tests run on the developer's machine; the last is for i386's processor and Linux only.
 const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
@@ -176,7 +176,9 @@ impl Run<'_> {
         let mut command = self.cargo("clippy", "examples/mini-guest");
         let host = "clippy examples/mini-guest (library)";
         self.tally.run(host, command.args(["--workspace", "--all-targets", "--", "-Dwarnings"]));
-        for (folder, target) in DETACHED.into_iter().zip([Target::Kernel, Target::Guest, Target::Program]) {
+        for (folder, target) in
+            DETACHED.into_iter().zip([Target::Kernel, Target::Guest, Target::Program, Target::Program])
+        {
             let name = format!("clippy {folder} for its own target");
             let folder = self.project.root().join(folder);
             self.tally.run(&name, &mut self.machine.toolchain.clippy(&folder, target));
@@ -252,14 +254,18 @@ impl Run<'_> {
 
     fn vm(&mut self) {
         let steps = scenarios::steps(|name| self.wants_whole("vm") || self.names(name));
-        let with_plugin = |flavour: Flavour| -> Result<Vec<GuestFile>> {
-            if !steps.iter().any(|step| step.name == scenarios::PLUG_IN) {
-                return Ok(Vec::new());
+        let more = |flavour: Flavour| -> Result<Vec<GuestFile>> {
+            let mut files = Vec::new();
+            if steps.iter().any(|step| step.name == scenarios::PLUG_IN) {
+                let path = self.module_with_plugin(&[flavour])?.swap_remove(0);
+                files.push(GuestFile { name: scenarios::MODULE_WITH_PLUGIN.to_owned(), path });
             }
-            let path = self.module_with_plugin(&[flavour])?.swap_remove(0);
-            Ok(vec![GuestFile { name: scenarios::MODULE_WITH_PLUGIN.to_owned(), path }])
+            if steps.iter().any(|step| scenarios::border::is_one(&step.name)) {
+                files.push(programs::hostile_launcher(self.project, self.machine)?);
+            }
+            Ok(files)
         };
-        let jobs = self.hosts(true, &with_plugin).map(|hosts| {
+        let jobs = self.hosts(true, &more).map(|hosts| {
             let job = |vm: Vm| Job {
                 contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
                 vm,

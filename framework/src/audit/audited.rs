@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
+use core::ops::ControlFlow;
 
 /// The strategy and how often it is audited. A guest whose shadow tables have a defect is killed.
 pub struct Audited {
@@ -37,6 +38,10 @@ impl Audited {
     fn audit(&mut self, host: &mut dyn PagingHost, announced: &Announced) -> Result<(), Kill> {
         if let Some(kill) = self.found.take() {
             return Err(kill);
+        }
+        // What was left undone is no defect.
+        if host.reschedule_point() {
+            return Ok(());
         }
         self.operations += 1;
         if !self.operations.is_multiple_of(self.every) {
@@ -168,12 +173,12 @@ impl PagingStrategy for Audited {
         self.of.directories(visit);
     }
 
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
-        self.of.mappings(visit);
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.of.mappings(visit)
     }
 
-    fn check(&self, found: &mut dyn FnMut(super::Defect)) {
-        self.of.check(found);
+    fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(super::Defect)) {
+        self.of.check(host, found);
     }
 
     fn counters(&self) -> PagingCounters {

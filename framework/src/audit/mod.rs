@@ -25,8 +25,8 @@ mod audited;
 
 use crate::host::PagingHost;
 use crate::strategy::{Mapping, PagingStrategy};
+use crate::tables::{Progress, reschedule_point};
 use crate::walk::{self, Leaf, frame_within};
-use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 pub use audited::Audited;
@@ -119,25 +119,36 @@ impl Report {
     }
 }
 
-/// Holds everything that a strategy has mapped against the guest's tables.
+/// Holds everything that a strategy has mapped against the guest's tables. If the host breaks it off, nothing has been
+/// found.
 #[must_use]
 pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced: &Announced) -> Report {
     let mut report = Report::default();
-    strategy.check(&mut |defect| report.add(defect));
+    strategy.check(host, &mut |defect| report.add(defect));
     let current = current_directory(strategy);
-    let mut mappings = Vec::new();
-    // An entry that several page directories share is one entry.
-    strategy.mappings(&mut |mapping| {
-        if !mapping.shared || mapping.number == 0 {
-            mappings.push(mapping);
-        }
-    });
-    report.entries = mappings.len() as u64;
+    // There may be millions, so that they are gone through twice and not kept in between.
+    let each = |host: &mut dyn PagingHost, visit: &mut dyn FnMut(&mut dyn PagingHost, Mapping)| {
+        let mut number = 0_usize;
+        strategy.mappings(&mut |mapping| {
+            number += 1;
+            if number.is_multiple_of(ENTRIES_AT_ONCE) {
+                reschedule_point(host)?;
+            }
+            // An entry that several page directories share is one entry.
+            if !mapping.shared || mapping.number == 0 {
+                visit(host, mapping);
+            }
+            Progress::Continue(())
+        })
+    };
+    if each(host, &mut |_, _| report.entries += 1).is_break() {
+        return Report::default();
+    }
     let held = host.pinned();
     if held != report.entries {
         report.add(Defect::References { held, entries: report.entries });
     }
-    for mut mapping in mappings {
+    let whole = each(host, &mut |host, mut mapping| {
         if mapping.shared {
             mapping.directory = current;
         }
@@ -162,9 +173,12 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
             }
             Err(_) => report.stale += 1,
         }
-    }
-    report
+    });
+    if whole.is_break() { Report::default() } else { report }
 }
+
+/// How many entries are looked at before the host may run something else.
+const ENTRIES_AT_ONCE: usize = 256;
 
 /// The page directory that the guest runs on.
 fn current_directory(strategy: &dyn PagingStrategy) -> GuestPhys {

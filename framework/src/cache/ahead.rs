@@ -10,12 +10,13 @@
 
 use super::{ShadowCache, Slot, shadow_entry};
 use crate::host::{OutOfMemory, PagingHost};
-use crate::tables::{LeafId, Part};
+use crate::tables::{LeafId, Part, reschedule_point};
 use crate::walk::{self, Leaf};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
+use core::ops::ControlFlow;
 
 /// The largest value of [`Mends::around`](super::Mends::around).
 pub const MAX_AROUND: usize = 64;
@@ -53,6 +54,9 @@ impl Pace {
         self.alone
     }
 }
+
+/// How many pages are filled before the host may run something else.
+const FILLED_AT_ONCE: usize = 256;
 
 /// How many page directories without a shadow are remembered.
 const MAX_LOST: usize = 128;
@@ -183,8 +187,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { return };
         if leaf.entry == announced {
-            self.tables.release_if_moved(host, slot.root, va, leaf.origin());
-            let _: Result<_, OutOfMemory> = self.tables.find_or_add(host, slot.root, va, leaf.origin());
+            if self.tables.release_if_moved(host, slot.root, va, leaf.origin()).is_continue() {
+                let _: Result<_, OutOfMemory> = self.tables.find_or_add(host, slot.root, va, leaf.origin());
+            }
         }
     }
 
@@ -206,10 +211,13 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let mut pages = Vec::new();
         let Some(slot) = self.slots.get(index).filter(|_| self.mends.refill > 0) else { return pages };
         if pages.try_reserve_exact(self.mends.refill).is_ok() {
-            self.tables.visit(slot.root, Part::Own, &mut |va, _, _| {
-                if va < self.kernel_address && pages.len() < self.mends.refill {
-                    pages.push(va);
+            // In address order, so that the rest is not to be had either.
+            let _ = self.tables.visit(slot.root, Part::Own, &mut |va, _, _| {
+                if va >= self.kernel_address || pages.len() >= self.mends.refill {
+                    return ControlFlow::Break(());
                 }
+                pages.push(va);
+                ControlFlow::Continue(())
             });
         }
         pages
@@ -224,7 +232,10 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Fills those of some pages that the current page directory maps as accessed.
     pub(super) fn fill_pages(&mut self, host: &mut dyn PagingHost, pages: &[GuestVirt]) {
         let slot = self.slots.current_slot();
-        for &va in pages {
+        for (number, &va) in pages.iter().enumerate() {
+            if number % FILLED_AT_ONCE == FILLED_AT_ONCE - 1 && reschedule_point(host).is_break() {
+                return;
+            }
             // What is wrong with the guest's tables comes out when it uses them.
             let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { continue };
             if leaf.entry.has(Flags::PRESENT | Flags::ACCESSED) {

@@ -38,7 +38,7 @@ use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
 use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
-use crate::tables::{Part, Tables};
+use crate::tables::{Part, Progress, Tables, reschedule_point};
 use crate::walk::{self, Leaf};
 use ahead::{Lost, Pace};
 use alloc::boxed::Box;
@@ -46,6 +46,7 @@ use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
+use core::ops::ControlFlow;
 use slots::{Slot, Slots};
 
 pub use ahead::MAX_AROUND;
@@ -169,7 +170,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let entry = shadow_entry(host, shadow)?;
         let root = self.slots.current_slot().root;
         if self.mends.precise {
-            self.tables.release_if_moved(host, root, va, leaf.origin());
+            // Where the host breaks it off, the guest does not come to see what is left.
+            let _ = self.tables.release_if_moved(host, root, va, leaf.origin());
         }
         let table = match self.tables.find_or_add(host, root, va, leaf.origin()) {
             Ok(table) => table,
@@ -224,25 +226,42 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     // ---- 5. Flushing ----
 
     /// Drops a slot's mappings below the kernel, in whole root entries.
-    fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) {
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) -> Progress {
         if let Some(Slot { root, .. }) = self.slots.get(index) {
             let kernel = G::index(self.kernel_address, G::LEVELS);
-            self.tables.release_entries(host, root, 0..kernel);
+            self.tables.release_entries(host, root, 0..kernel)?;
         }
+        Progress::Continue(())
     }
 
     /// Drops everything of all slots; they stay taken.
-    fn release_all(&mut self, host: &mut dyn PagingHost) {
-        for (_, Slot { root, .. }) in self.slots.taken() {
-            self.tables.release_entries(host, root, 0..G::ROOT_ENTRIES);
+    fn release_all(&mut self, host: &mut dyn PagingHost) -> Progress {
+        for (number, (_, Slot { root, .. })) in self.slots.taken().enumerate() {
+            // Those that have nothing to release take little, but there may be many.
+            if number % SLOTS_AT_ONCE == SLOTS_AT_ONCE - 1 {
+                reschedule_point(host)?;
+            }
+            self.tables.release_entries(host, root, 0..G::ROOT_ENTRIES)?;
         }
+        Progress::Continue(())
     }
 }
 
-/// Turns a guest's entry into the shadow's: the frame becomes the host's, with a reference held.
+/// How many slots are gone through before the host may run something else.
+const SLOTS_AT_ONCE: usize = 64;
+
+/// What a guest may have in its own entries and the processor must not find in the shadow's.
 ///
-/// A guest believes that it uses global pages (it tells user flushes from kernel flushes by that); the
-/// shadow must not, or entries would survive the switch to the host.
+/// * A guest believes that it uses global pages (it tells user flushes from kernel flushes by that); here entries
+///   would survive the switch to the host.
+/// * How a page is cached is the host's choice: it has the same page mapped write-back, and where the two disagree,
+///   what one has written the other need not see, and neither need the host's devices (Intel SDM vol. 3A, 12.12.4;
+///   the class of XSA-402). The third bit of that choice, PAT, is [`Flags::HUGE_PAGE`] at this level and refused.
+///   Above it, a guest's entries may have none of them ([`PageFormat::DIRECTORY_FLAGS`]).
+const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_CACHE);
+
+/// Turns a guest's entry into the shadow's: the frame becomes the host's, with a reference held, and the flags
+/// those that the processor may see.
 fn shadow_entry(host: &mut dyn PagingHost, guest: Entry) -> Result<Entry, Kill> {
     let no_execute_reserved = guest.has(Flags::NO_EXECUTE) && !host.no_execute();
     let frame = walk::frame_within(host, guest)
@@ -252,7 +271,7 @@ fn shadow_entry(host: &mut dyn PagingHost, guest: Entry) -> Result<Entry, Kill> 
     // entry that is merely accessed lets a guest write to a page which the host shares with others.
     let write = guest.flags().intersects(Flags::DIRTY | Flags::WRITABLE);
     let pinned = host.pin(frame, write)?;
-    Ok(Entry::new(pinned.0.into(), guest.flags() - Flags::GLOBAL))
+    Ok(Entry::new(pinned.0.into(), guest.flags() - HIDDEN))
 }
 
 impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
@@ -280,7 +299,9 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     ) -> Result<(), Kill> {
         // The host has just written to the guest's memory, perhaps to a page that was shared until
         // then: what is mapped may be the old one.
-        self.release_all(host);
+        if self.release_all(host).is_break() {
+            return Ok(());
+        }
         if kernel_address >= self.window().start {
             return Err(Kill::KernelAddress(kernel_address));
         }
@@ -364,10 +385,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             // gives a page directory what the others have had for long.
             if !self.has_shared_target(host, directory, position) {
                 let root = self.slots.current_slot().root;
-                self.tables.release_entries(host, root, position..position + 1);
+                let _ = self.tables.release_entries(host, root, position..position + 1);
             }
         } else if let Some(Slot { root, .. }) = self.slots.slot_of(directory) {
-            self.tables.release_entries(host, root, position..position + 1);
+            let _ = self.tables.release_entries(host, root, position..position + 1);
         }
         Ok(())
     }
@@ -381,7 +402,8 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             if index as usize >= G::ENTRIES {
                 return Err(Kill::MiddleIndex { index, entries: G::ENTRIES as u32 });
             }
-            self.tables.release_middle_entry(host, middle.frame(), index as usize);
+            // Where the host breaks it off, the guest does not come to see what is left.
+            let _ = self.tables.release_middle_entry(host, middle.frame(), index as usize);
             return self.pin_stack(host);
         }
         // Nobody knows which page directories share that table.
@@ -394,7 +416,9 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.counters.page_directory_loads += 1;
         if core::mem::take(&mut self.linear) {
             // What was made up until now is not in the guest's tables.
-            self.release_all(host);
+            if self.release_all(host).is_break() {
+                return Ok(());
+            }
             if self.reuses_first_slot() {
                 // Nor is the slot it was made up in worth keeping, empty as it is now.
                 self.note_emptied(self.slots.current());
@@ -421,14 +445,17 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.counters.flush_user += 1;
         let index = self.slots.current();
         let pages = if self.mends.flushed && !self.linear { self.user_pages(index) } else { Vec::new() };
-        self.flush_user_of(host, index);
-        self.fill_pages(host, &pages);
+        if self.flush_user_of(host, index).is_continue() {
+            self.fill_pages(host, &pages);
+        }
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.counters.flush_all += 1;
         self.pace.flushed(self.mends.around);
-        self.release_all(host);
+        if self.release_all(host).is_break() {
+            return Ok(());
+        }
         self.pin_stack(host)
     }
 
@@ -461,20 +488,22 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         }
     }
 
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
         for (number, (_, Slot { directory, root, .. })) in self.slots.taken().enumerate() {
             for part in [Part::Own, Part::Shared] {
                 let shared = part == Part::Shared;
                 self.tables.visit(root, part, &mut |va, entry, table_flags| {
-                    visit(Mapping { number, directory, va, entry, table_flags, shared });
-                });
+                    visit(Mapping { number, directory, va, entry, table_flags, shared })
+                })?;
             }
         }
+        ControlFlow::Continue(())
     }
 
-    fn check(&self, found: &mut dyn FnMut(Defect)) {
-        self.tables.check(found);
-        self.slots.check(found);
+    fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(Defect)) {
+        if self.tables.check(host, found).is_break() || self.slots.check(host, found).is_break() {
+            return;
+        }
         if self.tables.frame(self.slots.current_slot().root) != self.root {
             found(Defect::Window { root: self.root });
         }

@@ -7,7 +7,7 @@
 use super::{Room, ShadowCache, Slot};
 use crate::host::PagingHost;
 use crate::kill::Kill;
-use crate::tables::{RootId, Tables};
+use crate::tables::{RootId, Tables, reschedule_point};
 use arch_i386::addr::GuestPhys;
 use arch_i386::paging::PageFormat;
 
@@ -48,7 +48,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         self.counters.evictions += 1;
         self.remember_pages(index);
-        self.flush_user_of(host, index);
+        // Where the host breaks it off, the guest does not come to see what is left.
+        let _ = self.flush_user_of(host, index);
         self.rename(index, directory);
         Ok((index, false))
     }
@@ -68,11 +69,15 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         {
             self.counters.evictions += 1;
             self.remember_pages(oldest);
+            let Some(Slot { root, .. }) = self.slots.get(oldest) else { return };
+            if reschedule_point(host).is_break() || self.tables.release_own(host, root).is_break() {
+                return;
+            }
             self.give_up(host, oldest);
         }
     }
 
-    /// Empties a slot and gives its tables back.
+    /// Empties a slot and gives its tables back, to the end.
     pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) {
         if let Some(Slot { root, .. }) = self.slots.empty(index) {
             self.tables.remove_root(host, root);

@@ -4,7 +4,8 @@
 //! lowest slot counts then.
 
 use crate::audit::Defect;
-use crate::tables::RootId;
+use crate::host::PagingHost;
+use crate::tables::{Progress, RootId, reschedule_point};
 use alloc::vec::Vec;
 use arch_i386::addr::GuestPhys;
 use hashbrown::HashMap;
@@ -131,8 +132,9 @@ impl Slots {
     }
 
     /// Whether the index names the lowest slot of each page directory, for the audit.
-    pub(super) fn check(&self, found: &mut dyn FnMut(Defect)) {
+    pub(super) fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(Defect)) -> Progress {
         for (_, slot) in self.taken() {
+            reschedule_point(host)?;
             let lowest = self.taken().find(|(_, other)| other.directory == slot.directory);
             if lowest.map(|(index, _)| index) != self.of(slot.directory) {
                 found(Defect::Index { directory: slot.directory });
@@ -143,6 +145,7 @@ impl Slots {
                 found(Defect::Index { directory });
             }
         }
+        Progress::Continue(())
     }
 
     /// Takes a slot's page directory out of the index.

@@ -1,8 +1,11 @@
 //! Whether the tables that the processor walks are what the bookkeeping says, for the audit.
 
 use super::leaf::Leaf;
-use super::{LeafId, Root, Tables, WINDOW_FLAGS, place, places, places_per_entry};
+use super::{
+    LeafId, Progress, Root, Tables, WINDOW_FLAGS, place, places, places_per_entry, reschedule_point,
+};
 use crate::audit::Defect;
+use crate::host::PagingHost;
 use arch_i386::addr::HostFrame;
 use arch_i386::paging::{Entry, Flags, PageFormat};
 
@@ -11,22 +14,25 @@ const PROCESSOR_SETS: Flags = Flags::ACCESSED.union(Flags::DIRTY);
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// Looks at every entry of every table page.
-    pub fn check(&self, found: &mut dyn FnMut(Defect)) {
+    pub fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(Defect)) -> Progress {
         let mut held = 0;
         for root in self.roots.iter().chain([&self.owner]).flatten() {
             held += root.pages();
             self.check_root(root, found);
+            reschedule_point(host)?;
         }
         let mut leaves = 0;
         for leaf in self.leaves.iter().flatten() {
             leaves += 1;
             check_leaf::<S>(leaf, found);
+            reschedule_point(host)?;
         }
         held += leaves;
         let counted = self.pages;
         if counted != held || leaves + self.free.len() != self.leaves.len() {
             found(Defect::Pages { counted, held });
         }
+        Progress::Continue(())
     }
 
     fn check_root(&self, root: &Root, found: &mut dyn FnMut(Defect)) {

@@ -40,9 +40,17 @@ use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 use leaf::{InUse, Leaf};
 use root::{MiddleCounts, Root};
+
+/// Whether long work goes on, or breaks off as the host has said; see [`PagingHost::reschedule_point`].
+pub type Progress = ControlFlow<()>;
+
+/// Lets the host run something else in the middle of long work.
+pub(crate) fn reschedule_point(host: &mut dyn PagingHost) -> Progress {
+    if host.reschedule_point() { Progress::Break(()) } else { Progress::Continue(()) }
+}
 
 /// Names a shadow root of one guest's [`Tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -440,11 +448,16 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Releases all that these entries of the guest's root map; of the shared half, for all roots. The
-    /// Switcher stays.
-    pub fn release_entries(&mut self, host: &mut dyn PagingHost, root: RootId, indices: Range<usize>) {
+    /// Switcher stays. Returns whether all is released: not when the host has said that it is to be left undone.
+    pub fn release_entries(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        indices: Range<usize>,
+    ) -> Progress {
         let start = Self::places_of(indices.start).start;
         let end = Self::places_of(indices.end).start;
-        self.release_places(host, root, start..end);
+        self.release_places(host, root, start..end)?;
         if S::LEVELS == 3 {
             let shared = self.shared_from / S::ENTRIES;
             let window = place::<S>(self.window.start) / S::ENTRIES;
@@ -456,22 +469,25 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             root.free_middles::<S>(host, &mut self.middle_counts, whole);
             self.pages -= before - root.pages();
         }
+        Progress::Continue(())
     }
 
     /// Releases the level-1 tables at these places; those of the shared half are released for all roots.
-    fn release_places(&mut self, host: &mut dyn PagingHost, root: RootId, range: Range<usize>) {
-        self.release_in(host, Holder::Own(root), range.start..range.end.min(self.shared_from));
-        self.release_in(host, Holder::Shared, range.start.max(self.shared_from)..range.end);
+    fn release_places(&mut self, host: &mut dyn PagingHost, root: RootId, range: Range<usize>) -> Progress {
+        self.release_in(host, Holder::Own(root), range.start..range.end.min(self.shared_from))?;
+        self.release_in(host, Holder::Shared, range.start.max(self.shared_from)..range.end)
     }
 
-    fn release_in(&mut self, host: &mut dyn PagingHost, holder: Holder, range: Range<usize>) {
+    fn release_in(&mut self, host: &mut dyn PagingHost, holder: Holder, range: Range<usize>) -> Progress {
         let mut from = range.start;
         while let Some(place) = self.holder(holder).and_then(|root| root.in_use.next(from))
             && place < range.end
         {
             from = place + 1;
             self.remove_leaf(host, holder, place);
+            reschedule_point(host)?;
         }
+        Progress::Continue(())
     }
 
     /// Releases all that a level-1 table maps, and the table.
@@ -522,51 +538,66 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     /// Releases what stands for another table than the guest has at this address now, so that no table
     /// ever stands for two: the level-1 table, or with PAE all that came through another middle table.
-    pub fn release_if_moved(&mut self, host: &mut dyn PagingHost, root: RootId, va: GuestVirt, now: Origin) {
+    pub fn release_if_moved(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        va: GuestVirt,
+        now: Origin,
+    ) -> Progress {
         let place = place::<S>(va);
         if G::LEVELS == 3 {
             let entry = place / S::ENTRIES;
             let then = self.holder(self.holder_of(root, place)).and_then(|root| root.middle_origins[entry]);
             if then.is_some() && then != now.middle {
-                self.release_places(host, root, entry * S::ENTRIES..(entry + 1) * S::ENTRIES);
-                return;
+                return self.release_places(host, root, entry * S::ENTRIES..(entry + 1) * S::ENTRIES);
             }
         }
         if let Some(leaf) = self.find(root, place)
             && self.leaf(leaf).origin != now
         {
-            self.release_places(host, root, place..place + 1);
+            self.release_places(host, root, place..place + 1)?;
         }
+        Progress::Continue(())
     }
 
     /// Releases what came through this entry of the guest's middle table, wherever that is (PAE guests).
-    pub fn release_middle_entry(&mut self, host: &mut dyn PagingHost, middle: GuestFrame, index: usize) {
+    pub fn release_middle_entry(
+        &mut self,
+        host: &mut dyn PagingHost,
+        middle: GuestFrame,
+        index: usize,
+    ) -> Progress {
         if !self.middle_counts.may_have(middle) {
-            return;
+            return Progress::Continue(());
         }
         let roots = self.roots.len() as u16;
         for holder in (0..roots).map(|id| Holder::Own(RootId(id))).chain([Holder::Shared]) {
             for entry in 0..S::ROOT_ENTRIES.min(4) {
                 if self.holder(holder).is_some_and(|root| root.middle_origins[entry] == Some(middle)) {
                     let place = entry * S::ENTRIES + index;
-                    self.release_in(host, holder, place..place + 1);
+                    self.release_in(host, holder, place..place + 1)?;
                 }
             }
         }
+        Progress::Continue(())
     }
 
-    /// Gives a root and everything under it back, the shared half excepted.
+    /// Releases everything under a root, the shared half excepted.
+    pub fn release_own(&mut self, host: &mut dyn PagingHost, id: RootId) -> Progress {
+        self.release_in(host, Holder::Own(id), 0..places::<S>())
+    }
+
+    /// Gives a root and everything under it back, the shared half excepted, to the end.
     pub fn remove_root(&mut self, host: &mut dyn PagingHost, id: RootId) {
-        self.release_in(host, Holder::Own(id), 0..places::<S>());
+        while self.release_own(host, id).is_break() {}
         let root = self.roots[usize::from(id.0)].take().expect("a root is removed once");
         self.free_root(host, root);
     }
 
     /// Gives the shared half back.
     pub fn remove_shared(&mut self, host: &mut dyn PagingHost) {
-        if self.owner.is_some() {
-            self.release_in(host, Holder::Shared, 0..places::<S>());
-        }
+        while self.release_in(host, Holder::Shared, 0..places::<S>()).is_break() {}
         if let Some(owner) = self.owner.take() {
             self.shared_from = places::<S>();
             self.free_root(host, owner);
@@ -599,21 +630,27 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the
-    /// directory entry that leads to it.
-    pub fn visit(&self, root: RootId, part: Part, visit: &mut dyn FnMut(GuestVirt, Entry, Flags)) {
+    /// directory entry that leads to it, until `visit` has seen enough.
+    pub fn visit(
+        &self,
+        root: RootId,
+        part: Part,
+        visit: &mut dyn FnMut(GuestVirt, Entry, Flags) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let holder = match part {
             Part::Own => self.root(root),
             Part::Shared => match &self.owner {
                 Some(owner) => owner,
-                None => return,
+                None => return ControlFlow::Continue(()),
             },
         };
         for place in holder.in_use.iter() {
             let leaf = self.leaf(holder.leaves[place]);
             for index in leaf.in_use.iter() {
                 let va = place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
-                visit(GuestVirt(va), S::load(&leaf.page, index), leaf.origin.flags);
+                visit(GuestVirt(va), S::load(&leaf.page, index), leaf.origin.flags)?;
             }
         }
+        ControlFlow::Continue(())
     }
 }

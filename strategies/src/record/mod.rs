@@ -36,6 +36,7 @@ use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use book::{Book, Stack};
 use core::hash::Hash;
+use core::ops::ControlFlow;
 use framework::audit::Defect;
 use framework::counters::PagingCounters;
 use framework::host::{NoRoom, OutOfMemory, PagingHost};
@@ -394,16 +395,16 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         self.of.is_linear()
     }
 
-    fn check(&self, found: &mut dyn FnMut(Defect)) {
-        self.of.check(found);
+    fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(Defect)) {
+        self.of.check(host, found);
     }
 
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
         self.of.directories(visit);
     }
 
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping)) {
-        self.of.mappings(visit);
+    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.of.mappings(visit)
     }
 
     fn counters(&self) -> PagingCounters {

@@ -109,6 +109,10 @@ impl<F: PageFormat> PagingHost for Watch<'_, F> {
         self.host.free_zeroed_table(table);
     }
 
+    fn reschedule_point(&mut self) -> bool {
+        self.host.reschedule_point()
+    }
+
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         self.host.record(piece)
     }

@@ -1,0 +1,186 @@
+//! A guest's memory and tables, and `/dev/lguest`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arch_i386::hypercall::Hypercall;
+use arch_i386::launcher::Request;
+use arch_i386::lguest_data::{RING_DONE, RING_PENDING, RING_SIZE, offset};
+
+use crate::Failure;
+use crate::program::{self, CODE, COUNTER, PROGRAM, Step};
+
+/// `struct lguest_data`.
+pub const DATA: u32 = 0x20_0000;
+/// The table that maps the first 4 MiB as they are.
+const LOW_TABLE: u32 = 0x30_0000;
+/// The table that every other entry of the page directories leads to.
+pub const TABLE: u32 = 0x30_1000;
+/// The first page directory; each has a page.
+const DIRECTORIES: u32 = 0x30_2000;
+/// The pages that [`TABLE`] maps begin here.
+pub const FRAMES: u32 = 0x40_0000;
+/// Bytes of guest memory.
+pub const MEMORY: u32 = 16 << 20;
+/// Where the kernel's half begins, as the guests say; they map nothing there.
+pub const KERNEL: u32 = 0xc000_0000;
+
+const PRESENT_AND_USED: u32 = 0x67;
+
+/// A guest's memory, shared with child processes.
+pub struct Memory(NonNull<u8>);
+
+// SAFETY: what it refers to is read and written by atomic operations and by the kernel only.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// All zero.
+    pub fn new() -> Result<Self, Failure> {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, where the kernel likes.
+        let at = unsafe {
+            libc::mmap(ptr::null_mut(), MEMORY as usize, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error().into());
+        }
+        Ok(Self(NonNull::new(at.cast()).ok_or("memory at 0")?))
+    }
+
+    /// The launcher's address of a guest-physical one.
+    pub fn address(&self, at: u32) -> *mut u8 {
+        assert!(at < MEMORY);
+        // SAFETY: within the mapping.
+        unsafe { self.0.as_ptr().add(at as usize) }
+    }
+
+    /// A word of it, which the guest and other processes change as they like.
+    pub fn word(&self, at: u32) -> &AtomicU32 {
+        // SAFETY: within the mapping, which is never unmapped as a whole, and aligned.
+        unsafe { AtomicU32::from_ptr(self.address(at & !3).cast()) }
+    }
+
+    pub fn set_word(&self, at: u32, value: u32) {
+        self.word(at).store(value, Ordering::Relaxed);
+    }
+
+    /// The counter of the guest's program.
+    pub fn count(&self) -> u32 {
+        self.word(COUNTER).load(Ordering::Relaxed)
+    }
+
+    /// Makes all entries of the ring pending again.
+    pub fn refill_ring(&self) {
+        for i in (0..RING_SIZE as u32).step_by(4) {
+            self.set_word(DATA + offset::HCALL_STATUS + i, u32::from_ne_bytes([RING_PENDING; 4]));
+        }
+    }
+
+    /// Puts a call into the ring, not pending yet.
+    pub fn set_ring_entry(&self, n: u32, call: Hypercall, args: [u32; 4]) {
+        let [a, b, c, d] = args;
+        for (i, word) in (0..).zip([call as u32, a, b, c, d]) {
+            self.set_word(DATA + offset::HCALLS + 20 * n + 4 * i, word);
+        }
+    }
+
+    /// Puts the interpreter, its program and the tables in place: `directories` page directories (2-level) that map
+    /// the first 4 MiB as they are and all else by [`TABLE`], whose entries `frame` chooses.
+    pub fn load(&self, program: &[Step], directories: u32, frame: impl Fn(u32) -> u32) {
+        let code = program::code();
+        // SAFETY: the code is shorter than a page, and nothing else is there.
+        unsafe { self.address(CODE).copy_from_nonoverlapping(code.as_ptr(), code.len()) };
+        for (i, step) in (0..).zip(program) {
+            for (j, word) in (0..).zip(step.words()) {
+                self.set_word(PROGRAM + 20 * i + 4 * j, word);
+            }
+        }
+        for i in (0..RING_SIZE as u32).step_by(4) {
+            self.set_word(DATA + offset::HCALL_STATUS + i, u32::from_ne_bytes([RING_DONE; 4]));
+        }
+        self.set_word(DATA + offset::BLOCKED_INTERRUPTS, u32::MAX);
+        self.set_word(DATA + offset::KERNEL_ADDRESS, KERNEL);
+        self.set_word(DATA + offset::SYSCALL_VEC, 0x80);
+        for i in 0..1024 {
+            self.set_word(LOW_TABLE + 4 * i, i << 12 | PRESENT_AND_USED);
+            self.set_word(TABLE + 4 * i, frame(i) | PRESENT_AND_USED);
+        }
+        for n in 0..directories {
+            let directory = directory(n);
+            self.set_word(directory, LOW_TABLE | PRESENT_AND_USED);
+            for i in 1..KERNEL >> 22 {
+                self.set_word(directory + 4 * i, TABLE | PRESENT_AND_USED);
+            }
+        }
+    }
+}
+
+/// Where a page directory is.
+pub const fn directory(n: u32) -> u32 {
+    DIRECTORIES + 4096 * n
+}
+
+/// Frames for [`TABLE`]: a page of its own for every entry.
+pub const fn each_its_own(i: u32) -> u32 {
+    FRAMES + 4096 * i
+}
+
+/// The steps that every program begins with: the guest introduces itself and loads its first page directory.
+pub const fn beginning() -> [Step; 2] {
+    [
+        Step::Call(Hypercall::LguestInit, [DATA, 0, 0, 0]),
+        Step::Call(Hypercall::NewPgtable, [directory(0), 0, 0, 0]),
+    ]
+}
+
+/// An open `/dev/lguest`.
+pub struct Device(pub File);
+
+impl Device {
+    /// Opens it.
+    pub fn open() -> Result<Self, Failure> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/lguest");
+        Ok(Self(file.map_err(|error| format!("no /dev/lguest: {error}"))?))
+    }
+
+    /// A request of words.
+    pub fn request(&self, request: Request, arguments: &[u32]) -> io::Result<usize> {
+        let words = [request as u32].into_iter().chain(arguments.iter().copied());
+        let bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+        (&self.0).write(&bytes)
+    }
+
+    /// Chooses a strategy.
+    pub fn strategy(&self, strategy: &str) -> io::Result<usize> {
+        let words = [Request::Strategy as u32, strategy.len() as u32];
+        let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        bytes.extend(strategy.as_bytes());
+        (&self.0).write(&bytes)
+    }
+
+    /// Makes a guest with 2-level tables of the current process.
+    pub fn initialize(&self, memory: &Memory) -> Result<(), Failure> {
+        self.request(Request::Paging, &[2])?;
+        let base = memory.0.as_ptr() as usize as u32;
+        self.request(Request::Initialize, &[base, MEMORY >> 12, CODE])?;
+        Ok(())
+    }
+
+    /// Runs the guest to its end, which is returned.
+    pub fn run(&self) -> Result<String, Failure> {
+        let mut text = [0; 512];
+        loop {
+            match (&self.0).read(&mut text) {
+                // A notification.
+                Ok(4) => {}
+                Ok(length) => {
+                    return Ok(String::from_utf8_lossy(&text[..length]).trim_end_matches('\0').to_owned());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

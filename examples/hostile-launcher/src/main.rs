@@ -1,0 +1,76 @@
+//! `hostile-launcher ACT`: what a launcher, its guest and other processes may try against their host.
+//!
+//! Each act says on standard output what it has measured, and ends with status 0 if the host has stood it: with 1 if
+//! not. The scenarios in `xtask/src/scenarios/border.rs` run them in the host VM.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | `guest` | a guest's memory and tables, and `/dev/lguest` |
+//! | `program` | what the guests execute: an interpreter in machine code, and its programs |
+//! | `process` | child processes, how long they take to die, and how long others wait for the processor |
+//! | `run_loop` | acts that keep the host at work: a ring without end, a request that sleeps, a guest that spins |
+//! | `pages` | acts with many pages, one page many times, and pages that change under the guest |
+//! | `device` | acts with many requests |
+//! | `processor` | acts that leave something in the processor's registers |
+
+#[cfg(target_arch = "x86")]
+mod device;
+#[cfg(target_arch = "x86")]
+mod guest;
+#[cfg(target_arch = "x86")]
+mod pages;
+#[cfg(target_arch = "x86")]
+mod process;
+#[cfg(target_arch = "x86")]
+mod processor;
+#[cfg(target_arch = "x86")]
+mod program;
+#[cfg(target_arch = "x86")]
+mod run_loop;
+
+/// Why the host has not stood an act, or why the act could not be played.
+type Failure = Box<dyn std::error::Error>;
+
+#[cfg(target_arch = "x86")]
+const ACTS: [(&str, fn() -> Result<(), Failure>); 14] = [
+    ("ring-refill", run_loop::ring_refill),
+    ("counters-hold", run_loop::counters_hold),
+    ("spin", run_loop::spin),
+    ("spin-natively", run_loop::spin_natively),
+    ("eventfd-flood", device::eventfd_flood),
+    ("log-flood", device::log_flood),
+    ("giant-flush", pages::giant_flush),
+    ("giant-kill", pages::giant_kill),
+    ("one-frame", pages::one_frame),
+    ("remap", pages::remap),
+    ("ldt", processor::ldt),
+    ("single-step", processor::single_step),
+    ("debug-registers", processor::debug_registers),
+    ("nothing", || Ok(())),
+];
+
+#[cfg(target_arch = "x86")]
+fn main() -> std::process::ExitCode {
+    let act = std::env::args().nth(1).unwrap_or_default();
+    let Some((_, play)) = ACTS.iter().find(|(name, _)| *name == act) else {
+        let names = ACTS.map(|(name, _)| name).join(", ");
+        eprintln!("hostile-launcher: there is no act `{act}`; there are: {names}");
+        return 2.into();
+    };
+    match play() {
+        Ok(()) => {
+            println!("{act}: the host has stood it");
+            0.into()
+        }
+        Err(failure) => {
+            println!("{act}: {failure}");
+            1.into()
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86"))]
+fn main() {
+    let _: Option<Failure> = None;
+    eprintln!("hostile-launcher: for 32-bit x86 only");
+}

@@ -1,0 +1,132 @@
+//! What the hostile guests execute.
+//!
+//! The guest's code is an interpreter. A program is a list of instructions of five words each: the numbers of
+//! hypercalls with their four arguments, and a few more.
+
+use arch_i386::hypercall::{Hypercall, SHUTDOWN_POWEROFF};
+
+/// Where the interpreter is, its program, and its stack in guest-physical memory.
+pub const CODE: u32 = 0x10_0000;
+/// See [`CODE`].
+pub const PROGRAM: u32 = 0x2000;
+/// The page with the counter that [`Step::Count`] counts with.
+pub const COUNTER: u32 = 0x3000;
+/// A page for whatever a program wants.
+pub const SCRATCH: u32 = 0x4000;
+
+/// One instruction.
+#[derive(Clone, Copy)]
+pub enum Step {
+    /// A hypercall.
+    Call(Hypercall, [u32; 4]),
+    /// Reads a byte every so many bytes of a range.
+    Touch { start: u32, end: u32, stride: u32 },
+    /// Goes on at the instruction of this number.
+    Jump(u32),
+    /// Does nothing for ever.
+    Spin,
+    /// Executes so many stretches of a few instructions, each of them single-stepped.
+    SingleStep(u32),
+    /// Counts.
+    Count,
+    /// Writes a byte.
+    Write(u32),
+}
+
+impl Step {
+    /// The guest switches itself off.
+    pub const OFF: Self = Self::Call(Hypercall::Shutdown, [SCRATCH, SHUTDOWN_POWEROFF, 0, 0]);
+
+    /// The words that the interpreter reads.
+    pub fn words(self) -> [u32; 5] {
+        match self {
+            Self::Call(call, [a, b, c, d]) => [call as u32, a, b, c, d],
+            Self::Touch { start, end, stride } => [0x100, start, end, stride, 0],
+            Self::Jump(to) => [0x101, PROGRAM + 20 * to, 0, 0, 0],
+            Self::Spin => [0x102, 0, 0, 0, 0],
+            Self::SingleStep(times) => [0x103, times, 0, 0, 0],
+            Self::Count => [0x104, COUNTER, 0, 0, 0],
+            Self::Write(address) => [0x105, address, 0, 0, 0],
+        }
+    }
+}
+
+core::arch::global_asm!(
+    ".pushsection .rodata.hostile_guest, \"a\"",
+    ".globl hostile_guest, hostile_guest_debug, hostile_guest_end",
+    "hostile_guest:",
+    "    mov esp, 0x80000",
+    "    mov edi, {program}",
+    "1:  mov eax, [edi]",
+    "    mov ebx, [edi + 4]",
+    "    mov ecx, [edi + 8]",
+    "    mov edx, [edi + 12]",
+    "    mov esi, [edi + 16]",
+    "    add edi, 20",
+    "    cmp eax, 0x100",
+    "    je 2f",
+    "    cmp eax, 0x101",
+    "    je 3f",
+    "    cmp eax, 0x102",
+    "    je 4f",
+    "    cmp eax, 0x103",
+    "    je 5f",
+    "    cmp eax, 0x104",
+    "    je 6f",
+    "    cmp eax, 0x105",
+    "    je 7f",
+    "    int 0x1f",
+    "    jmp 1b",
+    // Touch.
+    "2:  mov al, [ebx]",
+    "    add ebx, edx",
+    "    cmp ebx, ecx",
+    "    jb 2b",
+    "    jmp 1b",
+    // Jump.
+    "3:  mov edi, ebx",
+    "    jmp 1b",
+    // Spin.
+    "4:  jmp 4b",
+    // Single-step: the flag is cleared by the trap's handler, below.
+    "5:  pushfd",
+    "    or dword ptr [esp], 0x100",
+    "    popfd",
+    "    nop",
+    "    nop",
+    "    dec ebx",
+    "    jnz 5b",
+    "    jmp 1b",
+    // Count.
+    "6:  inc dword ptr [ebx]",
+    "    jmp 1b",
+    // Write.
+    "7:  mov byte ptr [ebx], al",
+    "    jmp 1b",
+    "hostile_guest_debug:",
+    "    and dword ptr [esp + 8], 0xfffffeff",
+    "    iretd",
+    "hostile_guest_end:",
+    ".popsection",
+    program = const PROGRAM,
+);
+
+unsafe extern "C" {
+    static hostile_guest: u8;
+    static hostile_guest_debug: u8;
+    static hostile_guest_end: u8;
+}
+
+/// The interpreter's code, for [`CODE`].
+pub fn code() -> &'static [u8] {
+    let (start, end) = (&raw const hostile_guest, &raw const hostile_guest_end);
+    // SAFETY: both are labels in one section, in this order.
+    unsafe { std::slice::from_raw_parts(start, end.offset_from_unsigned(start)) }
+}
+
+/// Where its handler for debug exceptions is.
+pub fn debug_handler() -> u32 {
+    let (start, handler) = (&raw const hostile_guest, &raw const hostile_guest_debug);
+    // SAFETY: both are labels in one section, in this order.
+    CODE + unsafe { handler.offset_from_unsigned(start) } as u32
+}
