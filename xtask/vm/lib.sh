@@ -72,6 +72,15 @@ only() {
     [ "$(of "$1" "$2")" = "$3" ] || fail "the launcher has $2 $(of "$1" "$2"), not $3"
 }
 
+# spin [OPTION...]: starts the example guest with these options of lguest, in the background and for ever; returns
+# when it runs. Its launcher is $launcher.
+spin() {
+    rm -f /tmp/spin
+    lguest "$@" "$GUEST" spin >/tmp/spin 2>&1 &
+    launcher=$!
+    until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "the guest does not run: $(cat /tmp/spin)"
+}
+
 # no_launcher: whether none runs, and no helper of one.
 no_launcher() {
     ! pidof lguest >/dev/null

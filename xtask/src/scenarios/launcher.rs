@@ -12,8 +12,7 @@ pub const SCENARIOS: &[Scenario] = &[
         script: "load strategy=lguest seed=42
             truncate -s 1M /tmp/disk; chmod 600 /tmp/disk
             insmod /lib/tun.ko || fail 'insmod tun.ko was refused'
-            lguest --user 1234:5678 --rng --tunnet tap0 --block /tmp/disk $GUEST spin & launcher=$!
-            until_true 20 spinning $launcher || fail 'the guest does not run'
+            spin --user 1234:5678 --rng --tunnet tap0 --block /tmp/disk
             [ -e /sys/class/net/tap0 ] || fail 'there is no interface for the guest'
             only $launcher Uid '1234 1234 1234 1234'
             only $launcher Gid '5678 5678 5678 5678'
@@ -56,8 +55,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 cat /tmp/error
                 grep -q -e --user /tmp/error || fail 'the message does not name the option'
             done
-            lguest --user guest $GUEST spin & launcher=$!
-            until_true 20 spinning $launcher || fail 'the guest does not run'
+            spin --user guest
             only $launcher Uid '1234 1234 1234 1234'
             only $launcher Gid '5678 5678 5678 5678'
             kill -9 $launcher
@@ -71,15 +69,13 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "confinement-of-the-launcher",
         limit: USUAL,
         script: "load
-            lguest $GUEST spin & launcher=$!
-            until_true 20 spinning $launcher || fail 'the guest does not run'
+            spin
             only $launcher Uid '0 0 0 0'
             for set in CapPrm CapEff CapBnd; do only $launcher $set 0000000000000000; done
             only $launcher NoNewPrivs 1
             kill -9 $launcher; wait $launcher
             lguest --confine required $GUEST test=none || fail 'the guest ended with status' $?
-            lguest --confine off $GUEST spin & launcher=$!
-            until_true 20 spinning $launcher || fail 'the guest does not run'
+            spin --confine off
             only $launcher NoNewPrivs 0
             only $launcher CapEff \"$(of $$ CapEff)\"
             kill -9 $launcher; wait $launcher
@@ -90,8 +86,7 @@ pub const SCENARIOS: &[Scenario] = &[
         limit: USUAL,
         script: "load
             truncate -s 1M /tmp/disk /tmp/other; ln -sf /tmp/disk /tmp/link
-            lguest --block /tmp/disk $GUEST spin & launcher=$!
-            until_true 20 spinning $launcher || fail 'the guest does not run'
+            spin --block /tmp/disk
             for disk in /tmp/disk /tmp/link; do
                 lguest --block /tmp/other --block $disk $GUEST test=none 2>/tmp/error && fail \"$disk was taken\"
                 [ $? = 125 ] || fail \"the launcher's status is\" $?
