@@ -41,6 +41,10 @@ pub struct SimHost {
     recording_left: Option<usize>,
     /// The loss of a part of it may still be said.
     last_words: bool,
+    /// A guest page under which the launcher puts another page at every look, and how often it has.
+    restless_page: Option<(GuestFrame, u32)>,
+    /// A word of guest memory to which the launcher writes at every look, what it writes in turn, and how often it has.
+    restless_word: Option<(GuestPhys, [u32; 2], usize)>,
     /// The Switcher's table.
     switcher: Option<TablePage>,
     /// References given back since the last point at which something else could have run, and the most of them.
@@ -72,6 +76,8 @@ impl SimHost {
             recording: Vec::new(),
             recording_left: None,
             last_words: true,
+            restless_page: None,
+            restless_word: None,
             switcher: None,
             since_point: 0,
             longest_stretch: 0,
@@ -150,6 +156,17 @@ impl SimHost {
         self.tables
     }
 
+    /// From now on the launcher puts another page in the place of this one whenever it is pinned.
+    pub fn remap_at_every_look(&mut self, frame: GuestFrame) {
+        self.restless_page = Some((frame, 0));
+    }
+
+    /// From now on the launcher writes these two values in turn to a word of guest memory, before each time that it is
+    /// read.
+    pub fn write_at_every_look(&mut self, at: GuestPhys, values: [u32; 2]) {
+        self.restless_word = Some((at, values, 0));
+    }
+
     /// Shows a table page to a test, as the processor would see it. The strategy must not be at work.
     ///
     /// # Panics
@@ -220,6 +237,13 @@ impl PagingHost for SimHost {
     }
 
     fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        if let Some((restless, values, looks)) = &mut self.restless_word
+            && *restless == at
+        {
+            *looks += 1;
+            let value = values[*looks % 2];
+            self.write_u32(at, value)?;
+        }
         self.bytes(at).map(|bytes| u32::from_le_bytes(*bytes))
     }
 
@@ -240,7 +264,13 @@ impl PagingHost for SimHost {
             return Err(PinFailed::Missing(frame));
         }
         self.pinned += 1;
-        Ok(HostFrame(frame.0))
+        Ok(HostFrame(match &mut self.restless_page {
+            Some((restless, looks)) if *restless == frame => {
+                *looks += 1;
+                (frame.0 + *looks) % self.pages
+            }
+            _ => frame.0,
+        }))
     }
 
     fn unpin(&mut self, frame: HostFrame) {

@@ -138,7 +138,9 @@ fn another_page() {
     everywhere(|mut guest| {
         let found = first(guest.plant(VA, 1, |entry| entry ^ 3 << 12));
         let (shadow, page) = (HostFrame(PAGE as u32 ^ 3), HostFrame(PAGE as u32));
-        assert_eq!(found, Defect::Frame { directory: Guest::directory(), va: VA, shadow, guest: page });
+        let guest_page = GuestFrame(PAGE as u32);
+        let directory = Guest::directory();
+        assert_eq!(found, Defect::Frame { directory, va: VA, shadow, guest: page, guest_page });
     });
 }
 
@@ -269,4 +271,46 @@ fn a_guest_with_a_defect_is_killed() {
     let mut load = || guest.strategy.load_page_directory(&mut guest.host, Guest::directory());
     let killed = load().and_then(|()| load()).unwrap_err();
     assert_eq!(killed, Kill::Audit(Defect::References { held: 2, entries: 1 }));
+}
+
+/// A guest with one page mapped, on a strategy that audits itself.
+fn under_audit(strategy: &str, formats: Formats) -> Guest {
+    Guest::new(&format!("audit:of={strategy}"), formats)
+}
+
+const WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE.union(PageFaultErrorCode::USER_MODE);
+
+#[test]
+fn a_launcher_that_maps_other_pages_is_no_mistake_of_the_hosts() {
+    for strategy in ["lguest", "shared"] {
+        for formats in Formats::SERVED {
+            let mut guest = under_audit(strategy, formats);
+            guest.host.remap_at_every_look(GuestFrame(PAGE as u32));
+            for _ in 0..3 {
+                guest.strategy.flush_all(&mut guest.host).unwrap();
+                let fault = guest.strategy.demand_fault(&mut guest.host, VA, WRITE);
+                assert_eq!(fault, Ok(Fault::Fixed), "{strategy}, {formats}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_launcher_that_writes_to_tables_is_no_mistake_of_the_hosts() {
+    for strategy in ["lguest", "shared"] {
+        let mut guest = under_audit(strategy, Formats::both(Paging::TwoLevel));
+        let entry = GuestPhys(TABLES[1] * 4096 + (VA.0 >> 12) % 1024 * 4);
+        let mapped = (PAGE << 12 | P | W | U | A | D) as u32;
+        // Away, without rights, without a trace, elsewhere.
+        for other in [0, mapped & !(W as u32), mapped & !(D as u32), mapped ^ 3 << 12] {
+            for values in [[mapped, other], [other, mapped]] {
+                guest.host.write_at_every_look(entry, values);
+                for _ in 0..4 {
+                    guest.strategy.flush_all(&mut guest.host).unwrap();
+                    let fault = guest.strategy.demand_fault(&mut guest.host, VA, WRITE);
+                    assert!(fault.is_ok(), "{strategy}, {other:#x}: {fault:?}");
+                }
+            }
+        }
+    }
 }

@@ -58,7 +58,7 @@ impl Guest {
         }
         for i in 0..4096 / size {
             let page = u64::from(TABLE + 1 + i % 31);
-            host.store(paging, u64::from(TABLE << 12 | i * size), page << 12 | FLAGS);
+            host.store(paging, u64::from(TABLE * 4096 + i * size), page << 12 | FLAGS);
         }
         let mut guest = Self { host, strategy, span };
         for n in 0..DIRECTORIES {
@@ -88,8 +88,10 @@ impl Guest {
     }
 }
 
+type Request = fn(&mut Guest);
+
 /// All that a guest can ask for and that may release much.
-const REQUESTS: [(&str, fn(&mut Guest)); 6] = [
+const REQUESTS: [(&str, Request); 6] = [
     ("flush_all", |guest| guest.strategy.flush_all(&mut guest.host).unwrap()),
     ("flush_user", |guest| guest.strategy.flush_user(&mut guest.host)),
     ("load_page_directory", |guest| {

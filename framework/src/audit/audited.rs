@@ -1,6 +1,7 @@
 //! A strategy under audit: stands before another one and audits it after its operations.
 
-use super::{Announced, audit, current_directory};
+use super::seen::{Reader, Seen, Watched};
+use super::{Announced, audit_with, current_directory};
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
@@ -11,6 +12,12 @@ use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use core::ops::ControlFlow;
 
+/// The host as the strategy sees it in its next operation.
+fn watched<'a>(host: &'a mut dyn PagingHost, seen: &'a mut Seen) -> Watched<'a> {
+    seen.begin();
+    Watched { host, seen, reader: Reader::Strategy }
+}
+
 /// The strategy and how often it is audited. A guest whose shadow tables have a defect is killed.
 pub struct Audited {
     of: Box<dyn PagingStrategy>,
@@ -18,6 +25,8 @@ pub struct Audited {
     every: u64,
     operations: u64,
     kernel_address: GuestVirt,
+    /// What the strategy has seen of the launcher's memory.
+    seen: Seen,
     /// What an audit found after an operation that cannot fail.
     found: Option<Kill>,
     audits: u64,
@@ -30,8 +39,8 @@ impl Audited {
     #[must_use]
     pub fn new(of: Box<dyn PagingStrategy>, every: u64) -> Self {
         let every = every.max(1);
-        let (kernel_address, found) = (GuestVirt(0), None);
-        Self { of, every, operations: 0, kernel_address, found, audits: 0, stale: 0, defects: 0 }
+        let (kernel_address, seen, found) = (GuestVirt(0), Seen::default(), None);
+        Self { of, every, operations: 0, kernel_address, seen, found, audits: 0, stale: 0, defects: 0 }
     }
 
     /// Does the audit that is due after an operation.
@@ -48,7 +57,7 @@ impl Audited {
             return Ok(());
         }
         self.audits += 1;
-        let report = audit(&*self.of, host, announced);
+        let report = audit_with(&*self.of, host, announced, &mut self.seen);
         self.stale += report.stale;
         self.defects += report.defects;
         report.first.map_or(Ok(()), |defect| Err(Kill::Audit(defect)))
@@ -79,7 +88,7 @@ impl PagingStrategy for Audited {
     }
 
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.of.set_up(host)?;
+        self.of.set_up(&mut watched(host, &mut self.seen))?;
         self.audit(host, &Announced::Everything)
     }
 
@@ -88,7 +97,7 @@ impl PagingStrategy for Audited {
         host: &mut dyn PagingHost,
         kernel_address: GuestVirt,
     ) -> Result<(), Kill> {
-        self.of.guest_initialised(host, kernel_address)?;
+        self.of.guest_initialised(&mut watched(host, &mut self.seen), kernel_address)?;
         self.kernel_address = kernel_address;
         self.audit(host, &Announced::Everything)
     }
@@ -99,7 +108,7 @@ impl PagingStrategy for Audited {
         va: GuestVirt,
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
-        let fault = self.of.demand_fault(host, va, error)?;
+        let fault = self.of.demand_fault(&mut watched(host, &mut self.seen), va, error)?;
         let start = u64::from(va.page().0);
         let page = Announced::Addresses(current_directory(&*self.of), start..start + u64::from(PAGE_SIZE));
         self.audit(host, if fault == Fault::Fixed { &page } else { &Announced::Nothing })?;
@@ -107,7 +116,7 @@ impl PagingStrategy for Audited {
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
-        self.of.load_page_directory(host, directory)?;
+        self.of.load_page_directory(&mut watched(host, &mut self.seen), directory)?;
         self.audit(host, &Announced::Nothing)
     }
 
@@ -118,13 +127,13 @@ impl PagingStrategy for Audited {
         va: GuestVirt,
         entry: Entry,
     ) -> Result<(), Kill> {
-        self.of.set_pte(host, directory, va, entry)?;
+        self.of.set_pte(&mut watched(host, &mut self.seen), directory, va, entry)?;
         let of = (va < self.kernel_address).then_some(directory);
         self.audit(host, &Announced::Entry(of, va, entry))
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.of.set_pgd(host, directory, index)?;
+        self.of.set_pgd(&mut watched(host, &mut self.seen), directory, index)?;
         let start = u64::from(index) * self.root_entry_span();
         // Of the kernel's half a strategy may know that nothing has changed, and keep it.
         let end = (start + self.root_entry_span()).min(self.user_end());
@@ -132,24 +141,24 @@ impl PagingStrategy for Audited {
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.of.set_pmd(host, middle, index)?;
+        self.of.set_pmd(&mut watched(host, &mut self.seen), middle, index)?;
         // The guest may have put that table in another's place already, of which it tells next.
         self.audit(host, &Announced::Nothing)
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
-        self.of.flush_user(host);
+        self.of.flush_user(&mut watched(host, &mut self.seen));
         let user = Announced::Addresses(current_directory(&*self.of), 0..self.user_end());
         self.found = self.audit(host, &user).err();
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.of.flush_all(host)?;
+        self.of.flush_all(&mut watched(host, &mut self.seen))?;
         self.audit(host, &Announced::Everything)
     }
 
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
-        self.of.set_stack(host, esp1, pages)?;
+        self.of.set_stack(&mut watched(host, &mut self.seen), esp1, pages)?;
         self.audit(host, &Announced::Nothing)
     }
 
@@ -158,7 +167,7 @@ impl PagingStrategy for Audited {
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
-        self.of.translate(host, va)
+        self.of.translate(&mut watched(host, &mut self.seen), va)
     }
 
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
@@ -191,6 +200,6 @@ impl PagingStrategy for Audited {
     }
 
     fn tear_down(&mut self, host: &mut dyn PagingHost) {
-        self.of.tear_down(host);
+        self.of.tear_down(&mut watched(host, &mut self.seen));
     }
 }

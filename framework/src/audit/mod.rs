@@ -15,22 +15,25 @@
 //!   SET_PTE is mapped as it is once the guest has marked it accessed or dirty, either of which says
 //!   that the guest has seen what it wants to see.)
 //!
-//! An entry of the second kind that was not announced and disagrees is *stale*: counted, and legal. A
+//! An entry of the second kind that was not announced and disagrees is *stale*: counted, and legal. So is one that
+//! disagrees because the launcher has changed its guest's memory meanwhile (`seen.rs` says how that is known). A
 //! guest of which it is known that it announces every change, as the tests' are, can be held to
 //! [`Announced::Everything`] after each of its operations.
 //!
 //! [`Audited`] does all that to a guest while it runs.
 
 mod audited;
+mod seen;
 
 use crate::host::PagingHost;
 use crate::strategy::{Mapping, PagingStrategy};
 use crate::tables::{Progress, reschedule_point};
 use crate::walk::{self, Leaf, frame_within};
-use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 pub use audited::Audited;
 use core::ops::Range;
+use seen::{Reader, Seen, Watched};
 
 /// What is wrong with a guest's shadow tables. All of them are mistakes of the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +42,7 @@ pub enum Defect {
     #[error("{va} of page directory {directory} is shadowed, but the guest's tables do not map it")]
     Unmapped { directory: GuestPhys, va: GuestVirt },
     #[error("{va} of page directory {directory} leads to page {shadow}; the guest's is page {guest}")]
-    Frame { directory: GuestPhys, va: GuestVirt, shadow: HostFrame, guest: HostFrame },
+    Frame { directory: GuestPhys, va: GuestVirt, shadow: HostFrame, guest: HostFrame, guest_page: GuestFrame },
     #[error(
         "{va} of page directory {directory} is shadowed with rights that the guest does not give: {extra:?}"
     )]
@@ -123,6 +126,16 @@ impl Report {
 /// found.
 #[must_use]
 pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced: &Announced) -> Report {
+    audit_with(strategy, host, announced, &mut Seen::default())
+}
+
+/// The same with what the strategy has seen, where the launcher may have changed that.
+fn audit_with(
+    strategy: &dyn PagingStrategy,
+    host: &mut dyn PagingHost,
+    announced: &Announced,
+    seen: &mut Seen,
+) -> Report {
     let mut report = Report::default();
     strategy.check(host, &mut |defect| report.add(defect));
     let current = current_directory(strategy);
@@ -156,6 +169,8 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
         if entry.has(Flags::GLOBAL) {
             report.add(Defect::Global { directory, va });
         }
+        seen.look_anew();
+        let host: &mut dyn PagingHost = &mut Watched { host, seen: &mut *seen, reader: Reader::Audit };
         let justified = match announced.entry(directory, va) {
             Some(said) => justify(host, &mapping, said, Flags::all()).or_else(|defect| match defect {
                 Defect::Unseen { .. } if said.flags().intersects(Flags::ACCESSED | Flags::DIRTY) => Ok(()),
@@ -168,6 +183,10 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
         };
         match justified {
             Ok(()) => {}
+            Err(_) if seen.has_changed() => report.stale += 1,
+            Err(Defect::Frame { shadow, guest_page, .. }) if seen.was_given_out(shadow, guest_page) => {
+                report.stale += 1;
+            }
             Err(defect) if announced.covers(directory, va) || announced.entry(directory, va).is_some() => {
                 report.add(defect);
             }
@@ -225,7 +244,7 @@ fn justify(
         host.unpin(page);
         if u64::from(page.0) != entry.frame() {
             let shadow = HostFrame(entry.frame() as u32);
-            return Err(Defect::Frame { directory, va, shadow, guest: page });
+            return Err(Defect::Frame { directory, va, shadow, guest: page, guest_page: frame });
         }
     }
     let rights = Flags::WRITABLE | Flags::USER_ACCESSIBLE;

@@ -186,10 +186,10 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             return;
         }
         let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { return };
-        if leaf.entry == announced {
-            if self.tables.release_if_moved(host, slot.root, va, leaf.origin()).is_continue() {
-                let _: Result<_, OutOfMemory> = self.tables.find_or_add(host, slot.root, va, leaf.origin());
-            }
+        if leaf.entry == announced
+            && self.tables.release_if_moved(host, slot.root, va, leaf.origin()).is_continue()
+        {
+            let _: Result<_, OutOfMemory> = self.tables.find_or_add(host, slot.root, va, leaf.origin());
         }
     }
 

@@ -1,0 +1,273 @@
+//! What an audited strategy has seen of the launcher's memory, so that nobody takes the launcher's doing for a mistake of
+//! the host's.
+//!
+//! Guest memory is the launcher's: it may map other pages in the place of some, and it and its devices may write to the
+//! guest's tables while the guest runs. So what the audit finds in memory need not be what the strategy has found. Two
+//! things are kept:
+//!
+//! * for which guest pages the host has given out each page that is pinned. A shadow entry that leads to a page which the
+//!   host gave out for the guest's page is right, whatever is in its place by now;
+//! * what was read of the guest's memory since the last operation began. An entry that is made of what has changed since
+//!   cannot be judged.
+//!
+//! Both excuse only what they explain: a page that was given out for another guest page, or a table that was not read
+//! again after it was announced, is a defect as ever.
+
+use crate::host::{BadAddress, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::table::TablePage;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use rustc_hash::FxBuildHasher;
+
+/// A page that is pinned.
+#[derive(Debug)]
+struct Pinned {
+    references: u64,
+    /// The guest page that it was last given out for; if there were several, any may be meant.
+    guest: GuestFrame,
+    several: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pinned: HashMap<HostFrame, Pinned, FxBuildHasher>,
+    /// Words, by their addresses: the value, unless there were several.
+    words: HashMap<u32, Option<u32>, FxBuildHasher>,
+    /// There was no memory to keep something: nothing can be judged by what is not here.
+    incomplete: bool,
+    /// A word that the audit has read is not what the strategy has found.
+    changed: bool,
+}
+
+impl Seen {
+    /// A new operation begins.
+    pub(super) fn begin(&mut self) {
+        self.words.clear();
+    }
+
+    /// The audit looks at another entry.
+    pub(super) fn look_anew(&mut self) {
+        self.changed = self.incomplete;
+    }
+
+    /// Whether what the audit has read since then has changed since the strategy read it.
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Whether the host has given out a page for this page of the guest's.
+    pub(super) fn was_given_out(&self, page: HostFrame, guest: GuestFrame) -> bool {
+        let pinned = self.pinned.get(&page);
+        self.incomplete || pinned.is_some_and(|pinned| pinned.several || pinned.guest == guest)
+    }
+
+    fn pin(&mut self, page: HostFrame, guest: GuestFrame) {
+        if self.pinned.try_reserve(1).is_err() {
+            self.incomplete = true;
+            return;
+        }
+        let pinned = self.pinned.entry(page).or_insert(Pinned { references: 0, guest, several: false });
+        pinned.references += 1;
+        pinned.several |= pinned.guest != guest;
+        pinned.guest = guest;
+    }
+
+    fn unpin(&mut self, page: HostFrame) {
+        if let Entry::Occupied(mut pinned) = self.pinned.entry(page) {
+            pinned.get_mut().references -= 1;
+            if pinned.get().references == 0 {
+                pinned.remove();
+            }
+        }
+    }
+
+    fn read(&mut self, at: GuestPhys, value: u32) {
+        if self.words.try_reserve(1).is_err() {
+            self.incomplete = true;
+            return;
+        }
+        let word = self.words.entry(at.0).or_insert(Some(value));
+        if *word != Some(value) {
+            *word = None;
+        }
+    }
+
+    fn wrote(&mut self, at: GuestPhys, value: u32) {
+        // What has changed once stays changed.
+        if let Some(Some(word)) = self.words.get_mut(&at.0) {
+            *word = value;
+        }
+    }
+
+    fn compare(&mut self, at: GuestPhys, value: u32) {
+        self.changed |= self.words.get(&at.0).is_some_and(|word| *word != Some(value));
+    }
+}
+
+/// Who reads through a [`Watched`] host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// The strategy: what it sees is kept.
+    Strategy,
+    /// The audit: what it sees is compared with that.
+    Audit,
+}
+
+/// The host as strategy and audit see it.
+pub(super) struct Watched<'a> {
+    pub(super) host: &'a mut dyn PagingHost,
+    pub(super) seen: &'a mut Seen,
+    pub(super) reader: Reader,
+}
+
+impl Watched<'_> {
+    fn saw(&mut self, at: GuestPhys, value: u32) {
+        match self.reader {
+            Reader::Strategy => self.seen.read(at, value),
+            Reader::Audit => self.seen.compare(at, value),
+        }
+    }
+
+    /// Whole words of some bytes.
+    fn saw_bytes(&mut self, at: GuestPhys, bytes: &[u8]) {
+        let (words, _) = bytes.as_chunks::<4>();
+        for (address, word) in (at.0..).step_by(4).zip(words) {
+            self.saw(GuestPhys(address), u32::from_le_bytes(*word));
+        }
+    }
+
+    fn wrote_bytes(&mut self, at: GuestPhys, bytes: &[u8]) {
+        let (words, _) = bytes.as_chunks::<4>();
+        for (address, word) in (at.0..).step_by(4).zip(words) {
+            self.seen.wrote(GuestPhys(address), u32::from_le_bytes(*word));
+        }
+    }
+}
+
+impl PagingHost for Watched<'_> {
+    fn page_limit(&self) -> u32 {
+        self.host.page_limit()
+    }
+
+    fn no_execute(&self) -> bool {
+        self.host.no_execute()
+    }
+
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        self.host.read(at, into)?;
+        self.saw_bytes(at, into);
+        Ok(())
+    }
+
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        self.host.write(at, from)?;
+        self.wrote_bytes(at, from);
+        Ok(())
+    }
+
+    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let value = self.host.read_u32(at)?;
+        self.saw(at, value);
+        Ok(value)
+    }
+
+    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let value = self.host.read_u64(at)?;
+        self.saw_bytes(at, &value.to_le_bytes());
+        Ok(value)
+    }
+
+    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        self.host.write_u32(at, value)?;
+        self.wrote_bytes(at, &value.to_le_bytes());
+        Ok(())
+    }
+
+    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
+        self.host.write_u64(at, value)?;
+        self.wrote_bytes(at, &value.to_le_bytes());
+        Ok(())
+    }
+
+    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
+        let page = self.host.pin(frame, write)?;
+        if self.reader == Reader::Strategy {
+            self.seen.pin(page, frame);
+        }
+        Ok(page)
+    }
+
+    fn unpin(&mut self, frame: HostFrame) {
+        self.host.unpin(frame);
+        if self.reader == Reader::Strategy {
+            self.seen.unpin(frame);
+        }
+    }
+
+    fn pinned(&self) -> u64 {
+        self.host.pinned()
+    }
+
+    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        self.host.alloc_table()
+    }
+
+    fn free_table(&mut self, table: TablePage) {
+        self.host.free_table(table);
+    }
+
+    fn free_zeroed_table(&mut self, table: TablePage) {
+        self.host.free_zeroed_table(table);
+    }
+
+    fn reschedule_point(&mut self) -> bool {
+        self.host.reschedule_point()
+    }
+
+    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        self.host.record(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_excused_as_long_as_it_is_held_and_for_its_own_guest_page_only() {
+        let (page, own, other) = (HostFrame(9), GuestFrame(1), GuestFrame(2));
+        let mut seen = Seen::default();
+        assert!(!seen.was_given_out(page, own));
+        seen.pin(page, own);
+        seen.pin(page, own);
+        assert!(seen.was_given_out(page, own) && !seen.was_given_out(page, other));
+        seen.unpin(page);
+        assert!(seen.was_given_out(page, own));
+        seen.unpin(page);
+        assert!(!seen.was_given_out(page, own));
+        seen.pin(page, own);
+        seen.pin(page, other);
+        assert!(seen.was_given_out(page, own), "the launcher has one page in two places");
+    }
+
+    #[test]
+    fn what_the_strategy_has_not_read_or_has_written_itself_has_not_changed() {
+        let mut seen = Seen::default();
+        let changed = |seen: &mut Seen, at, value| {
+            seen.look_anew();
+            seen.compare(GuestPhys(at), value);
+            seen.has_changed()
+        };
+        seen.read(GuestPhys(16), 1);
+        assert!(!changed(&mut seen, 16, 1) && !changed(&mut seen, 20, 1));
+        assert!(changed(&mut seen, 16, 2));
+        seen.wrote(GuestPhys(16), 2);
+        assert!(!changed(&mut seen, 16, 2) && changed(&mut seen, 16, 1));
+        seen.read(GuestPhys(16), 3);
+        assert!(changed(&mut seen, 16, 2) && changed(&mut seen, 16, 3), "it was read with two values");
+        seen.begin();
+        assert!(!changed(&mut seen, 16, 4));
+    }
+}
