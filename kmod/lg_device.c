@@ -57,7 +57,7 @@ static struct miscdevice lg_device = {
 
 int lg_device_init(void)
 {
-	int error = misc_register(&lg_device);
+	int error = lg_should_fail() ? -ENOMEM : misc_register(&lg_device);
 
 	if (error)
 		pr_err("lg: cannot register /dev/lguest (error %d)\n", error);

@@ -54,7 +54,10 @@ asmlinkage u32 lg_audit_every(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 
-/* A mutex, made and used by Rust. All but `unlock` and `try_lock` may sleep. */
+/* Whether the slot that is about to be taken is to be refused (lg_fail.c). */
+asmlinkage bool lg_fail_slot(void);
+
+/* A mutex, made and used by Rust; `create` returns NULL when memory is short. All but `unlock` and `try_lock` may sleep. */
 struct mutex;
 asmlinkage struct mutex *lg_mutex_create(void);
 asmlinkage void lg_mutex_destroy(struct mutex *mutex);
@@ -64,7 +67,7 @@ asmlinkage void lg_mutex_unlock(struct mutex *mutex);
 
 /* ---------------------------------------------------------------- memory (lg_memory.c) */
 
-/* Kernel memory. Up to a page it never fails; more may give NULL. `align` is a power of two. May sleep. */
+/* Kernel memory, or NULL. `align` is a power of two. May sleep. */
 asmlinkage void *lg_alloc(u32 size, u32 align);
 asmlinkage void lg_free(void *memory);
 
@@ -160,6 +163,16 @@ asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *p
 asmlinkage void lg_recording_end(struct lg_recording *recording);
 
 /* ---------------------------------------------------------------- between the C files */
+
+/* The number of the allocation that fails on purpose, 0 for none; and what counts them (lg_fail.c). */
+extern unsigned int lg_fail_allocation;
+bool lg_fail_now(const char *where);
+/* Whether the allocation that is about to be made is to fail. Stands before each that this module makes. */
+#define lg_should_fail() (unlikely(READ_ONCE(lg_fail_allocation)) && lg_fail_now(__func__))
+
+/* The `set` of parameters that are read-only. */
+struct kernel_param;
+int lg_read_only_set(const char *value, const struct kernel_param *kp);
 
 int lg_cpu_init(void);
 void lg_cpu_exit(void);

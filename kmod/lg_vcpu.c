@@ -103,7 +103,7 @@ asmlinkage u32 lg_tsc_khz(void)
 
 asmlinkage struct eventfd_ctx *lg_eventfd_get(int fd)
 {
-	struct eventfd_ctx *eventfd = eventfd_ctx_fdget(fd);
+	struct eventfd_ctx *eventfd = lg_should_fail() ? NULL : eventfd_ctx_fdget(fd);
 
 	return IS_ERR(eventfd) ? NULL : eventfd;
 }
@@ -122,11 +122,11 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd)
 
 asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 {
-	struct lg_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL);
+	struct lg_vcpu *vcpu = lg_should_fail() ? NULL : kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 
 	if (!vcpu)
 		return NULL;
-	if (!fpu_alloc_guest_fpstate(&vcpu->fpu)) {
+	if (lg_should_fail() || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
 		kfree(vcpu);
 		return NULL;
 	}

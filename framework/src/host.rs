@@ -13,6 +13,7 @@ use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
 use arch_i386::table::TablePage;
 use core::num::NonZeroU32;
+pub use fallible::OutOfMemory;
 
 /// An access to guest-physical memory that the guest does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +30,6 @@ pub struct BadAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("guest page {0} has no page of the host under it")]
 pub struct PinFailed(pub GuestFrame);
-
-/// The host has no page left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the host is out of memory")]
-pub struct OutOfMemory;
 
 /// The part of a recording that was to be kept is lost: whoever reads it has not made room in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

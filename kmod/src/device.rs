@@ -23,13 +23,15 @@ use crate::request::{self, Memory, Request};
 use crate::shim::{self, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::boxed::Box;
-use alloc_crate::string::{String, ToString};
+use alloc_crate::string::String;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
+use fallible::{OutOfMemory, boxed};
 use arch_i386::addr::GuestPhys;
 use arch_i386::launcher::STRATEGY_MAX;
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use arch_i386::table::TablePage;
+use core::fmt::{self, Write};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use framework::audit::Audited;
@@ -80,9 +82,6 @@ struct Live {
     host: Linux,
 }
 
-// So that its allocation cannot fail.
-const _: () = assert!(size_of::<Live>() <= arch_i386::addr::PAGE_SIZE as usize);
-
 impl Live {
     /// Makes a guest of the current process.
     fn new(
@@ -99,7 +98,7 @@ impl Live {
         })?;
         let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
         let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
-        let mut host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute).ok_or(Errno::EFAULT)?;
+        let mut host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute)?;
 
         let mut leaf = host.alloc_table().map_err(|_| Errno::ENOMEM)?;
         let no_execute = module.no_execute;
@@ -114,13 +113,17 @@ impl Live {
             }
         };
         let window = SwitcherWindow { start: start_of_window, leaf: leaf.frame() };
+        // From here on `drop` gives the table back.
         shim::lg_count_guests(1);
-        let mut live = Box::new(Self { guest: None, leaf: Some(leaf), host });
+        let mut live = boxed(Self { guest: None, leaf: Some(leaf), host })?;
         let context = BuildContext { formats, window, seed: module.seed };
-        let mut paging = choice.build(&context).map_err(|_| Errno::EINVAL)?;
+        let mut paging = choice.build(&context).map_err(|reason| match reason {
+            ConfigError::OutOfMemory(short) => short.into(),
+            _ => Errno::EINVAL,
+        })?;
         let every = shim::lg_audit_every();
         if every > 0 {
-            paging = Box::new(Audited::new(paging, every.into()));
+            paging = boxed(Audited::new(paging, every.into()))?;
         }
         let Self { guest, host, .. } = &mut *live;
         let guest = guest.insert(Guest::new(paging, host.regs(), start));
@@ -155,6 +158,42 @@ fn copy_to_user(user: u32, bytes: &[u8]) -> Result<(), Errno> {
     if copied { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
+/// Text on its way to the current process, without a copy of it in the kernel.
+struct UserText {
+    /// Where it goes, and how much there is room for.
+    user: u32,
+    room: u32,
+    /// How long it is so far, whatever there is room for.
+    length: u32,
+    error: Option<Errno>,
+}
+
+impl UserText {
+    /// Stores as much of a text as there is room for; returns how long all of it is.
+    fn write(user: u32, room: u32, text: fmt::Arguments<'_>) -> Result<u32, Errno> {
+        let mut to = Self { user, room, length: 0, error: None };
+        match (to.write_fmt(text), to.error) {
+            (_, Some(error)) => Err(error),
+            // Nothing that is written here has errors of its own.
+            (_, None) => Ok(to.length),
+        }
+    }
+}
+
+impl fmt::Write for UserText {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let fitting = piece.len().min(self.room.saturating_sub(self.length) as usize);
+        if fitting > 0
+            && let Err(error) = copy_to_user(self.user.wrapping_add(self.length), &piece.as_bytes()[..fitting])
+        {
+            self.error = Some(error);
+            return Err(fmt::Error);
+        }
+        self.length = self.length.saturating_add(piece.len() as u32);
+        Ok(())
+    }
+}
+
 /// Reads bytes of the current process.
 fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
     let len = bytes.len() as u32;
@@ -168,13 +207,13 @@ fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
 const NOTIFICATION: u32 = 4;
 
 impl File {
-    fn new() -> Self {
-        Self {
-            session: Mutex::new(Session::Fresh(Wishes::default())),
+    fn new() -> Result<Box<Self>, OutOfMemory> {
+        boxed(Self {
+            session: Mutex::new(Session::Fresh(Wishes::default()))?,
             vcpu: AtomicPtr::new(ptr::null_mut()),
-            eventfds: Arc::new(Mutex::new(Vec::new())),
+            eventfds: Arc::try_new(Mutex::new(Vec::new())?).map_err(|_| OutOfMemory)?,
             ended: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Runs the guest until it has something to say.
@@ -211,11 +250,9 @@ impl File {
                 match guest.end() {
                     Some(End::Restart) => Err(Errno::ERESTART),
                     Some(reason) if size > NOTIFICATION => {
-                        let mut text = reason.to_string();
-                        text.push('\0');
-                        let bytes = &text.as_bytes()[..text.len().min(size as usize)];
-                        copy_to_user(user, bytes)?;
-                        Ok(bytes.len() as u32)
+                        let written = UserText::write(user, size, format_args!("{reason}\0"))?;
+                        // A text that is too long is cut off.
+                        Ok(written.min(size))
                     }
                     _ => Err(Errno::ENOENT),
                 }
@@ -233,7 +270,10 @@ impl File {
                 let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
                 let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
                 module::choose(text, wishes.formats())?;
-                wishes.strategy = Some(text.to_string());
+                let mut chosen = String::new();
+                chosen.try_reserve_exact(text.len()).map_err(|_| Errno::ENOMEM)?;
+                chosen.push_str(text);
+                wishes.strategy = Some(chosen);
                 Ok(8 + text.len() as u32)
             }
             Request::Paging(paging) => {
@@ -269,12 +309,12 @@ impl File {
             Request::Counters { address, len } => {
                 let session = self.session.try_lock().ok_or(Errno::EBUSY)?;
                 let Session::Live(live) = &*session else { return Err(Errno::EINVAL) };
-                let text = live.guest.as_ref().ok_or(Errno::EINVAL)?.counters().to_string();
-                if text.len() > len as usize {
+                let counters = live.guest.as_ref().ok_or(Errno::EINVAL)?.counters();
+                let text = format_args!("{counters}");
+                if UserText::write(address, 0, text)? > len {
                     return Err(Errno::ERANGE);
                 }
-                copy_to_user(address, text.as_bytes())?;
-                Ok(text.len() as u32)
+                UserText::write(address, len, text)
             }
         }
     }
@@ -326,7 +366,7 @@ fn to_c(result: Result<u32, Errno>) -> i32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn lg_rust_open() -> *mut File {
-    Box::into_raw(Box::new(File::new()))
+    File::new().map_or(ptr::null_mut(), Box::into_raw)
 }
 
 #[unsafe(no_mangle)]

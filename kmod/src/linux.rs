@@ -4,6 +4,7 @@
 //! it works in the launcher's process only; `device` sees to that. Giving things back works from
 //! anywhere, also while the launcher exits.
 
+use crate::errno::Errno;
 use crate::module::Slot;
 use crate::request::Memory;
 use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
@@ -151,20 +152,21 @@ pub struct Linux {
 const SPARE_TABLES: usize = 32;
 
 impl Linux {
-    /// Checks that the memory is the launcher's as a whole; `None` if not.
-    pub fn new(vcpu: Vcpu, slot: Slot, memory: Memory, eventfds: Eventfds, no_execute: bool) -> Option<Self> {
-        shim::lg_user_range_ok(memory.base, memory.bytes()).then(|| Self {
-            vcpu,
-            slot,
-            memory,
-            eventfds,
-            no_execute,
-            pinned: 0,
-            seen: Cell::new(0),
-            recording: None,
-            // So small an allocation does not fail.
-            spare: Vec::with_capacity(SPARE_TABLES),
-        })
+    /// Checks that the memory is the launcher's as a whole: `EFAULT` if not. `ENOMEM` when memory is short.
+    pub fn new(
+        vcpu: Vcpu,
+        slot: Slot,
+        memory: Memory,
+        eventfds: Eventfds,
+        no_execute: bool,
+    ) -> Result<Self, Errno> {
+        if !shim::lg_user_range_ok(memory.base, memory.bytes()) {
+            return Err(Errno::EFAULT);
+        }
+        let mut spare = Vec::new();
+        spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
+        let (pinned, seen, recording) = (0, Cell::new(0), None);
+        Ok(Self { vcpu, slot, memory, eventfds, no_execute, pinned, seen, recording, spare })
     }
 
     pub const fn vcpu(&self) -> &Vcpu {

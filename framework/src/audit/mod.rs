@@ -26,7 +26,6 @@ mod audited;
 use crate::host::PagingHost;
 use crate::strategy::{Mapping, PagingStrategy};
 use crate::walk::{self, Leaf, frame_within};
-use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 pub use audited::Audited;
@@ -125,19 +124,21 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
     let mut report = Report::default();
     strategy.check(&mut |defect| report.add(defect));
     let current = current_directory(strategy);
-    let mut mappings = Vec::new();
-    // An entry that several page directories share is one entry.
-    strategy.mappings(&mut |mapping| {
-        if !mapping.shared || mapping.number == 0 {
-            mappings.push(mapping);
-        }
-    });
-    report.entries = mappings.len() as u64;
+    // There may be millions, so that they are gone through twice and not kept in between.
+    let each = |visit: &mut dyn FnMut(Mapping)| {
+        strategy.mappings(&mut |mapping| {
+            // An entry that several page directories share is one entry.
+            if !mapping.shared || mapping.number == 0 {
+                visit(mapping);
+            }
+        });
+    };
+    each(&mut |_| report.entries += 1);
     let held = host.pinned();
     if held != report.entries {
         report.add(Defect::References { held, entries: report.entries });
     }
-    for mut mapping in mappings {
+    each(&mut |mut mapping| {
         if mapping.shared {
             mapping.directory = current;
         }
@@ -162,7 +163,7 @@ pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced
             }
             Err(_) => report.stale += 1,
         }
-    }
+    });
     report
 }
 

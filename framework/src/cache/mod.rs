@@ -35,7 +35,7 @@ mod slots;
 
 use crate::audit::Defect;
 use crate::counters::PagingCounters;
-use crate::host::PagingHost;
+use crate::host::{OutOfMemory, PagingHost};
 use crate::kill::Kill;
 use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
 use crate::tables::{Part, Tables};
@@ -46,6 +46,7 @@ use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
+use fallible::boxed;
 use slots::{Slot, Slots};
 
 pub use ahead::MAX_AROUND;
@@ -73,18 +74,25 @@ pub struct ShadowCache<G, S> {
 
 /// A cache for these formats, one of [`Formats::SERVED`].
 ///
+/// # Errors
+/// [`OutOfMemory`].
+///
 /// # Panics
 /// When they are not.
-#[must_use]
-pub fn build(formats: Formats, room: Room, mends: Mends, window: SwitcherWindow) -> Box<dyn PagingStrategy> {
-    match (formats.guest, formats.shadow) {
+pub fn build(
+    formats: Formats,
+    room: Room,
+    mends: Mends,
+    window: SwitcherWindow,
+) -> Result<Box<dyn PagingStrategy>, OutOfMemory> {
+    Ok(match (formats.guest, formats.shadow) {
         (Paging::TwoLevel, Paging::TwoLevel) => {
-            Box::new(ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window))
+            boxed(ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window)?)?
         }
-        (Paging::TwoLevel, Paging::Pae) => Box::new(ShadowCache::<TwoLevel, Pae>::new(room, mends, window)),
-        (Paging::Pae, Paging::Pae) => Box::new(ShadowCache::<Pae, Pae>::new(room, mends, window)),
+        (Paging::TwoLevel, Paging::Pae) => boxed(ShadowCache::<TwoLevel, Pae>::new(room, mends, window)?)?,
+        (Paging::Pae, Paging::Pae) => boxed(ShadowCache::<Pae, Pae>::new(room, mends, window)?)?,
         (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
-    }
+    })
 }
 
 /// The error code of a kernel-mode write to a page that is not present.
@@ -96,16 +104,18 @@ const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// A cache with room for at least one page directory.
-    #[must_use]
-    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Self {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Result<Self, OutOfMemory> {
         let slots = match room {
             Room::Slots(slots, _) => slots,
             Room::Pages(_) => 1,
         };
         assert!(slots > 0, "a shadow cache needs a slot");
-        Self {
+        Ok(Self {
             tables: Tables::new(window, mends.by_use),
-            slots: Slots::new(slots),
+            slots: Slots::new(slots)?,
             root: HostFrame(0),
             room,
             mends,
@@ -116,7 +126,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             stack_pages: 0,
             counters: PagingCounters::default(),
             pace: Pace::default(),
-        }
+        })
     }
 
     /// The guest runs on this slot from now on. Its root page stays the same as long as it is taken, and

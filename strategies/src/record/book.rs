@@ -5,11 +5,11 @@
 
 use super::known::{CHUNK, Chunk, Known, chunk_of};
 use super::output::Output;
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, PageFormat};
 use core::marker::PhantomData;
+use framework::fallible::{OutOfMemory, filled};
 use framework::host::{NoRoom, PagingHost};
 use framework::trace::{Header, Operation};
 use framework::walk::{entry_address, frame_within, read_entry};
@@ -49,7 +49,7 @@ pub struct Book<F> {
     known: Known,
     output: Output,
     /// Stacks whose walks in a page directory have been recorded, each at the one place that it can be.
-    stacks: Vec<Walked>,
+    stacks: Box<[Walked]>,
     /// Goes up when an entry of those walks may have changed.
     epoch: u64,
     /// The same for one page directory; some share a place.
@@ -61,18 +61,18 @@ pub struct Book<F> {
 }
 
 impl<F: PageFormat> Book<F> {
-    pub fn new() -> Self {
-        Self {
+    pub fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
             pages: 0,
             known: Known::new(),
-            output: Output::new(),
-            stacks: vec![Walked::default(); STACKS],
+            output: Output::new()?,
+            stacks: filled(Walked::default(), STACKS)?,
             epoch: 1,
             epochs_of: [0; DIRECTORIES],
             lowest: GuestVirt(u32::MAX),
             highest: GuestVirt(0),
             format: PhantomData,
-        }
+        })
     }
 
     /// Begins the recording.

@@ -38,7 +38,8 @@ use book::{Book, Stack};
 use core::hash::Hash;
 use framework::audit::Defect;
 use framework::counters::PagingCounters;
-use framework::host::{NoRoom, OutOfMemory, PagingHost};
+use framework::fallible::{OutOfMemory, boxed};
+use framework::host::{NoRoom, PagingHost};
 use framework::kill::Kill;
 use framework::parameter::{Number, Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
@@ -83,10 +84,10 @@ static RECORD: WrapperEntry = WrapperEntry {
             _ => Touch::Off,
         };
         let around = values.number(&AROUND) as u32;
-        match of.paging() {
-            Paging::TwoLevel => Box::new(Recorder::<TwoLevel>::new(of, context.seed, touch, around)),
-            Paging::Pae => Box::new(Recorder::<Pae>::new(of, context.seed, touch, around)),
-        }
+        Ok(match of.paging() {
+            Paging::TwoLevel => boxed(Recorder::<TwoLevel>::new(of, context.seed, touch, around)?)?,
+            Paging::Pae => boxed(Recorder::<Pae>::new(of, context.seed, touch, around)?)?,
+        })
     },
 };
 
@@ -128,11 +129,16 @@ struct Recorder<F> {
 }
 
 impl<F: PageFormat> Recorder<F> {
-    fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
-        Self {
+    fn new(
+        of: Box<dyn PagingStrategy>,
+        seed: u64,
+        touch: Touch,
+        around: u32,
+    ) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             window_start: of.window().start,
             of,
-            book: Book::new(),
+            book: Book::new()?,
             seed,
             touch,
             around: if touch == Touch::Off { 1 } else { around },
@@ -141,7 +147,7 @@ impl<F: PageFormat> Recorder<F> {
             stack: Stack::default(),
             touched: HashMap::default(),
             own: PagingCounters::default(),
-        }
+        })
     }
 
     /// Has the recorded strategy do something, and records what it reads; then the guest's request for it.
