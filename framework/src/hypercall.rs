@@ -67,7 +67,8 @@ impl Guest {
             Hypercall::FlushAsync | Hypercall::SendInterrupts => {}
             Hypercall::LguestInit => return Err(Kill::AlreadyInitialised.into()),
             Hypercall::Shutdown => {
-                let mut message = boxed([0; SHUTDOWN_MESSAGE]).map_err(|OutOfMemory| Kill::NoMemory("its last words"))?;
+                let mut message =
+                    boxed([0; SHUTDOWN_MESSAGE]).map_err(|OutOfMemory| Kill::NoMemory("its last words"))?;
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(if b == SHUTDOWN_RESTART { End::Restart } else { End::Shutdown(message) });
             }

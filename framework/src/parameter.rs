@@ -246,7 +246,11 @@ impl Values {
                 } else {
                     text(format_args!("{}", Joined(names)))
                 };
-                return Err(ConfigError::UnknownParameter { strategy, name: text(format_args!("{name}")), known });
+                return Err(ConfigError::UnknownParameter {
+                    strategy,
+                    name: text(format_args!("{name}")),
+                    known,
+                });
             };
             if core::mem::replace(&mut set[i], true) {
                 return Err(ConfigError::SetTwice(parameter.name()));

@@ -293,7 +293,9 @@ impl Choice {
     #[must_use]
     pub fn policy(&self, seed: u64) -> Option<(usize, Box<dyn EvictionPolicy>)> {
         match self.found {
-            Found::Policy(entry) => Some(self.build_policy(entry, seed).expect("a tool has memory for a policy")),
+            Found::Policy(entry) => {
+                Some(self.build_policy(entry, seed).expect("a tool has memory for a policy"))
+            }
             Found::Strategy(_) | Found::Wrapper(_) => None,
         }
     }
@@ -503,7 +505,8 @@ mod tests {
     #[test]
     fn each_flaw_of_a_registration_is_named() {
         let check = |entries: &[&'static StrategyEntry]| {
-            check_all(entries.iter().map(|entry| Found::Strategy(entry))).map_err(|error| alloc::format!("{error}"))
+            check_all(entries.iter().map(|entry| Found::Strategy(entry)))
+                .map_err(|error| alloc::format!("{error}"))
         };
         assert_eq!(check(&[&GOOD]), Ok(()));
         for (entries, message) in [

@@ -2,8 +2,8 @@
 //!
 //! [`framework::audit`] says what is proved. A guest whose shadow tables have a defect is killed.
 
-use framework::fallible::boxed;
 use framework::audit::Audited;
+use framework::fallible::boxed;
 use framework::parameter::{Number, Parameter};
 use framework::registry::{WRAPPERS, WrapperEntry};
 

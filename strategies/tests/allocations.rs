@@ -1,6 +1,7 @@
 //! What strategies and policies allocate.
 //!
-//! * Policies allocate when they are built, and never again: a switch must not wait for memory.
+//! * Policies allocate when they are built, and never again, and no more does the switch to a page directory that takes
+//!   another's slot: it must not wait for memory.
 //! * Every allocation of a strategy's life may fail: nothing ends the program (in the module, the host's kernel), and
 //!   nothing is left.
 //! * A guest's end allocates nothing.
@@ -11,7 +12,7 @@ use arch_i386::addr::GuestPhys;
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use framework::registry::{self, Choice};
 use framework::strategy::Formats;
-use small_guest::live;
+use small_guest::{live, switches};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use strategies as _;
@@ -128,4 +129,16 @@ fn each_allocation_of_a_strategy_fails_once() {
         }
     }
     assert!(failed > 500, "there were only {failed} allocations");
+}
+
+#[test]
+fn a_switch_allocates_nothing_once_all_slots_are_in_use() {
+    // Numbers that nearly fill the index of page directories, so that it has to tidy up.
+    let all =
+        ["lru:slots=28", "lru:slots=112", "shared:budget=0,slots=56,refill=0", "shared:budget=920,refill=0"];
+    for text in all {
+        ALLOCATIONS.set(0);
+        FAILING.set(0);
+        assert_eq!(switches(text, 2000), 0, "{text}");
+    }
 }

@@ -129,12 +129,7 @@ struct Recorder<F> {
 }
 
 impl<F: PageFormat> Recorder<F> {
-    fn new(
-        of: Box<dyn PagingStrategy>,
-        seed: u64,
-        touch: Touch,
-        around: u32,
-    ) -> Result<Self, OutOfMemory> {
+    fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Result<Self, OutOfMemory> {
         Ok(Self {
             window_start: of.window().start,
             of,

@@ -148,6 +148,33 @@ fn requests<F: PageFormat>(strategy: &mut dyn PagingStrategy, host: &mut Uncount
     Ok(())
 }
 
+/// Switches among page directories that map nothing until one takes another's slot, and so many times more; says how
+/// many allocations these made.
+pub fn switches(text: &str, switches: u32) -> u64 {
+    let mut host = uncounted(|| Uncounted(SimHost::new(PAGES)));
+    let window = uncounted(|| host.0.window(WINDOW));
+    let formats = Formats::both(Paging::TwoLevel);
+    let mut strategy =
+        Choice::parse(text).unwrap().build(&BuildContext { formats, window, seed: 7 }).unwrap();
+    strategy.set_up(&mut host).unwrap();
+    strategy.guest_initialised(&mut host, KERNEL).unwrap();
+    let mut random = 1_u32;
+    let mut switch = |strategy: &mut dyn PagingStrategy, host: &mut Uncounted| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // (Where they lie in their pages makes no difference.)
+        strategy.load_page_directory(host, GuestPhys(DATA * 4096 + (random >> 16) % 1000 * 32)).unwrap();
+    };
+    while strategy.counters().evictions == 0 {
+        switch(&mut *strategy, &mut host);
+    }
+    let before = ALLOCATIONS.get();
+    (0..switches).for_each(|_| switch(&mut *strategy, &mut host));
+    let allocated = ALLOCATIONS.get() - before;
+    strategy.tear_down(&mut host);
+    uncounted(|| host.0.remove_window());
+    allocated
+}
+
 /// Lives on a strategy from the choice to the end, which may come early; proves that nothing is left then, and that the
 /// end allocated nothing.
 pub fn live<F: PageFormat>(text: &str, shadow: Paging) {
