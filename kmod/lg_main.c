@@ -11,6 +11,7 @@
  *   paging       r   the page format of this kernel, hence of its guests
  *   switcher     r   where the Switcher lies, and which way it got there
  *   guests tables pins   r   what exists now: all zero when no guest does
+ *   memory       r   pieces of kernel memory held: one when no file is open
  *   fail_allocation allocations   for tests (lg_fail.c)
  */
 #include <linux/atomic.h>
@@ -124,13 +125,15 @@ static int count_get(char *buffer, const struct kernel_param *kp)
 
 static const struct kernel_param_ops count_ops = { .set = lg_read_only_set, .get = count_get };
 static atomic_t lg_guests = ATOMIC_INIT(0);
-atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0);
+atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0), lg_memory = ATOMIC_INIT(0);
 module_param_cb(guests, &count_ops, &lg_guests, 0444);
 MODULE_PARM_DESC(guests, "read-only: guests that exist");
 module_param_cb(tables, &count_ops, &lg_tables, 0444);
 MODULE_PARM_DESC(tables, "read-only: pages that hold page tables of guests");
 module_param_cb(pins, &count_ops, &lg_pins, 0444);
 MODULE_PARM_DESC(pins, "read-only: pins on launchers' pages");
+module_param_cb(memory, &count_ops, &lg_memory, 0444);
+MODULE_PARM_DESC(memory, "read-only: pieces of kernel memory held, those of tables apart; the module itself holds one");
 
 asmlinkage u32 lg_default_strategy(char *to, u32 size)
 {
@@ -199,8 +202,10 @@ asmlinkage struct mutex *lg_mutex_create(void)
 {
 	struct mutex *mutex = lg_should_fail() ? NULL : kmalloc(sizeof(*mutex), GFP_KERNEL_ACCOUNT);
 
-	if (mutex)
+	if (mutex) {
 		mutex_init(mutex);
+		atomic_inc(&lg_memory);
+	}
 	return mutex;
 }
 
@@ -208,6 +213,7 @@ asmlinkage void lg_mutex_destroy(struct mutex *mutex)
 {
 	mutex_destroy(mutex);
 	kfree(mutex);
+	atomic_dec(&lg_memory);
 }
 
 asmlinkage void lg_mutex_lock(struct mutex *mutex)

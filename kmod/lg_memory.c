@@ -15,17 +15,21 @@
 
 asmlinkage void *lg_alloc(u32 size, u32 align)
 {
+	void *memory;
+
 	/* kmalloc() aligns sizes that are powers of two to themselves, others to ARCH_KMALLOC_MINALIGN. */
 	if (align > ARCH_KMALLOC_MINALIGN)
 		size = roundup_pow_of_two(max(size, align));
-	if (lg_should_fail())
-		return NULL;
-	return kvmalloc(size, GFP_KERNEL_ACCOUNT);
+	memory = lg_should_fail() ? NULL : kvmalloc(size, GFP_KERNEL_ACCOUNT);
+	if (memory)
+		atomic_inc(&lg_memory);
+	return memory;
 }
 
 asmlinkage void lg_free(void *memory)
 {
 	kvfree(memory);
+	atomic_dec(&lg_memory);
 }
 
 asmlinkage void *lg_table_alloc(u32 *frame)

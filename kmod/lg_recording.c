@@ -9,6 +9,7 @@
  * the file goes, and the ring with it, unless a reader has the file open: it gets what is left and then the
  * end of file, and the ring goes when it closes the file.
  */
+#include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/fs.h>
@@ -71,6 +72,7 @@ static void free_recording(struct kref *references)
 	mutex_destroy(&recording->reading);
 	vfree(recording->memory);
 	kfree(recording);
+	atomic_dec(&lg_memory);
 }
 
 /* ---------------------------------------------------------------- the reader */
@@ -154,8 +156,10 @@ asmlinkage struct lg_recording *lg_recording_create(u32 number)
 	recording->file = ERR_PTR(-ENOMEM);
 	if (!lg_should_fail())
 		recording->file = debugfs_create_file_unsafe(name, 0400, lg_recordings, recording, &recording_fops);
-	if (!IS_ERR(recording->file))
+	if (!IS_ERR(recording->file)) {
+		atomic_inc(&lg_memory);
 		return recording;
+	}
 	pr_err("lg: no file for a recording in debugfs (error %ld)\n", PTR_ERR(recording->file));
 	mutex_destroy(&recording->reading);
 failed:

@@ -164,11 +164,11 @@ asmlinkage void lg_recording_end(struct lg_recording *recording);
 
 /* ---------------------------------------------------------------- between the C files */
 
-/* The number of the allocation that fails on purpose, 0 for none; and what counts them (lg_fail.c). */
-extern unsigned int lg_fail_allocation;
+/* How many allocations fail on purpose, and which; and what counts them (lg_fail.c). */
+extern int lg_failing[];
 bool lg_fail_now(const char *where);
 /* Whether the allocation that is about to be made is to fail. Stands before each that this module makes. */
-#define lg_should_fail() (unlikely(READ_ONCE(lg_fail_allocation)) && lg_fail_now(__func__))
+#define lg_should_fail() (unlikely(READ_ONCE(lg_failing[0])) && lg_fail_now(__func__))
 
 /* The `set` of parameters that are read-only. */
 struct kernel_param;
@@ -183,6 +183,6 @@ void lg_recording_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
 /* Counts for /sys/module/lg/parameters. */
-extern atomic_t lg_tables, lg_pins;
+extern atomic_t lg_tables, lg_pins, lg_memory;
 
 #endif

@@ -103,7 +103,7 @@ asmlinkage u32 lg_tsc_khz(void)
 
 asmlinkage struct eventfd_ctx *lg_eventfd_get(int fd)
 {
-	struct eventfd_ctx *eventfd = lg_should_fail() ? NULL : eventfd_ctx_fdget(fd);
+	struct eventfd_ctx *eventfd = eventfd_ctx_fdget(fd);
 
 	return IS_ERR(eventfd) ? NULL : eventfd;
 }
@@ -130,6 +130,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 		kfree(vcpu);
 		return NULL;
 	}
+	atomic_inc(&lg_memory);
 	init_waitqueue_head(&vcpu->wait);
 	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	vcpu->clock.function = clock_expired;
@@ -147,6 +148,7 @@ asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu)
 	mmdrop(vcpu->mm);
 	put_task_struct(vcpu->task);
 	kfree(vcpu);
+	atomic_dec(&lg_memory);
 }
 
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)

@@ -39,11 +39,21 @@ impl From<TryReserveError> for OutOfMemory {
     }
 }
 
-/// As `Box::new`.
+/// As `Box::new`. A value of more than a few hundred bytes is better made by [`boxed_with`].
 ///
 /// # Errors
 /// [`OutOfMemory`]; the value is dropped.
 pub fn boxed<T>(value: T) -> Result<Box<T>, OutOfMemory> {
+    boxed_with(|| value)
+}
+
+/// A box with a value that is made when its memory is there. So the stack, of which a kernel has little, need not hold
+/// the value while the allocator is at work, which may need much of the stack itself.
+///
+/// # Errors
+/// [`OutOfMemory`]; then nothing is made.
+#[inline]
+pub fn boxed_with<T>(make: impl FnOnce() -> T) -> Result<Box<T>, OutOfMemory> {
     let layout = Layout::new::<T>();
     let place = if layout.size() == 0 {
         NonNull::dangling()
@@ -53,11 +63,21 @@ pub fn boxed<T>(value: T) -> Result<Box<T>, OutOfMemory> {
         NonNull::new(place.cast::<T>()).ok_or(OutOfMemory)?
     };
     // SAFETY: the place is of the global allocator and the type's layout, or of no size, and ours alone; so it may be
-    // written to and belong to a box.
+    // written to and belong to a box. (Should `make` panic, it is not given back.)
     unsafe {
-        place.write(value);
+        make_at(place, make);
         Ok(Box::from_raw(place.as_ptr()))
     }
+}
+
+/// Makes a value in its place.
+///
+/// # Safety
+/// The place may be written to.
+#[inline(never)] // The compiler may make it in this frame first, which then goes before anything else is called.
+unsafe fn make_at<T>(place: NonNull<T>, make: impl FnOnce() -> T) {
+    // SAFETY: as the caller promises.
+    unsafe { place.write(make()) }
 }
 
 /// As `vec![value; len]`, of a length that stays.

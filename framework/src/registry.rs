@@ -54,7 +54,7 @@ pub struct PolicyEntry {
     /// Its own parameters; [`SLOTS`] is added to them.
     pub parameters: &'static [Parameter],
     /// Makes one, for one guest.
-    pub build: fn(&PolicyConfig<'_>) -> Result<Box<dyn EvictionPolicy>, OutOfMemory>,
+    pub build: fn(&PolicyConfig<'_>) -> BuiltPolicy,
 }
 
 /// What a policy is made from.
@@ -80,7 +80,7 @@ pub struct StrategyEntry {
     /// The page formats that its shadow tables can have.
     pub formats: &'static [Paging],
     /// Makes one, for one guest.
-    pub build: fn(&BuildContext, &Values) -> Result<Box<dyn PagingStrategy>, OutOfMemory>,
+    pub build: fn(&BuildContext, &Values) -> BuiltStrategy,
 }
 
 /// A strategy that stands before another one and sees what is asked of it, as it is registered. Its text
@@ -100,8 +100,13 @@ pub struct WrapperEntry {
 }
 
 /// Makes a strategy that stands before another.
-pub type BuildWrapper =
-    fn(&BuildContext, &Values, Box<dyn PagingStrategy>) -> Result<Box<dyn PagingStrategy>, OutOfMemory>;
+pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn PagingStrategy>) -> BuiltStrategy;
+
+/// A policy, if there was memory for it: [`boxed`].
+pub type BuiltPolicy = Result<Box<dyn EvictionPolicy>, OutOfMemory>;
+
+/// A strategy, likewise.
+pub type BuiltStrategy = Result<Box<dyn PagingStrategy>, OutOfMemory>;
 
 /// The word that the other strategy's text follows, in the text of a [`WrapperEntry`].
 pub const OF: &str = "of";

@@ -26,7 +26,6 @@ use alloc_crate::boxed::Box;
 use alloc_crate::string::String;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
-use fallible::{OutOfMemory, boxed};
 use arch_i386::addr::GuestPhys;
 use arch_i386::launcher::STRATEGY_MAX;
 use arch_i386::paging::{Pae, Paging, TwoLevel};
@@ -34,6 +33,7 @@ use arch_i386::table::TablePage;
 use core::fmt::{self, Write};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use fallible::{OutOfMemory, boxed, boxed_with};
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
 use framework::host::{Host, PagingHost};
@@ -77,13 +77,14 @@ impl Wishes {
 /// A guest and what belongs to it, until it is dropped.
 struct Live {
     // Both are there until `drop`, which takes them apart.
-    guest: Option<Guest>,
+    guest: Option<Box<Guest>>,
     leaf: Option<TablePage>,
     host: Linux,
 }
 
 impl Live {
     /// Makes a guest of the current process.
+    #[inline(never)] // Or all that `File::write` does would have its frame on the stack.
     fn new(
         memory: Memory,
         start: u32,
@@ -98,24 +99,25 @@ impl Live {
         })?;
         let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
         let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
-        let mut host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute)?;
+        let host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute)?;
 
-        let mut leaf = host.alloc_table().map_err(|_| Errno::ENOMEM)?;
+        let mut live = boxed_with(|| Self { guest: None, leaf: None, host })?;
+        // From here on `drop` takes it back, and gives the table back.
+        shim::lg_count_guests(1);
+        let Self { guest, leaf, host } = &mut *live;
+        let leaf = leaf.insert(host.alloc_table()?);
         let no_execute = module.no_execute;
         let start_of_window = match module.paging {
             Paging::TwoLevel => {
-                switcher::map::map::<TwoLevel>(&mut leaf, &area, number, frames, no_execute);
+                switcher::map::map::<TwoLevel>(leaf, &area, number, frames, no_execute);
                 area.window::<TwoLevel>()
             }
             Paging::Pae => {
-                switcher::map::map::<Pae>(&mut leaf, &area, number, frames, no_execute);
+                switcher::map::map::<Pae>(leaf, &area, number, frames, no_execute);
                 area.window::<Pae>()
             }
         };
         let window = SwitcherWindow { start: start_of_window, leaf: leaf.frame() };
-        // From here on `drop` gives the table back.
-        shim::lg_count_guests(1);
-        let mut live = boxed(Self { guest: None, leaf: Some(leaf), host })?;
         let context = BuildContext { formats, window, seed: module.seed };
         let mut paging = choice.build(&context).map_err(|reason| match reason {
             ConfigError::OutOfMemory(short) => short.into(),
@@ -125,8 +127,7 @@ impl Live {
         if every > 0 {
             paging = boxed(Audited::new(paging, every.into()))?;
         }
-        let Self { guest, host, .. } = &mut *live;
-        let guest = guest.insert(Guest::new(paging, host.regs(), start));
+        let guest = guest.insert(boxed_with(|| Guest::new(paging, host.regs(), start))?);
         // The only reason at this point.
         guest.set_up(host).map_err(|_| Errno::ENOMEM)?;
         Ok(live)
@@ -184,7 +185,8 @@ impl fmt::Write for UserText {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         let fitting = piece.len().min(self.room.saturating_sub(self.length) as usize);
         if fitting > 0
-            && let Err(error) = copy_to_user(self.user.wrapping_add(self.length), &piece.as_bytes()[..fitting])
+            && let Err(error) =
+                copy_to_user(self.user.wrapping_add(self.length), &piece.as_bytes()[..fitting])
         {
             self.error = Some(error);
             return Err(fmt::Error);

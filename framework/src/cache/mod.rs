@@ -46,7 +46,7 @@ use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use fallible::boxed;
+use fallible::boxed_with;
 use slots::{Slot, Slots};
 
 pub use ahead::MAX_AROUND;
@@ -86,11 +86,9 @@ pub fn build(
     window: SwitcherWindow,
 ) -> Result<Box<dyn PagingStrategy>, OutOfMemory> {
     Ok(match (formats.guest, formats.shadow) {
-        (Paging::TwoLevel, Paging::TwoLevel) => {
-            boxed(ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window)?)?
-        }
-        (Paging::TwoLevel, Paging::Pae) => boxed(ShadowCache::<TwoLevel, Pae>::new(room, mends, window)?)?,
-        (Paging::Pae, Paging::Pae) => boxed(ShadowCache::<Pae, Pae>::new(room, mends, window)?)?,
+        (Paging::TwoLevel, Paging::TwoLevel) => ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window)?,
+        (Paging::TwoLevel, Paging::Pae) => ShadowCache::<TwoLevel, Pae>::new(room, mends, window)?,
+        (Paging::Pae, Paging::Pae) => ShadowCache::<Pae, Pae>::new(room, mends, window)?,
         (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
     })
 }
@@ -107,15 +105,17 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Result<Self, OutOfMemory> {
+    #[inline(never)] // Or the caller's frame, on a kernel's stack, would have room for the caches of all formats.
+    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Result<Box<Self>, OutOfMemory> {
         let slots = match room {
             Room::Slots(slots, _) => slots,
             Room::Pages(_) => 1,
         };
         assert!(slots > 0, "a shadow cache needs a slot");
-        Ok(Self {
+        let slots = Slots::new(slots)?;
+        boxed_with(|| Self {
             tables: Tables::new(window, mends.by_use),
-            slots: Slots::new(slots)?,
+            slots,
             root: HostFrame(0),
             room,
             mends,

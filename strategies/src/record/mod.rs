@@ -38,7 +38,7 @@ use book::{Book, Stack};
 use core::hash::Hash;
 use framework::audit::Defect;
 use framework::counters::PagingCounters;
-use framework::fallible::{OutOfMemory, boxed};
+use framework::fallible::{OutOfMemory, boxed_with};
 use framework::host::{NoRoom, PagingHost};
 use framework::kill::Kill;
 use framework::parameter::{Number, Parameter, Word};
@@ -47,6 +47,7 @@ use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow
 use framework::trace::{Header, Operation};
 use hashbrown::{HashMap, HashSet};
 use known::CHUNK;
+use output::Output;
 use rustc_hash::FxBuildHasher;
 use watch::Watch;
 
@@ -85,8 +86,8 @@ static RECORD: WrapperEntry = WrapperEntry {
         };
         let around = values.number(&AROUND) as u32;
         Ok(match of.paging() {
-            Paging::TwoLevel => boxed(Recorder::<TwoLevel>::new(of, context.seed, touch, around)?)?,
-            Paging::Pae => boxed(Recorder::<Pae>::new(of, context.seed, touch, around)?)?,
+            Paging::TwoLevel => Recorder::<TwoLevel>::new(of, context.seed, touch, around)?,
+            Paging::Pae => Recorder::<Pae>::new(of, context.seed, touch, around)?,
         })
     },
 };
@@ -129,11 +130,17 @@ struct Recorder<F> {
 }
 
 impl<F: PageFormat> Recorder<F> {
-    fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Result<Self, OutOfMemory> {
-        Ok(Self {
+    fn new(
+        of: Box<dyn PagingStrategy>,
+        seed: u64,
+        touch: Touch,
+        around: u32,
+    ) -> Result<Box<Self>, OutOfMemory> {
+        let (output, stacks) = (Output::new()?, Book::<F>::stacks()?);
+        boxed_with(|| Self {
             window_start: of.window().start,
             of,
-            book: Book::new()?,
+            book: Book::new(output, stacks),
             seed,
             touch,
             around: if touch == Touch::Off { 1 } else { around },

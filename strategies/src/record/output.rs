@@ -1,7 +1,7 @@
 //! The recording on its way out: pieces of operations, and a note where some were lost.
 
 use alloc::boxed::Box;
-use framework::fallible::{OutOfMemory, boxed};
+use framework::fallible::{OutOfMemory, boxed_with};
 use framework::host::{LAST_WORDS, NoRoom, PagingHost};
 use framework::trace::binary::{Encoder, MAX_RECORD};
 use framework::trace::{Header, Operation};
@@ -27,7 +27,8 @@ pub struct Output {
 
 impl Output {
     pub fn new() -> Result<Self, OutOfMemory> {
-        Ok(Self { encoder: None, piece: boxed([0; PIECE])?, length: 0, operations: 0, lost: 0 })
+        let piece = boxed_with(|| [0; PIECE])?;
+        Ok(Self { encoder: None, piece, length: 0, operations: 0, lost: 0 })
     }
 
     /// Begins the recording. The header is handed over at once, so that there is something to be read
