@@ -44,7 +44,7 @@ static void *find_function(const char *name)
 	struct kprobe probe = { .symbol_name = name, .flags = KPROBE_FLAG_DISABLED };
 	void *address;
 
-	if (register_kprobe(&probe))
+	if (lg_should_fail() || register_kprobe(&probe))
 		return NULL;
 	address = probe.addr;
 	unregister_kprobe(&probe);
@@ -60,6 +60,8 @@ static void *map_exact(u32 size, u32 span)
 
 	if (!get_vm_area || !map_pages)
 		return NULL;
+	if (lg_should_fail())
+		return NULL;
 	/* From the top down, one page table's reach at a time. */
 	for (end = VMALLOC_END; !vm && end > VMALLOC_START; end = start) {
 		start = max(round_down(end - 1, span), VMALLOC_START);
@@ -70,8 +72,8 @@ static void *map_exact(u32 size, u32 span)
 	if (!vm)
 		return NULL;
 	text = (unsigned long)vm->addr;
-	if (map_pages(text, text + PAGE_SIZE, PAGE_KERNEL_ROX, area_pages, PAGE_SHIFT) ||
-	    map_pages(text + PAGE_SIZE, text + size, PAGE_KERNEL, area_pages + 1, PAGE_SHIFT)) {
+	if (lg_should_fail() || map_pages(text, text + PAGE_SIZE, PAGE_KERNEL_ROX, area_pages, PAGE_SHIFT) ||
+	    lg_should_fail() || map_pages(text + PAGE_SIZE, text + size, PAGE_KERNEL, area_pages + 1, PAGE_SHIFT)) {
 		/* Takes away what has been mapped as well. */
 		free_vm_area(vm);
 		return NULL;
@@ -81,16 +83,22 @@ static void *map_exact(u32 size, u32 span)
 
 /* ---------------------------------------------------------------- vmap() */
 
-/* A vmap() within one page table's reach. */
+/* The first pages of the area, writable, at the lowest free address. */
+static void *map_lowest(u32 pages)
+{
+	return lg_should_fail() ? NULL : vmap(area_pages, pages, VM_MAP, PAGE_KERNEL);
+}
+
+/* All of them within one page table's reach. */
 static void *vmap_within(u32 size, u32 span)
 {
-	void *first = vmap(area_pages, area_page_count, VM_MAP, PAGE_KERNEL);
+	void *first = map_lowest(area_page_count);
 	void *second;
 
 	if (!first || round_down((unsigned long)first, span) == round_down((unsigned long)first + size - 1, span))
 		return first;
 	/* It lies across a boundary. The next free address is above. */
-	second = vmap(area_pages, area_page_count, VM_MAP, PAGE_KERNEL);
+	second = map_lowest(area_page_count);
 	vunmap(first);
 	if (second && round_down((unsigned long)second, span) != round_down((unsigned long)second + size - 1, span)) {
 		vunmap(second);
@@ -144,11 +152,11 @@ static void *map_by_filling(u32 size, u32 span)
 	unsigned long goal = VMALLOC_END - 2 * size;
 
 	for (;;) {
-		struct filler *filler = kmalloc(sizeof(*filler), GFP_KERNEL);
+		struct filler *filler = lg_should_fail() ? NULL : kmalloc(sizeof(*filler), GFP_KERNEL);
 
 		if (!filler)
 			break;
-		filler->address = vmap(area_pages, 1, VM_MAP, PAGE_KERNEL);
+		filler->address = map_lowest(1);
 		if (!filler->address) {
 			kfree(filler);
 			break;
@@ -189,11 +197,11 @@ asmlinkage unsigned long lg_area_create(u32 pages, u32 span, const void *text, u
 {
 	int i;
 
-	area_pages = kvcalloc(pages, sizeof(*area_pages), GFP_KERNEL);
+	area_pages = lg_should_fail() ? NULL : kvcalloc(pages, sizeof(*area_pages), GFP_KERNEL);
 	if (!area_pages)
 		goto no_memory;
 	while (area_page_count < pages) {
-		struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		struct page *page = lg_should_fail() ? NULL : alloc_page(GFP_KERNEL | __GFP_ZERO);
 
 		if (!page)
 			goto no_memory;

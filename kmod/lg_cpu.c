@@ -63,8 +63,10 @@ static int restore_cpu(unsigned int cpu)
 
 int lg_cpu_init(void)
 {
-	int state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "lguest:online", prepare_cpu, restore_cpu);
+	int state = -ENOMEM;
 
+	if (!lg_should_fail())
+		state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "lguest:online", prepare_cpu, restore_cpu);
 	if (state < 0)
 		return state;
 	hotplug_state = state;

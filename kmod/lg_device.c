@@ -99,8 +99,8 @@ int lg_device_init(void)
 {
 	int error = -ENOMEM;
 
-	lg_releases = alloc_workqueue("lguest", WQ_UNBOUND, 0);
-	if (lg_releases)
+	lg_releases = lg_should_fail() ? NULL : alloc_workqueue("lguest", WQ_UNBOUND, 0);
+	if (lg_releases && !lg_should_fail())
 		error = misc_register(&lg_device);
 	if (!error)
 		return 0;

@@ -11,6 +11,8 @@
  *   paging       r   the page format of this kernel, hence of its guests
  *   switcher     r   where the Switcher lies, and which way it got there
  *   guests tables pins   r   what exists now: all zero when no guest does
+ *   memory       r   pieces of kernel memory held: one when no file is open
+ *   fail_allocation allocations   for tests (lg_fail.c)
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
@@ -84,7 +86,7 @@ static unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
 MODULE_PARM_DESC(max_guests, "how many guests there is room for, 1 to " __stringify(LG_MAX_GUESTS) " (default 32)");
 
-static int read_only_set(const char *value, const struct kernel_param *kp)
+int lg_read_only_set(const char *value, const struct kernel_param *kp)
 {
 	pr_err("lg: parameter %s can only be read\n", kp->name);
 	return -EPERM;
@@ -95,7 +97,7 @@ static int strategies_get(char *buffer, const struct kernel_param *kp)
 	return lg_rust_strategies(buffer, PAGE_SIZE);
 }
 
-static const struct kernel_param_ops strategies_ops = { .set = read_only_set, .get = strategies_get };
+static const struct kernel_param_ops strategies_ops = { .set = lg_read_only_set, .get = strategies_get };
 module_param_cb(strategies, &strategies_ops, NULL, 0444);
 MODULE_PARM_DESC(strategies, "read-only: what can be chosen");
 
@@ -104,7 +106,7 @@ static int paging_get(char *buffer, const struct kernel_param *kp)
 	return scnprintf(buffer, PAGE_SIZE, "%s\n", LG_LEVELS == 3 ? "PAE" : "2-level");
 }
 
-static const struct kernel_param_ops paging_ops = { .set = read_only_set, .get = paging_get };
+static const struct kernel_param_ops paging_ops = { .set = lg_read_only_set, .get = paging_get };
 module_param_cb(paging, &paging_ops, NULL, 0444);
 MODULE_PARM_DESC(paging, "read-only: the page format");
 
@@ -113,7 +115,7 @@ static int switcher_get(char *buffer, const struct kernel_param *kp)
 	return lg_area_describe(buffer, PAGE_SIZE);
 }
 
-static const struct kernel_param_ops switcher_ops = { .set = read_only_set, .get = switcher_get };
+static const struct kernel_param_ops switcher_ops = { .set = lg_read_only_set, .get = switcher_get };
 /* Not for everybody: where the host's kernel has put something is nobody's business. */
 module_param_cb(switcher, &switcher_ops, NULL, 0400);
 MODULE_PARM_DESC(switcher, "read-only: where the Switcher lies");
@@ -123,15 +125,17 @@ static int count_get(char *buffer, const struct kernel_param *kp)
 	return scnprintf(buffer, PAGE_SIZE, "%d\n", atomic_read((atomic_t *)kp->arg));
 }
 
-static const struct kernel_param_ops count_ops = { .set = read_only_set, .get = count_get };
+static const struct kernel_param_ops count_ops = { .set = lg_read_only_set, .get = count_get };
 static atomic_t lg_guests = ATOMIC_INIT(0);
-atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0);
+atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0), lg_memory = ATOMIC_INIT(0);
 module_param_cb(guests, &count_ops, &lg_guests, 0444);
 MODULE_PARM_DESC(guests, "read-only: guests that exist");
 module_param_cb(tables, &count_ops, &lg_tables, 0444);
 MODULE_PARM_DESC(tables, "read-only: pages that hold page tables of guests");
 module_param_cb(pins, &count_ops, &lg_pins, 0444);
 MODULE_PARM_DESC(pins, "read-only: pins on launchers' pages");
+module_param_cb(memory, &count_ops, &lg_memory, 0444);
+MODULE_PARM_DESC(memory, "read-only: pieces of kernel memory held, those of tables apart; the module itself holds one");
 
 asmlinkage u32 lg_default_strategy(char *to, u32 size)
 {
@@ -206,9 +210,12 @@ asmlinkage void lg_bug(const char *text, u32 length)
 
 asmlinkage struct mutex *lg_mutex_create(void)
 {
-	struct mutex *mutex = kmalloc(sizeof(*mutex), GFP_KERNEL | __GFP_NOFAIL);
+	struct mutex *mutex = lg_should_fail() ? NULL : kmalloc(sizeof(*mutex), GFP_KERNEL_ACCOUNT);
 
-	mutex_init(mutex);
+	if (mutex) {
+		mutex_init(mutex);
+		atomic_inc(&lg_memory);
+	}
 	return mutex;
 }
 
@@ -216,6 +223,7 @@ asmlinkage void lg_mutex_destroy(struct mutex *mutex)
 {
 	mutex_destroy(mutex);
 	kfree(mutex);
+	atomic_dec(&lg_memory);
 }
 
 asmlinkage bool lg_mutex_lock(struct mutex *mutex)

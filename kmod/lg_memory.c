@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Memory: the kernel's, pages for tables, and the launcher's. */
+/*
+ * Memory: the kernel's, pages for tables, and the launcher's.
+ *
+ * What a guest needs of the kernel's is charged to its launcher's cgroup.
+ */
 #include <linux/atomic.h>
 #include <linux/gfp.h>
 #include <linux/log2.h>
@@ -11,23 +15,27 @@
 
 asmlinkage void *lg_alloc(u32 size, u32 align)
 {
+	void *memory;
+
 	/* kmalloc() aligns sizes that are powers of two to themselves, others to ARCH_KMALLOC_MINALIGN. */
 	if (align > ARCH_KMALLOC_MINALIGN)
 		size = roundup_pow_of_two(max(size, align));
-	if (size <= PAGE_SIZE)
-		return kmalloc(size, GFP_KERNEL | __GFP_NOFAIL);
-	return kvmalloc(size, GFP_KERNEL);
+	memory = lg_should_fail() ? NULL : kvmalloc(size, GFP_KERNEL_ACCOUNT);
+	if (memory)
+		atomic_inc(&lg_memory);
+	return memory;
 }
 
 asmlinkage void lg_free(void *memory)
 {
 	kvfree(memory);
+	atomic_dec(&lg_memory);
 }
 
 asmlinkage void *lg_table_alloc(u32 *frame)
 {
 	/* In low memory: the host reads and writes it where it is always mapped. */
-	unsigned long page = get_zeroed_page(GFP_KERNEL);
+	unsigned long page = lg_should_fail() ? 0 : get_zeroed_page(GFP_KERNEL_ACCOUNT);
 
 	if (!page)
 		return NULL;
@@ -138,8 +146,11 @@ asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size)
 asmlinkage int lg_pin(unsigned long user, u32 *frame)
 {
 	struct page *page;
-	int pinned = pin_user_pages_fast(user, 1, FOLL_WRITE | FOLL_LONGTERM, &page);
+	int pinned;
 
+	if (lg_should_fail())
+		return -ENOMEM;
+	pinned = pin_user_pages_fast(user, 1, FOLL_WRITE | FOLL_LONGTERM, &page);
 	if (pinned != 1)
 		return pinned < 0 ? pinned : -EFAULT;
 	if (unlikely(page_ref_count(compound_head(page)) > LG_MAX_REFERENCES)) {

@@ -9,6 +9,7 @@
  * the file goes, and the ring with it, unless a reader has the file open: it gets what is left and then the
  * end of file, and the ring goes when it closes the file.
  */
+#include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/fs.h>
@@ -71,6 +72,7 @@ static void free_recording(struct kref *references)
 	mutex_destroy(&recording->reading);
 	vfree(recording->memory);
 	kfree(recording);
+	atomic_dec(&lg_memory);
 }
 
 /* ---------------------------------------------------------------- the reader */
@@ -134,13 +136,13 @@ static const struct file_operations recording_fops = {
 
 asmlinkage struct lg_recording *lg_recording_create(u32 number)
 {
-	struct lg_recording *recording = kzalloc(sizeof(*recording), GFP_KERNEL);
+	struct lg_recording *recording = lg_should_fail() ? NULL : kzalloc(sizeof(*recording), GFP_KERNEL_ACCOUNT);
 	u32 size = rounddown_pow_of_two(READ_ONCE(lg_recording_kib)) << 10;
 	char name[32];
 
 	if (!recording)
 		return NULL;
-	recording->memory = vmalloc(size);
+	recording->memory = lg_should_fail() ? NULL : __vmalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!recording->memory || kfifo_init(&recording->ring, recording->memory, size)) {
 		pr_err_ratelimited("lg: no memory for a recording; recording_kib=%u may be too large\n", size >> 10);
 		goto failed;
@@ -151,9 +153,13 @@ asmlinkage struct lg_recording *lg_recording_create(u32 number)
 
 	snprintf(name, sizeof(name), "%d-%u", task_tgid_nr(current), number);
 	/* "Unsafe" as an open file outlives its name here, which the references see to. */
-	recording->file = debugfs_create_file_unsafe(name, 0400, lg_recordings, recording, &recording_fops);
-	if (!IS_ERR(recording->file))
+	recording->file = ERR_PTR(-ENOMEM);
+	if (!lg_should_fail())
+		recording->file = debugfs_create_file_unsafe(name, 0400, lg_recordings, recording, &recording_fops);
+	if (!IS_ERR(recording->file)) {
+		atomic_inc(&lg_memory);
 		return recording;
+	}
 	pr_err_ratelimited("lg: no file for a recording in debugfs (error %ld)\n", PTR_ERR(recording->file));
 	mutex_destroy(&recording->reading);
 failed:
@@ -190,8 +196,8 @@ asmlinkage void lg_recording_end(struct lg_recording *recording)
 
 void lg_recording_init(void)
 {
-	/* Without debugfs there is none, and whoever wants to record is told. */
-	lg_recordings = debugfs_create_dir("lguest", NULL);
+	/* Without the folder there is none, and whoever wants to record is told. */
+	lg_recordings = lg_should_fail() ? ERR_PTR(-ENOMEM) : debugfs_create_dir("lguest", NULL);
 }
 
 void lg_recording_exit(void)

@@ -64,9 +64,12 @@ asmlinkage u32 lg_audit_every(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 
+/* Whether the slot that is about to be taken is to be refused (lg_fail.c). */
+asmlinkage bool lg_fail_slot(void);
+
 /*
- * A mutex, made and used by Rust. All but `unlock` and `try_lock` may sleep. `lock` gives up, and says so by
- * false, when the task is killed.
+ * A mutex, made and used by Rust; `create` returns NULL when memory is short. All but `unlock` and `try_lock` may
+ * sleep. `lock` gives up, and says so by false, when the task is killed.
  */
 struct mutex;
 asmlinkage struct mutex *lg_mutex_create(void);
@@ -77,7 +80,7 @@ asmlinkage void lg_mutex_unlock(struct mutex *mutex);
 
 /* ---------------------------------------------------------------- memory (lg_memory.c) */
 
-/* Kernel memory. Up to a page it never fails; more may give NULL. `align` is a power of two. May sleep. */
+/* Kernel memory, or NULL. `align` is a power of two. May sleep. */
 asmlinkage void *lg_alloc(u32 size, u32 align);
 asmlinkage void lg_free(void *memory);
 
@@ -180,6 +183,16 @@ asmlinkage void lg_recording_end(struct lg_recording *recording);
 /* Overwrites what a guest may have left for returns to predict, where Linux does so after a guest (lg_barriers.S). */
 asmlinkage void lg_fill_return_stack(void);
 
+/* How many allocations fail on purpose, and which; and what counts them (lg_fail.c). */
+extern int lg_failing[];
+bool lg_fail_now(const char *where);
+/* Whether the allocation that is about to be made is to fail. Stands before each that this module makes. */
+#define lg_should_fail() (unlikely(READ_ONCE(lg_failing[0])) && lg_fail_now(__func__))
+
+/* The `set` of parameters that are read-only. */
+struct kernel_param;
+int lg_read_only_set(const char *value, const struct kernel_param *kp);
+
 int lg_cpu_init(void);
 void lg_cpu_exit(void);
 int lg_device_init(void);
@@ -189,6 +202,6 @@ void lg_recording_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
 /* Counts for /sys/module/lg/parameters. */
-extern atomic_t lg_tables, lg_pins;
+extern atomic_t lg_tables, lg_pins, lg_memory;
 
 #endif

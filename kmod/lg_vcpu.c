@@ -154,15 +154,16 @@ static atomic_t vcpus_made = ATOMIC_INIT(0);
 
 asmlinkage struct lg_vcpu *lg_vcpu_create(void)
 {
-	struct lg_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL);
+	struct lg_vcpu *vcpu = lg_should_fail() ? NULL : kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 
 	if (!vcpu)
 		return NULL;
-	if (!fpu_alloc_guest_fpstate(&vcpu->fpu)) {
+	if (lg_should_fail() || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
 		kfree(vcpu);
 		return NULL;
 	}
 	vcpu->number = atomic_inc_return(&vcpus_made);
+	atomic_inc(&lg_memory);
 	init_waitqueue_head(&vcpu->wait);
 	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	vcpu->clock.function = clock_expired;
@@ -180,6 +181,7 @@ asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu)
 	mmdrop(vcpu->mm);
 	put_task_struct(vcpu->task);
 	kfree(vcpu);
+	atomic_dec(&lg_memory);
 }
 
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)

@@ -147,7 +147,7 @@ impl Competitor {
                 let future = future.expect("the future is known where the optimum takes part").clone();
                 Replay::of(header, header.paging, |context| {
                     let room = Room::Slots(slots, Box::new(Optimum::new(future, slots)));
-                    Ok(cache::build(context.formats, room, Mends::NONE, context.window))
+                    Ok(cache::build(context.formats, room, Mends::NONE, context.window)?)
                 })
             }
         }
@@ -330,7 +330,7 @@ mod tests {
             name: "test-panics-in-replay",
             help: "wrong on purpose",
             parameters: &[],
-            build: |_| Box::new(Panics),
+            build: |_| Ok(Box::new(Panics)),
         };
         let trace = ring(5);
         let all = competitors(&["test-panics-in-replay".to_owned(), "lru".to_owned()], &[4]).unwrap();

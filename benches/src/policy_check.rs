@@ -191,7 +191,7 @@ mod tests {
                 name: $name,
                 help: "wrong on purpose",
                 parameters: &[],
-                build: |config| Box::new(Bad($victim, config.slots)),
+                build: |config| Ok(Box::new(Bad($victim, config.slots))),
             };
         };
     }

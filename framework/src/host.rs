@@ -13,6 +13,7 @@ use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
 use arch_i386::table::TablePage;
 use core::num::NonZeroU32;
+pub use fallible::OutOfMemory;
 
 /// An access to guest-physical memory that the guest does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,11 +35,6 @@ pub enum PinFailed {
     #[error("guest page {0} is mapped too many times, by this guest or together with others")]
     TooOften(GuestFrame),
 }
-
-/// The host has no page left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the host is out of memory")]
-pub struct OutOfMemory;
 
 /// The part of a recording that was to be kept is lost: whoever reads it has not made room in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

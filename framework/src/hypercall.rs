@@ -8,9 +8,8 @@
 //! Source: lguest's `hypercalls.c`.
 
 use crate::guest::Guest;
-use crate::host::{BadAddress, Host};
+use crate::host::{BadAddress, Host, OutOfMemory};
 use crate::kill::{End, Kill};
-use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
 use arch_i386::lguest_data::{self, RING_DONE, RING_SIZE, offset};
@@ -18,6 +17,7 @@ use arch_i386::paging::{Entry, Paging};
 use arch_i386::segment::{Descriptor, GUEST_PL, slot};
 use arch_i386::trap;
 use core::num::NonZeroU32;
+use fallible::boxed;
 
 /// How many ring entries are done before the host is asked whether it has something else to do. The longest calls
 /// ask within; of the others, a SET_PTE in the kernel's half of 1024 shadow page directories is the longest.
@@ -87,7 +87,8 @@ impl Guest {
             Hypercall::FlushAsync | Hypercall::SendInterrupts => {}
             Hypercall::LguestInit => return Err(Kill::AlreadyInitialised.into()),
             Hypercall::Shutdown => {
-                let mut message = Box::new([0; SHUTDOWN_MESSAGE]);
+                let mut message =
+                    boxed([0; SHUTDOWN_MESSAGE]).map_err(|OutOfMemory| Kill::NoMemory("its last words"))?;
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(if b == SHUTDOWN_RESTART { End::Restart } else { End::Shutdown(message) });
             }

@@ -33,6 +33,9 @@ pub enum Kill {
     /// The same at the top.
     #[error("bad page-directory entry {:#x}: only the bits of a table and a frame within memory", .0.0)]
     DirectoryEntry(Entry),
+    /// No memory for something else.
+    #[error("the host has no memory for {0}")]
+    NoMemory(&'static str),
     /// An address that the host had to translate is not mapped by the guest.
     #[error("guest-virtual address {0} is not mapped, but the host needs it")]
     Unmapped(GuestVirt),

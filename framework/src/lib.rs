@@ -18,10 +18,15 @@
 //!
 //! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies,
 //! [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written down.
+//!
+//! Nothing here may end the host's kernel when memory is short: whatever allocates does so by [`fallible`], or by
+//! the `try_reserve` of the collections.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+pub use fallible;
 
 pub mod audit;
 pub mod cache;

@@ -16,11 +16,11 @@
 //! ```
 
 use crate::registry::ConfigError;
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 use core::ops::RangeInclusive;
+use fallible::{OutOfMemory, filled, text};
 
 /// A whole number.
 #[derive(Clone, Debug)]
@@ -121,10 +121,10 @@ impl Parameter {
     pub fn wanted(&self) -> String {
         match self {
             Self::Number(Number { range, .. }) => {
-                alloc::format!("a whole number from {} to {}", range.start(), range.end())
+                text(format_args!("a whole number from {} to {}", range.start(), range.end()))
             }
-            Self::Flag(_) => "on or off".to_owned(),
-            Self::Word(word) => alloc::format!("one of {}", word.words.join(", ")),
+            Self::Flag(_) => text(format_args!("on or off")),
+            Self::Word(word) => text(format_args!("one of {}", Joined(word.words.iter()))),
         }
     }
 
@@ -153,13 +153,47 @@ pub(crate) fn is_name(text: &str) -> bool {
 impl fmt::Display for Parameter {
     /// One line: `name=default`, the help, what can be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let assignment = alloc::format!("{}={}", self.name(), self.default());
-        let possible = match self {
-            Self::Number(Number { range, .. }) => alloc::format!("{} to {}", range.start(), range.end()),
-            Self::Flag(_) => "on, off".to_owned(),
-            Self::Word(word) => word.words.join(", "),
-        };
-        write!(f, "{assignment:<12} {} ({possible})", self.help())
+        Padded(format_args!("{}={}", self.name(), self.default())).fmt(f)?;
+        write!(f, " {} (", self.help())?;
+        match self {
+            Self::Number(Number { range, .. }) => write!(f, "{} to {}", range.start(), range.end())?,
+            Self::Flag(_) => f.write_str("on, off")?,
+            Self::Word(word) => Joined(word.words.iter()).fmt(f)?,
+        }
+        f.write_str(")")
+    }
+}
+
+/// Displays things with commas between them.
+pub(crate) struct Joined<I>(pub(crate) I);
+
+impl<I: Iterator<Item: fmt::Display> + Clone> fmt::Display for Joined<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, item) in self.0.clone().enumerate() {
+            write!(f, "{}{item}", if i > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Displays something followed by spaces up to the column where the help begins.
+pub(crate) struct Padded<'a>(pub(crate) fmt::Arguments<'a>);
+
+impl fmt::Display for Padded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut length = Length(0);
+        length.write_fmt(self.0)?;
+        write!(f, "{}{:width$}", self.0, "", width = 12_usize.saturating_sub(length.0))
+    }
+}
+
+/// Counts the characters that are written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        self.0 += piece.chars().count();
+        Ok(())
     }
 }
 
@@ -182,26 +216,48 @@ impl Values {
     ///
     /// # Errors
     /// [`ConfigError`], saying what would be right.
-    pub fn parse(strategy: &'static str, parameters: &[Parameter], text: &str) -> Result<Self, ConfigError> {
-        let mut values: Vec<_> = parameters.iter().map(|p| (p.name(), p.default())).collect();
-        let mut set = Vec::new();
-        for assignment in text.split(',').filter(|part| !part.is_empty()) {
+    pub fn parse(
+        strategy: &'static str,
+        parameters: &[Parameter],
+        assignments: &str,
+    ) -> Result<Self, ConfigError> {
+        Self::parse_all(strategy, parameters.iter().copied(), assignments)
+    }
+
+    /// The same for parameters that are not in one slice.
+    pub(crate) fn parse_all(
+        strategy: &'static str,
+        parameters: impl Iterator<Item = Parameter> + Clone,
+        assignments: &str,
+    ) -> Result<Self, ConfigError> {
+        let mut values = Vec::new();
+        values.try_reserve_exact(parameters.clone().count()).map_err(|_| OutOfMemory)?;
+        values.extend(parameters.clone().map(|p| (p.name(), p.default())));
+        let mut set = filled(false, values.len())?;
+        for assignment in assignments.split(',').filter(|part| !part.is_empty()) {
             let (name, value) = assignment
                 .split_once('=')
-                .ok_or_else(|| ConfigError::NotAParameter(assignment.to_owned()))?;
-            let Some(i) = parameters.iter().position(|p| p.name() == name) else {
-                let known: Vec<_> = parameters.iter().map(Parameter::name).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(ConfigError::UnknownParameter { strategy, name: name.to_owned(), known });
+                .ok_or_else(|| ConfigError::NotAParameter(text(format_args!("{assignment}"))))?;
+            let found = parameters.clone().enumerate().find(|(_, parameter)| parameter.name() == name);
+            let Some((i, parameter)) = found else {
+                let names = parameters.map(|parameter| parameter.name());
+                let known = if values.is_empty() {
+                    text(format_args!("none"))
+                } else {
+                    text(format_args!("{}", Joined(names)))
+                };
+                return Err(ConfigError::UnknownParameter {
+                    strategy,
+                    name: text(format_args!("{name}")),
+                    known,
+                });
             };
-            let parameter = parameters[i];
-            if set.contains(&i) {
+            if core::mem::replace(&mut set[i], true) {
                 return Err(ConfigError::SetTwice(parameter.name()));
             }
-            set.push(i);
             values[i].1 = parameter.value(value).ok_or_else(|| ConfigError::BadValue {
                 name: parameter.name(),
-                value: value.to_owned(),
+                value: text(format_args!("{value}")),
                 wanted: parameter.wanted(),
             })?;
         }
@@ -243,9 +299,10 @@ impl Values {
 impl fmt::Display for Values {
     /// Every parameter named: `slots=8,eager=off`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let assignments: Vec<_> =
-            self.0.iter().map(|(name, value)| alloc::format!("{name}={value}")).collect();
-        f.write_str(&assignments.join(","))
+        for (i, (name, value)) in self.0.iter().enumerate() {
+            write!(f, "{}{name}={value}", if i > 0 { "," } else { "" })?;
+        }
+        Ok(())
     }
 }
 

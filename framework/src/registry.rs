@@ -9,6 +9,7 @@
 //!
 //! ```
 //! use arch_i386::addr::GuestPhys;
+//! use framework::fallible::boxed;
 //! use framework::policy::EvictionPolicy;
 //! use framework::registry::{POLICIES, PolicyEntry};
 //!
@@ -26,22 +27,22 @@
 //!     name: "round-robin",
 //!     help: "slots give way in turn",
 //!     parameters: &[],
-//!     build: |config| Box::new(RoundRobin { next: 0, slots: config.slots }),
+//!     build: |config| Ok(boxed(RoundRobin { next: 0, slots: config.slots })?),
 //! };
 //!
 //! assert!(framework::registry::catalogue().to_string().contains("round-robin"));
 //! ```
 
 use crate::cache::{self, Mends, Room};
-use crate::parameter::{Number, Parameter, Values, is_name};
+use crate::parameter::{Joined, Number, Padded, Parameter, Values, is_name};
 use crate::policy::EvictionPolicy;
 use crate::strategy::{Formats, PagingStrategy, SwitcherWindow};
-use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch_i386::paging::Paging;
 use core::fmt;
+use fallible::{OutOfMemory, boxed, text};
 
 /// An eviction policy as it is registered.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +54,7 @@ pub struct PolicyEntry {
     /// Its own parameters; [`SLOTS`] is added to them.
     pub parameters: &'static [Parameter],
     /// Makes one, for one guest.
-    pub build: fn(&PolicyConfig<'_>) -> Box<dyn EvictionPolicy>,
+    pub build: fn(&PolicyConfig<'_>) -> BuiltPolicy,
 }
 
 /// What a policy is made from.
@@ -79,7 +80,7 @@ pub struct StrategyEntry {
     /// The page formats that its shadow tables can have.
     pub formats: &'static [Paging],
     /// Makes one, for one guest.
-    pub build: fn(&BuildContext, &Values) -> Box<dyn PagingStrategy>,
+    pub build: fn(&BuildContext, &Values) -> BuiltStrategy,
 }
 
 /// A strategy that stands before another one and sees what is asked of it, as it is registered. Its text
@@ -99,7 +100,13 @@ pub struct WrapperEntry {
 }
 
 /// Makes a strategy that stands before another.
-pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn PagingStrategy>) -> Box<dyn PagingStrategy>;
+pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn PagingStrategy>) -> BuiltStrategy;
+
+/// A policy, if there was memory for it: [`boxed`].
+pub type BuiltPolicy = Result<Box<dyn EvictionPolicy>, OutOfMemory>;
+
+/// A strategy, likewise.
+pub type BuiltStrategy = Result<Box<dyn PagingStrategy>, OutOfMemory>;
 
 /// The word that the other strategy's text follows, in the text of a [`WrapperEntry`].
 pub const OF: &str = "of";
@@ -131,7 +138,7 @@ pub static WRAPPERS: [WrapperEntry];
 pub static SLOTS: Number =
     Number { name: "slots", help: "shadow page directories kept", default: 4, range: 1..=1024 };
 
-/// A strategy's text that cannot be served.
+/// A strategy's text that cannot be served. Where memory is short, texts in it are cut off.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ConfigError {
@@ -157,6 +164,8 @@ pub enum ConfigError {
         "a guest with PAE page tables cannot run on a host with 2-level ones: take a 686-pae kernel for the host, or give the guest 2-level tables"
     )]
     PaeGuest,
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 /// A strategy of any kind.
@@ -168,7 +177,7 @@ enum Found {
 }
 
 impl Found {
-    fn all() -> impl Iterator<Item = Self> {
+    fn all() -> impl Iterator<Item = Self> + Clone {
         let (policies, strategies) =
             (POLICIES.iter().map(Found::Policy), STRATEGIES.iter().map(Found::Strategy));
         policies.chain(strategies).chain(WRAPPERS.iter().map(Found::Wrapper))
@@ -190,14 +199,13 @@ impl Found {
         }
     }
 
-    fn parameters(self) -> Vec<Parameter> {
-        match self {
-            Self::Strategy(entry) => entry.parameters.to_vec(),
-            Self::Wrapper(entry) => entry.parameters.to_vec(),
-            Self::Policy(entry) => {
-                core::iter::once(Parameter::Number(&SLOTS)).chain(entry.parameters.iter().copied()).collect()
-            }
-        }
+    fn parameters(self) -> impl Iterator<Item = Parameter> + Clone {
+        let (slots, own) = match self {
+            Self::Strategy(entry) => (None, entry.parameters),
+            Self::Wrapper(entry) => (None, entry.parameters),
+            Self::Policy(entry) => (Some(Parameter::Number(&SLOTS)), entry.parameters),
+        };
+        slots.into_iter().chain(own.iter().copied())
     }
 
     fn serves(self, paging: Paging) -> bool {
@@ -222,11 +230,11 @@ impl Choice {
     ///
     /// # Errors
     /// [`ConfigError`], saying what would be right.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let (name, rest) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
+    pub fn parse(choice: &str) -> Result<Self, ConfigError> {
+        let (name, rest) = choice.trim().split_once(':').unwrap_or((choice.trim(), ""));
         let mut candidates = Found::all().filter(|found| found.name() == name);
         let Some(found) = candidates.next() else {
-            return Err(ConfigError::UnknownStrategy { name: name.to_owned(), known: names() });
+            return Err(ConfigError::UnknownStrategy { name: text(format_args!("{name}")), known: names() });
         };
         if candidates.next().is_some() {
             return Err(ConfigError::DuplicateName(found.name()));
@@ -238,18 +246,18 @@ impl Choice {
             }
             Found::Policy(_) | Found::Strategy(_) => (rest, None),
         };
-        let values = Values::parse(found.name(), &found.parameters(), own)?;
-        Ok(Self { found, values, of: of.map(Box::new) })
+        let values = Values::parse_all(found.name(), found.parameters(), own)?;
+        Ok(Self { found, values, of: of.map(boxed).transpose()? })
     }
 
     /// Understands what follows `of=` in a wrapper's text.
-    fn parse_wrapped(wrapper: &WrapperEntry, text: &str) -> Result<Self, ConfigError> {
-        let name = text.split(':').next().unwrap_or_default();
+    fn parse_wrapped(wrapper: &WrapperEntry, choice: &str) -> Result<Self, ConfigError> {
+        let name = choice.split(':').next().unwrap_or_default();
         if let Some((name, after)) = name.split_once(',') {
-            let before = alloc::format!("{OF}={name}");
-            return Err(ConfigError::AfterOf { before, after: after.to_owned() });
+            let before = text(format_args!("{OF}={name}"));
+            return Err(ConfigError::AfterOf { before, after: text(format_args!("{after}")) });
         }
-        let choice = Self::parse(text)?;
+        let choice = Self::parse(choice)?;
         match choice.found {
             Found::Wrapper(inner) => Err(ConfigError::Nested { outer: wrapper.name, inner: inner.name }),
             Found::Policy(_) | Found::Strategy(_) => Ok(choice),
@@ -279,38 +287,48 @@ impl Choice {
     /// Whether the strategy has a parameter of that name.
     #[must_use]
     pub fn has_parameter(&self, name: &str) -> bool {
-        self.found.parameters().iter().any(|parameter| parameter.name() == name)
+        self.found.parameters().any(|parameter| parameter.name() == name)
     }
 
-    /// Makes the policy alone, and says for how many slots; `None` for a strategy that is no policy.
+    /// Makes the policy alone, and says for how many slots; `None` for a strategy that is no policy. This is for
+    /// tests and tools.
+    ///
+    /// # Panics
+    /// When memory is short.
     #[must_use]
     pub fn policy(&self, seed: u64) -> Option<(usize, Box<dyn EvictionPolicy>)> {
         match self.found {
-            Found::Policy(entry) => Some(self.build_policy(entry, seed)),
+            Found::Policy(entry) => {
+                Some(self.build_policy(entry, seed).expect("a tool has memory for a policy"))
+            }
             Found::Strategy(_) | Found::Wrapper(_) => None,
         }
     }
 
-    fn build_policy(&self, entry: &PolicyEntry, seed: u64) -> (usize, Box<dyn EvictionPolicy>) {
+    fn build_policy(
+        &self,
+        entry: &PolicyEntry,
+        seed: u64,
+    ) -> Result<(usize, Box<dyn EvictionPolicy>), OutOfMemory> {
         let slots = self.values.number(&SLOTS) as usize;
-        (slots, (entry.build)(&PolicyConfig { slots, seed, values: &self.values }))
+        Ok((slots, (entry.build)(&PolicyConfig { slots, seed, values: &self.values })?))
     }
 
     /// Makes the strategy for one guest.
     ///
     /// # Errors
-    /// As [`Choice::check_formats`].
+    /// As [`Choice::check_formats`], and [`ConfigError::OutOfMemory`].
     pub fn build(&self, context: &BuildContext) -> Result<Box<dyn PagingStrategy>, ConfigError> {
         self.check_formats(context.formats)?;
         Ok(match self.found {
-            Found::Strategy(entry) => (entry.build)(context, &self.values),
+            Found::Strategy(entry) => (entry.build)(context, &self.values)?,
             Found::Wrapper(entry) => {
                 let of = self.of.as_ref().expect("a wrapper's text names what it stands before");
-                (entry.build)(context, &self.values, of.build(context)?)
+                (entry.build)(context, &self.values, of.build(context)?)?
             }
             Found::Policy(entry) => {
-                let (slots, policy) = self.build_policy(entry, context.seed);
-                cache::build(context.formats, Room::Slots(slots, policy), Mends::NONE, context.window)
+                let (slots, policy) = self.build_policy(entry, context.seed)?;
+                cache::build(context.formats, Room::Slots(slots, policy), Mends::NONE, context.window)?
             }
         })
     }
@@ -321,7 +339,7 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         let mut separator = ':';
-        if !self.found.parameters().is_empty() {
+        if self.found.parameters().next().is_some() {
             write!(f, ":{}", self.values)?;
             separator = ',';
         }
@@ -346,26 +364,32 @@ fn split_of(text: &str) -> (&str, Option<&str>) {
 ///
 /// # Errors
 /// [`ConfigError`].
-pub fn build(text: &str, context: &BuildContext) -> Result<Box<dyn PagingStrategy>, ConfigError> {
-    Choice::parse(text)?.build(context)
+pub fn build(choice: &str, context: &BuildContext) -> Result<Box<dyn PagingStrategy>, ConfigError> {
+    Choice::parse(choice)?.build(context)
 }
 
 /// The names of all strategies, in order.
 #[must_use]
 pub fn names() -> String {
-    all_names().join(", ")
+    text(format_args!("{}", Joined(sorted(Found::all()).map(Found::name))))
 }
 
-/// The names of all strategies, in order, one by one.
+/// The names of all strategies, in order, one by one. This is for tests and tools: it is not for a kernel, which may be
+/// short of memory.
 #[must_use]
 pub fn all_names() -> Vec<&'static str> {
-    all_sorted().into_iter().map(Found::name).collect()
+    sorted(Found::all()).map(Found::name).collect()
 }
 
-fn all_sorted() -> Vec<Found> {
-    let mut all: Vec<Found> = Found::all().collect();
-    all.sort_unstable_by_key(|found| found.name());
-    all
+/// Strategies in the order of their names; a few, so that the next one may be looked for among all.
+fn sorted(all: impl Iterator<Item = Found> + Clone) -> impl Iterator<Item = Found> + Clone {
+    let mut last = None;
+    core::iter::from_fn(move || {
+        let keyed = all.clone().enumerate().map(|(i, found)| ((found.name(), i), found));
+        let (key, next) = keyed.filter(|(key, _)| Some(*key) > last).min_by_key(|(key, _)| *key)?;
+        last = Some(key);
+        Some(next)
+    })
 }
 
 /// What is wrong with a plug-in's registration.
@@ -386,6 +410,8 @@ pub enum RegistrationError {
         "plug-in `{plugin}` stands before `{of}` by default, which is no strategy that it can stand before"
     )]
     Of { plugin: &'static str, of: &'static str },
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 /// Looks at all registrations. Whoever has a registry asks this once, before anything is chosen from it.
@@ -393,12 +419,14 @@ pub enum RegistrationError {
 /// # Errors
 /// The first [`RegistrationError`].
 pub fn check() -> Result<(), RegistrationError> {
-    check_all(&all_sorted())
+    check_all(Found::all())
 }
 
-fn check_all(sorted: &[Found]) -> Result<(), RegistrationError> {
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
-        return Err(RegistrationError::Name(pair[0].name()));
+fn check_all(all: impl Iterator<Item = Found> + Clone) -> Result<(), RegistrationError> {
+    let sorted = sorted(all);
+    let mut pairs = sorted.clone().zip(sorted.clone().skip(1));
+    if let Some((first, _)) = pairs.find(|(first, second)| first.name() == second.name()) {
+        return Err(RegistrationError::Name(first.name()));
     }
     for found in sorted {
         let plugin = found.name();
@@ -409,14 +437,17 @@ fn check_all(sorted: &[Found]) -> Result<(), RegistrationError> {
             return Err(RegistrationError::NoFormat(plugin));
         }
         if let Found::Wrapper(entry) = found
-            && Choice::parse_wrapped(entry, entry.of).is_err()
+            && let Err(error) = Choice::parse_wrapped(entry, entry.of)
         {
-            return Err(RegistrationError::Of { plugin, of: entry.of });
+            return Err(match error {
+                ConfigError::OutOfMemory(error) => error.into(),
+                _ => RegistrationError::Of { plugin, of: entry.of },
+            });
         }
         let parameters = found.parameters();
-        for (i, declared) in parameters.iter().enumerate() {
+        for (i, declared) in parameters.clone().enumerate() {
             let parameter = declared.name();
-            if parameters[..i].iter().any(|other| other.name() == parameter) {
+            if parameters.clone().take(i).any(|other| other.name() == parameter) {
                 return Err(RegistrationError::Parameter { plugin, parameter });
             }
             if let Some(flaw) = declared.flaw() {
@@ -437,17 +468,14 @@ struct Catalogue;
 
 impl fmt::Display for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for found in all_sorted() {
+        for found in sorted(Found::all()) {
             writeln!(f, "{:<12} {}", found.name(), found.help())?;
             for parameter in found.parameters() {
                 writeln!(f, "  {parameter}")?;
             }
             if let Found::Wrapper(WrapperEntry { of, .. }) = found {
-                let assignment = alloc::format!("{OF}={of}");
-                writeln!(
-                    f,
-                    "  {assignment:<12} the strategy itself, with parameters of its own; comes last"
-                )?;
+                let assignment = Padded(format_args!("{OF}={of}"));
+                writeln!(f, "  {assignment} the strategy itself, with parameters of its own; comes last")?;
             }
         }
         Ok(())
@@ -459,7 +487,7 @@ mod tests {
     use super::*;
 
     const fn strategy(name: &'static str, parameters: &'static [Parameter]) -> StrategyEntry {
-        let build = |_: &BuildContext, _: &Values| -> Box<dyn PagingStrategy> { unreachable!("never built") };
+        let build = |_: &BuildContext, _: &Values| unreachable!("never built");
         StrategyEntry { name, help: "", parameters, formats: &[Paging::Pae], build }
     }
 
@@ -482,8 +510,8 @@ mod tests {
     #[test]
     fn each_flaw_of_a_registration_is_named() {
         let check = |entries: &[&'static StrategyEntry]| {
-            let found: Vec<_> = entries.iter().map(|entry| Found::Strategy(entry)).collect();
-            check_all(&found).map_err(|error| alloc::format!("{error}"))
+            check_all(entries.iter().map(|entry| Found::Strategy(entry)))
+                .map_err(|error| alloc::format!("{error}"))
         };
         assert_eq!(check(&[&GOOD]), Ok(()));
         for (entries, message) in [
@@ -499,7 +527,7 @@ mod tests {
             assert_eq!(check(entries).unwrap_err(), message);
         }
         assert_eq!(
-            check_all(&[Found::Wrapper(&LOST)]).unwrap_err(),
+            check_all(core::iter::once(Found::Wrapper(&LOST))).unwrap_err(),
             RegistrationError::Of { plugin: "lost", of: "nobody" }
         );
     }

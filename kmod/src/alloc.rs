@@ -1,7 +1,8 @@
 //! The kernel's memory for Rust's collections.
 //!
-//! Requests up to a page never fail, they wait; so ordinary code needs no error path. Larger ones may
-//! fail, and whoever makes one uses `try_reserve` and its like.
+//! Every request may fail. What `Box::new`, `vec!`, `format!` and a collection that grows by itself make of that is a
+//! BUG(); so nothing here and in the crates below uses them, but [`fallible`] and `try_reserve`. The parameter
+//! `fail_allocation` (`lg_fail.c`) and a test of the strategies fail each request once.
 
 use crate::shim;
 use core::alloc::{GlobalAlloc, Layout};

@@ -25,15 +25,17 @@ use crate::request::{self, Memory, Request};
 use crate::shim::{self, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::boxed::Box;
-use alloc_crate::string::{String, ToString};
+use alloc_crate::string::String;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::GuestPhys;
 use arch_i386::launcher::{MAX_EVENTFDS, STRATEGY_MAX};
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use arch_i386::table::TablePage;
+use core::fmt::{self, Write};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use fallible::{OutOfMemory, boxed, boxed_with};
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
 use framework::host::{Host, PagingHost};
@@ -77,16 +79,14 @@ impl Wishes {
 /// A guest and what belongs to it, until it is dropped.
 struct Live {
     // Both are there until `drop`, which takes them apart.
-    guest: Option<Guest>,
+    guest: Option<Box<Guest>>,
     leaf: Option<TablePage>,
     host: Linux,
 }
 
-// So that its allocation cannot fail.
-const _: () = assert!(size_of::<Live>() <= arch_i386::addr::PAGE_SIZE as usize);
-
 impl Live {
     /// Makes a guest of the current process.
+    #[inline(never)] // Or all that `File::write` does would have its frame on the stack.
     fn new(
         memory: Memory,
         start: u32,
@@ -101,31 +101,35 @@ impl Live {
         })?;
         let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
         let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
-        let mut host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute).ok_or(Errno::EFAULT)?;
+        let host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute)?;
 
-        let mut leaf = host.alloc_table().map_err(|_| Errno::ENOMEM)?;
+        let mut live = boxed_with(|| Self { guest: None, leaf: None, host })?;
+        // From here on `drop` takes it back, and gives the table back.
+        shim::lg_count_guests(1);
+        let Self { guest, leaf, host } = &mut *live;
+        let leaf = leaf.insert(host.alloc_table()?);
         let no_execute = module.no_execute;
         let start_of_window = match module.paging {
             Paging::TwoLevel => {
-                switcher::map::map::<TwoLevel>(&mut leaf, &area, number, frames, no_execute);
+                switcher::map::map::<TwoLevel>(leaf, &area, number, frames, no_execute);
                 area.window::<TwoLevel>()
             }
             Paging::Pae => {
-                switcher::map::map::<Pae>(&mut leaf, &area, number, frames, no_execute);
+                switcher::map::map::<Pae>(leaf, &area, number, frames, no_execute);
                 area.window::<Pae>()
             }
         };
         let window = SwitcherWindow { start: start_of_window, leaf: leaf.frame() };
-        shim::lg_count_guests(1);
-        let mut live = Box::new(Self { guest: None, leaf: Some(leaf), host });
         let context = BuildContext { formats, window, seed: module.seed };
-        let mut paging = choice.build(&context).map_err(|_| Errno::EINVAL)?;
+        let mut paging = choice.build(&context).map_err(|reason| match reason {
+            ConfigError::OutOfMemory(short) => short.into(),
+            _ => Errno::EINVAL,
+        })?;
         let every = shim::lg_audit_every();
         if every > 0 {
-            paging = Box::new(Audited::new(paging, every.into()));
+            paging = boxed(Audited::new(paging, every.into()))?;
         }
-        let Self { guest, host, .. } = &mut *live;
-        let guest = guest.insert(Guest::new(paging, host.regs(), start));
+        let guest = guest.insert(boxed_with(|| Guest::new(paging, host.regs(), start))?);
         // The only reason at this point.
         guest.set_up(host).map_err(|_| Errno::ENOMEM)?;
         Ok(live)
@@ -158,6 +162,43 @@ fn copy_to_user(user: u32, bytes: &[u8]) -> Result<(), Errno> {
     if copied { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
+/// Text on its way to the current process, without a copy of it in the kernel.
+struct UserText {
+    /// Where it goes, and how much there is room for.
+    user: u32,
+    room: u32,
+    /// How long it is so far, whatever there is room for.
+    length: u32,
+    error: Option<Errno>,
+}
+
+impl UserText {
+    /// Stores as much of a text as there is room for; returns how long all of it is.
+    fn write(user: u32, room: u32, text: fmt::Arguments<'_>) -> Result<u32, Errno> {
+        let mut to = Self { user, room, length: 0, error: None };
+        match (to.write_fmt(text), to.error) {
+            (_, Some(error)) => Err(error),
+            // Nothing that is written here has errors of its own.
+            (_, None) => Ok(to.length),
+        }
+    }
+}
+
+impl fmt::Write for UserText {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let fitting = piece.len().min(self.room.saturating_sub(self.length) as usize);
+        if fitting > 0
+            && let Err(error) =
+                copy_to_user(self.user.wrapping_add(self.length), &piece.as_bytes()[..fitting])
+        {
+            self.error = Some(error);
+            return Err(fmt::Error);
+        }
+        self.length = self.length.saturating_add(piece.len() as u32);
+        Ok(())
+    }
+}
+
 /// Reads bytes of the current process.
 fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
     let len = bytes.len() as u32;
@@ -181,13 +222,13 @@ enum Answer {
 }
 
 impl File {
-    fn new() -> Self {
-        Self {
-            session: Mutex::new(Session::Fresh(Wishes::default())),
+    fn new() -> Result<Box<Self>, OutOfMemory> {
+        boxed(Self {
+            session: Mutex::new(Session::Fresh(Wishes::default()))?,
             vcpu: AtomicPtr::new(ptr::null_mut()),
-            eventfds: Arc::new(Mutex::new(Vec::new())),
+            eventfds: Arc::try_new(Mutex::new(Vec::new())?).map_err(|_| OutOfMemory)?,
             ended: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Whether it takes long to give back what the guest holds.
@@ -265,7 +306,10 @@ impl File {
                 let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
                 let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
                 module::choose(text, wishes.formats(), Cause::Launcher)?;
-                wishes.strategy = Some(text.to_string());
+                let mut chosen = String::new();
+                chosen.try_reserve_exact(text.len()).map_err(|_| Errno::ENOMEM)?;
+                chosen.push_str(text);
+                wishes.strategy = Some(chosen);
                 Ok(8 + text.len() as u32)
             }
             Request::Paging(paging) => {
@@ -303,12 +347,11 @@ impl File {
                     live.guest.as_ref().ok_or(Errno::EINVAL)?.counters()
                 };
                 // The copy may take for ever; the guest's process can have the session meanwhile.
-                let text = counters.to_string();
-                if text.len() > len as usize {
+                let text = format_args!("{counters}");
+                if UserText::write(address, 0, text)? > len {
                     return Err(Errno::ERANGE);
                 }
-                copy_to_user(address, text.as_bytes())?;
-                Ok(text.len() as u32)
+                UserText::write(address, len, text)
             }
         }
     }
@@ -378,7 +421,7 @@ fn to_c(result: Result<u32, Errno>) -> i32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn lg_rust_open() -> *mut File {
-    Box::into_raw(Box::new(File::new()))
+    File::new().map_or(ptr::null_mut(), Box::into_raw)
 }
 
 #[unsafe(no_mangle)]

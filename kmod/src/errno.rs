@@ -1,5 +1,7 @@
 //! What the kernel's interfaces answer when they cannot do as they are told.
 
+use fallible::OutOfMemory;
+
 /// An error number, as `errno` has it: positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(i32);
@@ -25,5 +27,11 @@ impl Errno {
     #[must_use]
     pub const fn negative(self) -> i32 {
         -self.0
+    }
+}
+
+impl From<OutOfMemory> for Errno {
+    fn from(OutOfMemory: OutOfMemory) -> Self {
+        Self::ENOMEM
     }
 }

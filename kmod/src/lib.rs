@@ -32,7 +32,8 @@
 //! # Contexts
 //! Everything here runs in a process, with interrupts on, and may sleep. The only code that runs with
 //! interrupts off is `lg_vcpu_enter` in C, and it calls nothing of Rust.
-#![cfg_attr(target_os = "none", no_std)]
+// For an `Arc` whose allocation may fail.
+#![cfg_attr(target_os = "none", no_std, feature(allocator_api))]
 
 #[cfg(target_os = "none")]
 extern crate alloc as alloc_crate;

@@ -154,9 +154,20 @@ pub struct Linux {
 const SPARE_TABLES: usize = 32;
 
 impl Linux {
-    /// Checks that the memory is the launcher's as a whole; `None` if not.
-    pub fn new(vcpu: Vcpu, slot: Slot, memory: Memory, eventfds: Eventfds, no_execute: bool) -> Option<Self> {
-        shim::lg_user_range_ok(memory.base, memory.bytes()).then(|| Self {
+    /// Checks that the memory is the launcher's as a whole: `EFAULT` if not. `ENOMEM` when memory is short.
+    pub fn new(
+        vcpu: Vcpu,
+        slot: Slot,
+        memory: Memory,
+        eventfds: Eventfds,
+        no_execute: bool,
+    ) -> Result<Self, Errno> {
+        if !shim::lg_user_range_ok(memory.base, memory.bytes()) {
+            return Err(Errno::EFAULT);
+        }
+        let mut spare = Vec::new();
+        spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
+        Ok(Self {
             vcpu,
             slot,
             memory,
@@ -165,8 +176,7 @@ impl Linux {
             pinned: 0,
             seen: Cell::new(0),
             recording: None,
-            // So small an allocation does not fail.
-            spare: Vec::with_capacity(SPARE_TABLES),
+            spare,
             tears_down: false,
         })
     }

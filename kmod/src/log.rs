@@ -21,6 +21,11 @@ impl Line {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.used]
     }
+
+    fn log(&self, level: u32) {
+        // SAFETY: pointer and length are of initialised bytes that live through the call.
+        unsafe { shim::lg_log(level, self.bytes.as_ptr(), self.used as u32) }
+    }
 }
 
 impl Write for Line {
@@ -34,9 +39,7 @@ impl Write for Line {
 }
 
 fn log(level: u32, text: fmt::Arguments<'_>) {
-    let line = Line::new(text);
-    // SAFETY: pointer and length are of initialised bytes that live through the call.
-    unsafe { shim::lg_log(level, line.bytes.as_ptr(), line.used as u32) }
+    Line::new(text).log(level);
 }
 
 /// Logs what went wrong, for the administrator, who has asked for it.
@@ -67,10 +70,28 @@ pub fn launcher_error(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Logs several lines for information, as they are.
-pub fn info_lines(text: &str) {
-    for line in text.lines() {
-        log(shim::LOG_INFO, format_args!("{line}"));
+/// Logs several lines for information, each as it is. The last one ends with a line break, too.
+pub fn info_lines(text: &dyn fmt::Display) {
+    let mut lines = Lines(Line::new(format_args!("")));
+    // It has no errors of its own.
+    let _ = write!(lines, "{text}");
+}
+
+/// Logs what is written to it line by line.
+struct Lines(Line);
+
+impl Write for Lines {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive('\n') {
+            let ended = piece.strip_suffix('\n');
+            // What does not fit is cut off.
+            let _ = self.0.write_str(ended.unwrap_or(piece));
+            if ended.is_some() {
+                self.0.log(shim::LOG_INFO);
+                self.0.used = 0;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -78,6 +99,6 @@ pub fn info_lines(text: &str) {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let line = Line::new(format_args!("{info}"));
-    // SAFETY: as in `log`.
+    // SAFETY: as in `Line::log`.
     unsafe { shim::lg_bug(line.bytes.as_ptr(), line.used as u32) }
 }

@@ -7,13 +7,15 @@ use crate::log::{self, Cause};
 use crate::shim;
 use crate::slots::{self, Slots};
 use alloc_crate::boxed::Box;
-use alloc_crate::string::ToString;
 use arch_i386::addr::{GuestVirt, HostFrame};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
+use core::fmt::{self, Write};
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use framework::registry::{self, Choice};
+use fallible::boxed;
+use framework::registry::{self, Choice, ConfigError, RegistrationError};
 use framework::strategy::Formats;
 use strategies as _;
 use switcher::area::Area;
@@ -58,6 +60,9 @@ pub struct Slot {
 impl Slot {
     /// Takes a free one and makes it fresh; `None` when all are taken.
     pub fn take(module: &'static Module) -> Option<Self> {
+        if shim::lg_fail_slot() {
+            return None;
+        }
         let number = module.slots.take(module.area.slots())?;
         let (pages, context) = (module.area.state(number), module.area.host_context(number));
         let mut slot = Self { module, number, pages: in_area(pages), context: in_area(context) };
@@ -127,7 +132,10 @@ extern "C" fn lg_rust_init(
 ) -> i32 {
     if let Err(flaw) = registry::check() {
         log::error(format_args!("{flaw}"));
-        return Errno::EINVAL.negative();
+        return match flaw {
+            RegistrationError::OutOfMemory(short) => Errno::from(short).negative(),
+            _ => Errno::EINVAL.negative(),
+        };
     }
     let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
     let text = text::bytes();
@@ -147,13 +155,18 @@ extern "C" fn lg_rust_init(
     let (selector, entry) = text::entry(area.text());
     // SAFETY: the text is there.
     unsafe { shim::lg_vcpu_set_entry(selector, entry.0) };
-    let module = Box::new(Module {
+    let module = boxed(Module {
         area,
         slots: Slots::new(),
         paging,
         no_execute: no_execute != 0,
         seed: u64::from(seed_high) << 32 | u64::from(seed_low),
     });
+    let Ok(module) = module else {
+        // SAFETY: no guest is there yet.
+        unsafe { shim::lg_area_destroy() };
+        return Errno::ENOMEM.negative();
+    };
     MODULE.store(Box::into_raw(module), Ordering::Release);
     0
 }
@@ -174,7 +187,12 @@ pub fn choose(text: &str, formats: Formats, cause: Cause) -> Result<Choice, Errn
     choice.map_err(|reason| {
         if cause.may_log() {
             log::error(format_args!("{reason}"));
-            log::info_lines(&registry::catalogue().to_string());
+            if !matches!(reason, ConfigError::OutOfMemory(_)) {
+                log::info_lines(&registry::catalogue());
+            }
+        }
+        if let ConfigError::OutOfMemory(short) = reason {
+            return short.into();
         }
         Errno::EINVAL
     })
@@ -193,10 +211,27 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn lg_rust_strategies(to: *mut u8, size: u32) -> u32 {
-    let text = registry::catalogue().to_string();
-    let length = text.len().min(size as usize);
+extern "C" fn lg_rust_strategies(to: *mut MaybeUninit<u8>, size: u32) -> u32 {
     // SAFETY: C passes a buffer of that size, which nobody else uses.
-    unsafe { to.copy_from_nonoverlapping(text.as_ptr(), length) };
-    length as u32
+    let mut buffer = Buffer { bytes: unsafe { slice::from_raw_parts_mut(to, size as usize) }, used: 0 };
+    // An error means that the rest was cut off.
+    let _ = write!(buffer, "{}", registry::catalogue());
+    buffer.used as u32
+}
+
+/// Text in a buffer that C has; what does not fit is cut off.
+struct Buffer<'a> {
+    bytes: &'a mut [MaybeUninit<u8>],
+    used: usize,
+}
+
+impl Write for Buffer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.len() - self.used;
+        for (to, byte) in self.bytes[self.used..].iter_mut().zip(text.bytes()) {
+            to.write(byte);
+        }
+        self.used += text.len().min(room);
+        if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
+    }
 }

@@ -43,6 +43,8 @@ unsafe extern "C" {
     pub safe fn lg_audit_every() -> u32;
     pub safe fn lg_count_guests(change: i32);
 
+    pub safe fn lg_fail_slot() -> bool;
+
     pub safe fn lg_mutex_create() -> *mut RawMutex;
     pub fn lg_mutex_destroy(mutex: *mut RawMutex);
     pub fn lg_mutex_lock(mutex: *mut RawMutex) -> bool;

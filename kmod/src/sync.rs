@@ -4,6 +4,7 @@ use crate::errno::Errno;
 use crate::shim::{self, RawMutex};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
+use fallible::OutOfMemory;
 
 /// As `std::sync::Mutex`, without poisoning: a panic ends in BUG() and unlocks nothing.
 pub struct Mutex<T> {
@@ -17,8 +18,9 @@ unsafe impl<T: Send> Sync for Mutex<T> {}
 unsafe impl<T: Send> Send for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    pub fn new(value: T) -> Self {
-        Self { raw: shim::lg_mutex_create(), value: UnsafeCell::new(value) }
+    pub fn new(value: T) -> Result<Self, OutOfMemory> {
+        let raw = shim::lg_mutex_create();
+        if raw.is_null() { Err(OutOfMemory) } else { Ok(Self { raw, value: UnsafeCell::new(value) }) }
     }
 
     /// Waits for the value; `EINTR` when the process is killed meanwhile, which then runs no more of its own code.

@@ -9,8 +9,8 @@
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -95,11 +95,11 @@ static ARC: PolicyEntry = PolicyEntry {
         let slots = config.slots;
         // Between the arrival of a ghost and the departure of the oldest there is one more.
         let ghosts = slots + 1;
-        Box::new(Arc {
-            lists: Lists::new(4, slots + ghosts),
-            ghosts: Ghosts::new(slots, ghosts),
-            directories: vec![GuestPhys(0); slots].into(),
+        Ok(boxed(Arc {
+            lists: Lists::new(4, slots + ghosts)?,
+            ghosts: Ghosts::new(slots, ghosts)?,
+            directories: filled(GuestPhys(0), slots)?,
             target: 0,
-        })
+        })?)
     },
 };

@@ -2,8 +2,8 @@
 //!
 //! [`framework::audit`] says what is proved. A guest whose shadow tables have a defect is killed.
 
-use alloc::boxed::Box;
 use framework::audit::Audited;
+use framework::fallible::boxed;
 use framework::parameter::{Number, Parameter};
 use framework::registry::{WRAPPERS, WrapperEntry};
 
@@ -21,5 +21,5 @@ static AUDIT: WrapperEntry = WrapperEntry {
     help: "holds another strategy's shadow tables against the guest's",
     parameters: &PARAMETERS,
     of: "lguest",
-    build: |_, values, of| Box::new(Audited::new(of, values.number(&EVERY))),
+    build: |_, values, of| Ok(boxed(Audited::new(of, values.number(&EVERY)))?),
 };

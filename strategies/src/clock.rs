@@ -3,8 +3,8 @@
 //! F. J. Corbató, "A paging experiment with the Multics system", MIT Project MAC, 1968.
 
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -44,5 +44,5 @@ static CLOCK: PolicyEntry = PolicyEntry {
     name: "clock",
     help: "a hand goes round; a slot that was used since it last passed is let off",
     parameters: &[],
-    build: |config| Box::new(Clock { used: vec![false; config.slots].into(), hand: 0 }),
+    build: |config| Ok(boxed(Clock { used: filled(false, config.slots)?, hand: 0 })?),
 };

@@ -4,8 +4,8 @@
 //! 5(2), 1966.
 
 use crate::lists::Lists;
-use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::boxed;
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -37,5 +37,5 @@ static FIFO: PolicyEntry = PolicyEntry {
     name: "fifo",
     help: "the slot that was filled longest ago gives way",
     parameters: &[],
-    build: |config| Box::new(Fifo { lists: Lists::new(1, config.slots) }),
+    build: |config| Ok(boxed(Fifo { lists: Lists::new(1, config.slots)? })?),
 };

@@ -6,9 +6,9 @@
 
 use crate::lists::Lists;
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{OutOfMemory, collected, filled};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
@@ -23,14 +23,12 @@ pub struct Ghosts {
 
 impl Ghosts {
     /// Room for that many, with the numbers from `first` up.
-    pub fn new(first: usize, room: usize) -> Self {
-        Self {
-            first,
-            directories: vec![GuestPhys(0); room].into(),
-            // A table that is at most half full makes room by tidying up, without allocating.
-            numbers: HashMap::with_capacity_and_hasher(2 * (room + 1), FxBuildHasher),
-            free: (first..first + room).rev().collect(),
-        }
+    pub fn new(first: usize, room: usize) -> Result<Self, OutOfMemory> {
+        let mut numbers = HashMap::with_hasher(FxBuildHasher);
+        // A table that is at most half full makes room by tidying up, without allocating.
+        numbers.try_reserve(2 * (room + 1)).map_err(|_| OutOfMemory)?;
+        let free = collected((first..first + room).rev())?;
+        Ok(Self { first, directories: filled(GuestPhys(0), room)?, numbers, free })
     }
 
     /// The number of a directory that is remembered.

@@ -4,8 +4,8 @@
 //! Denning and J. D. Ullman, "Principles of optimal page replacement", Journal of the ACM 18(1), 1971.
 
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -42,5 +42,5 @@ static LFU: PolicyEntry = PolicyEntry {
     name: "lfu",
     help: "the slot that was switched to least often gives way",
     parameters: &[],
-    build: |config| Box::new(Lfu { uses: vec![(0, 0); config.slots].into(), now: 0 }),
+    build: |config| Ok(boxed(Lfu { uses: filled((0, 0), config.slots)?, now: 0 })?),
 };

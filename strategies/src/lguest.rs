@@ -5,8 +5,8 @@
 //! was never used is no more likely than another, so a guest may well go through its life with three.
 //! The generator is Xoshiro128++ seeded with the module's `seed`, so that a run can be repeated.
 
-use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::boxed;
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 use rand_core::{Rng, SeedableRng};
@@ -37,9 +37,9 @@ static LGUEST: PolicyEntry = PolicyEntry {
     help: "the original: a random slot gives way, free or not",
     parameters: &[],
     build: |config| {
-        Box::new(Random {
+        Ok(boxed(Random {
             generator: Xoshiro128PlusPlus::seed_from_u64(config.seed),
             slots: config.slots as u32,
-        })
+        })?)
     },
 };

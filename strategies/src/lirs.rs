@@ -10,8 +10,8 @@
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::parameter::{Number, Parameter};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
@@ -168,14 +168,14 @@ static LIRS: PolicyEntry = PolicyEntry {
         let slots = config.slots;
         let part = |percent: &Number| slots * config.values.number(percent) as usize / 100;
         let ghosts = part(&GHOSTS);
-        Box::new(Lirs {
-            stack: Lists::new(1, slots + ghosts),
-            queues: Lists::new(2, slots + ghosts),
-            ghosts: Ghosts::new(slots, ghosts),
-            directories: vec![GuestPhys(0); slots].into(),
-            lir: vec![false; slots].into(),
+        Ok(boxed(Lirs {
+            stack: Lists::new(1, slots + ghosts)?,
+            queues: Lists::new(2, slots + ghosts)?,
+            ghosts: Ghosts::new(slots, ghosts)?,
+            directories: filled(GuestPhys(0), slots)?,
+            lir: filled(false, slots)?,
             lir_count: 0,
             lir_room: slots - part(&ROOM).max(1),
-        })
+        })?)
     },
 };

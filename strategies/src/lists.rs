@@ -4,7 +4,8 @@
 //! takes a few stores and none allocates. A number is on one list at most.
 
 use alloc::boxed::Box;
-use alloc::vec;
+use alloc::vec::Vec;
+use framework::fallible::{OutOfMemory, collected, filled};
 
 /// Several ordered lists over the numbers below a bound.
 ///
@@ -22,10 +23,10 @@ const NONE: u8 = u8::MAX;
 
 impl Lists {
     /// That many empty lists over the numbers below `numbers`.
-    pub fn new(lists: usize, numbers: usize) -> Self {
-        let links = || (0..(numbers + lists) as u32).collect();
-        let (list, lengths) = (vec![NONE; numbers].into(), vec![0; lists].into());
-        Self { next: links(), previous: links(), list, lengths }
+    pub fn new(lists: usize, numbers: usize) -> Result<Self, OutOfMemory> {
+        let links = || collected(0..(numbers + lists) as u32).map(Vec::into_boxed_slice);
+        let (list, lengths) = (filled(NONE, numbers)?, filled(0, lists)?);
+        Ok(Self { next: links()?, previous: links()?, list, lengths })
     }
 
     fn sentinel(&self, list: usize) -> usize {
@@ -95,7 +96,7 @@ impl Lists {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
+    use alloc::vec;
 
     /// A list from its back to its front, with every link checked in passing.
     fn backwards(lists: &Lists, list: usize) -> Vec<usize> {
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn numbers_move_between_lists() {
-        let mut lists = Lists::new(2, 5);
+        let mut lists = Lists::new(2, 5).unwrap();
         (0..4).for_each(|number| lists.push_front(0, number));
         assert_eq!(backwards(&lists, 0), [0, 1, 2, 3]);
         lists.push_front(0, 1);

@@ -6,6 +6,7 @@
 use crate::lists::Lists;
 use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{OutOfMemory, boxed};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -17,8 +18,8 @@ struct Lru {
 const STACK: usize = 0;
 
 /// The policy for that many slots.
-pub(crate) fn policy(slots: usize) -> Box<dyn EvictionPolicy> {
-    Box::new(Lru { lists: Lists::new(1, slots) })
+pub(crate) fn policy(slots: usize) -> Result<Box<dyn EvictionPolicy>, OutOfMemory> {
+    Ok(boxed(Lru { lists: Lists::new(1, slots)? })?)
 }
 
 impl EvictionPolicy for Lru {

@@ -8,8 +8,8 @@
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::parameter::{Number, Parameter};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
@@ -88,12 +88,12 @@ static S3_FIFO: PolicyEntry = PolicyEntry {
         let slots = config.slots;
         let small_room = (slots * config.values.number(&ROOM) as usize / 100).max(1);
         let remembered = slots - small_room;
-        Box::new(S3Fifo {
-            lists: Lists::new(3, slots + remembered),
-            ghosts: Ghosts::new(slots, remembered),
-            directories: vec![GuestPhys(0); slots].into(),
-            uses: vec![0; slots].into(),
+        Ok(boxed(S3Fifo {
+            lists: Lists::new(3, slots + remembered)?,
+            ghosts: Ghosts::new(slots, remembered)?,
+            directories: filled(GuestPhys(0), slots)?,
+            uses: filled(0, slots)?,
             small_room,
-        })
+        })?)
     },
 };

@@ -20,6 +20,7 @@ use crate::lru;
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::paging::Paging;
 use framework::cache::{self, MAX_AROUND, Mends, Room};
+use framework::fallible::OutOfMemory;
 use framework::parameter::{Flag, Number, Parameter};
 use framework::registry::{SLOTS, STRATEGIES, StrategyEntry};
 
@@ -67,8 +68,8 @@ static PARAMETERS: [Parameter; 9] = [
 ];
 
 /// With a fixed number of slots, the one used longest ago gives way.
-fn slots(number: u64) -> Room {
-    Room::Slots(number as usize, lru::policy(number as usize))
+fn slots(number: u64) -> Result<Room, OutOfMemory> {
+    Ok(Room::Slots(number as usize, lru::policy(number as usize)?))
 }
 
 #[linkme::distributed_slice(STRATEGIES)]
@@ -79,7 +80,7 @@ static SHARED: StrategyEntry = StrategyEntry {
     formats: &[Paging::TwoLevel, Paging::Pae],
     build: |context, values| {
         let room = match values.number(&BUDGET) {
-            0 => slots(values.number(&SLOTS)),
+            0 => slots(values.number(&SLOTS))?,
             kibibytes => Room::Pages((kibibytes * 1024 / u64::from(PAGE_SIZE)) as usize),
         };
         let mends = Mends {
@@ -105,6 +106,6 @@ static PAE: StrategyEntry = StrategyEntry {
     formats: &[Paging::Pae],
     build: |context, values| {
         let mends = Mends { precise: true, ..Mends::NONE };
-        cache::build(context.formats, slots(values.number(&SLOTS)), mends, context.window)
+        cache::build(context.formats, slots(values.number(&SLOTS))?, mends, context.window)
     },
 };

@@ -6,8 +6,8 @@
 
 use crate::lists::Lists;
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -58,10 +58,10 @@ static SIEVE: PolicyEntry = PolicyEntry {
     help: "a hand goes from old to new; a slot that was used since is let off where it is",
     parameters: &[],
     build: |config| {
-        Box::new(Sieve {
-            lists: Lists::new(1, config.slots),
-            visited: vec![false; config.slots].into(),
+        Ok(boxed(Sieve {
+            lists: Lists::new(1, config.slots)?,
+            visited: filled(false, config.slots)?,
             hand: None,
-        })
+        })?)
     },
 };

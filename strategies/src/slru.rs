@@ -5,8 +5,8 @@
 //! Wherry, "Caching strategies to improve disk system performance", IEEE Computer 27(3), 1994.
 
 use crate::lists::Lists;
-use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::boxed;
 use framework::parameter::{Number, Parameter};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
@@ -58,6 +58,6 @@ static SLRU: PolicyEntry = PolicyEntry {
     parameters: &[Parameter::Number(&ROOM)],
     build: |config| {
         let room = config.slots * config.values.number(&ROOM) as usize / 100;
-        Box::new(Slru { lists: Lists::new(2, config.slots), room })
+        Ok(boxed(Slru { lists: Lists::new(2, config.slots)?, room })?)
     },
 };

@@ -8,8 +8,8 @@
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
 use alloc::boxed::Box;
-use alloc::vec;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
 use framework::parameter::{Number, Parameter};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
@@ -80,11 +80,11 @@ static TWO_Q: PolicyEntry = PolicyEntry {
         let slots = config.slots;
         let part = |percent: &Number| (slots * config.values.number(percent) as usize / 100).max(1);
         let remembered = part(&KOUT);
-        Box::new(TwoQ {
-            lists: Lists::new(3, slots + remembered),
-            ghosts: Ghosts::new(slots, remembered),
-            directories: vec![GuestPhys(0); slots].into(),
+        Ok(boxed(TwoQ {
+            lists: Lists::new(3, slots + remembered)?,
+            ghosts: Ghosts::new(slots, remembered)?,
+            directories: filled(GuestPhys(0), slots)?,
             first_room: part(&KIN),
-        })
+        })?)
     },
 };

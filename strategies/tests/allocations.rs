@@ -1,21 +1,37 @@
-//! Policies allocate when they are built, and never again: a switch must not wait for memory.
+//! What strategies and policies allocate.
+//!
+//! * Policies allocate when they are built, and never again, and no more does the switch to a page directory that takes
+//!   another's slot: it must not wait for memory.
+//! * Every allocation of a strategy's life may fail: nothing ends the program (in the module, the host's kernel), and
+//!   nothing is left.
+//! * A guest's end allocates nothing.
+
+mod small_guest;
 
 use arch_i386::addr::GuestPhys;
+use arch_i386::paging::{Pae, Paging, TwoLevel};
 use framework::registry::{self, Choice};
+use framework::strategy::Formats;
+use small_guest::{live, switches};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use strategies as _;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Which of them fails.
+    static FAILING: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: everything is the system's.
+// SAFETY: everything is the system's, or null.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        if ALLOCATIONS.get() == FAILING.get() {
+            return std::ptr::null_mut();
+        }
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
@@ -64,4 +80,66 @@ fn only_building_allocates() {
         }
     }
     assert!(tried >= 10);
+}
+
+/// Does something whose allocations neither count nor fail.
+fn uncounted<R>(action: impl FnOnce() -> R) -> R {
+    let before = (ALLOCATIONS.get(), FAILING.replace(0));
+    let result = action();
+    ALLOCATIONS.set(before.0);
+    FAILING.set(before.1);
+    result
+}
+
+/// Strategies with parameters in which they differ in what they allocate.
+const VARIANTS: [&str; 9] = [
+    "lru:slots=1",
+    "arc:slots=64",
+    "lirs:slots=3,ghosts=400",
+    "shared:budget=60",
+    "shared:budget=0,slots=2",
+    "record:of=shared",
+    "record:touch=user,of=lru",
+    "record:touch=all,of=shared:budget=60",
+    "audit:of=shared",
+];
+
+#[test]
+fn each_allocation_of_a_strategy_fails_once() {
+    let mut failed = 0;
+    for text in registry::all_names().into_iter().chain(VARIANTS) {
+        for formats in Formats::SERVED {
+            if Choice::parse(text).unwrap().check_formats(formats).is_err() {
+                continue;
+            }
+            let life = |failing: u64| {
+                ALLOCATIONS.set(0);
+                FAILING.set(failing);
+                match formats.guest {
+                    Paging::TwoLevel => live::<TwoLevel>(text, formats.shadow),
+                    Paging::Pae => live::<Pae>(text, formats.shadow),
+                }
+                FAILING.set(0);
+                ALLOCATIONS.get()
+            };
+            let all = life(0);
+            for failing in 1..=all {
+                life(failing);
+            }
+            failed += all;
+        }
+    }
+    assert!(failed > 500, "there were only {failed} allocations");
+}
+
+#[test]
+fn a_switch_allocates_nothing_once_all_slots_are_in_use() {
+    // Numbers that nearly fill the index of page directories, so that it has to tidy up.
+    let all =
+        ["lru:slots=28", "lru:slots=112", "shared:budget=0,slots=56,refill=0", "shared:budget=920,refill=0"];
+    for text in all {
+        ALLOCATIONS.set(0);
+        FAILING.set(0);
+        assert_eq!(switches(text, 2000), 0, "{text}");
+    }
 }

@@ -6,6 +6,7 @@
 //! example guest; its options are in `examples/mini-guest/src/command_line.rs`, the launcher's exit codes in
 //! `userland-launcher/src/outcome.rs`.
 
+mod allocations;
 pub mod border;
 mod launcher;
 
@@ -263,6 +264,8 @@ const SCENARIOS: &[Scenario] = &[
             [ -z \"$left\" ] || fail \"recordings are left: $left\"
             unload",
     },
+    allocations::LOAD,
+    allocations::LIVES,
     Scenario {
         // Each of the guest's misbehaviours: it may come to nothing, the guest may be killed for it, or stop
         // and never come back. Last, as these are what may bring the host down.

@@ -72,7 +72,7 @@ const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)
-const MIRI_CRATES: [&str; 4] = ["arch-i386", "framework", "strategies", "switcher"];
+const MIRI_CRATES: [&str; 5] = ["arch-i386", "fallible", "framework", "strategies", "switcher"];
 
 /// Runs what was asked for.
 ///

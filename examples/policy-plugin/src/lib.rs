@@ -9,10 +9,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
-
-use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
+use framework::fallible::boxed;
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -39,7 +37,7 @@ static MRU: PolicyEntry = PolicyEntry {
     name: "mru",
     help: "the slot that was switched to last gives way",
     parameters: &[],
-    build: |_config| Box::new(Mru { last: 0 }),
+    build: |_config| Ok(boxed(Mru { last: 0 })?),
 };
 
 // The examples in the project's README and guide are compiled and run with this crate's tests.

@@ -35,7 +35,7 @@ mod slots;
 
 use crate::audit::Defect;
 use crate::counters::PagingCounters;
-use crate::host::PagingHost;
+use crate::host::{OutOfMemory, PagingHost};
 use crate::kill::Kill;
 use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
 use crate::tables::{Part, Progress, Tables, reschedule_point};
@@ -47,6 +47,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use core::ops::ControlFlow;
+use fallible::boxed_with;
 use slots::{Slot, Slots};
 
 pub use ahead::MAX_AROUND;
@@ -74,18 +75,23 @@ pub struct ShadowCache<G, S> {
 
 /// A cache for these formats, one of [`Formats::SERVED`].
 ///
+/// # Errors
+/// [`OutOfMemory`].
+///
 /// # Panics
 /// When they are not.
-#[must_use]
-pub fn build(formats: Formats, room: Room, mends: Mends, window: SwitcherWindow) -> Box<dyn PagingStrategy> {
-    match (formats.guest, formats.shadow) {
-        (Paging::TwoLevel, Paging::TwoLevel) => {
-            Box::new(ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window))
-        }
-        (Paging::TwoLevel, Paging::Pae) => Box::new(ShadowCache::<TwoLevel, Pae>::new(room, mends, window)),
-        (Paging::Pae, Paging::Pae) => Box::new(ShadowCache::<Pae, Pae>::new(room, mends, window)),
+pub fn build(
+    formats: Formats,
+    room: Room,
+    mends: Mends,
+    window: SwitcherWindow,
+) -> Result<Box<dyn PagingStrategy>, OutOfMemory> {
+    Ok(match (formats.guest, formats.shadow) {
+        (Paging::TwoLevel, Paging::TwoLevel) => ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window)?,
+        (Paging::TwoLevel, Paging::Pae) => ShadowCache::<TwoLevel, Pae>::new(room, mends, window)?,
+        (Paging::Pae, Paging::Pae) => ShadowCache::<Pae, Pae>::new(room, mends, window)?,
         (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
-    }
+    })
 }
 
 /// The error code of a kernel-mode write to a page that is not present.
@@ -97,16 +103,20 @@ const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// A cache with room for at least one page directory.
-    #[must_use]
-    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Self {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    #[inline(never)] // Or the caller's frame, on a kernel's stack, would have room for the caches of all formats.
+    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Result<Box<Self>, OutOfMemory> {
         let slots = match room {
             Room::Slots(slots, _) => slots,
             Room::Pages(_) => 1,
         };
         assert!(slots > 0, "a shadow cache needs a slot");
-        Self {
+        let slots = Slots::new(slots)?;
+        boxed_with(|| Self {
             tables: Tables::new(window, mends.by_use),
-            slots: Slots::new(slots),
+            slots,
             root: HostFrame(0),
             room,
             mends,
@@ -117,7 +127,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             stack_pages: 0,
             counters: PagingCounters::default(),
             pace: Pace::default(),
-        }
+        })
     }
 
     /// The guest runs on this slot from now on. Its root page stays the same as long as it is taken, and

@@ -8,6 +8,7 @@ use crate::host::PagingHost;
 use crate::tables::{Progress, RootId, reschedule_point};
 use alloc::vec::Vec;
 use arch_i386::addr::GuestPhys;
+use fallible::{OutOfMemory, filled};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
@@ -20,6 +21,12 @@ pub(super) struct Slot {
     pub(super) root: RootId,
     /// The number of the switch that used it last.
     used: u64,
+}
+
+/// What the index of that many slots has room for, so that it never allocates when one is filled: a table that is at
+/// most half full makes room by tidying up.
+const fn room(slots: usize) -> usize {
+    2 * (slots + 1)
 }
 
 /// All slots of a guest.
@@ -35,13 +42,10 @@ pub(super) struct Slots {
 
 impl Slots {
     /// That many slots, none taken.
-    pub(super) fn new(slots: usize) -> Self {
-        Self {
-            slots: alloc::vec![None; slots],
-            by_directory: HashMap::with_capacity_and_hasher(slots, FxBuildHasher),
-            current: 0,
-            now: 0,
-        }
+    pub(super) fn new(slots: usize) -> Result<Self, OutOfMemory> {
+        let mut by_directory = HashMap::with_hasher(FxBuildHasher);
+        by_directory.try_reserve(room(slots)).map_err(|_| OutOfMemory)?;
+        Ok(Self { slots: filled(None, slots)?.into_vec(), by_directory, current: 0, now: 0 })
     }
 
     /// How many there are, taken or not.
@@ -100,10 +104,11 @@ impl Slots {
     pub(super) fn free_up_to(&mut self, limit: usize) -> Option<usize> {
         let index = self.free().unwrap_or(self.slots.len());
         if index == self.slots.len() {
-            let room = index < limit
+            let more = room(index + 1).saturating_sub(self.by_directory.len());
+            let fits = index < limit
                 && self.slots.try_reserve(1).is_ok()
-                && self.by_directory.try_reserve(1).is_ok();
-            if !room {
+                && self.by_directory.try_reserve(more).is_ok();
+            if !fits {
                 return None;
             }
             self.slots.push(None);

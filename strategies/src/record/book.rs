@@ -5,11 +5,11 @@
 
 use super::known::{CHUNK, Chunk, Known, chunk_of};
 use super::output::Output;
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, PageFormat};
 use core::marker::PhantomData;
+use framework::fallible::{OutOfMemory, filled};
 use framework::host::{NoRoom, PagingHost};
 use framework::trace::{Header, Operation};
 use framework::walk::{entry_address, frame_within, read_entry};
@@ -36,11 +36,14 @@ impl Stack {
 
 /// The walks to a stack, as they have been recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-struct Walked {
+pub struct Walked {
     directory: GuestPhys,
     stack: Stack,
     epoch: u64,
 }
+
+/// The walks to stacks that have been recorded, each at the one place that it can be.
+pub type Stacks = Box<[Walked]>;
 
 /// A recording. `F` is the format of the guest's tables.
 pub struct Book<F> {
@@ -48,8 +51,7 @@ pub struct Book<F> {
     pub pages: u32,
     known: Known,
     output: Output,
-    /// Stacks whose walks in a page directory have been recorded, each at the one place that it can be.
-    stacks: Vec<Walked>,
+    stacks: Stacks,
     /// Goes up when an entry of those walks may have changed.
     epoch: u64,
     /// The same for one page directory; some share a place.
@@ -61,12 +63,20 @@ pub struct Book<F> {
 }
 
 impl<F: PageFormat> Book<F> {
-    pub fn new() -> Self {
+    /// What [`Book::new`] is made from, beside the output.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn stacks() -> Result<Stacks, OutOfMemory> {
+        filled(Walked::default(), STACKS)
+    }
+
+    pub const fn new(output: Output, stacks: Stacks) -> Self {
         Self {
             pages: 0,
             known: Known::new(),
-            output: Output::new(),
-            stacks: vec![Walked::default(); STACKS],
+            output,
+            stacks,
             epoch: 1,
             epochs_of: [0; DIRECTORIES],
             lowest: GuestVirt(u32::MAX),

@@ -1,9 +1,9 @@
 //! What a replay has in its guest's memory at this point of the recording, as far as page tables go.
 
 use alloc::boxed::Box;
-use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, PAGE_SIZE};
+use framework::fallible::{OutOfMemory, boxed, filled};
 
 /// Bytes that are compared and kept at a time: 16 entries of 4 bytes, or 8 of 8.
 pub const CHUNK: usize = 64;
@@ -26,7 +26,7 @@ struct Page {
     /// The chunks that are, a bit each, in words of a 32-bit processor.
     known: [u32; CHUNKS / 32],
     /// All of them.
-    chunks: Vec<Chunk>,
+    chunks: Box<[Chunk]>,
 }
 
 /// What is known of guest memory, by its page frames.
@@ -77,16 +77,14 @@ impl Known {
         }
     }
 
-    fn add_page(&mut self, frame: usize) -> Result<(), TryReserveError> {
-        let mut chunks = Vec::new();
-        chunks.try_reserve_exact(CHUNKS)?;
-        chunks.resize(CHUNKS, [0; WORDS]);
+    fn add_page(&mut self, frame: usize) -> Result<(), OutOfMemory> {
+        let known = [if self.blank { u32::MAX } else { 0 }; _];
+        let page = boxed(Page { known, chunks: filled([0; WORDS], CHUNKS)? })?;
         if frame >= self.pages.len() {
             self.pages.try_reserve(frame + 1 - self.pages.len())?;
             self.pages.resize_with(frame + 1, || None);
         }
-        let known = [if self.blank { u32::MAX } else { 0 }; _];
-        self.pages[frame] = Some(Box::new(Page { known, chunks }));
+        self.pages[frame] = Some(page);
         self.kept += 1;
         Ok(())
     }

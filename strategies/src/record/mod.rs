@@ -39,7 +39,8 @@ use core::hash::Hash;
 use core::ops::ControlFlow;
 use framework::audit::Defect;
 use framework::counters::PagingCounters;
-use framework::host::{NoRoom, OutOfMemory, PagingHost};
+use framework::fallible::{OutOfMemory, boxed_with};
+use framework::host::{NoRoom, PagingHost};
 use framework::kill::Kill;
 use framework::parameter::{Number, Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
@@ -47,6 +48,7 @@ use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow
 use framework::trace::{Header, Operation};
 use hashbrown::{HashMap, HashSet};
 use known::CHUNK;
+use output::Output;
 use rustc_hash::FxBuildHasher;
 use watch::Watch;
 
@@ -84,10 +86,10 @@ static RECORD: WrapperEntry = WrapperEntry {
             _ => Touch::Off,
         };
         let around = values.number(&AROUND) as u32;
-        match of.paging() {
-            Paging::TwoLevel => Box::new(Recorder::<TwoLevel>::new(of, context.seed, touch, around)),
-            Paging::Pae => Box::new(Recorder::<Pae>::new(of, context.seed, touch, around)),
-        }
+        Ok(match of.paging() {
+            Paging::TwoLevel => Recorder::<TwoLevel>::new(of, context.seed, touch, around)?,
+            Paging::Pae => Recorder::<Pae>::new(of, context.seed, touch, around)?,
+        })
     },
 };
 
@@ -129,11 +131,17 @@ struct Recorder<F> {
 }
 
 impl<F: PageFormat> Recorder<F> {
-    fn new(of: Box<dyn PagingStrategy>, seed: u64, touch: Touch, around: u32) -> Self {
-        Self {
+    fn new(
+        of: Box<dyn PagingStrategy>,
+        seed: u64,
+        touch: Touch,
+        around: u32,
+    ) -> Result<Box<Self>, OutOfMemory> {
+        let (output, stacks) = (Output::new()?, Book::<F>::stacks()?);
+        boxed_with(|| Self {
             window_start: of.window().start,
             of,
-            book: Book::new(),
+            book: Book::new(output, stacks),
             seed,
             touch,
             around: if touch == Touch::Off { 1 } else { around },
@@ -142,7 +150,7 @@ impl<F: PageFormat> Recorder<F> {
             stack: Stack::default(),
             touched: HashMap::default(),
             own: PagingCounters::default(),
-        }
+        })
     }
 
     /// Has the recorded strategy do something, and records what it reads; then the guest's request for it.

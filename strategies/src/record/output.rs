@@ -1,6 +1,7 @@
 //! The recording on its way out: pieces of operations, and a note where some were lost.
 
 use alloc::boxed::Box;
+use framework::fallible::{OutOfMemory, boxed_with};
 use framework::host::{LAST_WORDS, NoRoom, PagingHost};
 use framework::trace::binary::{Encoder, MAX_RECORD};
 use framework::trace::{Header, Operation};
@@ -25,8 +26,9 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new() -> Self {
-        Self { encoder: None, piece: Box::new([0; PIECE]), length: 0, operations: 0, lost: 0 }
+    pub fn new() -> Result<Self, OutOfMemory> {
+        let piece = boxed_with(|| [0; PIECE])?;
+        Ok(Self { encoder: None, piece, length: 0, operations: 0, lost: 0 })
     }
 
     /// Begins the recording. The header is handed over at once, so that there is something to be read
@@ -36,8 +38,9 @@ impl Output {
     /// [`NoRoom`].
     pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
         let (encoder, start) = Encoder::new(header);
+        host.record(&start)?;
         self.encoder = Some(encoder);
-        host.record(&start)
+        Ok(())
     }
 
     /// Adds an operation.
@@ -76,9 +79,10 @@ impl Output {
         result
     }
 
-    /// Hands over what is left.
+    /// Hands over what is left of a recording that has begun. (The host may take a recording up only then, which needs
+    /// memory, and a guest's end must not.)
     pub fn finish(&mut self, host: &mut dyn PagingHost) {
-        if self.hand_over(host).is_err() {
+        if self.encoder.is_some() && self.hand_over(host).is_err() {
             // The note of the loss alone, for which there is always room.
             let _: Result<(), NoRoom> = host.record(&self.piece[..self.length]);
         }
@@ -98,7 +102,7 @@ mod tests {
     }
 
     fn begun() -> (SimHost, Output) {
-        let (mut host, mut output) = (SimHost::new(1), Output::new());
+        let (mut host, mut output) = (SimHost::new(1), Output::new().unwrap());
         let header = Header::new(2, 1, 7, 1, 0xffc0_0000).unwrap();
         output.begin(&mut host, &header).unwrap();
         (host, output)

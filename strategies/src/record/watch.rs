@@ -120,6 +120,7 @@ impl<F: PageFormat> PagingHost for Watch<'_, F> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Output;
     use super::*;
     use alloc::vec::Vec;
     use arch_i386::paging::{Pae, TwoLevel};
@@ -129,7 +130,7 @@ mod tests {
 
     /// What is recorded as stored by the guest while `read` reads through a watched host.
     fn writes<F: PageFormat>(mut host: SimHost, read: impl FnOnce(&mut Watch<'_, F>)) -> Vec<(u64, u64)> {
-        let mut book = Book::<F>::new();
+        let mut book = Book::<F>::new(Output::new().unwrap(), Book::<F>::stacks().unwrap());
         let levels = F::PAGING.levels().into();
         book.begin(&mut host, &Header::new(levels, 4, 7, 1, 0xffc0_0000).unwrap()).unwrap();
         read(&mut Watch { host: &mut host, book: &mut book });
