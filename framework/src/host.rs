@@ -180,7 +180,8 @@ pub trait Host: PagingHost {
     fn enter(&mut self, entry: Entry<'_>) -> Exit;
 
     /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Asked
-    /// when the loop begins, and after each hardware interrupt and sleep.
+    /// when the loop begins, after each hardware interrupt and sleep, every few ring entries, and after each
+    /// notification that somebody has heard.
     fn interrupted(&mut self) -> bool;
 
     /// The virtual interrupts that are pending, a bit each.

@@ -96,7 +96,9 @@ impl Live {
         let module = module();
         let choice = module::choose(strategy, formats, Cause::Launcher)?;
         let slot = Slot::take(module).ok_or_else(|| {
-            log::launcher_error(format_args!("no room for another guest; load the module with a larger max_guests"));
+            log::launcher_error(format_args!(
+                "no room for another guest; load the module with a larger max_guests"
+            ));
             Errno::ENOSPC
         })?;
         let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
