@@ -33,11 +33,12 @@ static void release_file(struct work_struct *work)
 
 	lg_rust_release(opened->rust);
 	kfree(opened);
+	atomic_dec(&lg_memory);
 }
 
 static int lg_open(struct inode *inode, struct file *file)
 {
-	struct lg_file *opened = kzalloc(sizeof(*opened), GFP_KERNEL);
+	struct lg_file *opened = lg_should_fail() ? NULL : kzalloc(sizeof(*opened), GFP_KERNEL_ACCOUNT);
 
 	if (!opened)
 		return -ENOMEM;
@@ -46,6 +47,7 @@ static int lg_open(struct inode *inode, struct file *file)
 		kfree(opened);
 		return -ENOMEM;
 	}
+	atomic_inc(&lg_memory);
 	INIT_WORK(&opened->release, release_file);
 	file->private_data = opened;
 	return 0;
