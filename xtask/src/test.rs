@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use crate::bench::command as bench;
 use crate::boots::{self, Job};
 use crate::flavour::Flavour;
+use crate::inject;
 use crate::instructions::{self, Verdict};
 use crate::linux::command as linux_guest;
 use crate::linux::kernel::Recipe;
@@ -45,7 +46,7 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
@@ -55,13 +56,14 @@ const SECTIONS: [(&str, &str); 12] = [
     ("instructions", "the pager's hot paths take as many instructions as before, within 2 %"),
     ("build", "the module for both kernels, the launcher, the example guest"),
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
+    ("inject", "every event at every instruction of the Switcher, on one way each, on both kernels"),
     ("processors", "some of them on other processors, from a Pentium III to all that QEMU emulates"),
     ("bench", "a short benchmark gives the same figures twice, and tells what failed"),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 
 /// Those that need QEMU, and what is done in it.
-const IN_QEMU: [&str; 4] = ["vm", "processors", "bench", "linux"];
+const IN_QEMU: [&str; 5] = ["vm", "inject", "processors", "bench", "linux"];
 
 /// Folders with a workspace of their own, as they are built for i386 only.
 const DETACHED: [&str; 4] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS, "examples/hostile-launcher"];
@@ -109,6 +111,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "instructions" => run.instructions(),
                 "build" => run.build(),
                 "vm" => run.vm(),
+                "inject" => run.inject(),
                 "processors" => run.processors(),
                 "bench" => run.bench(),
                 _ => run.linux(),
@@ -274,6 +277,18 @@ impl Run<'_> {
             vms().into_iter().map(job).collect()
         });
         self.boot("vm", jobs);
+    }
+
+    fn inject(&mut self) {
+        let hosts = match self.hosts(true, &|_| Ok(Vec::new())) {
+            Ok(hosts) => hosts,
+            Err(error) => return self.tally.fail("inject", &format!("{error:#}")),
+        };
+        for (contents, flavour) in hosts.into_iter().zip(Flavour::ALL) {
+            let name = format!("every event at every instruction of the Switcher on {flavour}");
+            let report = inject::inject(self.project, &self.machine.kernels, &contents, flavour, true);
+            self.tally.check(&name, report.and_then(|report| report.check()));
+        }
     }
 
     fn processors(&mut self) {
