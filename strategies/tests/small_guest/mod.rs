@@ -65,6 +65,10 @@ impl PagingHost for Uncounted {
         uncounted(|| self.0.free_zeroed_table(table));
     }
 
+    fn reschedule_point(&mut self) -> bool {
+        self.0.reschedule_point()
+    }
+
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         uncounted(|| self.0.record(piece))
     }
