@@ -217,6 +217,7 @@ const NOTIFICATION: u32 = 4;
 const LONG_RELEASE: u64 = 1 << 15;
 
 /// What a launcher is to hear of its guest.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
 enum Answer {
     Notify(GuestPhys),
     /// Why it has ended, with a NUL.
