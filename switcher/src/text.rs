@@ -113,6 +113,9 @@ lguest_switcher_enter:
     pushl %ds
     pushl %fs
     pushl %ebp
+    .if {PLANTED_SEGMENT_FAULT}
+    pushl %gs
+    .endif
     movl {HOST_CONTEXT}(%eax), %ecx
     movl %esp, {HOST_ESP}(%ecx)
     sgdtl {HOST_GDTR}(%ecx)
@@ -209,6 +212,9 @@ lguest_switcher_leave:
     movl ${HOST_DS}, %edx
     movl %edx, %ss
     movl %ss:{HOST_ESP}(%ecx), %esp
+    .if {PLANTED_SEGMENT_FAULT}
+    popl %gs
+    .endif
     movl (%esp), %ebp
     movw 4(%esp), %fs
     movw 8(%esp), %ds
@@ -342,6 +348,7 @@ lguest_switcher_end:
     VIRTUAL_8086 = const RFlags::VIRTUAL_8086_MODE.bits() as u32,
     IN_SWITCHER = const trap::IN_SWITCHER,
     PAGE_SIZE = const PAGE_SIZE,
+    PLANTED_SEGMENT_FAULT = const cfg!(feature = "plant-segment-fault") as u32,
     options(att_syntax),
 );
 

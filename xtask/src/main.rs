@@ -15,6 +15,7 @@
 //! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
 //! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
+//! | `fuzz` | random attacks on the module in QEMU, coverage-guided ones on all that parses bytes | [`fuzz`] |
 //! | `inject` | every instruction of the Switcher with every event that can come there | [`inject`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`boots`], [`tally`] |
 //! | `shell` | a shell in the host VM, with module and launcher at hand | [`demo`] |
@@ -40,6 +41,7 @@ mod clean;
 mod counters;
 mod demo;
 mod flavour;
+mod fuzz;
 mod initrd;
 mod inject;
 mod instructions;
@@ -95,6 +97,8 @@ enum Command {
     Instructions(instructions::Args),
     /// Count the instructions of one workload by function: of the guest, the Switcher, the module, the host
     Profile(profile::Args),
+    /// Attack the module at random in the host VM, and all that parses bytes on this machine
+    Fuzz(fuzz::Args),
     /// Stop at every instruction of the Switcher and inject there every event that can come
     Inject(inject::Args),
     /// Run everything that CI checks
@@ -128,6 +132,7 @@ fn run(command: Command) -> Result<()> {
         Command::Record(args) => record::run(&project, &args),
         Command::Profile(args) => profile::run(&project, &args),
         Command::Instructions(args) => instructions::run(&project, &args),
+        Command::Fuzz(args) => fuzz::run(&project, &args),
         Command::Inject(args) => inject::run(&project, &args),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),

@@ -46,26 +46,50 @@ pub struct ModuleSource {
     folder: PathBuf,
     /// Where the results go, below the flavour's folder.
     results: &'static str,
+    /// A feature of the crate that is on.
+    feature: Option<&'static str>,
 }
 
 impl ModuleSource {
     /// The project's own module.
     pub fn of(project: &Project) -> ModuleSource {
-        ModuleSource { folder: project.root().join("kmod"), results: "" }
+        ModuleSource { folder: project.root().join("kmod"), results: "", feature: None }
     }
 
     /// The project's module with plug-ins from outside, if there are any.
     pub fn with_plugins(project: &Project, plugins: &[Plugin]) -> Result<ModuleSource> {
         match plugins {
             [] => Ok(ModuleSource::of(project)),
-            _ => Ok(ModuleSource { folder: plugin::module_with(project, plugins)?, results: "with-plugins" }),
+            _ => Ok(ModuleSource {
+                folder: plugin::module_with(project, plugins)?,
+                results: "with-plugins",
+                feature: None,
+            }),
         }
+    }
+
+    /// The project's own module with a fault in it, a feature of the crate's.
+    pub fn planted(project: &Project, feature: &'static str) -> ModuleSource {
+        ModuleSource { results: feature, feature: Some(feature), ..ModuleSource::of(project) }
     }
 
     /// Builds for `flavours`; returns where each `lg.ko` is, in the same order.
     pub fn build(&self, project: &Project, machine: &Machine, flavours: &[Flavour]) -> Result<Vec<PathBuf>> {
         let object = self.build_rust(project, machine)?;
         flavours.iter().map(|flavour| self.build_flavour(project, machine, *flavour, &object)).collect()
+    }
+
+    /// Builds for a kernel that is none of Debian's, against the tree in `headers`; `name` tells its results apart.
+    pub fn build_against(
+        &self,
+        project: &Project,
+        machine: &Machine,
+        name: &str,
+        headers: &Path,
+    ) -> Result<PathBuf> {
+        let object = self.build_rust(project, machine)?;
+        let out = project.out().join(name).join(self.results);
+        self.build_kernel_side(project, name, headers, &out, &object)
     }
 
     /// The prelinked Rust object.
@@ -79,6 +103,7 @@ impl ModuleSource {
                 .toolchain
                 .cargo("build", &self.folder, Target::Kernel)
                 .arg("--release")
+                .args(self.feature.map(|feature| format!("--features={feature}")))
                 .env("RUSTFLAGS", "-Zretpoline-external-thunk"),
             &project.logs().join("module-cargo.log"),
         )?;
@@ -95,8 +120,20 @@ impl ModuleSource {
         flavour: Flavour,
         object: &[u8],
     ) -> Result<PathBuf> {
-        let progress = Progress::start(format!("kernel module for {flavour}"));
         let out = project.out_for(flavour).join(self.results);
+        self.build_kernel_side(project, flavour.name(), &machine.kernels.headers(flavour), &out, object)
+    }
+
+    /// What the kernel's own build system does, for the kernel called `name`; leaves all in `out`.
+    fn build_kernel_side(
+        &self,
+        project: &Project,
+        name: &str,
+        headers: &Path,
+        out: &Path,
+        object: &[u8],
+    ) -> Result<PathBuf> {
+        let progress = Progress::start(format!("kernel module for {name}"));
         let build = out.join("kbuild");
         fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
         copy_sources(&self.folder, &build)?;
@@ -104,10 +141,13 @@ impl ModuleSource {
         // modpost wants to know how every object was made; this one was not made by Kbuild.
         write_if_changed(&build.join(".lg_rust.o.cmd"), b"")?;
 
-        let log = project.logs().join(format!("module-kbuild-{flavour}.log"));
+        let log = project.logs().join(format!("module-kbuild-{name}.log"));
         let mut make = Command::new("make");
-        make.arg("-C").arg(machine.kernels.headers(flavour)).arg(format!("M={}", build.display()));
+        make.arg("-C").arg(headers).arg(format!("M={}", build.display()));
         make.args(["ARCH=i386", "modules"]);
+        if let Some(feature) = self.feature {
+            make.arg(format!("KCFLAGS=-D{}", feature.to_uppercase().replace('-', "_")));
+        }
         // Options of a `make` further up are not for this one.
         make.env_remove("MAKEFLAGS").env_remove("MFLAGS");
         run_logged(&mut make, &log)?;
@@ -116,7 +156,7 @@ impl ModuleSource {
         let module = out.join("lg.ko");
         run_logged(
             Command::new("objcopy").arg("--strip-debug").arg(build.join("lg.ko")).arg(&module),
-            &project.logs().join(format!("module-strip-{flavour}.log")),
+            &project.logs().join(format!("module-strip-{name}.log")),
         )?;
         progress.done();
         Ok(module)

@@ -158,6 +158,22 @@ pub fn mini_guest(project: &Project, machine: &Machine) -> Result<PathBuf> {
     result(machine, Target::Guest, "mini-guest")
 }
 
+/// Builds the hostile launcher of `cargo xtask fuzz`, a static 32-bit program.
+pub fn fuzz_launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
+    let progress = Progress::start("hostile launcher");
+    let folder = project.root().join("examples/fuzz-launcher");
+    run_logged(
+        machine
+            .toolchain
+            .cargo("build", &folder, Target::Program)
+            .arg("--release")
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols"),
+        &project.logs().join("fuzz-launcher-cargo.log"),
+    )?;
+    progress.done();
+    result(machine, Target::Program, "fuzz-launcher")
+}
+
 /// The example guest as a file of the host VM.
 pub fn as_guest(kernel: PathBuf) -> GuestFile {
     GuestFile { name: "mini-guest".to_owned(), path: kernel }

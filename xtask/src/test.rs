@@ -72,6 +72,9 @@ const DETACHED: [&str; 4] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS, "exa
 const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
+/// What `cargo xtask fuzz` is made of beside this program, each a workspace of its own; their tests run here.
+const FUZZ: [&str; 2] = ["benches/fuzz", "examples/fuzz-launcher"];
+
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)
 const MIRI_CRATES: [&str; 5] = ["arch-i386", "fallible", "framework", "strategies", "switcher"];
@@ -167,7 +170,7 @@ impl Run<'_> {
     }
 
     fn rustfmt(&mut self) {
-        for folder in [""].iter().chain(&DETACHED) {
+        for folder in [""].iter().chain(&DETACHED).chain(&FUZZ) {
             let mut command = self.cargo("fmt", folder);
             self.tally.run(&named("rustfmt", folder), command.args(["--all", "--check"]));
         }
@@ -179,6 +182,11 @@ impl Run<'_> {
         let mut command = self.cargo("clippy", "examples/mini-guest");
         let host = "clippy examples/mini-guest (library)";
         self.tally.run(host, command.args(["--workspace", "--all-targets", "--", "-Dwarnings"]));
+        for folder in FUZZ {
+            let mut command = self.cargo("clippy", folder);
+            command.args(["--workspace", "--all-targets", "--", "-Dwarnings"]);
+            self.tally.run(&named("clippy", folder), &mut command);
+        }
         for (folder, target) in
             DETACHED.into_iter().zip([Target::Kernel, Target::Guest, Target::Program, Target::Program])
         {
@@ -199,7 +207,7 @@ impl Run<'_> {
     fn unit(&mut self) {
         let mut command = self.cargo("test", "");
         self.tally.run_tests("unit", command.args(["--workspace", "--no-fail-fast"]));
-        for folder in DETACHED_HERE {
+        for folder in DETACHED_HERE.into_iter().chain(FUZZ) {
             let mut command = self.cargo("test", folder);
             self.tally.run_tests(&named("unit", folder), command.args(["--workspace", "--no-fail-fast"]));
         }

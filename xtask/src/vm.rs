@@ -54,6 +54,25 @@ pub struct Vm {
     pub clock: Clock,
 }
 
+/// What is out of the ordinary in a boot.
+#[derive(Debug, Clone, Copy)]
+pub struct Special<'a> {
+    /// More options for QEMU.
+    pub options: &'a [String],
+    /// More words for the kernel's command line.
+    pub append: &'a str,
+    /// Another kernel than the flavour's.
+    pub kernel: Option<&'a Path>,
+    /// After so much silence the VM is given up.
+    pub silence: Duration,
+}
+
+impl Default for Special<'_> {
+    fn default() -> Self {
+        Special { options: &[], append: "", kernel: None, silence: Duration::from_secs(600) }
+    }
+}
+
 /// What came out of a boot.
 #[derive(Debug)]
 pub struct Boot {
@@ -116,11 +135,27 @@ impl Vm {
         steps: &[Step],
         line: impl FnMut(&str),
     ) -> Result<Boot> {
+        self.run_special(Special { options, ..Special::default() }, project, kernels, contents, steps, line)
+    }
+
+    /// As [`Vm::run`], with what is `special`.
+    pub fn run_special(
+        &self,
+        special: Special<'_>,
+        project: &Project,
+        kernels: &Kernels,
+        contents: &Contents,
+        steps: &[Step],
+        line: impl FnMut(&str),
+    ) -> Result<Boot> {
         let folder = project.logs().join("vm").join(&self.name);
-        let pc = self.prepare(kernels, contents, steps, &folder, "")?;
+        let mut pc = self.prepare(kernels, contents, steps, &folder, special.append)?;
+        if let Some(kernel) = special.kernel {
+            pc.kernel = kernel.to_owned();
+        }
         let budget: Duration = steps.iter().map(|step| step.limit).sum();
-        let limits = Limits { silence: Duration::from_secs(600), whole: budget + Duration::from_secs(120) };
-        let run = pc.run_with(options, &folder, limits, line)?;
+        let limits = Limits { silence: special.silence, whole: budget + Duration::from_secs(120) };
+        let run = pc.run_with(special.options, &folder, limits, line)?;
 
         let (mut outcomes, done) = steps::collect(&run.console);
         let never_begun = Outcome { status: None, output: Vec::new() };

@@ -68,6 +68,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         pae: args.pae,
         fragments: args.config.clone(),
         bare: false,
+        host: false,
         refresh: args.refresh,
     };
     let guest = prepare(project, &machine, &recipe)?;

@@ -35,6 +35,9 @@ pub struct Recipe {
     pub fragments: Vec<String>,
     /// Without the port, for the bare machine.
     pub bare: bool,
+    /// A host of guests, for the bare machine: nothing of the guest's configuration is in it, and modules can be built
+    /// against it. Implies [`Recipe::bare`].
+    pub host: bool,
     /// Ask Debian for today's source.
     pub refresh: bool,
 }
@@ -42,7 +45,13 @@ pub struct Recipe {
 impl Recipe {
     /// The ordinary guest kernel.
     pub fn guest(series: Series, pae: bool) -> Recipe {
-        Recipe { series, pae, fragments: Vec::new(), bare: false, refresh: false }
+        Recipe { series, pae, fragments: Vec::new(), bare: false, host: false, refresh: false }
+    }
+
+    /// A host kernel with the configuration in the file `config`.
+    pub fn host(series: Series, config: &Path) -> Recipe {
+        let fragments = vec![config.display().to_string()];
+        Recipe { series, pae: false, fragments, bare: true, host: true, refresh: false }
     }
 
     /// This recipe with one fragment more.
@@ -61,7 +70,7 @@ impl Recipe {
             let stem = Path::new(fragment).file_stem().unwrap_or_default().to_string_lossy();
             name.push_str(&format!("-{stem}"));
         }
-        if self.bare {
+        if self.bare && !self.host {
             name.push_str("-bare");
         }
         name
@@ -71,6 +80,7 @@ impl Recipe {
     /// as another with the series behind it, such as `base-6.12.config`, holds what only that series wants.
     fn config_files(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let own = ["base"].into_iter().chain(self.pae.then_some("pae")).chain(self.bare.then_some("bare"));
+        let own = own.filter(|_| !self.host);
         let mut files = Vec::new();
         for name in own.chain(self.fragments.iter().map(String::as_str)) {
             let (known, given) = (folder.join(format!("{name}.config")), PathBuf::from(name));
@@ -104,6 +114,8 @@ pub struct LinuxKernel {
     pub release: String,
     /// What the image audit has seen, in a sentence; none for the bare machine.
     pub audit: Option<String>,
+    /// Where modules for it are built, as `make -C` takes it; for a host only.
+    pub headers: Option<PathBuf>,
 }
 
 /// The folder of the Linux guest in the work tree.
@@ -155,7 +167,9 @@ pub fn build(project: &Project, recipe: &Recipe) -> Result<LinuxKernel> {
 fn cached(results: &Path) -> Option<LinuxKernel> {
     let stamp = fs::read(results.join("kernel.json")).ok()?;
     let kernel: LinuxKernel = serde_json::from_slice(&stamp).ok()?;
-    (kernel.image.is_file() && kernel.modules.iter().all(|module| module.is_file())).then_some(kernel)
+    let headers = kernel.headers.as_ref().is_none_or(|folder| folder.join("Module.symvers").is_file());
+    (kernel.image.is_file() && kernel.modules.iter().all(|module| module.is_file()) && headers)
+        .then_some(kernel)
 }
 
 /// Everything that goes into a build, in 16 digits.
@@ -254,6 +268,9 @@ impl Build<'_> {
         if self.config.has("MODULES") && !self.recipe.bare {
             make.arg("modules");
         }
+        if self.recipe.host {
+            make.arg("modules_prepare");
+        }
         let mut objects = 0;
         run_watched(&mut make, &self.log("build"), |line| {
             if is_object(line) {
@@ -270,7 +287,13 @@ impl Build<'_> {
 
     fn kind(&self) -> String {
         let more = self.recipe.name().replacen(self.recipe.series.name(), "", 1);
-        let role = if self.recipe.bare { "for the bare machine" } else { "as a guest" };
+        let role = if self.recipe.host {
+            return "as a host that checks itself".to_owned();
+        } else if self.recipe.bare {
+            "for the bare machine"
+        } else {
+            "as a guest"
+        };
         if more.is_empty() { role.to_owned() } else { format!("{role} ({})", more.trim_start_matches('-')) }
     }
 
@@ -310,9 +333,15 @@ impl Build<'_> {
                 manifest.allowed.len()
             ));
         }
+        let headers = self.recipe.host.then(|| folder.clone());
+        if let Some(headers) = &headers {
+            // What the kernel exports; none of its own modules is built.
+            fs::copy(headers.join("vmlinux.symvers"), headers.join("Module.symvers"))
+                .context("Linux left no vmlinux.symvers")?;
+        }
         let version = self.source.version.clone();
         let release = fs::read_to_string(folder.join("include/config/kernel.release"))?.trim().to_owned();
-        let kernel = LinuxKernel { image, modules, version, release, audit: summary };
+        let kernel = LinuxKernel { image, modules, version, release, audit: summary, headers };
         fs::write(results.join("kernel.json"), serde_json::to_vec_pretty(&kernel)?)?;
         Ok(())
     }
