@@ -34,8 +34,12 @@ mod worlds;
 /// Why the host has not stood an act, or why the act could not be played.
 type Failure = Box<dyn std::error::Error>;
 
+/// What plays an act: an error if the host has not stood it.
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, fn() -> Result<(), Failure>); 16] = [
+type Play = fn() -> Result<(), Failure>;
+
+#[cfg(target_arch = "x86")]
+const ACTS: [(&str, Play); 16] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),

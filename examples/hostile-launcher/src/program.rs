@@ -26,7 +26,7 @@ pub enum Step {
     /// Does nothing for ever.
     Spin,
     /// Executes so many stretches of a few instructions, each of them single-stepped.
-    SingleStep(u32),
+    Stepped(u32),
     /// Counts.
     Count,
     /// Writes a byte.
@@ -46,7 +46,7 @@ impl Step {
             Self::Touch { start, end, stride } => [0x100, start, end, stride, 0],
             Self::Jump(to) => [0x101, PROGRAM + 20 * to, 0, 0, 0],
             Self::Spin => [0x102, 0, 0, 0, 0],
-            Self::SingleStep(times) => [0x103, times, 0, 0, 0],
+            Self::Stepped(times) => [0x103, times, 0, 0, 0],
             Self::Count => [0x104, COUNTER, 0, 0, 0],
             Self::Write(address) => [0x105, address, 0, 0, 0],
             Self::Registers { to, avx } => [0x106, to, avx.into(), 0, 0],
