@@ -32,6 +32,9 @@ const SCENARIOS: &[&str] = &[
     "kill-9-of-a-launcher",
     "user-of-the-launcher",
     "disks-are-locked",
+    "border-fpu-registers",
+    "border-breakpoint",
+    "border-ldt",
 ];
 
 /// The names of the models, in order.

@@ -301,7 +301,8 @@ impl Run<'_> {
 
     fn processors(&mut self) {
         let boots = processors::boots(|name| self.wants_whole("processors") || self.names(name));
-        let jobs = self.hosts(true, &|_| Ok(Vec::new())).map(|hosts| {
+        let hostile = |_| Ok(vec![programs::hostile_launcher(self.project, self.machine)?]);
+        let jobs = self.hosts(true, &hostile).map(|hosts| {
             let job = |(vm, steps): (Vm, _)| Job {
                 contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
                 vm,
