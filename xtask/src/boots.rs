@@ -3,15 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::kernel_log;
 use crate::kernels::Kernels;
 use crate::project::Project;
-use crate::steps::{Outcome, Step};
+use crate::steps::{self, Event, Outcome, Step};
 use crate::tally::Tally;
 use crate::vm::{Boot, Contents, Vm};
+
+/// A step that took as long as this is shown with its time.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
 
 /// How many of a failed step's last lines are shown.
 const SHOWN_LINES: usize = 30;
@@ -38,28 +42,49 @@ pub fn run_all(project: &Project, kernels: &Kernels, jobs: Vec<Job>, tally: &mut
                 loop {
                     let next = queue.lock().expect("no worker panics with the queue").pop_front();
                     let Some(job) = next else { break };
-                    let boot = job.vm.run(project, kernels, &job.contents, &job.steps, |_| {});
+                    let mut watch = Stopwatch::default();
+                    let boot =
+                        job.vm.run(project, kernels, &job.contents, &job.steps, |line| watch.see(line));
                     // The receiver lives as long as the scope.
-                    let _ = sender.send((job, boot));
+                    let _ = sender.send((job, boot, watch.times));
                 }
             });
         }
         drop(sender);
-        for (job, boot) in boots {
-            report(tally, &job, boot);
+        for (job, boot, times) in boots {
+            report(tally, &job, boot, &times);
         }
     });
 }
 
-fn report(tally: &mut Tally, job: &Job, boot: Result<Boot>) {
+/// How long each step took on this machine's clock. (A VM whose time is counted in instructions has another.)
+#[derive(Default)]
+struct Stopwatch {
+    begun: Option<Instant>,
+    times: Vec<Duration>,
+}
+
+impl Stopwatch {
+    fn see(&mut self, line: &str) {
+        match steps::parse(line) {
+            Event::Begin(_) => self.begun = Some(Instant::now()),
+            Event::End { .. } => self.times.extend(self.begun.take().map(|begun| begun.elapsed())),
+            Event::Output(_) | Event::Done => {}
+        }
+    }
+}
+
+fn report(tally: &mut Tally, job: &Job, boot: Result<Boot>, times: &[Duration]) {
     let vm = &job.vm;
     tally.say(&format!("\n-- {}, {} CPU ({})", vm.flavour, vm.processors, vm.processor.name()));
     let boot = match boot.with_context(|| format!("{} could not be booted", vm.name)) {
         Ok(boot) => boot,
         Err(error) => return tally.fail(&vm.name, &format!("{error:#}")),
     };
-    for (step, outcome) in job.steps.iter().zip(&boot.outcomes) {
-        let name = format!("{} {}", vm.name, step.name);
+    for (number, (step, outcome)) in job.steps.iter().zip(&boot.outcomes).enumerate() {
+        let time = times.get(number).filter(|time| **time >= WORTH_TELLING);
+        let time = time.map_or(String::new(), |time| format!(" ({} s)", time.as_secs()));
+        let name = format!("{} {}{time}", vm.name, step.name);
         match judge(step, outcome) {
             Ok(()) => tally.pass(&name),
             Err(why) => tally.fail(&name, &why),

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
@@ -101,9 +102,11 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     }
     let machine = setup::ensure(project, false)?;
     let mut run = Run { project, machine: &machine, args, tally: Tally::new(io::stdout()) };
+    let mut times = Vec::new();
     for (name, what) in SECTIONS {
         if run.wants(name) {
             run.tally.say(&format!("\n== {name}: {what}"));
+            let begun = Instant::now();
             match name {
                 "rustfmt" => run.rustfmt(),
                 "clippy" => run.clippy(),
@@ -119,8 +122,11 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "bench" => run.bench(),
                 _ => run.linux(),
             }
+            let seconds = begun.elapsed().as_secs();
+            times.push(format!("{name} {}:{:02}", seconds / 60, seconds % 60));
         }
     }
+    run.tally.say(&format!("\nminutes by section: {}", times.join(", ")));
     if !run.tally.close() {
         std::process::exit(1);
     }
