@@ -154,6 +154,14 @@ pub fn from_thread(world: &World, dice: &mut Dice) {
     }
 }
 
+/// Does nothing else, from another process, than to give the guest's ring more to do.
+pub fn refill_for_ever(world: &World) -> ! {
+    loop {
+        world.shared.attacks.fetch_add(1, Ordering::Relaxed);
+        world.refill(1000);
+    }
+}
+
 /// Attacks from another process, which shares the open device, and the guest's memory if that can be shared.
 pub fn from_process(world: &World, dice: &mut Dice) {
     let refills = world.memory.shared && dice.one_in(2);

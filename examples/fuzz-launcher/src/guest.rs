@@ -50,6 +50,8 @@ pub enum Kind {
     Mixed,
     /// Maps few frames at many addresses, and touches them all.
     Aliases,
+    /// Makes one hypercall after the other, while other processes fill its ring again.
+    Refilled,
 }
 
 /// A guest that can be loaded.
@@ -72,7 +74,7 @@ impl Guest {
         guest.data(dice);
         guest.handler();
         guest.start(dice);
-        let steps = if kind == Kind::Aliases { 16 } else { 8 + dice.below(88) };
+        let steps = if kind == Kind::Mixed { 8 + dice.below(88) } else { 16 };
         for step in 0..steps {
             let next = PROGRAM + (step + 1) % steps * SLOT;
             let code = guest.step(dice, pages, step, next);
@@ -101,7 +103,7 @@ impl Guest {
                 let entry = match self.kind {
                     Kind::Aliases => alias << 12 | USUAL,
                     Kind::Mixed if dice.below(4) <= density => random_entry(dice, pages),
-                    Kind::Mixed => 0,
+                    Kind::Mixed | Kind::Refilled => 0,
                 };
                 self.put_word(TABLES + table * 0x1000 + index * 4, entry);
             }
@@ -114,7 +116,7 @@ impl Guest {
                     Kind::Aliases => table | USUAL,
                     Kind::Mixed if dice.one_in(64) => random_entry(dice, pages),
                     Kind::Mixed if dice.one_in(2) => table | USUAL,
-                    Kind::Mixed => 0,
+                    Kind::Mixed | Kind::Refilled => 0,
                 };
                 self.put_word(at + index * 4, entry);
             }
@@ -129,7 +131,7 @@ impl Guest {
             let notified = dice.pick(&self.notified);
             let call = match dice.below(4) {
                 0 => [Hypercall::Notify as u32, notified, 0, 0, 0],
-                _ => [dice.pick(&QUIET) as u32, dice.below(2), 0, 0, 0],
+                _ => quiet_call(dice),
             };
             for (number, word) in (0..).zip(call) {
                 self.put_word(DATA + offset::HCALLS + entry * 20 + number * 4, word);
@@ -189,6 +191,9 @@ impl Guest {
             Kind::Aliases => {
                 code.sweep(0x40_0000, (0xfe40_0000 - 0x40_0000) / 0x1000, 0x1000, false);
             }
+            Kind::Refilled => {
+                code.repeat(1 << dice.below(12), |code| code.hypercall(quiet_call(dice)));
+            }
             Kind::Mixed => self.mixed_step(dice, pages, &mut code),
         }
         code.bytes(&[0xff, 0x25]).word(NEXT);
@@ -203,9 +208,7 @@ impl Guest {
                 code.hypercall(call);
             }
             8..11 => {
-                let call = [dice.pick(&QUIET) as u32, dice.below(2), 0, 0, 0];
-                let times = 1 << dice.below(12);
-                code.repeat(times, |code| code.hypercall(call));
+                code.repeat(1 << dice.below(12), |code| code.hypercall(quiet_call(dice)));
             }
             11 => {
                 let first = dice.below(RING_SIZE as u32);
@@ -370,6 +373,10 @@ const QUIET: [Hypercall; 5] = [
     Hypercall::FlushAsync,
 ];
 
+fn quiet_call(dice: &mut Dice) -> [u32; 5] {
+    [dice.pick(&QUIET) as u32, dice.below(2), 0, 0, 0]
+}
+
 const USUAL_CALLS: [Hypercall; 12] = [
     Hypercall::FlushAsync,
     Hypercall::NewPgtable,
@@ -506,7 +513,7 @@ mod tests {
     fn every_guest_fits_its_layout() {
         for life in 0..300 {
             let mut dice = Dice::of(1, life);
-            let kind = if life % 8 == 0 { Kind::Aliases } else { Kind::Mixed };
+            let kind = [Kind::Aliases, Kind::Refilled, Kind::Mixed, Kind::Mixed][life as usize % 4];
             let guest = Guest::random(&mut dice, PAGES_MIN, kind);
             assert_eq!(guest.memory.len(), FREE as usize);
         }

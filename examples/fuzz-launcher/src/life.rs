@@ -44,9 +44,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn new(dice: &mut Dice, pages: u32) -> Option<Memory> {
+    fn new(dice: &mut Dice, pages: u32, kind: Kind) -> Option<Memory> {
         let len = pages as usize * 4096;
-        let (flags, file) = match dice.below(3) {
+        let (flags, file) = match if kind == Kind::Refilled { 1 } else { dice.below(3) } {
             0 => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None),
             1 => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, None),
             _ => {
@@ -108,7 +108,7 @@ pub fn live(mut dice: Dice, kind: Kind, shared: &'static Shared) -> ! {
 /// Makes a guest and runs it under attack; nothing if none could be made.
 pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> Option<()> {
     let pages = guest::PAGES_MIN << dice.below(4);
-    let memory = Memory::new(dice, pages)?;
+    let memory = Memory::new(dice, pages, kind)?;
     let guest = Guest::random(dice, pages, kind);
     memory.load(&guest.memory);
     let device = File::options().read(true).write(true).open("/dev/lguest").ok()?.into_raw_fd();
@@ -121,12 +121,13 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
         remapping: Arc::default(),
     };
 
-    let quiet = kind == Kind::Aliases;
+    // These are after one thing, which other attacks would bring to an early end.
+    let quiet = kind != Kind::Mixed;
     if dice.one_in(8) && !quiet {
         world.random_request(dice);
     }
     if !dice.one_in(4) {
-        let strategy = if quiet {
+        let strategy = if kind == Kind::Aliases {
             dice.pick(&["lguest:slots=8", "shared:around=64,budget=65536"])
         } else {
             dice.pick(&STRATEGIES)
@@ -141,6 +142,14 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
     }
     world.request(&[Request::Paging as u32, 2]);
     // Attackers that are processes of their own are made while this one has a single thread.
+    if kind == Kind::Refilled {
+        for _ in 0..1 + dice.below(3) {
+            // SAFETY: this process has one thread.
+            if unsafe { libc::fork() } == 0 {
+                attack::refill_for_ever(&world);
+            }
+        }
+    }
     if !quiet {
         for _ in 0..dice.below(3) {
             let mut theirs = dice.split();
@@ -162,7 +171,7 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
         return None;
     }
     for &address in &guest.notified {
-        if !dice.one_in(4) {
+        if kind == Kind::Refilled || !dice.one_in(4) {
             // SAFETY: no pointers.
             let eventfd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK) };
             world.request(&[Request::Eventfd as u32, address, eventfd as u32]);

@@ -79,10 +79,14 @@ fn tell(lives: u64, shared: &Shared) {
 /// One life.
 fn one(seed: u64, life: u64, shared: &'static Shared) -> Result<()> {
     let mut dice = Dice::of(seed, life);
-    let kind = if dice.one_in(16) { Kind::Aliases } else { Kind::Mixed };
+    let kind = match dice.below(16) {
+        0 => Kind::Aliases,
+        1 => Kind::Refilled,
+        _ => Kind::Mixed,
+    };
     let limit = match kind {
         Kind::Aliases => Duration::from_secs(240),
-        Kind::Mixed => Duration::from_millis(u64::from(200 + dice.below(1500))),
+        Kind::Refilled | Kind::Mixed => Duration::from_millis(u64::from(200 + dice.below(1500))),
     };
     // An audit looks at all that is mapped: too much for a guest that maps millions.
     let every = if kind == Kind::Aliases { 0 } else { AUDITED };
