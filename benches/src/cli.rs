@@ -15,7 +15,7 @@ mod files;
 mod single;
 
 use crate::chart::ChartError;
-use crate::comparison::CompareError;
+use crate::comparison::{self, CompareError};
 use crate::trace::TraceError;
 use clap::{Parser, Subcommand, ValueEnum};
 use framework::registry::{self, ConfigError, RegistrationError};
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The trace, in any form
+    /// The trace, in any form; `-` for the standard input
     #[arg(required_unless_present = "list")]
     trace: Option<PathBuf>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ struct Arguments {
     /// Seed of the strategies' random choices, instead of the trace's
     #[arg(long)]
     seed: Option<u64>,
-    /// Go on where the recording has lost operations; what follows is no longer what the guest did
+    /// Go on where the recording has lost operations, or its end; this is no longer what the guest did
     #[arg(long)]
     accept_loss: bool,
     /// Form of the report [default: text for one strategy, table for many]
@@ -78,6 +78,11 @@ enum Failure {
     Write { path: PathBuf, source: io::Error },
     #[error("{}: {source}", .path.display())]
     Trace { path: PathBuf, source: TraceError },
+    #[error(
+        "{} is a pipe, which can be read once, and this comparison reads the trace {readings} times (the optimum looks ahead, and {} strategies share a reading); put the trace into a file",
+        .path.display(), comparison::AT_ONCE
+    )]
+    ReadOnce { path: PathBuf, readings: u64 },
     #[error("{0} (`replay --list` shows what there is)")]
     Config(#[from] ConfigError),
     #[error("{0}")]
@@ -130,7 +135,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             write!(out, "{}", registry::catalogue())?;
             writeln!(
                 out,
-                "\nIn comparisons also `opt`, the offline optimum, and `all`: every policy and `opt`."
+                "\nIn comparisons also `opt`, the offline optimum, and `all`: every policy and `opt`. No policy has fewer\n\
+                 misses than `opt`; its cost may be higher, as one miss costs more than another."
             )?;
             Ok(())
         }

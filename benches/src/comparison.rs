@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 /// Strategies that share one reading of the trace.
-const AT_ONCE: usize = 128;
+pub const AT_ONCE: usize = 128;
 
 /// Operations in a piece; a worker's cache holds them.
 const PIECE: usize = 4096;
@@ -267,6 +267,7 @@ fn run_share(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use framework::trace::TEXT_END;
     use std::convert::Infallible;
     use std::fmt::Write;
 
@@ -296,7 +297,7 @@ mod tests {
         for load in 0..3 * PIECE as u32 {
             writeln!(trace, "cr3 {:#x}", (1 + load % processes) * 4096).unwrap();
         }
-        trace
+        trace + TEXT_END
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The offline optimum: the directory that is loaded again last gives way.
+//! The offline optimum: the page directory whose next load is the furthest away is evicted (Belady's MIN).
 //!
-//! No policy misses less often, so that this says how much is left to gain. It needs the future, which only a
-//! trace has. L. A. Belady, "A study of replacement algorithms for a virtual-storage computer", IBM Systems
+//! No policy has fewer misses, so that this shows how much is left to gain. Its cost may be higher than another
+//! policy's all the same, since a miss costs as much as the page directory has entries to fill again. It needs the
+//! future, which only a trace has. L. A. Belady, "A study of replacement algorithms for a virtual-storage computer", IBM Systems
 //! Journal 5(2), 1966 (there named MIN).
 
 use crate::trace::Operation;

@@ -2,9 +2,11 @@
 //!
 //! `docs/trace-format.md` has the forms: lines of [`text`], or the binary form of
 //! [`framework::trace::binary`], either of them as it is or compressed by LZ4. A [`Reader`] finds out by
-//! the first bytes. It streams: whatever the length of a trace, it holds a buffer of it.
+//! the first bytes. It streams: whatever the length of a trace, it holds a buffer of it. A trace that lacks
+//! its end mark was cut, and reading it ends with an error that says so.
 
 use crate::trace::source::Source;
+use framework::trace::TEXT_END;
 use framework::trace::binary::{BinaryError, Decoder, Encoder, MAGIC, MAX_RECORD};
 pub use framework::trace::{Header, Operation};
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
@@ -28,6 +30,12 @@ pub enum TraceError {
     Byte { at: u64, source: io::Error },
     #[error("at byte {at} of the binary trace: {reason}")]
     Binary { at: u64, reason: BinaryError },
+    #[error(
+        "there is no end mark after operation {after}: the trace was cut; --accept-loss replays what there is (a text that is whole all the same wants a last line `end`)"
+    )]
+    Cut { after: u64 },
+    #[error("the trace goes on behind its end mark, which follows operation {after}")]
+    BehindEnd { after: u64 },
     #[error("the first bytes cannot be read: {0}")]
     Begin(io::Error),
     #[error(
@@ -45,14 +53,35 @@ type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 /// A trace's bytes, decompressed.
 enum Input<R: Read> {
     Plain(Whole<R>),
-    Lz4(Box<FrameDecoder<Whole<R>>>),
+    /// One frame or several, one behind the other.
+    Lz4(Box<FrameDecoder<WithEnd<Whole<R>>>>),
+}
+
+/// An input that knows whether its end was reached.
+struct WithEnd<R> {
+    input: R,
+    at_end: bool,
+}
+
+impl<R: Read> Read for WithEnd<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.input.read(into)?;
+        self.at_end |= length == 0 && !into.is_empty();
+        Ok(length)
+    }
 }
 
 impl<R: Read> Read for Input<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(input) => input.read(into),
-            Self::Lz4(input) => input.read(into),
+            Self::Lz4(frames) => loop {
+                // The decoder returns 0 at the end of each frame, an empty one too.
+                let length = frames.read(into)?;
+                if length > 0 || frames.get_ref().at_end {
+                    return Ok(length);
+                }
+            },
         }
     }
 }
@@ -65,8 +94,9 @@ pub struct Reader<R: Read> {
     /// Operations that have been read.
     operations: u64,
     accept_loss: bool,
-    /// An error ends the trace.
-    failed: bool,
+    accept_cut: bool,
+    /// Its end was reached, or an error.
+    over: bool,
 }
 
 enum Form {
@@ -85,7 +115,7 @@ impl<R: Read> Reader<R> {
         let compressed = first == LZ4_MAGIC;
         let whole = Cursor::new(first).chain(input);
         let input = match compressed {
-            true => Input::Lz4(Box::new(FrameDecoder::new(whole))),
+            true => Input::Lz4(Box::new(FrameDecoder::new(WithEnd { input: whole, at_end: false }))),
             false => Input::Plain(whole),
         };
         let mut source = Source::new(input);
@@ -99,7 +129,7 @@ impl<R: Read> Reader<R> {
             let (reader, header) = TextReader::new(&mut source)?;
             (Form::Text(reader), header)
         };
-        Ok(Self { source, header, form, operations: 0, accept_loss: false, failed: false })
+        Ok(Self { source, header, form, operations: 0, accept_loss: false, accept_cut: false, over: false })
     }
 
     /// What the header says.
@@ -114,18 +144,65 @@ impl<R: Read> Reader<R> {
         self.accept_loss = accept;
         self
     }
+
+    /// Takes a trace without an end mark for whole, which is an error otherwise.
+    #[must_use]
+    pub fn accept_cut(mut self, accept: bool) -> Self {
+        self.accept_cut = accept;
+        self
+    }
 }
 
-fn decode<R: Read>(decoder: &mut Decoder, source: &mut Source<R>) -> Result<Option<Operation>, TraceError> {
+/// What comes next in a trace.
+enum Next {
+    Operation(Operation),
+    EndMark,
+    /// Nothing: the input ends without an end mark.
+    Cut,
+}
+
+fn decode<R: Read>(decoder: &mut Decoder, source: &mut Source<R>) -> Result<Next, TraceError> {
     let at = source.consumed();
     source.fill(MAX_RECORD).map_err(|source| TraceError::Byte { at, source })?;
     if source.bytes().is_empty() {
-        return Ok(None);
+        return Ok(Next::Cut);
     }
     let (operation, length) =
         decoder.decode(source.bytes()).map_err(|reason| TraceError::Binary { at, reason })?;
     source.consume(length);
-    Ok(Some(operation))
+    Ok(operation.map_or(Next::EndMark, Next::Operation))
+}
+
+impl<R: Read> Reader<R> {
+    fn read_next(&mut self) -> Result<Option<Operation>, TraceError> {
+        let after = self.operations;
+        let next = match &mut self.form {
+            Form::Text(reader) => reader.next(&mut self.source),
+            Form::Binary(decoder) => decode(decoder, &mut self.source),
+        };
+        match next? {
+            Next::Operation(Operation::Lost(operations)) if !self.accept_loss => {
+                Err(TraceError::Lost { after, operations })
+            }
+            Next::Operation(operation) => {
+                self.operations += 1;
+                Ok(Some(operation))
+            }
+            Next::EndMark => {
+                let goes_on = match &mut self.form {
+                    Form::Text(reader) => reader.goes_on(&mut self.source)?,
+                    Form::Binary(_) => {
+                        let at = self.source.consumed();
+                        self.source.fill(1).map_err(|source| TraceError::Byte { at, source })?;
+                        !self.source.bytes().is_empty()
+                    }
+                };
+                if goes_on { Err(TraceError::BehindEnd { after }) } else { Ok(None) }
+            }
+            Next::Cut if self.accept_cut => Ok(None),
+            Next::Cut => Err(TraceError::Cut { after }),
+        }
+    }
 }
 
 impl<R: Read> Iterator for Reader<R> {
@@ -133,21 +210,11 @@ impl<R: Read> Iterator for Reader<R> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
+        if self.over {
             return None;
         }
-        let operation = match &mut self.form {
-            Form::Text(reader) => reader.operation(&mut self.source),
-            Form::Binary(decoder) => decode(decoder, &mut self.source),
-        };
-        let operation = match operation {
-            Ok(Some(Operation::Lost(operations))) if !self.accept_loss => {
-                Err(TraceError::Lost { after: self.operations, operations })
-            }
-            operation => operation,
-        };
-        self.operations += 1;
-        self.failed = operation.is_err();
+        let operation = self.read_next();
+        self.over = !matches!(operation, Ok(Some(_)));
         operation.transpose()
     }
 }
@@ -161,7 +228,7 @@ pub struct WrittenForm {
     pub compressed: bool,
 }
 
-/// Writes a trace. [`Writer::finish`] must be called, or its end may be lost.
+/// Writes a trace. [`Writer::finish`] must be called, or it counts as cut.
 pub struct Writer<W: Write> {
     output: Output<W>,
     /// Of the binary form.
@@ -205,11 +272,27 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes what is held back.
+    /// Writes the end mark, and all that is held back.
     ///
     /// # Errors
     /// The output's.
-    pub fn finish(self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<()> {
+        match &self.encoder {
+            Some(_) => self.output.writer().write_all(&Encoder::end())?,
+            None => self.output.writer().write_all(TEXT_END.as_bytes())?,
+        }
+        self.close()
+    }
+
+    /// Writes what is held back and no end mark, for a trace of which the rest cannot be had.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn finish_cut(self) -> io::Result<()> {
+        self.close()
+    }
+
+    fn close(self) -> io::Result<()> {
         match self.output {
             Output::Plain(mut output) => output.flush(),
             Output::Lz4(output) => output.finish()?.flush(),

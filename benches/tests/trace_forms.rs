@@ -3,8 +3,10 @@
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::Paging;
 use benches::trace::{Header, Operation, Reader, Writer, WrittenForm};
+use lz4_flex::frame::FrameEncoder;
 use proptest::prelude::*;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 const FORMS: [WrittenForm; 4] = [
@@ -120,11 +122,58 @@ fn a_cut_trace_is_an_error_that_says_where() {
     let bytes = write(FORMS[2], &header, &[operation, operation]);
     let whole = read(&bytes).1.len();
     assert_eq!(whole, 2);
-    let reader = Reader::new(&bytes[..bytes.len() - 1]).unwrap();
-    let message = reader.last().unwrap().unwrap_err().to_string();
+    // The last byte is the end mark.
+    let last_words = |bytes: &[u8]| Reader::new(bytes).unwrap().last().unwrap().unwrap_err().to_string();
+    let message = last_words(&bytes[..bytes.len() - 1]);
+    assert!(message.starts_with("there is no end mark after operation 2: the trace was cut"), "{message}");
+    let message = last_words(&bytes[..bytes.len() - 2]);
     // 8 bytes of magic, 5 numbers of one byte, the Switcher's 5; the first operation is a tag, -0x3fffc pages (19
     // bits in zigzag, so 3 bytes) and a number.
     assert_eq!(message, "at byte 23 of the binary trace: the bytes end within a record");
+}
+
+#[test]
+fn every_compressed_trace_that_was_cut_is_refused() {
+    let header = Header::new(2, 16, 1, 1, 0xffc0_0000).unwrap();
+    let operations: Vec<_> = (0..100).map(Operation::Run).collect();
+    for form in [FORMS[1], FORMS[3]] {
+        let bytes = write(form, &header, &operations);
+        // Without the frame's own end (4 bytes of it) all of the trace is there.
+        for length in 0..bytes.len() - 4 {
+            let refused = Reader::new(&bytes[..length]).map_or(true, |mut reader| reader.any(|o| o.is_err()));
+            assert!(refused, "{form:?} cut to {length} of {} bytes", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn nothing_follows_the_end_mark_of_a_binary_trace() {
+    let header = Header::new(2, 16, 1, 1, 0xffc0_0000).unwrap();
+    let mut bytes = write(FORMS[2], &header, &[Operation::FlushAll]);
+    bytes.push(0x09);
+    let message = Reader::new(&bytes[..]).unwrap().last().unwrap().unwrap_err().to_string();
+    assert_eq!(message, "the trace goes on behind its end mark, which follows operation 1");
+}
+
+/// The program `lz4` makes such files of pieces, and `cat` of files.
+#[test]
+fn frames_one_behind_the_other_are_one_trace() {
+    let header = Header::new(2, 16, 1, 1, 0xffc0_0000).unwrap();
+    let operations: Vec<_> = (0..1000).map(Operation::Run).collect();
+    for form in [FORMS[0], FORMS[2]] {
+        let whole = write(form, &header, &operations);
+        let (first, second) = whole.split_at(whole.len() / 3);
+        let mut bytes = Vec::new();
+        // An empty one among them.
+        for piece in [first, &[], second] {
+            let mut frame = FrameEncoder::new(&mut bytes);
+            frame.write_all(piece).unwrap();
+            frame.finish().unwrap();
+        }
+        assert_eq!(read(&bytes), (header, operations.clone()));
+        bytes.extend_from_slice(b"no frame");
+        assert!(Reader::new(&bytes[..]).unwrap().any(|operation| operation.is_err()));
+    }
 }
 
 #[test]

@@ -3,13 +3,17 @@
 //! The vocabulary that recording (`strategies`, in the module) and replay (`benches`, anywhere) share, so
 //! it needs neither a file nor an allocator. `docs/trace-format.md` says what each operation means;
 //! [`Display`](fmt::Display) writes the text form, a header or an operation with its line ends, and
-//! [`binary`] a form of a few bytes an operation.
+//! [`binary`] a form of a few bytes an operation. Either form closes with an end mark ([`TEXT_END`],
+//! [`binary::Encoder::end`]), without which a trace that was cut would be taken for a shorter one.
 
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
 use core::fmt;
 
 pub mod binary;
+
+/// The last line of a whole trace in the text form, its line end included.
+pub const TEXT_END: &str = "end\n";
 
 /// What a trace says before its first operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::flavour::Flavour;
 
@@ -27,6 +27,29 @@ impl Project {
             None => root.join("target"),
         };
         Ok(Project { root, target, cache: cache_folder()? })
+    }
+
+    /// Whether the kernel's build system can work in these folders: `make` takes each path apart at its spaces and
+    /// has other uses for some characters.
+    ///
+    /// # Errors
+    /// When it cannot, with the folder, the character and what to do.
+    pub fn check_paths(&self) -> Result<()> {
+        let folders = [
+            (&self.root, "move the work tree"),
+            (&self.target, "set CARGO_TARGET_DIR"),
+            (&self.cache, "set LGUEST_CACHE"),
+        ];
+        for (folder, remedy) in folders {
+            if let Some(character) = folder.to_string_lossy().chars().find(|c| !suits_make(*c)) {
+                bail!(
+                    "{} has the character {character:?} in its path, which the kernel's build system cannot \
+                     handle; {remedy} to a folder without it",
+                    folder.display()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The root of the work tree.
@@ -83,6 +106,11 @@ impl Project {
     }
 }
 
+/// Whether a character means nothing else in a makefile or a shell.
+fn suits_make(character: char) -> bool {
+    character.is_alphanumeric() || "/._-+,@~=".contains(character)
+}
+
 fn cache_folder() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("LGUEST_CACHE")
@@ -102,4 +130,27 @@ pub fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
         return Ok(());
     }
     fs::write(path, contents).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_make_cannot_handle_are_refused_with_a_remedy() {
+        let at = |root: &str, cache: &str| Project {
+            root: root.into(),
+            target: Path::new(root).join("target"),
+            cache: cache.into(),
+        };
+        at("/home/me/lguest-rs_2.0", "/home/me/.cache/lguest-rs").check_paths().unwrap();
+        let refused = |project: Project| project.check_paths().unwrap_err().to_string();
+        let message = refused(at("/home/me/my project", "/c"));
+        assert!(message.starts_with("/home/me/my project has the character ' '"), "{message}");
+        assert!(message.contains("move the work tree"), "{message}");
+        assert!(refused(at("/a", "/b:c")).contains("set LGUEST_CACHE"));
+        for character in ["#", "$", "%", "'", "\"", "\\", "\t", ";"] {
+            refused(at(&format!("/a{character}b"), "/c"));
+        }
+    }
 }

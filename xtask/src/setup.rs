@@ -39,6 +39,7 @@ pub fn run(project: &Project, args: &Args) -> Result<Machine> {
 
 /// As [`run`], silent if nothing had to be done.
 pub fn ensure(project: &Project, refresh: bool) -> Result<Machine> {
+    project.check_paths()?;
     let _lock = project.lock_cache()?;
     system_packages::check_system()?;
     system_packages::install_missing(project)?;

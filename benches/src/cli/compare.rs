@@ -1,6 +1,6 @@
 //! Many strategies on a trace at once, a line each, or miss curves as a picture.
 
-use super::files::open;
+use super::files;
 use super::{Arguments, Failure, Format};
 use crate::chart::{self, Curve};
 use crate::comparison::{self, Row};
@@ -79,8 +79,13 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let slots = options.slots.as_ref().map_or(&[][..], |slots| &slots.0);
     let competitors = comparison::competitors(&strategies, slots)?;
 
-    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let bar = progress_bar(size * comparison::readings(&competitors), competitors.len());
+    let readings = comparison::readings(&competitors);
+    let metadata =
+        files::file(path)?.metadata().map_err(|source| Failure::Open { path: path.to_owned(), source })?;
+    if readings > 1 && !metadata.is_file() {
+        return Err(Failure::ReadOnce { path: path.to_owned(), readings });
+    }
+    let bar = progress_bar(metadata.len() * readings, competitors.len());
     let start = Instant::now();
     let rows =
         comparison::compare(&competitors, arguments.seed, || reading(path, &bar, arguments.accept_loss));
@@ -113,12 +118,9 @@ fn reading(
     bar: &ProgressBar,
     accept_loss: bool,
 ) -> Result<Reader<ProgressBarIter<File>>, Failure> {
-    // For the sake of its messages only.
-    drop(open(path)?);
-    let file = File::open(path).map_err(|source| Failure::Open { path: path.to_owned(), source })?;
-    let reader = Reader::new(bar.wrap_read(file));
+    let reader = Reader::new(bar.wrap_read(files::file(path)?));
     let reader = reader.map_err(|source| Failure::Trace { path: path.to_owned(), source })?;
-    Ok(reader.accept_loss(accept_loss))
+    Ok(reader.accept_loss(accept_loss).accept_cut(accept_loss))
 }
 
 fn progress_bar(bytes: u64, competitors: usize) -> ProgressBar {

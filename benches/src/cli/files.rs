@@ -2,16 +2,21 @@
 
 use super::Failure;
 use crate::generate::{Generator, Load, MAX_PROCESSES};
-use crate::trace::{Reader, Writer, WrittenForm};
+use crate::trace::{Header, Operation, Reader, Writer, WrittenForm};
 use clap::{Args, ValueEnum};
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+
+/// Opens a trace's file; `-` is the standard input.
+pub fn file(path: &Path) -> Result<File, Failure> {
+    let at = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
+    File::open(at).map_err(|source| Failure::Open { path: path.to_owned(), source })
+}
 
 /// Begins to read a trace.
 pub fn open(path: &Path) -> Result<Reader<File>, Failure> {
-    let file = File::open(path).map_err(|source| Failure::Open { path: path.to_owned(), source })?;
-    Reader::new(file).map_err(|source| Failure::Trace { path: path.to_owned(), source })
+    Reader::new(file(path)?).map_err(|source| Failure::Trace { path: path.to_owned(), source })
 }
 
 /// The form that a file's name asks for.
@@ -25,7 +30,7 @@ fn form_of(path: &Path) -> WrittenForm {
 /// Options of `replay convert`.
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// The trace, in any form
+    /// The trace, in any form; `-` for the standard input
     from: PathBuf,
     /// Where to write it: NAME.lgt, NAME.lgt.lz4, NAME.trace, NAME.trace.lz4
     out: PathBuf,
@@ -62,14 +67,18 @@ enum Paging {
 }
 
 pub fn convert(options: &Convert) -> Result<(), Failure> {
-    let from = || options.from.clone();
     // What a recording has lost stays marked.
     let reader = open(&options.from)?.accept_loss(true);
     let header = reader.header();
     let mut reading = None;
     let operations = reader.map_while(|operation| operation.map_err(|error| reading = Some(error)).ok());
-    write(&options.out, &header, operations)?;
-    reading.map_or(Ok(()), |source| Err(Failure::Trace { path: from(), source }))
+    let mut writer = Output::new(&options.out, &header)?;
+    writer.write(operations)?;
+    match reading {
+        // What was read is there, without the end mark of a whole trace.
+        Some(source) => writer.finish_cut().and(Err(Failure::Trace { path: options.from.clone(), source })),
+        None => writer.finish(),
+    }
 }
 
 pub fn generate(options: &Generate) -> Result<(), Failure> {
@@ -86,23 +95,37 @@ pub fn generate(options: &Generate) -> Result<(), Failure> {
             true
         })
     });
-    write(&options.out, &header, operations)
+    let mut output = Output::new(&options.out, &header)?;
+    output.write(operations)?;
+    output.finish()
 }
 
-fn write(
-    path: &Path,
-    header: &crate::trace::Header,
-    operations: impl Iterator<Item = crate::trace::Operation>,
-) -> Result<(), Failure> {
-    let attempt = || -> io::Result<()> {
-        let output = BufWriter::with_capacity(1 << 16, File::create(path)?);
-        let mut writer = Writer::new(output, form_of(path), header)?;
-        for operation in operations {
-            writer.write(&operation)?;
-        }
-        writer.finish()
-    };
-    attempt().map_err(|source| Failure::Write { path: path.to_owned(), source })
+/// A trace being written to a file, whose errors name the file.
+struct Output<'a> {
+    path: &'a Path,
+    writer: Writer<BufWriter<File>>,
+}
+
+impl<'a> Output<'a> {
+    fn new(path: &'a Path, header: &Header) -> Result<Self, Failure> {
+        let create =
+            || Writer::new(BufWriter::with_capacity(1 << 16, File::create(path)?), form_of(path), header);
+        let writer = create().map_err(|source| Failure::Write { path: path.to_owned(), source })?;
+        Ok(Self { path, writer })
+    }
+
+    fn write(&mut self, mut operations: impl Iterator<Item = Operation>) -> Result<(), Failure> {
+        let written = operations.try_for_each(|operation| self.writer.write(&operation));
+        written.map_err(|source| Failure::Write { path: self.path.to_owned(), source })
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        self.writer.finish().map_err(|source| Failure::Write { path: self.path.to_owned(), source })
+    }
+
+    fn finish_cut(self) -> Result<(), Failure> {
+        self.writer.finish_cut().map_err(|source| Failure::Write { path: self.path.to_owned(), source })
+    }
 }
 
 #[cfg(test)]

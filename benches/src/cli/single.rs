@@ -33,7 +33,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     };
     let in_trace = |source| Failure::Trace { path: PathBuf::from(path), source };
     let choice = Choice::parse(&arguments.single.strategy)?;
-    let mut reader = open(path)?.accept_loss(arguments.accept_loss);
+    let mut reader = open(path)?.accept_loss(arguments.accept_loss).accept_cut(arguments.accept_loss);
     let mut header = reader.header();
     header.seed = arguments.seed.unwrap_or(header.seed);
     let mut out = io::stdout().lock();

@@ -3,11 +3,11 @@
 //! The reader refuses what it does not understand with the line's number, and never guesses. (The writer
 //! is `Display` of [`Header`] and [`Operation`].)
 
-use super::TraceError;
 use super::source::Source;
+use super::{Next, TraceError};
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::Paging;
-use framework::trace::{Header, HeaderError, Operation, physical_bits};
+use framework::trace::{Header, HeaderError, Operation, TEXT_END, physical_bits};
 use std::io::Read;
 
 /// What is wrong with a line.
@@ -36,7 +36,12 @@ pub enum Malformed {
     Word(String, &'static str),
     #[error("the line is longer than {0} bytes")]
     TooLong(usize),
+    #[error("the line has no line break at its end: the trace was cut here")]
+    Cut,
 }
+
+/// [`TEXT_END`] without its line end.
+const END: &[u8] = TEXT_END.trim_ascii_end().as_bytes();
 
 /// The longest line that is read, in bytes; comments can be long.
 const MAX_LINE: usize = 1 << 20;
@@ -227,7 +232,8 @@ impl TextReader {
                     if searched == 0 {
                         return Ok(None);
                     }
-                    (searched, searched)
+                    self.line += 1;
+                    return Err(self.malformed(Malformed::Cut));
                 }
             };
             self.line += 1;
@@ -262,14 +268,20 @@ impl TextReader {
         value.ok_or(TraceError::MissingHeader { line: self.line, expected: name })
     }
 
-    /// The next operation; `None` at the end.
+    /// The next operation, or the end mark.
     #[inline]
-    pub(super) fn operation<R: Read>(
-        &mut self,
-        source: &mut Source<R>,
-    ) -> Result<Option<Operation>, TraceError> {
+    pub(super) fn next<R: Read>(&mut self, source: &mut Source<R>) -> Result<Next, TraceError> {
         let paging = self.paging;
-        self.line(source, |line| operation(line, paging))
+        let next = self.line(source, |line| match line.trim_ascii_end() {
+            END => Ok(Next::EndMark),
+            _ => operation(line, paging).map(Next::Operation),
+        })?;
+        Ok(next.unwrap_or(Next::Cut))
+    }
+
+    /// Whether any more line has something to say.
+    pub(super) fn goes_on<R: Read>(&mut self, source: &mut Source<R>) -> Result<bool, TraceError> {
+        Ok(self.line(source, |_| Ok(()))?.is_some())
     }
 }
 
@@ -285,12 +297,17 @@ mod tests {
         Reader::new(text.as_bytes())?.collect()
     }
 
+    /// The message of a trace that is cut, or has too much.
+    fn refused(operations: &str) -> String {
+        read(&format!("{HEADER}{operations}")).unwrap_err().to_string()
+    }
+
     #[test]
     fn a_header_and_every_operation() {
         let text = format!(
             "{HEADER}w 0x1000 0x2067\ninit 0xc0000000\ncr3 4096\nacc 0x8048000 u r\nacc 1 k w\npf 5 6\n\
              pte 0x1000 0x8048000 0x3067\npgd 0x1000 32\nflush user\nflush all\nstack 0xc0004000 2\n\
-             run 1\npa 0xc0000000\nlost 3\n"
+             run 1\npa 0xc0000000\nlost 3\nend\n"
         );
         let reader = Reader::new(text.as_bytes()).unwrap().accept_loss(true);
         assert_eq!(
@@ -311,7 +328,8 @@ mod tests {
         assert_eq!(operations[7], Operation::SetPgd(GuestPhys(0x1000), 32));
 
         let written =
-            operations.iter().fold(header.to_string(), |text, operation| text + &operation.to_string());
+            operations.iter().fold(header.to_string(), |text, operation| text + &operation.to_string())
+                + TEXT_END;
         let again = Reader::new(written.as_bytes()).unwrap().accept_loss(true);
         assert_eq!(again.header(), header);
         assert_eq!(again.map(Result::unwrap).collect::<Vec<_>>(), operations);
@@ -319,11 +337,36 @@ mod tests {
 
     #[test]
     fn a_loss_is_refused_unless_it_is_accepted() {
-        let text = format!("{HEADER}cr3 0\nlost 12\ncr3 0x1000\n");
+        let text = format!("{HEADER}cr3 0\nlost 12\ncr3 0x1000\nend\n");
         let message = read(&text).unwrap_err().to_string();
         assert!(message.starts_with("after operation 1: the recording lost 12 operations"), "{message}");
         let reader = Reader::new(text.as_bytes()).unwrap().accept_loss(true);
         assert_eq!(reader.map(Result::unwrap).count(), 3);
+    }
+
+    #[test]
+    fn a_trace_that_was_cut_is_refused_wherever_it_was() {
+        assert_eq!(read(&format!("{HEADER}w 0x1000 0x2067\nend\n # said\n\n")).unwrap().len(), 1);
+        let message = refused("w 0x1000 0x2067\n");
+        assert!(
+            message.starts_with("there is no end mark after operation 1: the trace was cut"),
+            "{message}"
+        );
+        // 0x20 is the beginning of 0x2067.
+        let message = refused("w 0x1000 0x20");
+        assert_eq!(message, "line 9: the line has no line break at its end: the trace was cut here");
+        assert!(refused("end").starts_with("line 9: "));
+        let text = format!("{HEADER}cr3 0\n");
+        assert_eq!(Reader::new(text.as_bytes()).unwrap().accept_cut(true).map(Result::unwrap).count(), 1);
+    }
+
+    #[test]
+    fn nothing_follows_the_end_mark() {
+        assert_eq!(
+            refused("cr3 0\nend\ncr3 0\n"),
+            "the trace goes on behind its end mark, which follows operation 1"
+        );
+        assert!(refused("end 1\n").starts_with("line 9: `end` is no operation"));
     }
 
     #[test]

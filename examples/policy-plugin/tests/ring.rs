@@ -4,6 +4,7 @@ use benches::policy_check;
 use benches::replay::Replay;
 use benches::trace::Reader;
 use framework::registry::Choice;
+use framework::trace::TEXT_END;
 use policy_plugin as _;
 use std::fmt::Write;
 
@@ -15,6 +16,7 @@ fn hits(strategy: &str, processes: u32, rounds: u32) -> u64 {
             writeln!(trace, "cr3 {:#x}", process * 4096).unwrap();
         }
     }
+    trace.push_str(TEXT_END);
     let choice = Choice::parse(strategy).unwrap();
     let reader = Reader::new(trace.as_bytes()).unwrap();
     let mut replay = Replay::new(&reader.header(), &choice).unwrap();

@@ -1,6 +1,6 @@
 //! The binary form of a trace: a few bytes an operation.
 //!
-//! A file is [`MAGIC`], a version, the header's numbers and then records until its end. A record is a tag
+//! A file is [`MAGIC`], a version, the header's numbers, records and an end mark. A record is a tag
 //! byte, which holds the kind of operation and up to four bits of it, and numbers. A number is a varint
 //! (seven bits a byte, least significant first, the high bit set in all but the last); one that may be
 //! negative is zigzag-coded before. Addresses and entries are written as differences to the last of their
@@ -40,6 +40,8 @@ mod kind {
     pub const RUN: u8 = 11;
     pub const TRANSLATE: u8 = 12;
     pub const LOST: u8 = 13;
+    /// No operation: the end mark, by which a whole trace is told from one that was cut between two records.
+    pub const END: u8 = 14;
     pub const MASK: u8 = 15;
 }
 
@@ -195,6 +197,12 @@ impl Encoder {
     #[must_use]
     pub fn encode(&mut self, operation: &Operation) -> Record {
         Record::new(|cursor| self.write(operation, cursor))
+    }
+
+    /// The end mark, the last byte of a whole trace.
+    #[must_use]
+    pub fn end() -> Record {
+        Record::new(|cursor| cursor.byte(kind::END))
     }
 
     /// As [`Encoder::encode`], in a place that the caller has; returns the number of bytes.
@@ -414,12 +422,12 @@ impl Decoder {
         Ok((decoder, header, bytes.len() - rest.rest.len()))
     }
 
-    /// Reads the next operation, and says of how many bytes.
+    /// Reads the next operation, or `None` for the end mark, and the number of its bytes.
     ///
     /// # Errors
     /// As [`Decoder::new`]. The decoder is of no use after any but [`BinaryError::Truncated`].
     #[inline]
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<(Operation, usize), BinaryError> {
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<(Option<Operation>, usize), BinaryError> {
         // What a record that is not whole has done must be forgotten.
         let mut last = self.last;
         let mut rest = Bytes { rest: bytes };
@@ -480,10 +488,11 @@ impl Decoder {
                 last = Last::default();
                 Operation::Lost(rest.number(64)?)
             }
+            kind::END => return Ok((None, 1)),
             _ => return Err(BinaryError::Tag(tag)),
         };
         self.last = last;
-        Ok((operation, bytes.len() - rest.rest.len()))
+        Ok((Some(operation), bytes.len() - rest.rest.len()))
     }
 }
 
@@ -512,6 +521,7 @@ mod tests {
         assert_eq!(*encoder.encode(&access(0x2000, true, true)), [0x63, 0x04]);
         assert_eq!(*encoder.encode(&access(0x1fff, false, false)), [0x13, 0x01]);
         assert_eq!(*encoder.encode(&Operation::FlushAll), [0x09]);
+        assert_eq!(*Encoder::end(), [0x0e]);
     }
 
     #[test]
@@ -528,7 +538,8 @@ mod tests {
         for length in 0..record.len() {
             assert_eq!(decoder.decode(&record[..length]).unwrap_err(), BinaryError::Truncated);
         }
-        assert_eq!(decoder.decode(&record).unwrap(), (operation, record.len()));
+        assert_eq!(decoder.decode(&record).unwrap(), (Some(operation), record.len()));
+        assert_eq!(decoder.decode(&Encoder::end()).unwrap(), (None, 1));
     }
 
     #[test]
@@ -539,15 +550,16 @@ mod tests {
         // The decoder never sees this one.
         let _ = encoder.encode(&operation);
         let lost = Operation::Lost(1);
-        assert_eq!(decoder.decode(&encoder.encode(&lost)).unwrap().0, lost);
-        assert_eq!(decoder.decode(&encoder.encode(&operation)).unwrap().0, operation);
+        assert_eq!(decoder.decode(&encoder.encode(&lost)).unwrap().0, Some(lost));
+        assert_eq!(decoder.decode(&encoder.encode(&operation)).unwrap().0, Some(operation));
     }
 
     #[test]
     fn what_no_encoder_writes_is_refused() {
         let (decoder, ..) = Decoder::new(&Encoder::new(&header()).1).unwrap();
         let decode = |bytes: &[u8]| decoder.clone().decode(bytes).unwrap_err();
-        assert_eq!(decode(&[14]), BinaryError::Tag(14));
+        assert_eq!(decode(&[15]), BinaryError::Tag(15));
+        assert_eq!(decode(&[kind::END | IN_BYTES]), BinaryError::Tag(0x1e));
         assert_eq!(decode(&[kind::FLUSH_ALL | IN_BYTES]), BinaryError::Tag(0x19));
         assert_eq!(decode(&[kind::SET_PMD, 0, 0]), BinaryError::NeedsPae);
         // An eleventh byte of a number, a 33rd bit, a negative address, an entry of 33 bits.

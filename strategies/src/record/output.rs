@@ -9,7 +9,13 @@ use framework::trace::{Header, Operation};
 /// Bytes of a piece.
 const PIECE: usize = 4096;
 
-const _: () = assert!(MAX_RECORD <= LAST_WORDS, "a note of the loss must fit where nothing else does");
+/// Bytes of the end mark.
+const END_MARK: usize = 1;
+
+const _: () = assert!(
+    MAX_RECORD + END_MARK <= LAST_WORDS,
+    "a note of the loss and the end mark must fit where nothing else does"
+);
 
 /// Collects operations in the binary form and hands them to the host a piece at a time.
 #[derive(Debug)]
@@ -79,13 +85,28 @@ impl Output {
         result
     }
 
-    /// Hands over what is left of a recording that has begun. (The host may take a recording up only then, which needs
-    /// memory, and a guest's end must not.)
+    /// Hands over what is left of a recording that has begun, and its end mark. (The host may take a recording up only
+    /// then, which needs memory, and a guest's end must not.)
     pub fn finish(&mut self, host: &mut dyn PagingHost) {
-        if self.encoder.is_some() && self.hand_over(host).is_err() {
-            // The note of the loss alone, for which there is always room.
+        if self.encoder.is_none() {
+            return;
+        }
+        if self.length + END_MARK > PIECE {
+            // What could not be handed over is noted in the piece, which has room then.
+            let _: Result<(), NoRoom> = self.hand_over(host);
+        }
+        self.put_end_mark();
+        if self.hand_over(host).is_err() {
+            // The note of the loss and the end mark alone, for which there is always room.
+            self.put_end_mark();
             let _: Result<(), NoRoom> = host.record(&self.piece[..self.length]);
         }
+    }
+
+    fn put_end_mark(&mut self) {
+        let mark = Encoder::end();
+        self.piece[self.length..][..mark.len()].copy_from_slice(&mark);
+        self.length += mark.len();
     }
 }
 
@@ -115,6 +136,7 @@ mod tests {
 
     fn operations(mut host: SimHost) -> Vec<Operation> {
         let recording = host.take_recording();
+        assert_eq!(recording.last(), Some(&Encoder::end()[0]));
         let reader = Reader::new(&recording[..]).unwrap().accept_loss(true);
         reader.map(Result::unwrap).collect()
     }
