@@ -103,8 +103,7 @@ impl ModuleSource {
                 .toolchain
                 .cargo("build", &self.folder, Target::Kernel)
                 .arg("--release")
-                .args(self.feature.map(|feature| format!("--features={feature}")))
-                .env("RUSTFLAGS", "-Zretpoline-external-thunk"),
+                .args(self.feature.map(|feature| format!("--features={feature}"))),
             &project.logs().join("module-cargo.log"),
         )?;
         let library = machine.toolchain.results(Target::Kernel).join("liblgmod.a");

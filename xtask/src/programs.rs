@@ -113,6 +113,10 @@ pub fn build_all(
     })
 }
 
+/// For the programs of the workspace: they are quick enough so, and whole-program optimisation of `std` takes minutes.
+const QUICK_RELEASE: [&str; 4] =
+    ["--config", "profile.release.lto=false", "--config", "profile.release.codegen-units=16"];
+
 /// Builds the launcher, a static 32-bit program.
 pub fn launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
     let progress = Progress::start("launcher");
@@ -121,9 +125,7 @@ pub fn launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
             .toolchain
             .cargo("build", &project.root().join("userland-launcher"), Target::Program)
             .args(["--release", "--bin", "lguest"])
-            // It is quick enough without, and whole-program optimisation of `std` takes minutes.
-            .args(["--config", "profile.release.lto=false", "--config", "profile.release.codegen-units=16"])
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols"),
+            .args(QUICK_RELEASE),
         &project.logs().join("launcher-cargo.log"),
     )?;
     progress.done();
@@ -138,8 +140,7 @@ pub fn hostile_launcher(project: &Project, machine: &Machine) -> Result<GuestFil
         machine
             .toolchain
             .cargo("build", &project.root().join("examples").join(name), Target::Program)
-            .args(["--release", "--bin", name])
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols"),
+            .args(["--release", "--bin", name]),
         &project.logs().join("hostile-launcher-cargo.log"),
     )?;
     progress.done();
@@ -163,11 +164,7 @@ pub fn fuzz_launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
     let progress = Progress::start("hostile launcher");
     let folder = project.root().join("examples/fuzz-launcher");
     run_logged(
-        machine
-            .toolchain
-            .cargo("build", &folder, Target::Program)
-            .arg("--release")
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols"),
+        machine.toolchain.cargo("build", &folder, Target::Program).arg("--release").args(QUICK_RELEASE),
         &project.logs().join("fuzz-launcher-cargo.log"),
     )?;
     progress.done();

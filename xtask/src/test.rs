@@ -38,6 +38,9 @@ pub struct Args {
     /// Leave out the host VM, and with it the Linux guest
     #[arg(long)]
     fast: bool,
+    /// Run also what takes too long for each change: Linux as a guest with its own checks, and on every strategy
+    #[arg(long)]
+    long: bool,
     /// Run only this section or this scenario of the host VM (may be repeated)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -72,9 +75,6 @@ const DETACHED: [&str; 4] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS, "exa
 /// Those of them whose tests run on the developer's machine; the last is for i386's processor and Linux only.
 const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
-
-/// What `cargo xtask fuzz` is made of beside this program, each a workspace of its own; their tests run here.
-const FUZZ: [&str; 2] = ["benches/fuzz", "examples/fuzz-launcher"];
 
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)
@@ -176,7 +176,7 @@ impl Run<'_> {
     }
 
     fn rustfmt(&mut self) {
-        for folder in [""].iter().chain(&DETACHED).chain(&FUZZ) {
+        for folder in [""].iter().chain(&DETACHED) {
             let mut command = self.cargo("fmt", folder);
             self.tally.run(&named("rustfmt", folder), command.args(["--all", "--check"]));
         }
@@ -188,11 +188,6 @@ impl Run<'_> {
         let mut command = self.cargo("clippy", "examples/mini-guest");
         let host = "clippy examples/mini-guest (library)";
         self.tally.run(host, command.args(["--workspace", "--all-targets", "--", "-Dwarnings"]));
-        for folder in FUZZ {
-            let mut command = self.cargo("clippy", folder);
-            command.args(["--workspace", "--all-targets", "--", "-Dwarnings"]);
-            self.tally.run(&named("clippy", folder), &mut command);
-        }
         for (folder, target) in
             DETACHED.into_iter().zip([Target::Kernel, Target::Guest, Target::Program, Target::Program])
         {
@@ -213,7 +208,7 @@ impl Run<'_> {
     fn unit(&mut self) {
         let mut command = self.cargo("test", "");
         self.tally.run_tests("unit", command.args(["--workspace", "--no-fail-fast"]));
-        for folder in DETACHED_HERE.into_iter().chain(FUZZ) {
+        for folder in DETACHED_HERE {
             let mut command = self.cargo("test", folder);
             self.tally.run_tests(&named("unit", folder), command.args(["--workspace", "--no-fail-fast"]));
         }
@@ -221,11 +216,14 @@ impl Run<'_> {
 
     fn unit_i686(&mut self) {
         let mut command = self.machine.toolchain.cargo("test", self.project.root(), Target::Program);
-        // This program itself only ever runs on the developer's machine.
-        command.args(["--workspace", "--exclude", "xtask", "--no-fail-fast"]);
+        // With symbols, for what a failing test prints.
+        command.env_remove("RUSTFLAGS");
+        // These only ever run on the developer's machine.
+        command.args(["--workspace", "--exclude", "xtask", "--exclude", "fuzz-targets", "--no-fail-fast"]);
         self.tally.run_tests("unit-i686", &mut command);
         let folder = self.project.root().join(LINUX_PROGRAMS);
         let mut command = self.machine.toolchain.cargo("test", &folder, Target::Program);
+        command.env_remove("RUSTFLAGS");
         // They abort when they panic, and two kinds of standard library cannot be built at once.
         command.args(["-Zpanic-abort-tests", "--no-fail-fast"]);
         self.tally.run_tests(&named("unit-i686", LINUX_PROGRAMS), &mut command);
@@ -325,7 +323,10 @@ impl Run<'_> {
     }
 
     fn linux(&mut self) {
-        let boots = linux_scenarios::boots(|name| self.wants_whole("linux") || self.names(name));
+        let boots = linux_scenarios::boots(|name| {
+            self.wants_whole("linux") && (self.args.long || !linux_scenarios::is_long(name))
+                || self.names(name)
+        });
         let (project, machine) = (self.project, self.machine);
         let guests = |flavour: Flavour| -> Result<Vec<GuestFile>> {
             let plain = Recipe::guest(Series::V6_1, flavour == Flavour::Pae);

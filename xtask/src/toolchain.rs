@@ -90,6 +90,10 @@ impl Toolchain {
             .env("CARGO_TARGET_DIR", self.out.join(target.name()))
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        // A configuration in the folder has options of its own, which the variable would put aside.
+        if !folder.join(".cargo/config.toml").is_file() {
+            command.env("RUSTFLAGS", target.flags());
+        }
         match target {
             Target::Kernel | Target::Guest => command
                 .arg("-Zbuild-std=core,alloc,compiler_builtins")
@@ -103,10 +107,14 @@ impl Toolchain {
         command
     }
 
-    /// As [`Toolchain::cargo`] with `check`, every warning of clippy an error.
+    /// As [`Toolchain::cargo`] with `check`, every warning of clippy an error. In release mode, so that the libraries
+    /// that it compiles on the way are those of the builds.
     pub fn clippy(&self, folder: &Path, target: Target) -> Command {
         let mut command = self.cargo("check", folder, target);
-        command.env("RUSTC_WORKSPACE_WRAPPER", CLIPPY_DRIVER).env("CLIPPY_ARGS", "-Dwarnings");
+        command
+            .arg("--release")
+            .env("RUSTC_WORKSPACE_WRAPPER", CLIPPY_DRIVER)
+            .env("CLIPPY_ARGS", "-Dwarnings");
         command
     }
 
@@ -117,6 +125,16 @@ impl Toolchain {
 }
 
 impl Target {
+    /// The compiler's options, the same for all that is built for a target.
+    fn flags(self) -> &'static str {
+        match self {
+            // Linux's own thunks, which it patches for the processor that it finds.
+            Target::Kernel => "-Zretpoline-external-thunk",
+            Target::Guest => "",
+            Target::Program => "-Ctarget-feature=+crt-static -Cstrip=symbols",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Target::Kernel => "i686-lguest-kernel",

@@ -154,8 +154,10 @@ pub fn from_thread(world: &World, dice: &mut Dice) {
     }
 }
 
-/// Does nothing else, from another process, than to give the guest's ring more to do.
+/// Does nothing else, from another process on another processor than the guest's, than to give the guest's ring more
+/// to do.
 pub fn refill_for_ever(world: &World) -> ! {
+    run_on(0, !GUESTS_PROCESSOR);
     loop {
         world.shared.attacks.fetch_add(1, Ordering::Relaxed);
         world.refill(1000);
@@ -376,9 +378,17 @@ pub fn read_with_segment(_: &mut Dice, device: RawFd, buffer: &mut [u8]) -> isiz
 /// Moves the runner to another processor, or this thread.
 fn processor(world: &World, dice: &mut Dice) {
     let thread = if dice.one_in(2) { world.runner } else { 0 };
-    let mask = 1 + dice.below(3);
+    run_on(thread, 1 + dice.below(3));
+}
+
+/// The processor, as a bit, of a guest whose ring is refilled from another one, and of whoever watches the life: if it
+/// ran where the ring is refilled, the ring would be empty for once.
+pub const GUESTS_PROCESSOR: u32 = 1;
+
+/// Allows a thread, 0 for this one, those processors. A machine that has none of them leaves it where it is.
+pub fn run_on(thread: i32, processors: u32) {
     // SAFETY: the mask is read from a variable that is as long as that.
-    unsafe { libc::syscall(libc::SYS_sched_setaffinity, thread, 4, &raw const mask) };
+    unsafe { libc::syscall(libc::SYS_sched_setaffinity, thread, 4, &raw const processors) };
 }
 
 /// Interrupts the runner, or stops its process for a while.

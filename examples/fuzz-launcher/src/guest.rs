@@ -131,6 +131,8 @@ impl Guest {
             let notified = dice.pick(&self.notified);
             let call = match dice.below(4) {
                 0 => [Hypercall::Notify as u32, notified, 0, 0, 0],
+                // Long ones, so that whoever fills the ring again is never late.
+                _ if self.kind == Kind::Refilled => [Hypercall::SetStack as u32, GUEST_DS, STACK_TOP, 2, 0],
                 _ => quiet_call(dice),
             };
             for (number, word) in (0..).zip(call) {

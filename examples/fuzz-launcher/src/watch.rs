@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::attack;
 use crate::dice::Dice;
 use crate::guest::Kind;
 use crate::life;
@@ -18,8 +19,10 @@ const DEATH: Duration = Duration::from_secs(90);
 
 /// A killed process that has had so much of a processor since then, and lives on, goes round in the kernel: where few
 /// pages are to be given back, and where there are millions. In clock ticks of 10 ms; an emulated processor counts as
-/// its own the time in which the machine below runs something else.
+/// its own the time in which the machine below runs something else. A guest whose ring is refilled holds little, and
+/// its attackers may be late once in so many rounds of the ring.
 const DEATH_TICKS: u64 = 300;
+const DEATH_TICKS_OF_REFILLED: u64 = 30;
 const DEATH_TICKS_OF_MILLIONS: u64 = 4000;
 
 /// The module audits a guest's shadow tables after so many operations.
@@ -40,6 +43,7 @@ pub fn run(seed: u64, first: u64, lives: u64, limit: Duration) -> Result<()> {
     // Orphans of a life come to this process, so that it can wait for them.
     // SAFETY: an option of this process with no pointers.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    attack::run_on(0, attack::GUESTS_PROCESSOR);
     let (begun, mut told) = (Instant::now(), Instant::now());
     for life in first..first.saturating_add(lives) {
         if begun.elapsed() > limit {
@@ -96,6 +100,9 @@ fn one(seed: u64, life: u64, shared: &'static Shared) -> Result<()> {
     let child = unsafe { libc::fork() };
     ensure!(child >= 0, "no process for a life: {}", std::io::Error::last_os_error());
     if child == 0 {
+        if kind != Kind::Refilled {
+            attack::run_on(0, !0);
+        }
         life::live(dice, kind, shared);
     }
     // An emulated machine may be slow to come to the point.
@@ -107,7 +114,12 @@ fn one(seed: u64, life: u64, shared: &'static Shared) -> Result<()> {
         }
         sleep(Duration::from_millis(2));
     }
-    let outcome = end(child, if kind == Kind::Aliases { DEATH_TICKS_OF_MILLIONS } else { DEATH_TICKS });
+    let most = match kind {
+        Kind::Aliases => DEATH_TICKS_OF_MILLIONS,
+        Kind::Refilled => DEATH_TICKS_OF_REFILLED,
+        Kind::Mixed => DEATH_TICKS,
+    };
+    let outcome = end(child, most);
     // Whatever came of it, those that the life has left go first.
     end_group(child);
     outcome?;

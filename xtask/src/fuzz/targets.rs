@@ -76,7 +76,7 @@ impl Guided {
         let progress = Progress::start("fuzz targets");
         let (folder, target) = (project.root().join("benches/fuzz"), project.out().join("fuzz"));
         let mut command = Command::new(cargo());
-        command.args(["build", "--release", "--features", "guided", "--bin", "guided", "--target", TRIPLE]);
+        command.args(["build", "--profile=fuzz", "--features=guided", "--bin=guided", "--target", TRIPLE]);
         command
             .current_dir(&folder)
             .env("CARGO_TARGET_DIR", &target)
@@ -84,7 +84,7 @@ impl Guided {
         run_logged(&mut command, &project.logs().join("fuzz-targets-cargo.log"))?;
         progress.done();
         let guided = Guided {
-            program: target.join(TRIPLE).join("release/guided"),
+            program: target.join(TRIPLE).join("fuzz/guided"),
             seeds: folder.join("corpus"),
             corpus: project.out().join("fuzz-corpus"),
             faults: project.out().join("fuzz-faults"),

@@ -16,6 +16,8 @@ enum Share {
     Counted,
     /// There, and on two processors that really run at once.
     Both,
+    /// On one processor, and too long for each change of the sources: see [`is_long`].
+    Long,
 }
 
 const SCENARIOS: &[(Share, Scenario)] = &[
@@ -35,7 +37,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
     (
         // A strategy that does not serve the host's page format is refused, and says so. An audit of everything at
         // every operation is more than the guest's clock leaves time for.
-        Share::Counted,
+        Share::Long,
         Scenario {
             name: "linux-on-every-strategy",
             limit: 1800,
@@ -139,7 +141,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
         },
     ),
     (
-        Share::Counted,
+        Share::Long,
         Scenario {
             name: DEBUG,
             limit: 1800,
@@ -159,6 +161,11 @@ const PANIC: &str = "linux-panic";
 
 /// The one for which the kernel with Linux's own checks is built.
 pub const DEBUG: &str = "linux-debug-kernel";
+
+/// Whether a scenario is left out unless `cargo xtask test --long` asks for it, or its name does.
+pub fn is_long(name: &str) -> bool {
+    SCENARIOS.iter().any(|(share, scenario)| scenario.name == name && *share == Share::Long)
+}
 
 /// The names of all scenarios, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -220,6 +227,7 @@ mod tests {
         assert!(names().all(|name| name.starts_with("linux-")));
         assert!(crate::scenarios::names().all(|name| !name.starts_with("linux-")));
         assert!(names().any(|name| name == PANIC));
+        assert!(is_long(DEBUG) && !is_long(PANIC));
     }
 
     #[test]
