@@ -8,9 +8,9 @@
 //! mapped that the guest could not have had mapped by touching it, and no mistake of the guest's shows
 //! earlier than it would have.
 
-use super::{ShadowCache, Slot, shadow_entry};
+use super::{ShadowCache, Slot};
 use crate::host::{OutOfMemory, PagingHost};
-use crate::tables::{LeafId, Part, reschedule_point};
+use crate::tables::{LeafId, Part, ShadowEntry, reschedule_point};
 use crate::walk::{self, Leaf};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -155,7 +155,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     #[inline(always)] // Most neighbours come no farther than the first question.
     fn fill_if_accessed(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         if !guest.has(Flags::PRESENT | Flags::ACCESSED)
-            || va >= self.tables.window().start
+            || va >= self.tables.window().start()
             || self.tables.entry_in(table, va).present()
         {
             return;
@@ -167,8 +167,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     #[inline]
     fn fill(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         let rights = if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) };
-        if let Ok(entry) = shadow_entry(host, rights) {
-            self.tables.replace(host, table, va, entry);
+        if let Ok(entry) = ShadowEntry::new(host, rights) {
+            self.tables.replace(table, va, entry);
             self.counters.filled_ahead += 1;
         }
     }

@@ -49,6 +49,7 @@ pub(super) struct Leaf {
 
 impl Leaf {
     /// Puts an entry in the place of another; the old one is returned.
+    #[inline]
     pub(super) fn replace<S: PageFormat>(&mut self, index: usize, entry: Entry) -> Entry {
         let old = S::load(&self.page, index);
         S::store(&mut self.page, index, entry);
