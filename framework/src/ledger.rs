@@ -80,19 +80,23 @@ enum Line {
 /// The end of the list of free lines.
 const END: u32 = u32::MAX;
 
+/// No page. (No processor has that many; this is shorter than an option where each page passes.)
+const NOTHING: HostFrame = HostFrame(u32::MAX);
+
 /// What one guest's strategy holds of the host's. The host keeps it up to date in the methods of
 /// [`PagingHost`](crate::host::PagingHost).
 #[derive(Debug)]
 pub struct Ledger {
     lines: Vec<Line>,
     free: u32,
-    in_transit: Option<HostFrame>,
+    /// [`NOTHING`] if there is none.
+    in_transit: HostFrame,
     forgotten: Forgotten,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { lines: Vec::new(), free: END, in_transit: None, forgotten: Forgotten::default() }
+        Self { lines: Vec::new(), free: END, in_transit: NOTHING, forgotten: Forgotten::default() }
     }
 }
 
@@ -141,25 +145,26 @@ impl Ledger {
     #[inline]
     #[must_use = "the reference on a page that has been forgotten is to be given back"]
     pub fn depart(&mut self, page: HostFrame) -> Option<HostFrame> {
-        let before = self.in_transit.replace(page);
-        if before.is_some() {
-            self.forgotten.references += 1;
-        }
+        let before = self.reclaim_page();
+        self.in_transit = page;
         before
     }
 
     /// Notes that nothing is in transit any more.
     #[inline]
     pub const fn settle(&mut self) {
-        self.in_transit = None;
+        self.in_transit = NOTHING;
     }
 
     /// Takes out the page that is still in transit: its reference is to be given back.
+    #[inline]
     #[must_use = "the reference is to be given back"]
     pub fn reclaim_page(&mut self) -> Option<HostFrame> {
-        let page = self.in_transit.take();
-        self.forgotten.references += u64::from(page.is_some());
-        page
+        if self.in_transit == NOTHING {
+            return None;
+        }
+        self.forgotten.references += 1;
+        Some(core::mem::replace(&mut self.in_transit, NOTHING))
     }
 
     /// Takes out a table that is still out, by its second handle: the references that it holds are to be given back, then

@@ -36,6 +36,16 @@ use core::ops::ControlFlow;
 ///     SwitcherWindow { leaf: HostFrame(0x1234), ..window }
 /// }
 /// ```
+///
+/// What a strategy may know of it is where it begins:
+///
+/// ```
+/// # use arch_i386::addr::{GuestVirt, HostFrame};
+/// # use framework::strategy::SwitcherWindow;
+/// fn elsewhere(window: SwitcherWindow) -> GuestVirt {
+///     window.start()
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwitcherWindow {
     start: GuestVirt,

@@ -11,7 +11,7 @@ use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
 use arch_i386::table::{TablePage, TrustedHost};

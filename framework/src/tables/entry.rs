@@ -119,12 +119,12 @@ const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_
 /// # use arch_i386::paging::Entry;
 /// # use framework::{host::PagingHost, kill::Kill, tables::ShadowEntry};
 /// struct Strategy {
-///     kept: Option<ShadowEntry<'static>>,
+///     kept: Vec<ShadowEntry<'static>>,
 /// }
 ///
 /// impl Strategy {
 ///     fn keep(&mut self, host: &mut dyn PagingHost, guest: Entry) -> Result<(), Kill> {
-///         self.kept = Some(ShadowEntry::new(host, guest)?);
+///         self.kept.push(ShadowEntry::new(host, guest)?);
 ///         Ok(())
 ///     }
 /// }
@@ -171,10 +171,10 @@ impl<'h> ShadowEntry<'h> {
         self.entry
     }
 
-    /// The entry is in its table now, in the place of `replaced`, whose page goes.
+    /// The entry is in its table now; the page of the one that was in its place goes.
     #[inline]
-    pub(super) fn arrived(self, replaced: Entry) {
-        self.page.arrived(page_of(replaced));
+    pub(super) fn arrived(self, replaced: Option<HostFrame>) {
+        self.page.arrived(replaced);
     }
 }
 

@@ -469,8 +469,27 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline(always)] // As with the entry's conversion.
     pub fn replace(&mut self, leaf: LeafId, va: GuestVirt, entry: ShadowEntry<'_>) {
         let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), entry.entry());
-        self.released += u64::from(old.present());
-        entry.arrived(old);
+        match page_of(old) {
+            None => entry.arrived(None),
+            Some(page) => {
+                self.released += 1;
+                entry.arrived(Some(page));
+            }
+        }
+    }
+
+    /// Puts the shadow of this entry of the guest's where nothing is yet. Returns whether it is there now; what is wrong
+    /// with the guest's entry comes out when the guest uses it.
+    #[inline(always)] // As with the entry's conversion.
+    pub fn fill(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, guest: Entry) -> bool {
+        let (leaf, index) = (self.leaf_mut(leaf), S::index(va, 1));
+        if S::load(&leaf.page, index).present() {
+            return false;
+        }
+        let Ok(entry) = ShadowEntry::new(host, guest) else { return false };
+        leaf.put::<S>(index, entry.entry());
+        entry.arrived(None);
+        true
     }
 
     /// Takes an entry out, whose page is released.
@@ -721,6 +740,22 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             user: leaf.origin.flags.contains(Flags::USER_ACCESSIBLE) && entry.has(Flags::USER_ACCESSIBLE),
             writable: leaf.origin.flags.contains(Flags::WRITABLE) && entry.has(Flags::WRITABLE),
         })
+    }
+
+    /// Adds the pages below `end` that are mapped under a root, the shared half excepted, in address order, until there
+    /// are `limit` of them or `pages` is full.
+    pub fn list_pages(&self, root: RootId, end: GuestVirt, limit: usize, pages: &mut Vec<GuestVirt>) {
+        let root = self.root(root);
+        let limit = limit.min(pages.capacity());
+        for place in root.in_use.iter() {
+            for index in self.leaf(root.leaves[place]).in_use.iter() {
+                let va = GuestVirt(place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE);
+                if va >= end || pages.len() >= limit {
+                    return;
+                }
+                pages.push(va);
+            }
+        }
     }
 
     /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the
