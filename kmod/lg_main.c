@@ -126,10 +126,12 @@ static int count_get(char *buffer, const struct kernel_param *kp)
 }
 
 static const struct kernel_param_ops count_ops = { .set = lg_read_only_set, .get = count_get };
-static atomic_t lg_guests = ATOMIC_INIT(0);
+static atomic_t lg_guests = ATOMIC_INIT(0), lg_forgotten = ATOMIC_INIT(0);
 atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0), lg_memory = ATOMIC_INIT(0);
 module_param_cb(guests, &count_ops, &lg_guests, 0444);
 MODULE_PARM_DESC(guests, "read-only: guests that exist");
+module_param_cb(forgotten, &count_ops, &lg_forgotten, 0444);
+MODULE_PARM_DESC(forgotten, "read-only: pages that strategies held at their guests' ends, and the host took back");
 module_param_cb(tables, &count_ops, &lg_tables, 0444);
 MODULE_PARM_DESC(tables, "read-only: pages that hold page tables of guests");
 module_param_cb(pins, &count_ops, &lg_pins, 0444);
@@ -156,6 +158,11 @@ asmlinkage u32 lg_audit_every(void)
 asmlinkage void lg_count_guests(int change)
 {
 	atomic_add(change, &lg_guests);
+}
+
+asmlinkage void lg_count_forgotten(u32 pages)
+{
+	atomic_add(pages, &lg_forgotten);
 }
 
 /* ---------------------------------------------------------------- what Rust finds in every program */

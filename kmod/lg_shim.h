@@ -63,6 +63,8 @@ asmlinkage u32 lg_default_strategy(char *to, u32 size);
 asmlinkage u32 lg_audit_every(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
+/* Pages and references that strategies forgot: /sys/module/lg/parameters/forgotten. */
+asmlinkage void lg_count_forgotten(u32 pages);
 
 /* Whether the slot that is about to be taken is to be refused (lg_fail.c). */
 asmlinkage bool lg_fail_slot(void);

@@ -10,19 +10,35 @@ use core::ptr::NonNull;
 /// Exclusive ownership of one page that holds a page table.
 ///
 /// There is no `Drop`: the page belongs to a host's allocator and goes back by the host's
-/// `free_table`. Dropping the handle leaks the page.
+/// `free_table`. Dropping the handle leaks the page until the host reclaims it.
 #[derive(Debug)]
 #[must_use = "dropping the handle leaks the page; give it back to the host"]
 pub struct TablePage {
     // Invariant: points to one page, aligned to its size, initialised, used through this handle only.
     page: NonNull<[u64; 512]>,
     frame: HostFrame,
+    ticket: u32,
 }
 
 // SAFETY: the handle owns its page exclusively and the page has no thread affinity.
 unsafe impl Send for TablePage {}
 // SAFETY: a shared handle gives out shared references only.
 unsafe impl Sync for TablePage {}
+
+/// A type that may stand for a host towards the code that keeps shadow page tables.
+///
+/// Safe code can hold and pass on such a host, and cannot be one: so a paging strategy never gets between its
+/// shadow tables and the pages that they are made of.
+///
+/// # Safety
+/// What the type does for the framework's `PagingHost` must be so:
+///
+/// * A table page that it gives out is zeroed, is nobody else's, and stays so until it comes back or the host reclaims it.
+/// * The frame that it answers a pin with holds a page of that guest's memory, and stays that page until the reference is
+///   given back. If the pin was one for writing, the guest may write to the page without anybody else seeing it who
+///   should not.
+/// * It keeps no copy of the capability that those methods are called with.
+pub unsafe trait TrustedHost {}
 
 impl TablePage {
     /// Takes over a page.
@@ -33,7 +49,7 @@ impl TablePage {
     /// `frame` is its page number.
     pub unsafe fn from_raw(page: NonNull<[u64; 512]>, frame: HostFrame) -> Self {
         debug_assert_eq!(page.as_ptr().addr() % PAGE_SIZE as usize, 0);
-        Self { page, frame }
+        Self { page, frame, ticket: 0 }
     }
 
     /// Gives the page back to the allocator it came from.
@@ -46,6 +62,25 @@ impl TablePage {
     #[must_use]
     pub const fn frame(&self) -> HostFrame {
         self.frame
+    }
+
+    /// The number by which the host finds the page in its own books when the page comes back; 0 at first.
+    #[must_use]
+    pub const fn ticket(&self) -> u32 {
+        self.ticket
+    }
+
+    /// Sets the number that [`TablePage::ticket`] returns.
+    pub const fn set_ticket(&mut self, ticket: u32) {
+        self.ticket = ticket;
+    }
+
+    /// The page again, by a second handle, for the host's own books.
+    ///
+    /// # Safety
+    /// While either handle is used, the other one is not.
+    pub const unsafe fn second_handle(&self) -> Self {
+        Self { page: self.page, frame: self.frame, ticket: self.ticket }
     }
 
     /// The page as 8-byte entries.

@@ -197,35 +197,41 @@ fn run_wave<R: Read, E: std::error::Error + 'static>(
 ) -> Result<Vec<Row>, CompareError<E>> {
     let mut header = reader.header();
     header.seed = seed.unwrap_or(header.seed);
-    // Refused before any thread is started.
-    let mut shares: Vec<Vec<(usize, Replay)>> =
-        (0..workers.min(competitors.len())).map(|_| Vec::new()).collect();
-    for (number, competitor) in competitors.iter().enumerate() {
-        let share = number % shares.len();
-        shares[share].push((number, competitor.replay(&header, future)?));
-    }
+    let workers = workers.min(competitors.len());
     thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut threads = Vec::new();
-        for share in shares {
+        for first in 0..workers {
             let (sender, receiver) = sync_channel(WAITING);
             senders.push(sender);
-            threads.push(scope.spawn(move || run_share(share, &receiver, competitors)));
+            let header = &header;
+            // A strategy lives and dies on one thread.
+            threads.push(scope.spawn(move || {
+                let share = competitors.iter().enumerate().skip(first).step_by(workers);
+                let share =
+                    share.map(|(number, competitor)| Ok((number, competitor.replay(header, future)?)));
+                share.collect::<Result<_, _>>().map(|share| run_share(share, &receiver, competitors))
+            }));
         }
-        loop {
+        'pieces: loop {
             let piece = reader.by_ref().take(PIECE).collect::<Result<Vec<_>, _>>()?;
             if piece.is_empty() {
                 break;
             }
             let piece: Arc<[Operation]> = piece.into();
             for sender in &senders {
-                // A worker takes pieces until there are no more.
-                sender.send(Arc::clone(&piece)).expect("a worker outlives its pieces");
+                // A worker takes pieces until there are no more, unless a strategy of its share is refused.
+                if sender.send(Arc::clone(&piece)).is_err() {
+                    break 'pieces;
+                }
             }
         }
         drop(senders);
-        let mut results: Vec<_> =
-            threads.into_iter().flat_map(|thread| thread.join().expect("panics are caught within")).collect();
+        let mut results = Vec::new();
+        for thread in threads {
+            let rows: Result<_, ConfigError> = thread.join().expect("panics are caught within");
+            results.extend(rows?);
+        }
         results.sort_by_key(|(number, _)| *number);
         Ok(results.into_iter().map(|(_, result)| result).collect())
     })

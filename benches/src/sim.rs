@@ -6,8 +6,9 @@
 
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame, PAGE_SIZE};
 use arch_i386::paging::Paging;
-use arch_i386::table::TablePage;
-use framework::host::{BadAddress, LAST_WORDS, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use arch_i386::table::{TablePage, TrustedHost};
+use framework::host::{BadAddress, Capability, LAST_WORDS, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::ledger::{Forgotten, Ledger, TableKind};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -32,6 +33,8 @@ pub struct SimHost {
     second_handles: Vec<TablePage>,
     tables: usize,
     pinned: u64,
+    /// What the guest's strategy holds of it.
+    ledger: Ledger,
     /// How many of these may still be had; `None` for any number.
     tables_left: Option<usize>,
     pins_left: Option<usize>,
@@ -70,6 +73,7 @@ impl SimHost {
             second_handles: Vec::new(),
             tables: 0,
             pinned: 0,
+            ledger: Ledger::default(),
             tables_left: None,
             pins_left: None,
             no_execute: true,
@@ -104,18 +108,71 @@ impl SimHost {
     pub fn window(&mut self, start: GuestVirt) -> SwitcherWindow {
         let table = match self.switcher.take() {
             Some(table) => table,
-            None => self.alloc_table().expect("a new host has a table page"),
+            None => self.take_table().expect("a new host has a table page"),
         };
-        let leaf = table.frame();
-        self.switcher = Some(table);
-        SwitcherWindow { start, leaf }
+        SwitcherWindow::new(start, self.switcher.insert(table))
     }
 
     /// Gives the Switcher's table back.
     pub fn remove_window(&mut self) {
         if let Some(table) = self.switcher.take() {
-            self.free_table(table);
+            self.put_back(table);
         }
+    }
+
+    /// A zeroed page for a table.
+    fn take_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        if !take(&mut self.tables_left) {
+            return Err(OutOfMemory);
+        }
+        self.tables += 1;
+        if let Some(table) = self.zeroed.pop() {
+            return Ok(table);
+        }
+        if let Some(mut table) = self.spare.pop() {
+            table.longs_mut().fill(0);
+            return Ok(table);
+        }
+        // SAFETY: the layout is not empty.
+        let page = unsafe { alloc_zeroed(PAGE) };
+        let Some(page) = NonNull::new(page.cast()) else { handle_alloc_error(PAGE) };
+        let frame = HostFrame(self.pages + self.second_handles.len() as u32);
+        // SAFETY: a page-aligned, zeroed page that nothing else refers to.
+        let table = unsafe { TablePage::from_raw(page, frame) };
+        // SAFETY: the page lives as long as the host. A handle makes references only within its methods, and
+        // no test uses this one while a strategy is at work.
+        self.second_handles.push(unsafe { table.second_handle() });
+        Ok(table)
+    }
+
+    fn put_back(&mut self, table: TablePage) {
+        self.tables -= 1;
+        self.spare.push(table);
+    }
+
+    /// Takes back what a strategy has forgotten, of which nothing may be left; says what that was.
+    pub fn reclaim(&mut self) -> Forgotten {
+        if self.ledger.reclaim_page().is_some() {
+            self.drop_reference();
+        }
+        while let Some((table, kind)) = self.ledger.reclaim_table() {
+            kind.references(&table, &mut |_| self.drop_reference());
+            self.put_back(table);
+        }
+        self.ledger.take_forgotten()
+    }
+
+    /// Holds one reference more, as a mistake would.
+    pub fn add_reference(&mut self) {
+        self.pinned += 1;
+    }
+
+    /// Gives one reference back.
+    ///
+    /// # Panics
+    /// When none is held.
+    pub fn drop_reference(&mut self) {
+        self.pinned = self.pinned.checked_sub(1).expect("more pages let go than were pinned");
     }
 
     /// Lets only that many further table pages be had.
@@ -217,6 +274,10 @@ fn take(left: &mut Option<usize>) -> bool {
     }
 }
 
+// SAFETY: tables are zeroed pages of the heap, each given out once, and frames are those of the guest's memory, which
+// stay what they are.
+unsafe impl TrustedHost for SimHost {}
+
 impl PagingHost for SimHost {
     fn page_limit(&self) -> u32 {
         self.pages
@@ -259,23 +320,39 @@ impl PagingHost for SimHost {
         self.bytes(at).map(|bytes| *bytes = value.to_le_bytes())
     }
 
-    fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
+    fn pin(
+        &mut self,
+        frame: GuestFrame,
+        _write: bool,
+        capability: Capability,
+    ) -> Result<HostFrame, PinFailed> {
         if frame.0 >= self.pages || !take(&mut self.pins_left) {
             return Err(PinFailed::Missing(frame));
         }
         self.pinned += 1;
-        Ok(HostFrame(match &mut self.restless_page {
+        let page = HostFrame(match &mut self.restless_page {
             Some((restless, looks)) if *restless == frame => {
                 *looks += 1;
                 (frame.0 + *looks) % self.pages
             }
             _ => frame.0,
-        }))
+        });
+        if let Some(forgotten) = self.ledger.depart(page) {
+            self.unpin(forgotten, capability);
+        }
+        Ok(page)
     }
 
-    fn unpin(&mut self, frame: HostFrame) {
+    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
+        self.ledger.settle();
+        if let Some(page) = given_back {
+            self.unpin(page, capability);
+        }
+    }
+
+    fn unpin(&mut self, frame: HostFrame, _: Capability) {
         assert!(frame.0 < self.pages, "{frame} was never pinned");
-        self.pinned = self.pinned.checked_sub(1).expect("more pages let go than were pinned");
+        self.drop_reference();
         self.since_point += 1;
         self.longest_stretch = self.longest_stretch.max(self.since_point);
     }
@@ -284,36 +361,23 @@ impl PagingHost for SimHost {
         self.pinned
     }
 
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        if !take(&mut self.tables_left) {
-            return Err(OutOfMemory);
-        }
-        self.tables += 1;
-        if let Some(table) = self.zeroed.pop() {
-            return Ok(table);
-        }
-        if let Some(mut table) = self.spare.pop() {
-            table.longs_mut().fill(0);
-            return Ok(table);
-        }
-        // SAFETY: the layout is not empty.
-        let page = unsafe { alloc_zeroed(PAGE) };
-        let Some(page) = NonNull::new(page.cast()) else { handle_alloc_error(PAGE) };
-        let frame = HostFrame(self.pages + self.second_handles.len() as u32);
-        // SAFETY: the page lives as long as the host. A handle makes references only within its methods, and
-        // no test uses this one while a strategy is at work.
-        self.second_handles.push(unsafe { TablePage::from_raw(page, frame) });
-        // SAFETY: a page-aligned, zeroed page that nothing else refers to.
-        Ok(unsafe { TablePage::from_raw(page, frame) })
+    fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory> {
+        self.ledger.reserve()?;
+        let mut table = self.take_table()?;
+        // SAFETY: the ledger uses its handle when the strategy is gone.
+        let second = unsafe { table.second_handle() };
+        table.set_ticket(self.ledger.give_out(second, kind));
+        Ok(table)
     }
 
-    fn free_table(&mut self, table: TablePage) {
-        self.tables -= 1;
-        self.spare.push(table);
+    fn free_table(&mut self, table: TablePage, _: Capability) {
+        self.ledger.take_back(&table);
+        self.put_back(table);
     }
 
-    fn free_zeroed_table(&mut self, table: TablePage) {
+    fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
         debug_assert!(table.longs().iter().all(|&entries| entries == 0), "{table:?} is not zero");
+        self.ledger.take_back(&table);
         self.tables -= 1;
         self.zeroed.push(table);
     }

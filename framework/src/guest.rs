@@ -15,8 +15,9 @@
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{PagingCounters, RunCounters};
-use crate::host::{Entry, Host};
+use crate::host::{Capability, Entry, Host};
 use crate::kill::{End, Kill};
+use crate::ledger::Forgotten;
 use crate::segment::Segments;
 use crate::strategy::PagingStrategy;
 use alloc::boxed::Box;
@@ -172,10 +173,13 @@ impl Guest {
         Counters { run: self.counters, paging: self.paging.counters() }
     }
 
-    /// Gives back everything that the guest holds of the host's.
-    pub fn tear_down<H: Host>(mut self, host: &mut H) {
+    /// Gives back everything that the guest holds of the host's. Returns what its strategy had forgotten.
+    pub fn tear_down<H: Host>(mut self, host: &mut H) -> Forgotten {
         host.set_timer(None);
         self.paging.tear_down(host);
+        // What the strategy has kept goes before the host takes back the pages under it.
+        drop(self);
+        host.reclaim(Capability::new())
     }
 }
 

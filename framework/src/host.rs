@@ -4,14 +4,29 @@
 //! pages for tables. [`Host`] adds what running a guest takes: a clock, interrupts, and the world
 //! switch itself. The kernel module implements both on Linux; tests and replay on plain memory.
 //!
+//! # What a strategy cannot do
+//! A paging strategy is safe Rust that is not trusted. It is given a [`PagingHost`] for each call, and must not be able to
+//! harm the host with it:
+//!
+//! * What takes or gives back real pages needs a [`Capability`], which this crate alone can make. Strategies get at real
+//!   pages by [`tables`](crate::tables) only.
+//! * Only a [`TrustedHost`](arch_i386::table::TrustedHost) can be a [`PagingHost`], which takes an `unsafe impl`. A strategy that wraps another one and
+//!   observes its host does so by a [`Watched`](crate::watch::Watched) host.
+//! * What it forgets is in the host's [`Ledger`](crate::ledger::Ledger), from which [`Host::reclaim`] gives it back. A
+//!   strategy never sees a [`Host`].
+//!
 //! Every method runs with interrupts on and may sleep, except [`Host::enter`], which turns them off
 //! itself for as long as the guest runs.
 
+use crate::ledger::{Forgotten, TableKind};
 use crate::segment::Segments;
+use crate::tables::ShadowRoot;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
 use arch_i386::table::TablePage;
+use core::fmt;
+use core::mem::ManuallyDrop;
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
 
@@ -41,8 +56,49 @@ pub enum PinFailed {
 #[error("there is no room for more of the recording")]
 pub struct NoRoom;
 
-/// What shadow paging needs.
-pub trait PagingHost {
+/// The right to take real pages and to give them back, which only this crate has.
+///
+/// ```compile_fail,E0423
+/// // A strategy cannot take a page from the host behind its shadow tables' back.
+/// # use framework::host::{Capability, PagingHost};
+/// # use arch_i386::addr::{GuestFrame, HostFrame};
+/// fn take(host: &mut dyn PagingHost) -> Option<HostFrame> {
+///     host.pin(GuestFrame(1), true, Capability(())).ok()
+/// }
+/// ```
+///
+/// A host that hands on what it is asked for has one, for as long as it takes:
+///
+/// ```
+/// # use framework::host::{Capability, PagingHost};
+/// # use arch_i386::addr::{GuestFrame, HostFrame};
+/// fn take(host: &mut dyn PagingHost, capability: Capability) -> Option<HostFrame> {
+///     host.pin(GuestFrame(1), true, capability).ok()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Capability(());
+
+impl Capability {
+    /// For a call that this crate answers for.
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
+/// Who may be a [`PagingHost`].
+mod sealed {
+    use arch_i386::table::TrustedHost;
+
+    /// A trusted host, or this crate's own way of observing one.
+    pub trait Sealed {}
+    impl<T: TrustedHost + ?Sized> Sealed for T {}
+    impl<W: crate::watch::Watcher> Sealed for crate::watch::Watched<'_, W> {}
+}
+
+/// What shadow paging needs. A type outside of this crate needs
+/// [`TrustedHost`](arch_i386::table::TrustedHost) for it.
+pub trait PagingHost: sealed::Sealed {
     /// The guest's memory in pages: every frame number that the guest may name is below it.
     fn page_limit(&self) -> u32;
 
@@ -97,31 +153,36 @@ pub trait PagingHost {
         self.write(at, &value.to_le_bytes())
     }
 
-    /// Takes a reference to the real page under a guest page, so that it stays where it is. With
-    /// `write`, the page will be written through the shadow tables.
+    /// Takes a reference to the real page under a guest page, so that it stays where it is, and notes the page as in
+    /// transit ([`Ledger::depart`](crate::ledger::Ledger::depart)). With `write`, the page will be written through the
+    /// shadow tables.
     ///
     /// # Errors
-    /// [`PinFailed`].
-    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed>;
+    /// [`PinFailed`]; always for a frame beyond [`PagingHost::page_limit`].
+    fn pin(&mut self, frame: GuestFrame, write: bool, _: Capability) -> Result<HostFrame, PinFailed>;
+
+    /// Nothing is in transit any more. Where the page that was has taken the place of another one, or is not needed, gives
+    /// back the reference on that one.
+    fn settle(&mut self, given_back: Option<HostFrame>, _: Capability);
 
     /// Gives back one reference that [`PagingHost::pin`] took.
-    fn unpin(&mut self, frame: HostFrame);
+    fn unpin(&mut self, frame: HostFrame, _: Capability);
 
-    /// References held now: those that [`PagingHost::pin`] took and [`PagingHost::unpin`] has not had.
+    /// References held now: those that were taken and not given back.
     fn pinned(&self) -> u64;
 
-    /// A zeroed page for a table.
+    /// A zeroed page for a table of this kind, noted in the host's [`Ledger`](crate::ledger::Ledger).
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory>;
+    fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory>;
 
     /// Takes a table page back; what it holds does not matter.
-    fn free_table(&mut self, table: TablePage);
+    fn free_table(&mut self, table: TablePage, _: Capability);
 
     /// Takes a table page back that is zero again, so that a host may hand it out as it is.
-    fn free_zeroed_table(&mut self, table: TablePage) {
-        self.free_table(table);
+    fn free_zeroed_table(&mut self, table: TablePage, capability: Capability) {
+        self.free_table(table, capability);
     }
 
     /// A point in long work at which the host may run something else. Whoever releases or looks at entries without
@@ -145,11 +206,52 @@ pub trait PagingHost {
 /// See [`PagingHost::record`].
 pub const LAST_WORDS: usize = 64;
 
+/// A page of the guest's on its way into a shadow table, with a reference on it.
+///
+/// It borrows the host, so that it cannot be kept beyond the call in which it was taken, and there is no other one
+/// meanwhile. Dropping it gives the reference back; whoever forgets it leaves that to the host's ledger.
+pub(crate) struct PinnedPage<'h> {
+    host: &'h mut dyn PagingHost,
+    page: HostFrame,
+}
+
+impl<'h> PinnedPage<'h> {
+    /// The page that `host` has just been asked for by [`PagingHost::pin`].
+    #[inline]
+    pub(crate) fn in_transit(host: &'h mut dyn PagingHost, page: HostFrame) -> Self {
+        Self { host, page }
+    }
+
+    /// Where the page is in the real machine.
+    #[inline]
+    pub(crate) const fn frame(&self) -> HostFrame {
+        self.page
+    }
+
+    /// The page is in a table now, which gives the reference back one day. The page that was in its place goes.
+    #[inline]
+    pub(crate) fn arrived(self, replaced: Option<HostFrame>) {
+        ManuallyDrop::new(self).host.settle(replaced, Capability::new());
+    }
+}
+
+impl Drop for PinnedPage<'_> {
+    fn drop(&mut self) {
+        self.host.settle(Some(self.page), Capability::new());
+    }
+}
+
+impl fmt::Debug for PinnedPage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PinnedPage").field(&self.page).finish()
+    }
+}
+
 /// All that the world switch needs to know to run a guest once.
 #[derive(Debug)]
 pub struct Entry<'a> {
     /// The shadow page directory to load into CR3, the Switcher mapped in it.
-    pub root: HostFrame,
+    pub root: ShadowRoot<'a>,
     /// The guest's descriptor tables and what has changed in them since the last entry.
     pub segments: &'a mut Segments,
     /// The guest's kernel stack for traps from ring 3: selector and address.
@@ -172,6 +274,10 @@ pub struct Exit {
 
 /// What running a guest needs.
 pub trait Host: PagingHost {
+    /// At the end of a guest, when nothing is left of its strategy: takes back every table page that has not come back, and
+    /// every reference that is held, and says what that was.
+    fn reclaim(&mut self, _: Capability) -> Forgotten;
+
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;
 

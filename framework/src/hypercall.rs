@@ -168,7 +168,7 @@ impl Guest {
         let tsc_khz = host.tsc_khz();
         host.write_u32(GuestPhys(data.0 + offset::TSC_KHZ), tsc_khz)?;
         // The bytes from the window's start to 4 GiB.
-        let reserve = self.paging.window().start.0.wrapping_neg();
+        let reserve = self.paging.window().start().0.wrapping_neg();
         host.write_u32(GuestPhys(data.0 + offset::RESERVE_MEM), reserve)?;
         self.write_time(host, data)?;
         self.noirq = host.read_u32(GuestPhys(data.0 + offset::NOIRQ_START))?

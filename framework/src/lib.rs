@@ -16,7 +16,8 @@
 //!
 //! [`audit`] proves what can be proved of the shadow tables while a guest runs.
 //!
-//! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies,
+//! [`host`] says what all of it needs from whoever embeds it, [`ledger`] how a host gets back what a strategy forgets,
+//! [`watch`] how one strategy observes the host of another. [`kill`] why a guest dies,
 //! [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written down.
 //!
 //! Nothing here may end the host's kernel when memory is short: whatever allocates does so by [`fallible`], or by
@@ -36,6 +37,7 @@ pub mod host;
 mod hypercall;
 mod interrupt;
 pub mod kill;
+pub mod ledger;
 pub mod parameter;
 pub mod policy;
 pub mod registry;
@@ -45,3 +47,4 @@ pub mod tables;
 pub mod trace;
 mod trap;
 pub mod walk;
+pub mod watch;

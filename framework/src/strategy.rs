@@ -12,23 +12,66 @@ use crate::audit::Defect;
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
+use crate::tables::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Paging};
+use arch_i386::table::TablePage;
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
+use core::marker::PhantomData;
 use core::ops::ControlFlow;
 
 /// The part at the top of the address space in which every shadow root maps the Switcher.
 ///
 /// One page-table page, made once for each guest by the Switcher's mapper, serves all of the guest's
 /// shadow roots: it holds the Switcher's text and the two pages of this guest's virtual CPU.
+///
+/// Only who has that page-table page, which a host alone can have, can make one; strategies get theirs by a
+/// [`BuildContext`](crate::registry::BuildContext). It is not `Send`, so that it stays with its guest.
+///
+/// ```compile_fail,E0451
+/// # use arch_i386::addr::{GuestVirt, HostFrame};
+/// # use framework::strategy::SwitcherWindow;
+/// fn elsewhere(window: SwitcherWindow) -> SwitcherWindow {
+///     SwitcherWindow { leaf: HostFrame(0x1234), ..window }
+/// }
+/// ```
+///
+/// What a strategy may know of it is where it begins:
+///
+/// ```
+/// # use arch_i386::addr::{GuestVirt, HostFrame};
+/// # use framework::strategy::SwitcherWindow;
+/// fn elsewhere(window: SwitcherWindow) -> GuestVirt {
+///     window.start()
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwitcherWindow {
-    /// The first address; a multiple of the page format's
-    /// [`LEAF_SPAN`](arch_i386::paging::PageFormat::LEAF_SPAN). Nothing from here up is the guest's.
-    pub start: GuestVirt,
+    start: GuestVirt,
+    leaf: HostFrame,
+    not_send: PhantomData<*const ()>,
+}
+
+impl SwitcherWindow {
+    /// The window that begins at `start`, a multiple of the page format's
+    /// [`LEAF_SPAN`](arch_i386::paging::PageFormat::LEAF_SPAN), and is mapped by `leaf`.
+    #[must_use]
+    pub const fn new(start: GuestVirt, leaf: &TablePage) -> Self {
+        Self { start, leaf: leaf.frame(), not_send: PhantomData }
+    }
+
+    /// The first address. Nothing from here up is the guest's.
+    #[inline]
+    #[must_use]
+    pub const fn start(self) -> GuestVirt {
+        self.start
+    }
+
     /// The page-table page that maps the window.
-    pub leaf: HostFrame,
+    pub(crate) const fn leaf(self) -> HostFrame {
+        self.leaf
+    }
 }
 
 /// The page formats that meet in a guest's shadow paging.
@@ -101,7 +144,10 @@ pub struct Mapping {
 }
 
 /// A guest's shadow paging, in full.
-pub trait PagingStrategy: Send {
+///
+/// A strategy need not be `Send`, and one with [`Tables`](crate::tables::Tables) is not: what is of one guest stays with it.
+/// A host that runs a guest on several threads in turn moves all that belongs to the guest together.
+pub trait PagingStrategy {
     /// The format of the guest's page tables.
     fn paging(&self) -> Paging;
 
@@ -178,8 +224,8 @@ pub trait PagingStrategy: Send {
     /// [`Kill`] when the guest does not map them writable.
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
 
-    /// The shadow root to run on now, the Switcher mapped in it.
-    fn root(&self) -> HostFrame;
+    /// The shadow root to run on now.
+    fn root(&self) -> ShadowRoot<'_>;
 
     /// Translates an address by the guest's own current tables.
     ///
@@ -208,6 +254,7 @@ pub trait PagingStrategy: Send {
     /// What has been counted so far.
     fn counters(&self) -> PagingCounters;
 
-    /// Gives every table page and every pinned page back. The strategy is not used after this.
+    /// Gives every table page and every pinned page back. The strategy is not used after this; what it has forgotten, the
+    /// host takes back itself.
     fn tear_down(&mut self, host: &mut dyn PagingHost);
 }

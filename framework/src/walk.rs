@@ -79,6 +79,7 @@ pub fn frame_within(host: &dyn PagingHost, entry: Entry) -> Option<GuestFrame> {
 ///
 /// # Errors
 /// [`Kill`] for a malformed entry above level 1, or a table outside memory.
+#[inline(always)] // Or what was found would go through memory.
 pub fn walk<F: PageFormat>(
     host: &mut dyn PagingHost,
     directory: GuestPhys,

@@ -6,12 +6,13 @@ use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_CS, GUEST_DS};
-use arch_i386::table::TablePage;
+use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
 use benches::sim::SimHost;
 use framework::guest::{Guest, Outcome};
-use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::{End, Kill};
+use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::Formats;
 use std::collections::VecDeque;
@@ -94,6 +95,9 @@ impl Machine {
     }
 }
 
+// SAFETY: it hands on what the simulated host does.
+unsafe impl TrustedHost for Machine {}
+
 impl PagingHost for Machine {
     fn page_limit(&self) -> u32 {
         self.sim.page_limit()
@@ -107,20 +111,28 @@ impl PagingHost for Machine {
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         self.sim.write(at, from)
     }
-    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
-        self.sim.pin(frame, write)
+    fn pin(
+        &mut self,
+        frame: GuestFrame,
+        write: bool,
+        capability: Capability,
+    ) -> Result<HostFrame, PinFailed> {
+        self.sim.pin(frame, write, capability)
+    }
+    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
+        self.sim.settle(given_back, capability);
+    }
+    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
+        self.sim.unpin(frame, capability);
     }
     fn pinned(&self) -> u64 {
         self.sim.pinned()
     }
-    fn unpin(&mut self, frame: HostFrame) {
-        self.sim.unpin(frame);
+    fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
+        self.sim.alloc_table(kind, capability)
     }
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        self.sim.alloc_table()
-    }
-    fn free_table(&mut self, table: TablePage) {
-        self.sim.free_table(table);
+    fn free_table(&mut self, table: TablePage, capability: Capability) {
+        self.sim.free_table(table, capability);
     }
     fn reschedule_point(&mut self) -> bool {
         self.sim.reschedule_point()
@@ -128,6 +140,9 @@ impl PagingHost for Machine {
 }
 
 impl Host for Machine {
+    fn reclaim(&mut self, _: Capability) -> Forgotten {
+        self.sim.reclaim()
+    }
     fn regs(&mut self) -> &mut Regs {
         &mut self.regs
     }
@@ -220,7 +235,7 @@ fn run(mut guest: Guest, mut machine: Machine) -> (Option<End>, Machine) {
     let outcome = guest.run(&mut machine);
     let end = guest.end().cloned();
     assert_eq!(outcome, if end.is_some() { Outcome::Ended } else { Outcome::Interrupted });
-    guest.tear_down(&mut machine);
+    assert!(guest.tear_down(&mut machine).is_nothing());
     machine.sim.remove_window();
     assert_eq!((machine.sim.pinned(), machine.sim.tables()), (0, 0));
     (end, machine)
@@ -350,7 +365,7 @@ fn a_signal_is_seen_however_often_the_ring_is_refilled() {
         assert_eq!(guest.run(&mut machine), Outcome::Interrupted, "{call:?}");
         assert!(machine.questions >= 100, "{call:?}: nobody has sent a signal yet");
         assert!(machine.most_calls <= 16, "{call:?}: {} calls in one go", machine.most_calls);
-        guest.tear_down(&mut machine);
+        assert!(guest.tear_down(&mut machine).is_nothing());
     }
 }
 

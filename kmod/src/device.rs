@@ -84,6 +84,12 @@ struct Live {
     host: Linux,
 }
 
+// SAFETY: what is not `Send` in this is the guest's strategy, with its shadow tables and the Switcher's window. They are not
+// so that safe code cannot take them from their guest, not because they were of a thread: a strategy has no thread-local
+// storage, and what it shares, it shares within itself, since no `static` can hold a part of it. All of it moves together,
+// and the file's mutex gives it to one thread at a time.
+unsafe impl Send for Live {}
+
 impl Live {
     /// Makes a guest of the current process.
     #[inline(never)] // Or all that `File::write` does would have its frame on the stack.
@@ -109,7 +115,7 @@ impl Live {
         // From here on `drop` takes it back, and gives the table back.
         shim::lg_count_guests(1);
         let Self { guest, leaf, host } = &mut *live;
-        let leaf = leaf.insert(host.alloc_table()?);
+        let leaf = leaf.insert(host.take_table()?);
         let no_execute = module.no_execute;
         let start_of_window = match module.paging {
             Paging::TwoLevel => {
@@ -121,7 +127,7 @@ impl Live {
                 area.window::<Pae>()
             }
         };
-        let window = SwitcherWindow { start: start_of_window, leaf: leaf.frame() };
+        let window = SwitcherWindow::new(start_of_window, leaf);
         let context = BuildContext { formats, window, seed: module.seed };
         let mut paging = choice.build(&context).map_err(|reason| match reason {
             ConfigError::OutOfMemory(short) => short.into(),
@@ -146,10 +152,16 @@ impl Drop for Live {
     fn drop(&mut self) {
         if let Some(guest) = self.guest.take() {
             self.host.begin_tear_down();
-            guest.tear_down(&mut self.host);
+            let forgotten = guest.tear_down(&mut self.host);
+            if !forgotten.is_nothing() {
+                shim::lg_count_forgotten((forgotten.tables + forgotten.references) as u32);
+                log::launcher_error(format_args!(
+                    "the strategy of a guest that has ended had forgotten {forgotten}"
+                ));
+            }
         }
         if let Some(leaf) = self.leaf.take() {
-            self.host.free_table(leaf);
+            Linux::put_back(leaf);
         }
         shim::lg_count_guests(-1);
     }

@@ -11,16 +11,19 @@ use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
-use arch_i386::table::TablePage;
+use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
 use core::cell::Cell;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use framework::host::{BadAddress, Entry, Exit, Host, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{
+    BadAddress, Capability, Entry, Exit, Host, NoRoom, OutOfMemory, PagingHost, PinFailed,
+};
+use framework::ledger::{Forgotten, Ledger, TableKind};
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
@@ -138,6 +141,8 @@ pub struct Linux {
     no_execute: bool,
     /// References held on the launcher's pages.
     pinned: u64,
+    /// What the guest's strategy holds of the kernel's.
+    ledger: Ledger,
     /// The pending interrupts that the framework knows of. If there are others when the guest is about
     /// to be entered, they come first.
     seen: Cell<u32>,
@@ -174,6 +179,7 @@ impl Linux {
             eventfds,
             no_execute,
             pinned: 0,
+            ledger: Ledger::default(),
             seen: Cell::new(0),
             recording: None,
             spare,
@@ -196,15 +202,45 @@ impl Linux {
         let within = at.0.checked_add(len).is_some_and(|end| end <= self.memory.bytes());
         if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
     }
+
+    /// A zeroed page for a table.
+    pub fn take_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        if let Some(table) = self.spare.pop() {
+            return Ok(table);
+        }
+        let mut frame = 0;
+        // SAFETY: `frame` is valid for writes.
+        let page = NonNull::new(unsafe { shim::lg_table_alloc(&mut frame) }).ok_or(OutOfMemory)?;
+        // SAFETY: it is a fresh zeroed page, which is ours until `put_back`; `frame` is its number.
+        Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
+    }
+
+    /// Gives a page from `take_table` back to the kernel.
+    pub fn put_back(table: TablePage) {
+        let (page, _) = table.into_raw();
+        // SAFETY: it comes from `take_table`, and no other handle of it is used any more.
+        unsafe { shim::lg_table_free(page.as_ptr()) }
+    }
+
+    /// Gives one reference back.
+    fn release(&mut self, page: HostFrame) {
+        self.pinned -= 1;
+        // SAFETY: the framework gives back what `pin` gave out, once for each time.
+        unsafe { shim::lg_unpin(page.0) }
+    }
 }
 
 impl Drop for Linux {
     fn drop(&mut self) {
         while let Some(table) = self.spare.pop() {
-            self.free_table(table);
+            Self::put_back(table);
         }
     }
 }
+
+// SAFETY: tables are pages that the kernel has given out to nobody else; pins are for writing and for as long as it
+// takes, and of the memory that the launcher has given its guest.
+unsafe impl TrustedHost for Linux {}
 
 impl PagingHost for Linux {
     fn page_limit(&self) -> u32 {
@@ -259,53 +295,59 @@ impl PagingHost for Linux {
     }
 
     /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
-    fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
-        let (mut pinned, mut answer) = (0, 0);
-        self.access(frame.start(), PAGE_SIZE, |user| {
-            // SAFETY: `pinned` is valid for writes; `access` vouches for the page.
-            answer = unsafe { shim::lg_pin(user, &mut pinned) };
-            answer == 0
-        })
-        .map_err(|_| match answer {
-            _ if answer == Errno::EOVERFLOW.negative() => PinFailed::TooOften(frame),
-            _ => PinFailed::Missing(frame),
-        })?;
+    fn pin(&mut self, frame: GuestFrame, _write: bool, _: Capability) -> Result<HostFrame, PinFailed> {
+        if frame.0 >= self.memory.pages {
+            return Err(PinFailed::Missing(frame));
+        }
+        let mut page = 0;
+        // SAFETY: `page` is valid for writes, and the address is of user space, as `new` has checked.
+        match unsafe { shim::lg_pin(self.memory.base + frame.start().0, &mut page) } {
+            0 => {}
+            error if error == Errno::EOVERFLOW.negative() => return Err(PinFailed::TooOften(frame)),
+            _ => return Err(PinFailed::Missing(frame)),
+        }
         self.pinned += 1;
-        Ok(HostFrame(pinned))
+        if let Some(forgotten) = self.ledger.depart(HostFrame(page)) {
+            self.release(forgotten);
+        }
+        Ok(HostFrame(page))
+    }
+
+    fn settle(&mut self, given_back: Option<HostFrame>, _: Capability) {
+        self.ledger.settle();
+        if let Some(page) = given_back {
+            self.release(page);
+        }
+    }
+
+    fn unpin(&mut self, frame: HostFrame, _: Capability) {
+        self.release(frame);
     }
 
     fn pinned(&self) -> u64 {
         self.pinned
     }
 
-    fn unpin(&mut self, frame: HostFrame) {
-        self.pinned -= 1;
-        // SAFETY: the framework gives back what `pin` gave out, once for each time.
-        unsafe { shim::lg_unpin(frame.0) }
+    fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory> {
+        self.ledger.reserve()?;
+        let mut table = self.take_table()?;
+        // SAFETY: the ledger uses its handle when nothing is left of the strategy.
+        let second = unsafe { table.second_handle() };
+        table.set_ticket(self.ledger.give_out(second, kind));
+        Ok(table)
     }
 
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        if let Some(table) = self.spare.pop() {
-            return Ok(table);
-        }
-        let mut frame = 0;
-        // SAFETY: `frame` is valid for writes.
-        let page = NonNull::new(unsafe { shim::lg_table_alloc(&mut frame) }).ok_or(OutOfMemory)?;
-        // SAFETY: it is a fresh zeroed page, which is ours until `free_table`; `frame` is its number.
-        Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
+    fn free_table(&mut self, table: TablePage, _: Capability) {
+        self.ledger.take_back(&table);
+        Self::put_back(table);
     }
 
-    fn free_table(&mut self, table: TablePage) {
-        let (page, _) = table.into_raw();
-        // SAFETY: it comes from `alloc_table`, and the handle is gone.
-        unsafe { shim::lg_table_free(page.as_ptr()) }
-    }
-
-    fn free_zeroed_table(&mut self, table: TablePage) {
+    fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
+        self.ledger.take_back(&table);
         if self.spare.len() < SPARE_TABLES {
             self.spare.push(table);
         } else {
-            self.free_table(table);
+            Self::put_back(table);
         }
     }
 
@@ -324,13 +366,26 @@ impl PagingHost for Linux {
 }
 
 impl Host for Linux {
+    fn reclaim(&mut self, _: Capability) -> Forgotten {
+        if let Some(page) = self.ledger.reclaim_page() {
+            self.release(page);
+        }
+        while let Some((table, kind)) = self.ledger.reclaim_table() {
+            kind.references(&table, &mut |page| self.release(page));
+            Self::put_back(table);
+            // What is given back is given back to the end.
+            shim::lg_vcpu_reschedule_point();
+        }
+        self.ledger.take_forgotten()
+    }
+
     fn regs(&mut self) -> &mut Regs {
         self.slot.pages().regs()
     }
 
     fn enter(&mut self, entry: Entry<'_>) -> Exit {
         let text = self.slot.area().text();
-        self.slot.set_root(entry.root);
+        self.slot.set_root(entry.root.frame());
         let pages = self.slot.pages();
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
@@ -340,7 +395,7 @@ impl Host for Linux {
         }
         let state: *mut _ = pages;
         // SAFETY: the pages are those of a slot in the area that the Switcher's text is in, `root` maps
-        // both, as every strategy must, and the registers have been made safe. While the guest runs it
+        // both, as every shadow root of this guest does, and the registers have been made safe. While the guest runs it
         // writes to the register page; no reference to it exists then.
         let vector =
             unsafe { shim::lg_vcpu_enter(self.vcpu.raw(), state.cast(), self.seen.get(), entry.ts.into()) };

@@ -9,7 +9,6 @@ use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
 use framework::audit::{Announced, Defect, Report, audit};
-use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::{Fault, Formats, PagingStrategy};
@@ -88,7 +87,7 @@ impl Guest {
     /// The shadow table of this level for an address, and the index there.
     fn shadow(&self, va: GuestVirt, wanted: u32) -> (HostFrame, usize) {
         let shadow = self.formats.shadow;
-        let mut table = self.strategy.root();
+        let mut table = self.strategy.root().frame();
         for level in (1..=shadow.levels()).rev() {
             let (shift, entries, _) = geometry(shadow, level);
             let index = ((va.0 >> shift) % entries) as usize;
@@ -211,12 +210,12 @@ fn a_global_entry() {
 #[test]
 fn references_lost_and_left_over() {
     everywhere(|mut guest| {
-        let page = guest.host.pin(GuestFrame(5), false).unwrap();
+        guest.host.add_reference();
         assert_eq!(first(guest.audit()), Defect::References { held: 2, entries: 1 });
-        guest.host.unpin(page);
-        guest.host.unpin(page);
+        guest.host.drop_reference();
+        guest.host.drop_reference();
         assert_eq!(first(guest.audit()), Defect::References { held: 0, entries: 1 });
-        guest.host.pin(GuestFrame(5), false).unwrap();
+        guest.host.add_reference();
     });
 }
 
@@ -252,7 +251,7 @@ fn directory_entries_that_lead_elsewhere() {
 #[test]
 fn a_window_that_is_lost() {
     everywhere(|mut guest| {
-        let root = guest.strategy.root();
+        let root = guest.strategy.root().frame();
         for level in 2..=guest.formats.shadow.levels() {
             let (table, index) = guest.shadow(WINDOW, level);
             let right = guest.load(table, index).0;
@@ -267,7 +266,7 @@ fn a_window_that_is_lost() {
 fn a_guest_with_a_defect_is_killed() {
     let mut guest = Guest::new("audit:every=2,of=lguest", Formats::both(Paging::TwoLevel));
     assert!(guest.strategy.counters().audits >= 1);
-    guest.host.pin(GuestFrame(5), false).unwrap();
+    guest.host.add_reference();
     let mut load = || guest.strategy.load_page_directory(&mut guest.host, Guest::directory());
     let killed = load().and_then(|()| load()).unwrap_err();
     assert_eq!(killed, Kill::Audit(Defect::References { held: 2, entries: 1 }));

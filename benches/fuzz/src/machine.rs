@@ -10,13 +10,14 @@ use arch_i386::lguest_data::{IRQS, RING_DONE, RING_PENDING, RING_SIZE, Timespec,
 use arch_i386::paging::Paging;
 use arch_i386::regs::Regs;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIES, LGUEST_CS, slot};
-use arch_i386::table::TablePage;
+use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{self, IN_SWITCHER};
 use benches::sim::SimHost;
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
-use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::End;
+use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::Formats;
 use std::num::NonZeroU32;
@@ -141,6 +142,9 @@ fn stub(vector: u8) -> u32 {
     0xffc0_0000 + u32::from(vector) * 16
 }
 
+// SAFETY: it hands on what the simulated host does.
+unsafe impl TrustedHost for Machine<'_> {}
+
 impl PagingHost for Machine<'_> {
     fn page_limit(&self) -> u32 {
         self.sim.page_limit()
@@ -154,27 +158,39 @@ impl PagingHost for Machine<'_> {
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         self.sim.write(at, from)
     }
-    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
-        self.sim.pin(frame, write)
+    fn pin(
+        &mut self,
+        frame: GuestFrame,
+        write: bool,
+        capability: Capability,
+    ) -> Result<HostFrame, PinFailed> {
+        self.sim.pin(frame, write, capability)
+    }
+    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
+        self.sim.settle(given_back, capability);
+    }
+    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
+        self.sim.unpin(frame, capability);
     }
     fn pinned(&self) -> u64 {
         self.sim.pinned()
     }
-    fn unpin(&mut self, frame: HostFrame) {
-        self.sim.unpin(frame);
+    fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
+        self.sim.alloc_table(kind, capability)
+    }
+    fn free_table(&mut self, table: TablePage, capability: Capability) {
+        self.sim.free_table(table, capability);
     }
     fn reschedule_point(&mut self) -> bool {
         self.sim.reschedule_point()
     }
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        self.sim.alloc_table()
-    }
-    fn free_table(&mut self, table: TablePage) {
-        self.sim.free_table(table);
-    }
 }
 
 impl Host for Machine<'_> {
+    fn reclaim(&mut self, _: Capability) -> Forgotten {
+        self.sim.reclaim()
+    }
+
     fn regs(&mut self) -> &mut Regs {
         &mut self.regs
     }
@@ -333,12 +349,13 @@ pub fn guests(bytes: &[u8]) {
         _ => None,
     };
     assert!(!blames_host(kill.as_ref()), "{kill:?} under {strategy}, {formats}");
-    guest.tear_down(&mut machine);
+    let forgotten = guest.tear_down(&mut machine);
+    assert!(forgotten.is_nothing(), "{forgotten} are left under {strategy}, {formats}");
     machine.sim.limit_tables(None);
     machine.sim.remove_window();
     assert_eq!(
         (machine.sim.pinned(), machine.sim.tables()),
         (0, 0),
-        "references and tables are left under {strategy}, {formats}"
+        "the host has not taken back what it should have under {strategy}, {formats}"
     );
 }

@@ -1,21 +1,23 @@
 //! A strategy under audit: stands before another one and audits it after its operations.
 
-use super::seen::{Reader, Seen, Watched};
+use super::seen::{Reader, Seen, SeenBy};
 use super::{Announced, audit_with, current_directory};
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
 use crate::kill::Kill;
 use crate::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use crate::tables::ShadowRoot;
+use crate::watch::Watched;
 use alloc::boxed::Box;
-use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use core::ops::ControlFlow;
 
 /// The host as the strategy sees it in its next operation.
-fn watched<'a>(host: &'a mut dyn PagingHost, seen: &'a mut Seen) -> Watched<'a> {
+fn watched<'a>(host: &'a mut dyn PagingHost, seen: &'a mut Seen) -> Watched<'a, SeenBy<'a>> {
     seen.begin();
-    Watched { host, seen, reader: Reader::Strategy }
+    Watched { host, watcher: SeenBy { seen, reader: Reader::Strategy } }
 }
 
 /// The strategy and how often it is audited. A guest whose shadow tables have a defect is killed.
@@ -162,7 +164,7 @@ impl PagingStrategy for Audited {
         self.audit(host, &Announced::Nothing)
     }
 
-    fn root(&self) -> HostFrame {
+    fn root(&self) -> ShadowRoot<'_> {
         self.of.root()
     }
 

@@ -25,15 +25,16 @@
 mod audited;
 mod seen;
 
-use crate::host::PagingHost;
+use crate::host::{Capability, PagingHost};
 use crate::strategy::{Mapping, PagingStrategy};
 use crate::tables::{Progress, reschedule_point};
 use crate::walk::{self, Leaf, frame_within};
+use crate::watch::Watched;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 pub use audited::Audited;
 use core::ops::Range;
-use seen::{Reader, Seen, Watched};
+use seen::{Reader, Seen, SeenBy};
 
 /// What is wrong with a guest's shadow tables. All of them are mistakes of the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,7 +171,8 @@ fn audit_with(
             report.add(Defect::Global { directory, va });
         }
         seen.look_anew();
-        let host: &mut dyn PagingHost = &mut Watched { host, seen: &mut *seen, reader: Reader::Audit };
+        let host: &mut dyn PagingHost =
+            &mut Watched { host, watcher: SeenBy { seen: &mut *seen, reader: Reader::Audit } };
         let justified = match announced.entry(directory, va) {
             Some(said) => justify(host, &mapping, said, Flags::all()).or_else(|defect| match defect {
                 Defect::Unseen { .. } if said.flags().intersects(Flags::ACCESSED | Flags::DIRTY) => Ok(()),
@@ -240,8 +242,8 @@ fn justify(
     let frame = frame_within(host, guest).filter(|_| guest.present());
     let frame = frame.ok_or(Defect::Unmapped { directory, va })?;
     // What cannot be pinned now was pinned before, and cannot be compared.
-    if let Ok(page) = host.pin(frame, false) {
-        host.unpin(page);
+    if let Ok(page) = host.pin(frame, false, Capability::new()) {
+        host.settle(Some(page), Capability::new());
         if u64::from(page.0) != entry.frame() {
             let shadow = HostFrame(entry.frame() as u32);
             return Err(Defect::Frame { directory, va, shadow, guest: page, guest_page: frame });

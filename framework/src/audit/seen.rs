@@ -13,9 +13,9 @@
 //! Both excuse only what they explain: a page that was given out for another guest page, or a table that was not read
 //! again after it was announced, is a defect as ever.
 
-use crate::host::{BadAddress, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use crate::host::PagingHost;
+use crate::watch::Watcher;
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
-use arch_i386::table::TablePage;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
@@ -106,7 +106,7 @@ impl Seen {
     }
 }
 
-/// Who reads through a [`Watched`] host.
+/// Who reads through a [`Watched`](crate::watch::Watched) host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
     /// The strategy: what it sees is kept.
@@ -115,119 +115,45 @@ pub(super) enum Reader {
     Audit,
 }
 
-/// The host as strategy and audit see it.
-pub(super) struct Watched<'a> {
-    pub(super) host: &'a mut dyn PagingHost,
+/// Watches the host that strategy and audit see.
+pub(super) struct SeenBy<'a> {
     pub(super) seen: &'a mut Seen,
     pub(super) reader: Reader,
 }
 
-impl Watched<'_> {
-    fn saw(&mut self, at: GuestPhys, value: u32) {
+impl Watcher for SeenBy<'_> {
+    fn read(&mut self, host: &mut dyn PagingHost, at: GuestPhys, bytes: &[u8]) {
+        // Whole words.
+        let (words, _) = bytes.as_chunks::<4>();
+        for (address, word) in (at.0..).step_by(4).zip(words) {
+            self.read_u32(host, GuestPhys(address), u32::from_le_bytes(*word));
+        }
+    }
+
+    fn read_u32(&mut self, _: &mut dyn PagingHost, at: GuestPhys, value: u32) {
         match self.reader {
             Reader::Strategy => self.seen.read(at, value),
             Reader::Audit => self.seen.compare(at, value),
         }
     }
 
-    /// Whole words of some bytes.
-    fn saw_bytes(&mut self, at: GuestPhys, bytes: &[u8]) {
-        let (words, _) = bytes.as_chunks::<4>();
-        for (address, word) in (at.0..).step_by(4).zip(words) {
-            self.saw(GuestPhys(address), u32::from_le_bytes(*word));
-        }
-    }
-
-    fn wrote_bytes(&mut self, at: GuestPhys, bytes: &[u8]) {
+    fn wrote(&mut self, at: GuestPhys, bytes: &[u8]) {
         let (words, _) = bytes.as_chunks::<4>();
         for (address, word) in (at.0..).step_by(4).zip(words) {
             self.seen.wrote(GuestPhys(address), u32::from_le_bytes(*word));
         }
     }
-}
 
-impl PagingHost for Watched<'_> {
-    fn page_limit(&self) -> u32 {
-        self.host.page_limit()
-    }
-
-    fn no_execute(&self) -> bool {
-        self.host.no_execute()
-    }
-
-    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
-        self.host.read(at, into)?;
-        self.saw_bytes(at, into);
-        Ok(())
-    }
-
-    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
-        self.host.write(at, from)?;
-        self.wrote_bytes(at, from);
-        Ok(())
-    }
-
-    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
-        let value = self.host.read_u32(at)?;
-        self.saw(at, value);
-        Ok(value)
-    }
-
-    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
-        let value = self.host.read_u64(at)?;
-        self.saw_bytes(at, &value.to_le_bytes());
-        Ok(value)
-    }
-
-    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
-        self.host.write_u32(at, value)?;
-        self.wrote_bytes(at, &value.to_le_bytes());
-        Ok(())
-    }
-
-    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
-        self.host.write_u64(at, value)?;
-        self.wrote_bytes(at, &value.to_le_bytes());
-        Ok(())
-    }
-
-    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
-        let page = self.host.pin(frame, write)?;
+    fn pinned(&mut self, guest: GuestFrame, page: HostFrame) {
         if self.reader == Reader::Strategy {
-            self.seen.pin(page, frame);
-        }
-        Ok(page)
-    }
-
-    fn unpin(&mut self, frame: HostFrame) {
-        self.host.unpin(frame);
-        if self.reader == Reader::Strategy {
-            self.seen.unpin(frame);
+            self.seen.pin(page, guest);
         }
     }
 
-    fn pinned(&self) -> u64 {
-        self.host.pinned()
-    }
-
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        self.host.alloc_table()
-    }
-
-    fn free_table(&mut self, table: TablePage) {
-        self.host.free_table(table);
-    }
-
-    fn free_zeroed_table(&mut self, table: TablePage) {
-        self.host.free_zeroed_table(table);
-    }
-
-    fn reschedule_point(&mut self) -> bool {
-        self.host.reschedule_point()
-    }
-
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
-        self.host.record(piece)
+    fn unpinned(&mut self, page: HostFrame) {
+        if self.reader == Reader::Strategy {
+            self.seen.unpin(page);
+        }
     }
 }
 

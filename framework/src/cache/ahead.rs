@@ -8,21 +8,21 @@
 //! mapped that the guest could not have had mapped by touching it, and no mistake of the guest's shows
 //! earlier than it would have.
 
-use super::{ShadowCache, Slot, shadow_entry};
+use super::{ShadowCache, Slot};
 use crate::host::{OutOfMemory, PagingHost};
-use crate::tables::{LeafId, Part, reschedule_point};
+use crate::tables::{LeafId, reschedule_point};
 use crate::walk::{self, Leaf};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
-use core::ops::ControlFlow;
 
 /// The largest value of [`Mends::around`](super::Mends::around).
 pub const MAX_AROUND: usize = 64;
 
 /// Bytes of the guest's table that are read at a time: no more than are used as a rule, as they are zeroed first.
 const PIECE: usize = 128;
+const _: () = assert!(PIECE / 4 <= 32, "a bit for each entry");
 
 /// A flush of everything has come too soon for filling around faults to have paid, if less than so many faults for each
 /// page that may be filled have come since the last one.
@@ -71,6 +71,7 @@ pub(super) struct Lost {
 
 impl Lost {
     /// Takes out what is known of a page directory.
+    #[inline(always)] // Most switches find nothing.
     fn take(&mut self, directory: GuestPhys) -> Option<Vec<GuestVirt>> {
         let at = self.position(directory)?;
         self.directories.remove(at).map(|(_, pages)| pages)
@@ -113,8 +114,15 @@ impl Lost {
     }
 }
 
+/// The entry in these bytes of the guest's memory.
+#[inline(always)]
+fn decoded(bytes: &[u8]) -> Entry {
+    Entry(bytes.iter().rev().fold(0, |entry, byte| entry << 8 | u64::from(*byte)))
+}
+
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// Fills the neighbours of `va`, whose entry `leaf` has just been shadowed in `table`.
+    /// Fills the neighbours of `va`, whose entry `leaf` has just been shadowed in `table`, if that is to be done.
+    #[inline]
     pub(super) fn fill_around(
         &mut self,
         host: &mut dyn PagingHost,
@@ -122,16 +130,26 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         va: GuestVirt,
         leaf: &Leaf,
     ) {
-        let (size, index) = (self.mends.around.min(MAX_AROUND), G::index(va, 1));
-        if size < 2 || self.linear {
-            return;
+        let size = self.mends.around.min(MAX_AROUND);
+        if size >= 2 && !self.linear && !self.pace.fixed_alone(size) {
+            self.fill_neighbours(host, table, va, leaf.at, size);
         }
-        if self.pace.fixed_alone(size) {
-            return;
-        }
+    }
+
+    /// Fills the neighbours of `va`, whose entry is at `at`: the `size` about it, those accessed that have no shadow.
+    #[inline(never)]
+    fn fill_neighbours(
+        &mut self,
+        host: &mut dyn PagingHost,
+        table: LeafId,
+        va: GuestVirt,
+        at: GuestPhys,
+        size: usize,
+    ) {
+        let index = G::index(va, 1);
         let first = index - index % size;
         let count = size.min(G::ENTRIES - first);
-        let at = GuestPhys(leaf.at.frame().start().0 + first as u32 * G::ENTRY_SIZE);
+        let at = GuestPhys(at.frame().start().0 + first as u32 * G::ENTRY_SIZE);
         let start = va.page().0 - (index - first) as u32 * PAGE_SIZE;
         let piece = PIECE / G::ENTRY_SIZE as usize;
         for done in (0..count).step_by(piece) {
@@ -140,35 +158,39 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             if host.read(GuestPhys(at.0 + done as u32 * G::ENTRY_SIZE), bytes).is_err() {
                 return;
             }
-            for (i, bytes) in (done..).zip(bytes.chunks_exact(G::ENTRY_SIZE as usize)) {
-                let neighbour = GuestVirt(start + i as u32 * PAGE_SIZE);
+            let neighbour = |i: usize| GuestVirt(start + (done + i) as u32 * PAGE_SIZE);
+            // Looked at first, as most need no more than that: a bit each.
+            let mut wanted = 0_u32;
+            for (i, bytes) in bytes.chunks_exact(G::ENTRY_SIZE as usize).enumerate() {
+                let va_of = neighbour(i);
                 // One level-1 table of the guest's may have two shadows.
-                if neighbour.0 / S::LEAF_SPAN == va.0 / S::LEAF_SPAN {
-                    let entry = bytes.iter().rev().fold(0, |entry, byte| entry << 8 | u64::from(*byte));
-                    self.fill_if_accessed(host, table, neighbour, Entry(entry));
+                if va_of.0 / S::LEAF_SPAN == va.0 / S::LEAF_SPAN
+                    && self.may_fill(va_of, decoded(bytes))
+                    && !self.tables.entry_in(table, va_of).present()
+                {
+                    wanted |= 1 << i;
                 }
+            }
+            while wanted != 0 {
+                let i = wanted.trailing_zeros() as usize;
+                wanted &= wanted - 1;
+                let guest = decoded(&bytes[i * G::ENTRY_SIZE as usize..][..G::ENTRY_SIZE as usize]);
+                self.fill(host, table, neighbour(i), guest);
             }
         }
     }
 
-    /// Fills one page, if its entry in the guest's tables is good and accessed and it has no shadow yet.
+    /// Whether a page may be filled ahead of a fault: its entry in the guest's tables is accessed.
     #[inline(always)] // Most neighbours come no farther than the first question.
-    fn fill_if_accessed(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
-        if !guest.has(Flags::PRESENT | Flags::ACCESSED)
-            || va >= self.tables.window().start
-            || self.tables.entry_in(table, va).present()
-        {
-            return;
-        }
-        self.fill(host, table, va, guest);
+    fn may_fill(&self, va: GuestVirt, guest: Entry) -> bool {
+        guest.has(Flags::PRESENT | Flags::ACCESSED) && va < self.tables.window().start()
     }
 
-    /// Fills one page with this entry of the guest's, if it is good.
-    #[inline]
+    /// Fills one page with this entry of the guest's, if it is good and the page has no shadow yet.
+    #[inline(always)] // As with an entry's conversion.
     fn fill(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         let rights = if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) };
-        if let Ok(entry) = shadow_entry(host, rights) {
-            self.tables.replace(host, table, va, entry);
+        if self.tables.fill(host, table, va, rights) {
             self.counters.filled_ahead += 1;
         }
     }
@@ -211,14 +233,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let mut pages = Vec::new();
         let Some(slot) = self.slots.get(index).filter(|_| self.mends.refill > 0) else { return pages };
         if pages.try_reserve_exact(self.mends.refill).is_ok() {
-            // In address order, so that the rest is not to be had either.
-            let _ = self.tables.visit(slot.root, Part::Own, &mut |va, _, _| {
-                if va >= self.kernel_address || pages.len() >= self.mends.refill {
-                    return ControlFlow::Break(());
-                }
-                pages.push(va);
-                ControlFlow::Continue(())
-            });
+            self.tables.list_pages(slot.root, self.kernel_address, self.mends.refill, &mut pages);
         }
         pages
     }
@@ -230,6 +245,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     }
 
     /// Fills those of some pages that the current page directory maps as accessed.
+    #[inline(never)] // Or a switch that fills nothing would have its stack frame.
     pub(super) fn fill_pages(&mut self, host: &mut dyn PagingHost, pages: &[GuestVirt]) {
         let slot = self.slots.current_slot();
         for (number, &va) in pages.iter().enumerate() {
@@ -238,9 +254,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             }
             // What is wrong with the guest's tables comes out when it uses them.
             let Ok(Some(leaf)) = walk::walk::<G>(host, slot.directory, va) else { continue };
-            if leaf.entry.has(Flags::PRESENT | Flags::ACCESSED) {
+            if self.may_fill(va, leaf.entry) {
                 let Ok(table) = self.tables.find_or_add(host, slot.root, va, leaf.origin()) else { return };
-                self.fill_if_accessed(host, table, va, leaf.entry);
+                self.fill(host, table, va, leaf.entry);
             }
         }
     }

@@ -38,12 +38,12 @@ use crate::counters::PagingCounters;
 use crate::host::{OutOfMemory, PagingHost};
 use crate::kill::Kill;
 use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
-use crate::tables::{Part, Progress, Tables, reschedule_point};
+use crate::tables::{Part, Progress, ShadowEntry, ShadowRoot, Tables, reschedule_point};
 use crate::walk::{self, Leaf};
 use ahead::{Lost, Pace};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use core::ops::ControlFlow;
@@ -57,8 +57,6 @@ pub use mends::{Mends, Room};
 pub struct ShadowCache<G, S> {
     tables: Tables<G, S>,
     slots: Slots,
-    /// The root page of the current slot.
-    root: HostFrame,
     room: Room,
     mends: Mends,
     lost: Lost,
@@ -97,10 +95,6 @@ pub fn build(
 /// The error code of a kernel-mode write to a page that is not present.
 const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 
-/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where the
-/// original lets them pass, they make the processor fault again and again.
-const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
-
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// A cache with room for at least one page directory.
     ///
@@ -117,7 +111,6 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         boxed_with(|| Self {
             tables: Tables::new(window, mends.by_use),
             slots,
-            root: HostFrame(0),
             room,
             mends,
             lost: Lost::default(),
@@ -130,11 +123,10 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         })
     }
 
-    /// The guest runs on this slot from now on. Its root page stays the same as long as it is taken, and
-    /// is asked for at every entry.
+    /// The guest runs on this slot from now on.
     fn make_current(&mut self, index: usize) {
         self.slots.make_current(index);
-        self.root = self.tables.frame(self.slots.current_slot().root);
+        self.tables.make_current(self.slots.current_slot().root);
     }
 
     // ---- 1. Demand faults ----
@@ -156,7 +148,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
         let user = error.contains(PageFaultErrorCode::USER_MODE);
         let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
-        if va >= self.window().start {
+        if va >= self.window().start() {
             return Ok(Fault::Reflected);
         }
         let Some(leaf) = self.walk(host, va)? else { return Ok(Fault::Reflected) };
@@ -176,21 +168,14 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         // An entry that is dirty already may be writable at once.
         let shadow = if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) };
 
-        // The new page is pinned before the old one is let go; they are often the same.
-        let entry = shadow_entry(host, shadow)?;
         let root = self.slots.current_slot().root;
         if self.mends.precise {
             // Where the host breaks it off, the guest does not come to see what is left.
             let _ = self.tables.release_if_moved(host, root, va, leaf.origin());
         }
-        let table = match self.tables.find_or_add(host, root, va, leaf.origin()) {
-            Ok(table) => table,
-            Err(error) => {
-                host.unpin(HostFrame(entry.frame() as u32));
-                return Err(error.into());
-            }
-        };
-        self.tables.replace(host, table, va, entry);
+        let table = self.tables.find_or_add(host, root, va, leaf.origin())?;
+        // The new page is pinned before the old one is let go; they are often the same.
+        self.tables.replace(table, va, ShadowEntry::new(host, shadow)?);
         if !self.linear && guest != leaf.entry {
             walk::write_entry::<G>(host, leaf.at, guest)?;
         }
@@ -213,7 +198,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     }
 
     fn is_writable(&self, va: GuestVirt) -> bool {
-        va < self.window().start
+        va < self.window().start()
             && self
                 .tables
                 .entry(self.slots.current_slot().root, va)
@@ -260,30 +245,6 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 /// How many slots are gone through before the host may run something else.
 const SLOTS_AT_ONCE: usize = 64;
 
-/// What a guest may have in its own entries and the processor must not find in the shadow's.
-///
-/// * A guest believes that it uses global pages (it tells user flushes from kernel flushes by that); here entries
-///   would survive the switch to the host.
-/// * How a page is cached is the host's choice: it has the same page mapped write-back, and where the two disagree,
-///   what one has written the other need not see, and neither need the host's devices (Intel SDM vol. 3A, 12.12.4;
-///   the class of XSA-402). The third bit of that choice, PAT, is [`Flags::HUGE_PAGE`] at this level and refused.
-///   Above it, a guest's entries may have none of them ([`PageFormat::DIRECTORY_FLAGS`]).
-const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_CACHE);
-
-/// Turns a guest's entry into the shadow's: the frame becomes the host's, with a reference held, and the flags
-/// those that the processor may see.
-fn shadow_entry(host: &mut dyn PagingHost, guest: Entry) -> Result<Entry, Kill> {
-    let no_execute_reserved = guest.has(Flags::NO_EXECUTE) && !host.no_execute();
-    let frame = walk::frame_within(host, guest)
-        .filter(|_| !guest.flags().intersects(Flags::HUGE_PAGE | RESERVED) && !no_execute_reserved)
-        .ok_or(Kill::PageTableEntry(guest))?;
-    // The original asks for a writable page only if the entry is dirty, so that set_pte with a writable
-    // entry that is merely accessed lets a guest write to a page which the host shares with others.
-    let write = guest.flags().intersects(Flags::DIRTY | Flags::WRITABLE);
-    let pinned = host.pin(frame, write)?;
-    Ok(Entry::new(pinned.0.into(), guest.flags() - HIDDEN))
-}
-
 impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     fn paging(&self) -> Paging {
         G::PAGING
@@ -312,7 +273,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         if self.release_all(host).is_break() {
             return Ok(());
         }
-        if kernel_address >= self.window().start {
+        if kernel_address >= self.window().start() {
             return Err(Kill::KernelAddress(kernel_address));
         }
         self.kernel_address = kernel_address;
@@ -352,15 +313,13 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         entry: Entry,
     ) -> Result<(), Kill> {
         self.counters.set_pte += 1;
-        if va >= self.window().start {
+        if va >= self.window().start() {
             return Err(Kill::SwitcherEntry(va));
         }
         let touched = entry.present() && entry.flags().intersects(Flags::ACCESSED | Flags::DIRTY);
-        let fill = |host: &mut dyn PagingHost| {
-            // Linux marks most entries accessed and dirty itself, which saves the fault. (The original
-            // forgets to ask whether the entry is present, and loses a page if it is not.)
-            if touched { shadow_entry(host, entry) } else { Ok(Entry::EMPTY) }
-        };
+        // Linux marks most entries accessed and dirty itself, which saves the fault. (The original
+        // forgets to ask whether the entry is present, and loses a page if it is not.)
+        let fill = touched.then_some(entry);
         if va < self.kernel_address {
             let fills = touched && self.mends.announced;
             if let Some(slot) = self.slots.slot_of(directory) {
@@ -471,8 +430,8 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
 
     // ---- 6. The Switcher ----
 
-    fn root(&self) -> HostFrame {
-        self.root
+    fn root(&self) -> ShadowRoot<'_> {
+        self.tables.current_root()
     }
 
     // ---- To be looked at ----
@@ -511,11 +470,9 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(Defect)) {
-        if self.tables.check(host, found).is_break() || self.slots.check(host, found).is_break() {
-            return;
-        }
-        if self.tables.frame(self.slots.current_slot().root) != self.root {
-            found(Defect::Window { root: self.root });
+        if self.tables.check(host, found).is_continue() {
+            // Where the host breaks it off, nothing is looked at.
+            let _ = self.slots.check(host, found);
         }
     }
 
@@ -531,6 +488,6 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         for index in 0..self.slots.len() {
             self.give_up(host, index);
         }
-        self.tables.remove_shared(host);
+        self.tables.remove_all(host);
     }
 }

@@ -62,8 +62,17 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     }
 
     /// Gives page directories up, but never the current one, until the budget is kept.
+    #[inline]
     pub(super) fn keep_to_budget(&mut self, host: &mut dyn PagingHost) {
-        let Room::Pages(budget) = self.room else { return };
+        if let Room::Pages(budget) = self.room
+            && self.tables.pages() > budget
+        {
+            self.give_up_beyond(host, budget);
+        }
+    }
+
+    #[inline(never)]
+    fn give_up_beyond(&mut self, host: &mut dyn PagingHost, budget: usize) {
         while self.tables.pages() > budget
             && let Some(oldest) = self.slots.oldest(Some(self.slots.current()))
         {

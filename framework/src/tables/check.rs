@@ -3,6 +3,7 @@
 use super::leaf::Leaf;
 use super::{
     LeafId, Progress, Root, Tables, WINDOW_FLAGS, place, places, places_per_entry, reschedule_point,
+    table_flags,
 };
 use crate::audit::Defect;
 use crate::host::PagingHost;
@@ -49,7 +50,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 found(Defect::InUse { table, index: place });
             }
         }
-        let window = place::<S>(self.window.start);
+        let window = place::<S>(self.window.start());
         if S::LEVELS == 3 {
             for index in 0..S::ROOT_ENTRIES {
                 let middle = holder(index * places_per_entry::<S>()).middles[index].as_ref();
@@ -73,7 +74,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 _ => holder.middles[place / S::ENTRIES].as_ref(),
             };
             let expected = if place == window {
-                Entry::new(self.window.leaf.0.into(), WINDOW_FLAGS)
+                Entry::new(self.window.leaf().0.into(), WINDOW_FLAGS)
             } else {
                 self.link_to(holder.leaves[place])
             };
@@ -93,7 +94,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// The directory entry that leads to a table.
     fn link_to(&self, id: LeafId) -> Entry {
         let leaf = self.leaves.get(usize::from(id.0)).and_then(Option::as_ref);
-        leaf.map_or(Entry::EMPTY, |leaf| Entry::new(leaf.page.frame().0.into(), leaf.origin.flags))
+        leaf.map_or(Entry::EMPTY, |leaf| {
+            Entry::new(leaf.page.frame().0.into(), table_flags::<S>(leaf.origin))
+        })
     }
 }
 

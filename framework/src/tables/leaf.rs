@@ -48,7 +48,15 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
+    /// Puts a present entry where nothing is.
+    #[inline]
+    pub(super) fn put<S: PageFormat>(&mut self, index: usize, entry: Entry) {
+        S::store(&mut self.page, index, entry);
+        self.in_use.insert(index);
+    }
+
     /// Puts an entry in the place of another; the old one is returned.
+    #[inline]
     pub(super) fn replace<S: PageFormat>(&mut self, index: usize, entry: Entry) -> Entry {
         let old = S::load(&self.page, index);
         S::store(&mut self.page, index, entry);

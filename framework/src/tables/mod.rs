@@ -30,19 +30,35 @@
 //! its upper entries. With PAE the copies never change, as they lead to middle pages that stay; with two
 //! levels a table that comes or goes is entered in each root, once for 4 MiB.
 
+//!
+//! # What a strategy cannot do
+//! Strategies are not trusted; these tables are. A strategy names roots and tables by numbers, and never has a table page
+//! or a shadow entry in its hands that it could keep. Every root has the Switcher from the day it is made and
+//! until it goes, every entry of a level-1 table comes from the one [conversion](ShadowEntry::new), every entry above leads
+//! to a table of these with no flags but a table's, and what the world switch loads is [such a root](ShadowRoot). A number
+//! that names nothing is a panic, and one that names another table of the same guest's harms that guest alone.
+
 mod check;
+mod entry;
 mod leaf;
 mod root;
+mod token;
 
-use crate::host::{OutOfMemory, PagingHost};
+use crate::host::{Capability, OutOfMemory, PagingHost};
+use crate::kill::Kill;
+use crate::ledger::TableKind;
 use crate::strategy::{Lookup, SwitcherWindow};
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
 use core::ops::{ControlFlow, Range};
+use entry::page_of;
 use leaf::{InUse, Leaf};
 use root::{MiddleCounts, Root};
+
+pub use entry::ShadowEntry;
+pub use token::ShadowRoot;
 
 /// Whether long work goes on, or breaks off as the host has said; see [`PagingHost::reschedule_point`].
 pub type Progress = ControlFlow<()>;
@@ -93,6 +109,25 @@ pub struct Origin {
 }
 
 /// All shadow tables of one guest, in the format `S`, standing for tables in the format `G`.
+///
+/// They are that guest's as long as they live: what is not `Send` cannot be put into a `static` by safe code, and there is
+/// nothing else by which a strategy could carry them to another guest. (A strategy that leaks them has lost them; the host
+/// takes their pages back.)
+///
+/// ```compile_fail,E0277
+/// # use arch_i386::paging::TwoLevel;
+/// # use framework::tables::Tables;
+/// # use std::sync::Mutex;
+/// static KEPT: Mutex<Option<Tables<TwoLevel, TwoLevel>>> = Mutex::new(None);
+/// ```
+///
+/// What may be there is what has nothing of the host's:
+///
+/// ```
+/// # use framework::tables::RootId;
+/// # use std::sync::Mutex;
+/// static KEPT: Mutex<Option<RootId>> = Mutex::new(None);
+/// ```
 #[derive(Debug)]
 pub struct Tables<G, S> {
     roots: Vec<Option<Root>>,
@@ -104,14 +139,20 @@ pub struct Tables<G, S> {
     shared_from: usize,
     middle_counts: MiddleCounts,
     window: SwitcherWindow,
+    /// The root page that the guest runs on.
+    current: HostFrame,
     /// Table pages held, the window's not among them.
     pages: usize,
     /// Whether releasing a table goes by the entries in use, or through all.
     by_use: bool,
     released: u64,
     visited: u64,
-    formats: PhantomData<(G, S)>,
+    /// A raw pointer is not `Send`.
+    formats: PhantomData<(G, S, *const ())>,
 }
+
+/// No root.
+const NO_ROOT: HostFrame = HostFrame(0);
 
 /// Flags of the entry that leads to the Switcher's table.
 const WINDOW_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::ACCESSED);
@@ -124,6 +165,12 @@ fn place<S: PageFormat>(va: GuestVirt) -> usize {
 /// The places of a root.
 const fn places<S: PageFormat>() -> usize {
     ((u32::MAX / S::LEAF_SPAN) + 1) as usize
+}
+
+/// The flags of the directory entry that leads to a level-1 table: those of the guest's entry, and nothing that makes it
+/// anything else than an entry for a table.
+fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
+    origin.flags.intersection(S::DIRECTORY_FLAGS)
 }
 
 /// How many places an entry of the shadow's root page covers: 1, or with PAE 512.
@@ -140,7 +187,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[must_use]
     pub fn new(window: SwitcherWindow, by_use: bool) -> Self {
         assert!(
-            window.start.0.is_multiple_of(S::LEAF_SPAN),
+            window.start().0.is_multiple_of(S::LEAF_SPAN),
             "the Switcher's window {window:?} must start at a multiple of {:#x}",
             S::LEAF_SPAN
         );
@@ -152,6 +199,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             shared_from: places::<S>(),
             middle_counts: MiddleCounts::NONE,
             window,
+            current: NO_ROOT,
             pages: 0,
             by_use,
             released: 0,
@@ -212,28 +260,40 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         root.expect("a root's name is forgotten before the root")
     }
 
+    #[inline]
     fn leaf(&self, id: LeafId) -> &Leaf {
         self.leaves[usize::from(id.0)].as_ref().expect("a table's name is forgotten before the table")
     }
 
+    #[inline]
     fn leaf_mut(&mut self, id: LeafId) -> &mut Leaf {
         self.leaves[usize::from(id.0)].as_mut().expect("a table's name is forgotten before the table")
     }
 
-    /// The page that CR3 is to point at.
+    /// The guest runs on this root from now on.
+    pub fn make_current(&mut self, root: RootId) {
+        self.current = self.root(root).page.frame();
+    }
+
+    /// The root that the guest runs on.
+    ///
+    /// # Panics
+    /// When there is none: none was made current, or the one that was is removed.
+    #[inline]
     #[must_use]
-    pub fn frame(&self, root: RootId) -> HostFrame {
-        self.root(root).page.frame()
+    pub fn current_root(&self) -> ShadowRoot<'_> {
+        assert!(self.current != NO_ROOT, "no root is the current one");
+        ShadowRoot::new(self.current)
     }
 
     /// A root with nothing in it but the Switcher.
     fn root_with_window(&self, host: &mut dyn PagingHost) -> Result<Root, OutOfMemory> {
         let mut root = Root::new::<S>(host)?;
-        let SwitcherWindow { start, leaf } = self.window;
+        let (start, leaf) = (self.window.start(), self.window.leaf());
         match root.link::<S>(host, place::<S>(start), leaf, WINDOW_FLAGS) {
             Ok(()) => Ok(root),
             Err(error) => {
-                host.free_table(root.page);
+                host.free_table(root.page, Capability::new());
                 Err(error)
             }
         }
@@ -267,15 +327,21 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// From now on the tables from `kernel` up are the same in all roots, as far as whole root entries
-    /// go. Nothing may be mapped. Where that would leave out the Switcher, nothing is shared.
+    /// go. Nothing may be mapped there. Where that would leave out the Switcher, nothing is shared.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; then nothing but [`Tables::remove_root`] and [`Tables::remove_shared`] may follow.
+    /// [`OutOfMemory`]; nothing is shared then.
+    ///
+    /// # Panics
+    /// When a table is there.
     pub fn share_from(&mut self, host: &mut dyn PagingHost, kernel: GuestVirt) -> Result<(), OutOfMemory> {
         let first = (kernel.0 as usize).div_ceil(places_per_entry::<S>() * S::LEAF_SPAN as usize);
         let shared_from = first * places_per_entry::<S>();
-        if self.owner.is_some() || shared_from > place::<S>(self.window.start) {
+        if self.owner.is_some() || shared_from > place::<S>(self.window.start()) {
             return Ok(());
+        }
+        for root in self.roots.iter().flatten() {
+            assert!(root.in_use.next(shared_from).is_none(), "what is to be shared has a table already");
         }
         let mut owner = self.root_with_window(host)?;
         // All the middle pages at once: the copies in the roots need not change later.
@@ -286,7 +352,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             }
         }
         self.pages += owner.pages();
-        let window = place::<S>(self.window.start);
+        let window = place::<S>(self.window.start());
         for root in self.roots.iter_mut().flatten() {
             self.pages -= root.pages();
             root.unlink::<S>(window);
@@ -311,6 +377,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     ///
     /// # Errors
     /// [`OutOfMemory`].
+    ///
+    /// # Panics
+    /// For an address in the window or above.
     #[inline]
     pub fn find_or_add(
         &mut self,
@@ -319,7 +388,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         va: GuestVirt,
         origin: Origin,
     ) -> Result<LeafId, OutOfMemory> {
-        debug_assert!(va < self.window.start);
         match self.find(root, place::<S>(va)) {
             Some(leaf) => Ok(leaf),
             None => self.add_leaf(host, root, place::<S>(va), origin),
@@ -333,6 +401,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         place: usize,
         origin: Origin,
     ) -> Result<LeafId, OutOfMemory> {
+        // There is none to be found in the window, so that nothing takes the Switcher's place.
+        assert!(place < self::place::<S>(self.window.start()), "place {place} is not the guest's");
         if self.free.is_empty() {
             let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
             if LeafId(id) == LeafId::NONE {
@@ -344,12 +414,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             self.leaves.push(None);
             self.free.push(LeafId(id));
         }
-        let page = host.alloc_table()?;
+        let page = host.alloc_table(TableKind::Level1(S::PAGING), Capability::new())?;
         let holder = self.holder_of(root, place);
         let holder = self.holder_mut(holder);
         let before = holder.pages();
-        if let Err(error) = holder.link::<S>(host, place, page.frame(), origin.flags) {
-            host.free_table(page);
+        if let Err(error) = holder.link::<S>(host, place, page.frame(), table_flags::<S>(origin)) {
+            host.free_table(page, Capability::new());
             return Err(error);
         }
         let pages = 1 + holder.pages() - before;
@@ -394,38 +464,72 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         S::load(&self.leaf(leaf).page, S::index(va, 1))
     }
 
-    /// Puts an entry (or nothing) in the place of another, whose page is released. The table must be
-    /// the address's own; see [`Tables::find_or_add`].
+    /// Puts an entry in the place of another, whose page is released. The table should be the address's own; see
+    /// [`Tables::find_or_add`].
+    #[inline(always)] // As with the entry's conversion.
+    pub fn replace(&mut self, leaf: LeafId, va: GuestVirt, entry: ShadowEntry<'_>) {
+        let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), entry.entry());
+        match page_of(old) {
+            None => entry.arrived(None),
+            Some(page) => {
+                self.released += 1;
+                entry.arrived(Some(page));
+            }
+        }
+    }
+
+    /// Puts the shadow of this entry of the guest's where nothing is yet. Returns whether it is there now; what is wrong
+    /// with the guest's entry comes out when the guest uses it.
+    #[inline(always)] // As with the entry's conversion.
+    pub fn fill(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, guest: Entry) -> bool {
+        let (leaf, index) = (self.leaf_mut(leaf), S::index(va, 1));
+        if S::load(&leaf.page, index).present() {
+            return false;
+        }
+        let Ok(entry) = ShadowEntry::new(host, guest) else { return false };
+        leaf.put::<S>(index, entry.entry());
+        entry.arrived(None);
+        true
+    }
+
+    /// Takes an entry out, whose page is released.
     #[inline]
-    pub fn replace(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, entry: Entry) {
-        let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), entry);
+    pub fn clear(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt) {
+        let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), Entry::EMPTY);
         self.release_page(host, old);
     }
 
     /// Lets go of the page that an entry mapped, if any.
     fn release_page(&mut self, host: &mut dyn PagingHost, entry: Entry) {
-        if entry.present() {
-            host.unpin(HostFrame(entry.frame() as u32));
+        if let Some(page) = page_of(entry) {
+            host.unpin(page, Capability::new());
             self.released += 1;
         }
     }
 
-    /// As [`Tables::replace`], for an address whose guest's table may have no shadow: then nothing
-    /// happens, and `entry` is not asked for.
+    /// Puts the shadow of this entry of the guest's, or nothing, in the place of what is there for an address. Where
+    /// the guest's table has no shadow, nothing happens, and no page is asked for.
     ///
     /// # Errors
-    /// Whatever `entry` returns; the old entry is gone all the same.
-    pub fn replace_if_tabled<E>(
+    /// As [`ShadowEntry::new`]; the old entry is gone all the same.
+    pub fn replace_if_tabled(
         &mut self,
         host: &mut dyn PagingHost,
         root: RootId,
         va: GuestVirt,
-        entry: impl FnOnce(&mut dyn PagingHost) -> Result<Entry, E>,
-    ) -> Result<(), E> {
+        guest: Option<Entry>,
+    ) -> Result<(), Kill> {
         let Some(leaf) = self.find_or_complete(host, root, va) else { return Ok(()) };
-        let new = entry(host);
-        self.replace(host, leaf, va, *new.as_ref().unwrap_or(&Entry::EMPTY));
-        new.map(drop)
+        let failed = match guest.map(|guest| ShadowEntry::new(host, guest)) {
+            Some(Ok(entry)) => {
+                self.replace(leaf, va, entry);
+                return Ok(());
+            }
+            Some(Err(kill)) => Err(kill),
+            None => Ok(()),
+        };
+        self.clear(host, leaf, va);
+        failed
     }
 
     /// The level-1 table for an address below the window, if the guest's table for it has a shadow. Where
@@ -460,7 +564,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.release_places(host, root, start..end)?;
         if S::LEVELS == 3 {
             let shared = self.shared_from / S::ENTRIES;
-            let window = place::<S>(self.window.start) / S::ENTRIES;
+            let window = place::<S>(self.window.start()) / S::ENTRIES;
             let whole = start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared);
             let root =
                 self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
@@ -512,7 +616,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             (0..S::ENTRIES).for_each(&mut release);
         }
         self.pages -= 1;
-        host.free_zeroed_table(page);
+        host.free_zeroed_table(page, Capability::new());
     }
 
     /// Whether the entry of this index in the guest's root is in the shared half.
@@ -592,11 +696,20 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     pub fn remove_root(&mut self, host: &mut dyn PagingHost, id: RootId) {
         while self.release_own(host, id).is_break() {}
         let root = self.roots[usize::from(id.0)].take().expect("a root is removed once");
+        if self.current == root.page.frame() {
+            self.current = NO_ROOT;
+        }
         self.free_root(host, root);
     }
 
-    /// Gives the shared half back.
-    pub fn remove_shared(&mut self, host: &mut dyn PagingHost) {
+    /// Gives everything back, to the end.
+    pub fn remove_all(&mut self, host: &mut dyn PagingHost) {
+        // The roots first, which lead to what they share.
+        for index in 0..self.roots.len() {
+            if self.roots[index].is_some() {
+                self.remove_root(host, RootId(index as u16));
+            }
+        }
         while self.release_in(host, Holder::Shared, 0..places::<S>()).is_break() {}
         if let Some(owner) = self.owner.take() {
             self.shared_from = places::<S>();
@@ -611,9 +724,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     /// Gives back what a root without tables under it consists of.
     fn free_pages(&mut self, host: &mut dyn PagingHost, mut root: Root) {
-        root.unlink::<S>(place::<S>(self.window.start));
+        root.unlink::<S>(place::<S>(self.window.start()));
         root.free_middles::<S>(host, &mut self.middle_counts, 0..S::ROOT_ENTRIES);
-        host.free_table(root.page);
+        host.free_table(root.page, Capability::new());
     }
 
     /// What a root holds for an address below the window, if every level is present.
@@ -627,6 +740,22 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             user: leaf.origin.flags.contains(Flags::USER_ACCESSIBLE) && entry.has(Flags::USER_ACCESSIBLE),
             writable: leaf.origin.flags.contains(Flags::WRITABLE) && entry.has(Flags::WRITABLE),
         })
+    }
+
+    /// Adds the pages below `end` that are mapped under a root, the shared half excepted, in address order, until there
+    /// are `limit` of them or `pages` is full.
+    pub fn list_pages(&self, root: RootId, end: GuestVirt, limit: usize, pages: &mut Vec<GuestVirt>) {
+        let root = self.root(root);
+        let limit = limit.min(pages.capacity());
+        for place in root.in_use.iter() {
+            for index in self.leaf(root.leaves[place]).in_use.iter() {
+                let va = GuestVirt(place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE);
+                if va >= end || pages.len() >= limit {
+                    return;
+                }
+                pages.push(va);
+            }
+        }
     }
 
     /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the

@@ -2,7 +2,8 @@
 
 use super::leaf::InUse;
 use super::{LeafId, places};
-use crate::host::{OutOfMemory, PagingHost};
+use crate::host::{Capability, OutOfMemory, PagingHost};
+use crate::ledger::TableKind;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, HostFrame};
@@ -59,7 +60,7 @@ impl Root {
         leaves.try_reserve_exact(places::<S>()).map_err(|_| OutOfMemory)?;
         leaves.resize(places::<S>(), LeafId::NONE);
         Ok(Self {
-            page: host.alloc_table()?,
+            page: host.alloc_table(TableKind::Directory, Capability::new())?,
             middles: [const { None }; 4],
             middle_origins: [None; 4],
             leaves: leaves.into_boxed_slice(),
@@ -104,7 +105,7 @@ impl Root {
         index: usize,
     ) -> Result<(), OutOfMemory> {
         if self.middles[index].is_none() {
-            let middle = host.alloc_table()?;
+            let middle = host.alloc_table(TableKind::Directory, Capability::new())?;
             S::store(&mut self.page, index, Entry::new(middle.frame().0.into(), S::ROOT_FLAGS));
             self.middles[index] = Some(middle);
         }
@@ -138,7 +139,7 @@ impl Root {
             if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
                 S::store(&mut self.page, index, Entry::EMPTY);
                 counts.change(self.middle_origins[index].take(), None);
-                host.free_zeroed_table(middle);
+                host.free_zeroed_table(middle, Capability::new());
             }
         }
     }

@@ -47,8 +47,6 @@ pub type Stacks = Box<[Walked]>;
 
 /// A recording. `F` is the format of the guest's tables.
 pub struct Book<F> {
-    /// The guest's memory.
-    pub pages: u32,
     known: Known,
     output: Output,
     stacks: Stacks,
@@ -73,7 +71,6 @@ impl<F: PageFormat> Book<F> {
 
     pub const fn new(output: Output, stacks: Stacks) -> Self {
         Self {
-            pages: 0,
             known: Known::new(),
             output,
             stacks,
@@ -90,7 +87,6 @@ impl<F: PageFormat> Book<F> {
     /// # Errors
     /// [`NoRoom`].
     pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
-        self.pages = header.pages;
         self.output.begin(host, header)
     }
 

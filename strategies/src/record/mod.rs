@@ -31,7 +31,7 @@ mod output;
 mod watch;
 
 use alloc::boxed::Box;
-use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use book::{Book, Stack};
@@ -45,12 +45,13 @@ use framework::kill::Kill;
 use framework::parameter::{Number, Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
 use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use framework::tables::ShadowRoot;
 use framework::trace::{Header, Operation};
 use hashbrown::{HashMap, HashSet};
 use known::CHUNK;
 use output::Output;
 use rustc_hash::FxBuildHasher;
-use watch::Watch;
+use watch::watch;
 
 /// What is dropped at a switch, so that the next touch is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl<F: PageFormat> Recorder<F> {
     ) -> Result<Box<Self>, OutOfMemory> {
         let (output, stacks) = (Output::new()?, Book::<F>::stacks()?);
         boxed_with(|| Self {
-            window_start: of.window().start,
+            window_start: of.window().start(),
             of,
             book: Book::new(output, stacks),
             seed,
@@ -161,7 +162,7 @@ impl<F: PageFormat> Recorder<F> {
         operation: Operation,
         request: impl FnOnce(&mut dyn PagingStrategy, &mut dyn PagingHost) -> R,
     ) -> R {
-        let result = request(&mut *self.of, &mut Watch { host, book: &mut self.book });
+        let result = request(&mut *self.of, &mut watch(host, &mut self.book));
         self.book.put(host, operation);
         result
     }
@@ -387,7 +388,7 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         self.watched(host, Operation::SetStack(esp1, pages), |of, host| of.set_stack(host, esp1, pages))
     }
 
-    fn root(&self) -> HostFrame {
+    fn root(&self) -> ShadowRoot<'_> {
         self.of.root()
     }
 

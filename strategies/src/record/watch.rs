@@ -1,35 +1,42 @@
-//! The host as the recorded strategy sees it: the same, but what it reads of the guest's tables is recorded.
+//! What the recorded strategy reads of the guest's tables, as its host is watched.
 //!
 //! So a recording has all that its own strategy looks at, whatever that is, and can be replayed on it.
 
 use super::book::Book;
 use super::known::{CHUNK, chunk_of};
-use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::addr::GuestPhys;
 use arch_i386::paging::{Entry, PageFormat};
-use arch_i386::table::TablePage;
-use framework::host::{BadAddress, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::host::PagingHost;
+use framework::watch::{Watched, Watcher};
 
-/// A host that is watched.
-pub struct Watch<'a, F> {
-    pub host: &'a mut dyn PagingHost,
-    pub book: &'a mut Book<F>,
+/// Records what is read.
+pub struct Records<'a, F> {
+    book: &'a mut Book<F>,
 }
 
-impl<F: PageFormat> Watch<'_, F> {
+/// A host that is watched.
+pub type Watch<'a, F> = Watched<'a, Records<'a, F>>;
+
+/// The same host, with what is read of the guest's memory recorded.
+pub fn watch<'a, F: PageFormat>(host: &'a mut dyn PagingHost, book: &'a mut Book<F>) -> Watch<'a, F> {
+    Watched { host, watcher: Records { book } }
+}
+
+impl<F: PageFormat> Records<'_, F> {
     /// An entry of `size` bytes has been read.
-    fn saw(&mut self, at: GuestPhys, size: u32, entry: Entry) {
+    fn saw(&mut self, host: &mut dyn PagingHost, at: GuestPhys, size: u32, entry: Entry) {
         if size == F::ENTRY_SIZE {
-            self.book.saw(self.host, at, entry);
+            self.book.saw(host, at, entry);
         } else {
-            self.saw_bytes(at, size);
+            self.saw_bytes(host, at, size);
         }
     }
 
     /// Bytes have been read, which may belong to several entries or to a part of one.
-    fn saw_bytes(&mut self, at: GuestPhys, length: u32) {
+    fn saw_bytes(&mut self, host: &mut dyn PagingHost, at: GuestPhys, length: u32) {
         let end = u64::from(at.0) + u64::from(length);
         for start in (u64::from(chunk_of(at).0)..end).step_by(CHUNK) {
-            self.book.record_chunk(self.host, GuestPhys(start as u32));
+            self.book.record_chunk(host, GuestPhys(start as u32));
         }
     }
 
@@ -41,80 +48,25 @@ impl<F: PageFormat> Watch<'_, F> {
     }
 }
 
-impl<F: PageFormat> PagingHost for Watch<'_, F> {
-    fn page_limit(&self) -> u32 {
-        // It is asked for with every entry, and stays the same.
-        self.book.pages
+impl<F: PageFormat> Watcher for Records<'_, F> {
+    fn read(&mut self, host: &mut dyn PagingHost, at: GuestPhys, bytes: &[u8]) {
+        self.saw_bytes(host, at, bytes.len() as u32);
     }
 
-    fn no_execute(&self) -> bool {
-        self.host.no_execute()
+    fn read_u32(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: u32) {
+        self.saw(host, at, 4, Entry(value.into()));
     }
 
-    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
-        self.host.read(at, into)?;
-        self.saw_bytes(at, into.len() as u32);
-        Ok(())
+    fn read_u64(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: u64) {
+        self.saw(host, at, 8, Entry(value));
     }
 
-    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
-        self.host.write(at, from)
-    }
-
-    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
-        let value = self.host.read_u32(at)?;
-        self.saw(at, 4, Entry(value.into()));
-        Ok(value)
-    }
-
-    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
-        let value = self.host.read_u64(at)?;
-        self.saw(at, 8, Entry(value));
-        Ok(value)
-    }
-
-    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
-        self.host.write_u32(at, value)?;
+    fn wrote_u32(&mut self, at: GuestPhys, value: u32) {
         self.stored(at, 4, Entry(value.into()));
-        Ok(())
     }
 
-    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
-        self.host.write_u64(at, value)?;
+    fn wrote_u64(&mut self, at: GuestPhys, value: u64) {
         self.stored(at, 8, Entry(value));
-        Ok(())
-    }
-
-    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
-        self.host.pin(frame, write)
-    }
-
-    fn unpin(&mut self, frame: HostFrame) {
-        self.host.unpin(frame);
-    }
-
-    fn pinned(&self) -> u64 {
-        self.host.pinned()
-    }
-
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        self.host.alloc_table()
-    }
-
-    fn free_table(&mut self, table: TablePage) {
-        self.host.free_table(table);
-    }
-
-    fn free_zeroed_table(&mut self, table: TablePage) {
-        self.host.free_zeroed_table(table);
-    }
-
-    fn reschedule_point(&mut self) -> bool {
-        self.host.reschedule_point()
-    }
-
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
-        self.host.record(piece)
     }
 }
 
@@ -133,7 +85,7 @@ mod tests {
         let mut book = Book::<F>::new(Output::new().unwrap(), Book::<F>::stacks().unwrap());
         let levels = F::PAGING.levels().into();
         book.begin(&mut host, &Header::new(levels, 4, 7, 1, 0xffc0_0000).unwrap()).unwrap();
-        read(&mut Watch { host: &mut host, book: &mut book });
+        read(&mut watch(&mut host, &mut book));
         book.finish(&mut host);
         let recording = host.take_recording();
         let write = |operation| match operation {

@@ -3,11 +3,12 @@
 use super::{ALLOCATIONS, uncounted};
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, PageFormat, Paging};
-use arch_i386::table::TablePage;
+use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
-use framework::host::{BadAddress, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::Kill;
+use framework::ledger::TableKind;
 use framework::registry::{BuildContext, Choice, ConfigError};
 use framework::strategy::{Formats, PagingStrategy};
 
@@ -23,6 +24,9 @@ const PAGES: u32 = 128;
 
 /// The simulated host, which allocates what a real one has elsewhere.
 struct Uncounted(SimHost);
+
+// SAFETY: it hands on what the simulated host does.
+unsafe impl TrustedHost for Uncounted {}
 
 impl PagingHost for Uncounted {
     fn page_limit(&self) -> u32 {
@@ -41,28 +45,37 @@ impl PagingHost for Uncounted {
         uncounted(|| self.0.write(at, from))
     }
 
-    fn pin(&mut self, frame: GuestFrame, write: bool) -> Result<HostFrame, PinFailed> {
-        uncounted(|| self.0.pin(frame, write))
+    fn pin(
+        &mut self,
+        frame: GuestFrame,
+        write: bool,
+        capability: Capability,
+    ) -> Result<HostFrame, PinFailed> {
+        uncounted(|| self.0.pin(frame, write, capability))
     }
 
-    fn unpin(&mut self, frame: HostFrame) {
-        uncounted(|| self.0.unpin(frame));
+    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
+        uncounted(|| self.0.settle(given_back, capability));
+    }
+
+    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
+        uncounted(|| self.0.unpin(frame, capability));
     }
 
     fn pinned(&self) -> u64 {
         self.0.pinned()
     }
 
-    fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        uncounted(|| self.0.alloc_table())
+    fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
+        uncounted(|| self.0.alloc_table(kind, capability))
     }
 
-    fn free_table(&mut self, table: TablePage) {
-        uncounted(|| self.0.free_table(table));
+    fn free_table(&mut self, table: TablePage, capability: Capability) {
+        uncounted(|| self.0.free_table(table, capability));
     }
 
-    fn free_zeroed_table(&mut self, table: TablePage) {
-        uncounted(|| self.0.free_zeroed_table(table));
+    fn free_zeroed_table(&mut self, table: TablePage, capability: Capability) {
+        uncounted(|| self.0.free_zeroed_table(table, capability));
     }
 
     fn reschedule_point(&mut self) -> bool {

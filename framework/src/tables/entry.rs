@@ -1,0 +1,185 @@
+//! The conversion: how an entry of the guest's becomes one that the processor walks.
+//!
+//! This file is what keeps a guest within its own memory, whatever strategy it runs on. Every entry that maps a page comes
+//! from [`ShadowEntry::new`]; there is no other way to make one, and [`Tables`](super::Tables) takes nothing else. So what
+//! that function says holds of every page that a guest can reach:
+//!
+//! * the page is one that the host has given out for the guest page which the guest's entry names, and it has a reference
+//!   for as long as the entry is there;
+//! * it is writable only if the host gave it out for writing;
+//! * the entry gives no right that the guest's entry does not give: P, W, U and NX come from there and from nowhere else;
+//! * how the page is cached is the host's choice, and the entry does not outlive a world switch.
+
+use crate::host::{Capability, PagingHost, PinnedPage};
+use crate::kill::Kill;
+use arch_i386::addr::{GuestFrame, HostFrame};
+use arch_i386::paging::{Entry, Flags};
+
+/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where the
+/// original lets them pass, they make the processor fault again and again.
+const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
+
+/// What a level-1 entry must not have. ([`Flags::HUGE_PAGE`] is PAT at this level, the third of the bits that say how a
+/// page is cached.)
+const REFUSED: Flags = Flags::HUGE_PAGE.union(RESERVED);
+
+/// What a guest may have in its own entries and the processor must not find in the shadow's.
+///
+/// * A guest believes that it uses global pages (it tells user flushes from kernel flushes by that); here entries
+///   would survive the switch to the host.
+/// * How a page is cached is the host's choice: it has the same page mapped write-back, and where the two disagree,
+///   what one has written the other need not see, and neither need the host's devices (Intel SDM vol. 3A, 12.12.4;
+///   the class of XSA-402). Above level 1, a guest's entries may have none of these bits
+///   ([`PageFormat::DIRECTORY_FLAGS`](arch_i386::paging::PageFormat::DIRECTORY_FLAGS)).
+const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_CACHE);
+
+/// An entry of a level-1 shadow table that is not in its table yet, and the page that it maps, with a reference on it.
+///
+/// It borrows the host: it cannot be kept beyond the call in which it was made, there is one at a time, and it goes into a
+/// table by [`Tables::replace`](super::Tables::replace) once. Dropping it gives the page back. A strategy that forgets it
+/// (`mem::forget`) has the page counted as forgotten and given back by the host.
+///
+/// ```
+/// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
+/// # use framework::{host::PagingHost, kill::Kill, tables::{LeafId, ShadowEntry, Tables}};
+/// fn map(
+///     host: &mut dyn PagingHost,
+///     tables: &mut Tables<TwoLevel, TwoLevel>,
+///     (leaf, va): (LeafId, GuestVirt),
+///     guest: Entry,
+/// ) -> Result<(), Kill> {
+///     // Fewer rights than the guest gives are asked for on the guest's entry.
+///     let entry = ShadowEntry::new(host, guest.without(Flags::WRITABLE))?;
+///     tables.replace(leaf, va, entry);
+///     Ok(())
+/// }
+/// ```
+///
+/// What does not compile, beside that: to map a page that the host has not vouched for,
+///
+/// ```compile_fail,E0308
+/// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
+/// # use framework::{host::PagingHost, kill::Kill, tables::{LeafId, ShadowEntry, Tables}};
+/// fn map(tables: &mut Tables<TwoLevel, TwoLevel>, (leaf, va): (LeafId, GuestVirt)) {
+///     tables.replace(leaf, va, Entry::new(0x1234, Flags::PRESENT));
+/// }
+/// ```
+///
+/// also not by an entry made by hand,
+///
+/// ```compile_fail,E0451
+/// # use arch_i386::paging::{Entry, Flags};
+/// # use framework::tables::ShadowEntry;
+/// fn other_page(entry: ShadowEntry<'_>) -> ShadowEntry<'_> {
+///     ShadowEntry { entry: Entry::new(0x1234, Flags::PRESENT), ..entry }
+/// }
+/// ```
+///
+/// to widen the rights of an entry,
+///
+/// ```compile_fail,E0599
+/// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
+/// # use framework::{host::PagingHost, kill::Kill, tables::{LeafId, ShadowEntry, Tables}};
+/// # fn map(host: &mut dyn PagingHost, tables: &mut Tables<TwoLevel, TwoLevel>, (leaf, va): (LeafId, GuestVirt), guest: Entry) -> Result<(), Kill> {
+/// let entry = ShadowEntry::new(host, guest)?;
+/// tables.replace(leaf, va, entry.with(Flags::WRITABLE));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// to map one page twice with one reference,
+///
+/// ```compile_fail,E0382
+/// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
+/// # use framework::{host::PagingHost, kill::Kill, tables::{LeafId, ShadowEntry, Tables}};
+/// # fn map(host: &mut dyn PagingHost, tables: &mut Tables<TwoLevel, TwoLevel>, (leaf, va): (LeafId, GuestVirt), guest: Entry) -> Result<(), Kill> {
+/// let entry = ShadowEntry::new(host, guest)?;
+/// tables.replace(leaf, va, entry);
+/// tables.replace(leaf, GuestVirt(0), entry);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// to have two at a time,
+///
+/// ```compile_fail,E0499
+/// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
+/// # use framework::{host::PagingHost, kill::Kill, tables::{LeafId, ShadowEntry, Tables}};
+/// # fn map(host: &mut dyn PagingHost, tables: &mut Tables<TwoLevel, TwoLevel>, (leaf, va): (LeafId, GuestVirt), guest: Entry) -> Result<(), Kill> {
+/// let first = ShadowEntry::new(host, guest)?;
+/// let second = ShadowEntry::new(host, guest)?;
+/// tables.replace(leaf, va, first);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// and to keep one for later:
+///
+/// ```compile_fail,E0521
+/// # use arch_i386::paging::Entry;
+/// # use framework::{host::PagingHost, kill::Kill, tables::ShadowEntry};
+/// struct Strategy {
+///     kept: Vec<ShadowEntry<'static>>,
+/// }
+///
+/// impl Strategy {
+///     fn keep(&mut self, host: &mut dyn PagingHost, guest: Entry) -> Result<(), Kill> {
+///         self.kept.push(ShadowEntry::new(host, guest)?);
+///         Ok(())
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "an entry that is in no table maps nothing; dropping it gives the page back"]
+pub struct ShadowEntry<'h> {
+    page: PinnedPage<'h>,
+    entry: Entry,
+}
+
+impl<'h> ShadowEntry<'h> {
+    /// The shadow of a present level-1 entry of the guest's: the page becomes the host's, with a reference held, and the
+    /// flags those of the guest's entry that the processor may see. A strategy that wants fewer rights takes them from
+    /// `guest`; a page that will not be written need not be had for writing then.
+    ///
+    /// # Errors
+    /// [`Kill::PageTableEntry`] for an entry that is not present, leads out of the guest's memory or has bits that are
+    /// reserved (NX where the processor lacks it, PAT); [`Kill::Pin`] when the host has no page for it.
+    #[inline(always)] // Or an entry and the reasons for which there is none would go through memory.
+    pub fn new(host: &'h mut dyn PagingHost, guest: Entry) -> Result<Self, Kill> {
+        let flags = guest.flags();
+        if flags.intersection(REFUSED.union(Flags::PRESENT)) != Flags::PRESENT
+            || flags.contains(Flags::NO_EXECUTE) && !host.no_execute()
+        {
+            return Err(Kill::PageTableEntry(guest));
+        }
+        // The original asks for a writable page only if the entry is dirty, so that set_pte with a writable
+        // entry that is merely accessed lets a guest write to a page which the host shares with others.
+        let write = flags.intersects(Flags::DIRTY | Flags::WRITABLE);
+        let frame = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;
+        let page = match host.pin(GuestFrame(frame), write, Capability::new()) {
+            Ok(page) => PinnedPage::in_transit(host, page),
+            Err(_) if frame >= host.page_limit() => return Err(Kill::PageTableEntry(guest)),
+            Err(failed) => return Err(failed.into()),
+        };
+        Ok(Self { entry: Entry::new(page.frame().0.into(), flags - HIDDEN), page })
+    }
+
+    /// What the processor will find.
+    #[inline]
+    #[must_use]
+    pub const fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The entry is in its table now; the page of the one that was in its place goes.
+    #[inline]
+    pub(super) fn arrived(self, replaced: Option<HostFrame>) {
+        self.page.arrived(replaced);
+    }
+}
+
+/// The page that an entry of a level-1 shadow table holds a reference on.
+#[inline]
+pub(super) fn page_of(entry: Entry) -> Option<HostFrame> {
+    entry.present().then(|| HostFrame(entry.frame() as u32))
+}

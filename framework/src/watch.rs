@@ -1,0 +1,145 @@
+//! A host that is observed on behalf of a strategy that wraps another one.
+//!
+//! A wrapper gives the wrapped strategy a [`Watched`] host, and its [`Watcher`] hears what passes. It cannot change what
+//! passes: that would put the wrapper between shadow tables and the pages that they are made of.
+
+use crate::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use crate::ledger::TableKind;
+use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::table::TablePage;
+
+/// Hears what passes between a strategy and its host, after it has passed.
+pub trait Watcher {
+    /// Bytes of the guest's memory were read.
+    fn read(&mut self, _host: &mut dyn PagingHost, _at: GuestPhys, _bytes: &[u8]) {}
+
+    /// A word of the guest's memory was read.
+    fn read_u32(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: u32) {
+        self.read(host, at, &value.to_le_bytes());
+    }
+
+    /// Eight bytes of the guest's memory were read as one value.
+    fn read_u64(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: u64) {
+        self.read(host, at, &value.to_le_bytes());
+    }
+
+    /// Bytes of the guest's memory were written.
+    fn wrote(&mut self, _at: GuestPhys, _bytes: &[u8]) {}
+
+    /// A word of the guest's memory was written.
+    fn wrote_u32(&mut self, at: GuestPhys, value: u32) {
+        self.wrote(at, &value.to_le_bytes());
+    }
+
+    /// Eight bytes of the guest's memory were written as one value.
+    fn wrote_u64(&mut self, at: GuestPhys, value: u64) {
+        self.wrote(at, &value.to_le_bytes());
+    }
+
+    /// A reference was taken to the page of the host's under a page of the guest's.
+    fn pinned(&mut self, _guest: GuestFrame, _page: HostFrame) {}
+
+    /// A reference was given back.
+    fn unpinned(&mut self, _page: HostFrame) {}
+}
+
+/// A host and who watches it.
+pub struct Watched<'a, W> {
+    /// The host.
+    pub host: &'a mut dyn PagingHost,
+    /// Who watches it.
+    pub watcher: W,
+}
+
+impl<W: Watcher> PagingHost for Watched<'_, W> {
+    fn page_limit(&self) -> u32 {
+        self.host.page_limit()
+    }
+
+    fn no_execute(&self) -> bool {
+        self.host.no_execute()
+    }
+
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        self.host.read(at, into)?;
+        self.watcher.read(self.host, at, into);
+        Ok(())
+    }
+
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        self.host.write(at, from)?;
+        self.watcher.wrote(at, from);
+        Ok(())
+    }
+
+    fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let value = self.host.read_u32(at)?;
+        self.watcher.read_u32(self.host, at, value);
+        Ok(value)
+    }
+
+    fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let value = self.host.read_u64(at)?;
+        self.watcher.read_u64(self.host, at, value);
+        Ok(value)
+    }
+
+    fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        self.host.write_u32(at, value)?;
+        self.watcher.wrote_u32(at, value);
+        Ok(())
+    }
+
+    fn write_u64(&mut self, at: GuestPhys, value: u64) -> Result<(), BadAddress> {
+        self.host.write_u64(at, value)?;
+        self.watcher.wrote_u64(at, value);
+        Ok(())
+    }
+
+    fn pin(
+        &mut self,
+        frame: GuestFrame,
+        write: bool,
+        capability: Capability,
+    ) -> Result<HostFrame, PinFailed> {
+        let page = self.host.pin(frame, write, capability)?;
+        self.watcher.pinned(frame, page);
+        Ok(page)
+    }
+
+    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
+        self.host.settle(given_back, capability);
+        if let Some(page) = given_back {
+            self.watcher.unpinned(page);
+        }
+    }
+
+    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
+        self.host.unpin(frame, capability);
+        self.watcher.unpinned(frame);
+    }
+
+    fn pinned(&self) -> u64 {
+        self.host.pinned()
+    }
+
+    fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
+        self.host.alloc_table(kind, capability)
+    }
+
+    fn free_table(&mut self, table: TablePage, capability: Capability) {
+        self.host.free_table(table, capability);
+    }
+
+    fn free_zeroed_table(&mut self, table: TablePage, capability: Capability) {
+        self.host.free_zeroed_table(table, capability);
+    }
+
+    fn reschedule_point(&mut self) -> bool {
+        self.host.reschedule_point()
+    }
+
+    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        self.host.record(piece)
+    }
+}
