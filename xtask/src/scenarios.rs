@@ -311,6 +311,14 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
     others.iter().chain(launcher::SCENARIOS).chain(border::SCENARIOS).chain([last])
 }
 
+/// Minutes long, and about what a second processor has no part in.
+const ON_ONE_PROCESSOR: [&str; 3] = [allocations::LOAD.name, allocations::LIVES.name, "border-one-frame"];
+
+/// Whether a scenario says nothing new on a second processor.
+pub fn is_for_one_processor(name: &str) -> bool {
+    ON_ONE_PROCESSOR.contains(&name)
+}
+
 /// The steps for the scenarios that `wanted` says yes to.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
     all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
@@ -341,6 +349,11 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), super::all().count());
+    }
+
+    #[test]
+    fn those_for_one_processor_exist() {
+        assert!(ON_ONE_PROCESSOR.iter().all(|name| names().any(|known| known == *name)));
     }
 
     #[test]

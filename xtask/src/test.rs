@@ -28,6 +28,7 @@ use crate::project::Project;
 use crate::qemu::{Clock, Processor};
 use crate::scenarios;
 use crate::setup::{self, Machine};
+use crate::steps::Step;
 use crate::tally::Tally;
 use crate::toolchain::Target;
 use crate::vm::{Contents, GuestFile, Vm};
@@ -281,12 +282,13 @@ impl Run<'_> {
             Ok(files)
         };
         let jobs = self.hosts(true, &more).map(|hosts| {
-            let job = |vm: Vm| Job {
-                contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
-                vm,
-                steps: steps.clone(),
+            let job = |vm: Vm| {
+                let here = |step: &&Step| vm.processors == 1 || !scenarios::is_for_one_processor(&step.name);
+                let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
+                let contents = hosts[usize::from(vm.flavour == Flavour::Pae)].clone();
+                (!steps.is_empty()).then_some(Job { vm, contents, steps })
             };
-            vms().into_iter().map(job).collect()
+            vms().into_iter().filter_map(job).collect()
         });
         self.boot("vm", jobs);
     }
