@@ -1,53 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory: the kernel's, pages for tables, and the launcher's.
+ * Memory: pages for tables, and the launcher's. (Rust's own is lg_plugin.c's.)
  *
  * What a guest needs of the kernel's is charged to its launcher's cgroup.
  */
 #include <linux/atomic.h>
 #include <linux/gfp.h>
-#include <linux/log2.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "lg_shim.h"
 
-asmlinkage void *lg_alloc(u32 size, u32 align)
-{
-	void *memory;
+/* What tells a page that holds a table from all others, in its `private`. */
+#define LG_TABLE ((unsigned long)&lg_tables)
 
-	/* kmalloc() aligns sizes that are powers of two to themselves, others to ARCH_KMALLOC_MINALIGN. */
-	if (align > ARCH_KMALLOC_MINALIGN)
-		size = roundup_pow_of_two(max(size, align));
-	memory = lg_should_fail() ? NULL : kvmalloc(size, GFP_KERNEL_ACCOUNT);
-	if (memory)
-		atomic_inc(&lg_memory);
-	return memory;
-}
-
-asmlinkage void lg_free(void *memory)
-{
-	kvfree(memory);
-	atomic_dec(&lg_memory);
-}
-
-asmlinkage void *lg_table_alloc(u32 *frame)
+asmlinkage void *lg_table_alloc(struct lg_plugin *plugin, u32 *frame)
 {
 	/* In low memory: the host reads and writes it where it is always mapped. */
-	unsigned long page = lg_should_fail() ? 0 : get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	unsigned long address = lg_should_fail() ? 0 : get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	struct page *page;
 
-	if (!page)
+	if (!address)
 		return NULL;
+	page = virt_to_page(address);
+	set_page_private(page, LG_TABLE);
+	INIT_LIST_HEAD(&page->lru);
+	if (plugin)
+		list_add(&page->lru, lg_plugin_tables(plugin));
 	atomic_inc(&lg_tables);
-	*frame = __pa(page) >> PAGE_SHIFT;
-	return (void *)page;
+	*frame = page_to_pfn(page);
+	return (void *)address;
 }
 
-asmlinkage void lg_table_free(void *page)
+asmlinkage void lg_table_free(void *address)
 {
-	free_page((unsigned long)page);
+	struct page *page = virt_to_page(address);
+
+	list_del(&page->lru);
+	set_page_private(page, 0);
+	free_page((unsigned long)address);
 	atomic_dec(&lg_tables);
+}
+
+asmlinkage void lg_table_reclaim(struct lg_plugin *plugin)
+{
+	struct list_head *tables = lg_plugin_tables(plugin);
+	struct page *page, *next;
+	pte_t *entry;
+	int i;
+
+	/* An entry leads to another table, or to a page that is pinned. */
+	list_for_each_entry(page, tables, lru) {
+		entry = page_address(page);
+		for (i = 0; i < PTRS_PER_PTE; i++) {
+			if (pte_present(entry[i]) && page_private(pte_page(entry[i])) != LG_TABLE)
+				lg_unpin(pte_pfn(entry[i]));
+		}
+		cond_resched();
+	}
+	list_for_each_entry_safe(page, next, tables, lru)
+		lg_table_free(page_address(page));
 }
 
 asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)

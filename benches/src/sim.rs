@@ -9,6 +9,7 @@ use arch_i386::paging::Paging;
 use arch_i386::table::TablePage;
 use framework::host::{BadAddress, LAST_WORDS, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::HashSet;
 use std::ptr::NonNull;
 
 use arch_i386::addr::GuestVirt;
@@ -154,6 +155,16 @@ impl SimHost {
     #[must_use]
     pub fn tables(&self) -> usize {
         self.tables
+    }
+
+    /// Takes back whatever a strategy that is gone has not given back: all references, and all tables but the Switcher's.
+    /// The host is for no other strategy then.
+    pub fn reclaim(&mut self) {
+        let kept = self.spare.iter().chain(&self.zeroed).chain(&self.switcher);
+        let kept: HashSet<HostFrame> = kept.map(TablePage::frame).collect();
+        self.spare.extend(self.second_handles.drain(..).filter(|table| !kept.contains(&table.frame())));
+        self.tables = usize::from(self.switcher.is_some());
+        self.pinned = 0;
     }
 
     /// From now on the launcher puts another page in the place of this one whenever it is pinned.

@@ -14,6 +14,8 @@
 //!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
 //!    seven kinds of page-table work.
 //!
+//! [`guarded`] is the one way from the first layer into the plug-ins: a plug-in that panics ends its guest only.
+//!
 //! [`audit`] proves what can be proved of the shadow tables while a guest runs.
 //!
 //! [`host`] says what all of it needs from whoever embeds it, [`kill`] why a guest dies,
@@ -31,6 +33,7 @@ pub use fallible;
 pub mod audit;
 pub mod cache;
 pub mod counters;
+pub mod guarded;
 pub mod guest;
 pub mod host;
 mod hypercall;

@@ -6,8 +6,9 @@
 
 use crate::errno::Errno;
 use crate::module::Slot;
+use crate::plugin::Plugin;
 use crate::request::Memory;
-use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
+use crate::shim::{self, RawEventfd, RawPlugin, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
@@ -18,9 +19,10 @@ use arch_i386::table::TablePage;
 use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
 use core::cell::Cell;
 use core::num::NonZeroU32;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 use framework::host::{BadAddress, Entry, Exit, Host, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::kill::Panicked;
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
@@ -132,6 +134,8 @@ pub type Eventfds = Arc<Mutex<Vec<(GuestPhys, Eventfd)>>>;
 /// The host of one guest.
 pub struct Linux {
     vcpu: Vcpu,
+    /// The guest's strategy, as it is guarded.
+    plugin: Plugin,
     slot: Slot,
     memory: Memory,
     eventfds: Eventfds,
@@ -156,7 +160,7 @@ const SPARE_TABLES: usize = 32;
 impl Linux {
     /// Checks that the memory is the launcher's as a whole: `EFAULT` if not. `ENOMEM` when memory is short.
     pub fn new(
-        vcpu: Vcpu,
+        (vcpu, plugin): (Vcpu, Plugin),
         slot: Slot,
         memory: Memory,
         eventfds: Eventfds,
@@ -169,6 +173,7 @@ impl Linux {
         spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
         Ok(Self {
             vcpu,
+            plugin,
             slot,
             memory,
             eventfds,
@@ -190,6 +195,36 @@ impl Linux {
         &self.vcpu
     }
 
+    /// A zeroed page for the table that maps the Switcher, which is no strategy's.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn alloc_switcher_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        self.new_table(ptr::null_mut())
+    }
+
+    /// A zeroed page for a table; the `plugin`'s, unless it is null.
+    fn new_table(&self, plugin: *mut RawPlugin) -> Result<TablePage, OutOfMemory> {
+        if !self.plugin.charge(PAGE_SIZE) {
+            return Err(OutOfMemory);
+        }
+        let mut frame = 0;
+        // SAFETY: `frame` is valid for writes, and the plug-in, if any, lives as long as `self`.
+        let page = unsafe { shim::lg_table_alloc(plugin, &mut frame) };
+        let Some(page) = NonNull::new(page) else {
+            self.plugin.uncharge(PAGE_SIZE);
+            return Err(OutOfMemory);
+        };
+        // SAFETY: it is a fresh zeroed page, which is ours until `free_table`; `frame` is its number.
+        Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
+    }
+
+    fn free_spare(&mut self) {
+        while let Some(table) = self.spare.pop() {
+            self.free_table(table);
+        }
+    }
+
     /// Has `access` done with the launcher's address of a range of guest-physical memory. The address
     /// that it gets is of user space, as `new` has checked; it says whether the pages could be had.
     fn access(&self, at: GuestPhys, len: u32, access: impl FnOnce(u32) -> bool) -> Result<(), BadAddress> {
@@ -200,9 +235,7 @@ impl Linux {
 
 impl Drop for Linux {
     fn drop(&mut self) {
-        while let Some(table) = self.spare.pop() {
-            self.free_table(table);
-        }
+        self.free_spare();
     }
 }
 
@@ -216,6 +249,7 @@ impl PagingHost for Linux {
     }
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        let _outside = self.plugin.outside();
         let len = into.len() as u32;
         self.access(at, len, |user| match into {
             [byte] => {
@@ -230,6 +264,7 @@ impl PagingHost for Linux {
     }
 
     fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let _outside = self.plugin.outside();
         let mut word = 0;
         // SAFETY: the destination is `word`; `access` vouches for the source.
         self.access(at, 4, |user| unsafe { shim::lg_get_user_32(&mut word, user) })?;
@@ -237,6 +272,7 @@ impl PagingHost for Linux {
     }
 
     fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let _outside = self.plugin.outside();
         let mut word = 0;
         // SAFETY: the destination is `word`; `access` vouches for the source.
         self.access(at, 8, |user| unsafe { shim::lg_get_user_64(&mut word, user) })?;
@@ -244,6 +280,7 @@ impl PagingHost for Linux {
     }
 
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        let _outside = self.plugin.outside();
         let len = from.len() as u32;
         self.access(at, len, |user| match from {
             // SAFETY: `access` vouches for the destination.
@@ -254,12 +291,14 @@ impl PagingHost for Linux {
     }
 
     fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        let _outside = self.plugin.outside();
         // SAFETY: `access` vouches for the destination.
         self.access(at, 4, |user| unsafe { shim::lg_put_user_32(user, value) })
     }
 
     /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
     fn pin(&mut self, frame: GuestFrame, _write: bool) -> Result<HostFrame, PinFailed> {
+        let _outside = self.plugin.outside();
         let (mut pinned, mut answer) = (0, 0);
         self.access(frame.start(), PAGE_SIZE, |user| {
             // SAFETY: `pinned` is valid for writes; `access` vouches for the page.
@@ -279,29 +318,30 @@ impl PagingHost for Linux {
     }
 
     fn unpin(&mut self, frame: HostFrame) {
+        let _outside = self.plugin.outside();
         self.pinned -= 1;
         // SAFETY: the framework gives back what `pin` gave out, once for each time.
         unsafe { shim::lg_unpin(frame.0) }
     }
 
     fn alloc_table(&mut self) -> Result<TablePage, OutOfMemory> {
+        let _outside = self.plugin.outside();
         if let Some(table) = self.spare.pop() {
             return Ok(table);
         }
-        let mut frame = 0;
-        // SAFETY: `frame` is valid for writes.
-        let page = NonNull::new(unsafe { shim::lg_table_alloc(&mut frame) }).ok_or(OutOfMemory)?;
-        // SAFETY: it is a fresh zeroed page, which is ours until `free_table`; `frame` is its number.
-        Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
+        self.new_table(self.plugin.raw().as_ptr())
     }
 
     fn free_table(&mut self, table: TablePage) {
+        let _outside = self.plugin.outside();
+        self.plugin.uncharge(PAGE_SIZE);
         let (page, _) = table.into_raw();
         // SAFETY: it comes from `alloc_table`, and the handle is gone.
         unsafe { shim::lg_table_free(page.as_ptr()) }
     }
 
     fn free_zeroed_table(&mut self, table: TablePage) {
+        let _outside = self.plugin.outside();
         if self.spare.len() < SPARE_TABLES {
             self.spare.push(table);
         } else {
@@ -312,10 +352,12 @@ impl PagingHost for Linux {
     /// A process that is being killed never enters its guest again: a signal that waits stops `lg_vcpu_enter`, and
     /// this one cannot be taken back.
     fn reschedule_point(&mut self) -> bool {
+        let _outside = self.plugin.outside();
         shim::lg_vcpu_reschedule_point() && !self.tears_down
     }
 
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        let _outside = self.plugin.outside();
         if self.recording.is_none() {
             self.recording = Recording::new(self.slot.number());
         }
@@ -324,6 +366,28 @@ impl PagingHost for Linux {
 }
 
 impl Host for Linux {
+    fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked> {
+        let plugin = self.plugin.raw();
+        // SAFETY: the object lives as long as `self`. `framework::guarded` calls this and no one else, and promises what is
+        // asked for.
+        unsafe { Plugin::guard(plugin, || call(self)) }
+    }
+
+    fn plug_in<R>(&mut self, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R {
+        let _inside = self.plugin.inside();
+        call(self)
+    }
+
+    fn reclaim(&mut self) {
+        self.free_spare();
+        // SAFETY: the framework calls this when the strategy is gone or forgotten, and then enters the guest no more.
+        unsafe {
+            self.plugin.reclaim();
+            shim::lg_table_reclaim(self.plugin.raw().as_ptr());
+        }
+        self.pinned = 0;
+    }
+
     fn regs(&mut self) -> &mut Regs {
         self.slot.pages().regs()
     }
