@@ -16,14 +16,14 @@
 //!   which is valid by itself; an ended guest is never entered again.
 
 use crate::host::{Host, PagingHost};
-use crate::strategy::PagingStrategy;
+use crate::pager::Pager;
 use alloc::boxed::Box;
 use arch_i386::addr::HostFrame;
 
 /// A guest's strategy, as the run loop has it. All methods that take a host are to be called within [`Host::guard`].
 pub(crate) struct Guarded {
-    strategy: Option<Box<dyn PagingStrategy>>,
-    /// The strategy's answer to [`PagingStrategy::root`], as long as it has not been called for anything else: so that an
+    strategy: Option<Box<dyn Pager>>,
+    /// The strategy's answer to [`Pager::root`], as long as it has not been called for anything else: so that an
     /// entry into the guest takes no call.
     root: Option<HostFrame>,
 }
@@ -41,7 +41,7 @@ impl Guarded {
     pub(crate) fn build<H: Host, E>(
         &mut self,
         host: &mut H,
-        build: impl FnOnce() -> Result<Box<dyn PagingStrategy>, E>,
+        build: impl FnOnce() -> Result<Box<dyn Pager>, E>,
     ) -> Result<(), E> {
         self.strategy = Some(host.plug_in(|_| build())?);
         Ok(())
@@ -55,7 +55,7 @@ impl Guarded {
     pub(crate) fn call<H: Host, R>(
         &mut self,
         host: &mut H,
-        call: impl FnOnce(&mut dyn PagingStrategy, &mut dyn PagingHost) -> R,
+        call: impl FnOnce(&mut dyn Pager, &mut dyn PagingHost) -> R,
     ) -> R {
         self.root = None;
         let strategy = self.strategy.as_deref_mut().expect("a guest that lives has a strategy");

@@ -18,9 +18,10 @@ use crate::counters::{PagingCounters, RunCounters};
 use crate::guarded::Guarded;
 use crate::host::{Entry, Host};
 use crate::kill::{End, Kill, Panicked};
+use crate::pager::Pager;
 use crate::registry::{BuildContext, ConfigError};
 use crate::segment::Segments;
-use crate::strategy::{PagingStrategy, SwitcherWindow};
+use crate::strategy::SwitcherWindow;
 use alloc::boxed::Box;
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt};
@@ -112,7 +113,7 @@ impl Guest {
     pub fn set_up<H: Host>(
         &mut self,
         host: &mut H,
-        build: impl FnOnce() -> Result<Box<dyn PagingStrategy>, ConfigError>,
+        build: impl FnOnce() -> Result<Box<dyn Pager>, ConfigError>,
     ) -> Result<(), SetUpError> {
         let paging = &mut self.paging;
         let made = host.guard(|host| -> Result<(), SetUpError> {

@@ -41,8 +41,9 @@ use framework::audit::Audited;
 use framework::guest::{Guest, Outcome, SetUpError};
 use framework::host::{Host, PagingHost};
 use framework::kill::{End, Kill};
+use framework::pager::Pager;
 use framework::registry::{BuildContext, ConfigError};
-use framework::strategy::{Formats, PagingStrategy, SwitcherWindow};
+use framework::strategy::{Formats, SwitcherWindow};
 
 /// One open file.
 struct File {
@@ -127,7 +128,7 @@ impl Live {
         let context = BuildContext { formats, window, seed: module.seed };
         let guest = guest.insert(boxed_with(|| Guest::new(&context, host.regs(), start))?);
         let every = shim::lg_audit_every();
-        let build = || -> Result<Box<dyn PagingStrategy>, ConfigError> {
+        let build = || -> Result<Box<dyn Pager>, ConfigError> {
             let paging = choice.build(&context)?;
             Ok(if every > 0 { boxed(Audited::new(paging, every.into()))? } else { paging })
         };

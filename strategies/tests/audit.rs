@@ -11,8 +11,9 @@ use benches::sim::SimHost;
 use framework::audit::{Announced, Defect, Report, audit};
 use framework::host::PagingHost;
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
-use framework::strategy::{Fault, Formats, PagingStrategy};
+use framework::strategy::{Fault, Formats};
 use strategies as _;
 
 const P: u64 = 1 << 0;
@@ -30,7 +31,7 @@ const PAGE: u64 = 7;
 
 struct Guest {
     host: SimHost,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     formats: Formats,
 }
 

@@ -17,8 +17,9 @@ use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
 use framework::host::{BadAddress, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::{End, Panicked};
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
-use framework::strategy::{Formats, PagingStrategy};
+use framework::strategy::Formats;
 use std::num::NonZeroU32;
 
 const PAGES: u32 = 64;
@@ -327,7 +328,7 @@ pub fn guests(bytes: &[u8]) {
     machine.set_word(offset::SYSCALL_VEC, 0x80);
     machine.set_word(offset::KERNEL_ADDRESS, 0xc000_0000);
     machine.sim.write(GuestPhys(DATA + offset::HCALL_STATUS), &[RING_DONE; RING_SIZE]).expect("in memory");
-    let build = || Ok(Box::new(Audited::new(choice.build(&context)?, every)) as Box<dyn PagingStrategy>);
+    let build = || Ok(Box::new(Audited::new(choice.build(&context)?, every)) as Box<dyn Pager>);
     if guest.set_up(&mut machine, build).is_ok() {
         let mut runs = 0;
         loop {

@@ -8,14 +8,15 @@ use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
-use core::ops::ControlFlow;
 use framework::counters::PagingCounters;
 use framework::fallible::boxed;
 use framework::host::PagingHost;
+use framework::inspect::Inspect;
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::parameter::{Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
-use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use framework::strategy::{Fault, SwitcherWindow};
 
 /// The methods, the making and the dropping.
 static IN: Word = Word {
@@ -44,21 +45,21 @@ static PARAMETERS: [Parameter; 3] = [Parameter::Word(&DOES), Parameter::Word(&IN
 
 struct Rogue {
     /// There until it is forgotten.
-    of: Option<Box<dyn PagingStrategy>>,
+    of: Option<Box<dyn Pager>>,
     misdeed: Misdeed,
 }
 
 impl Rogue {
-    fn of(&mut self) -> &mut dyn PagingStrategy {
+    fn of(&mut self) -> &mut dyn Pager {
         self.of.as_deref_mut().expect("it is not forgotten yet")
     }
 
-    fn of_ref(&self) -> &dyn PagingStrategy {
+    fn of_ref(&self) -> &dyn Pager {
         self.of.as_deref().expect("it is not forgotten yet")
     }
 }
 
-impl PagingStrategy for Rogue {
+impl Pager for Rogue {
     fn paging(&self) -> Paging {
         self.of_ref().paging()
     }
@@ -164,20 +165,8 @@ impl PagingStrategy for Rogue {
         self.of().translate(host, va)
     }
 
-    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
-        self.of_ref().lookup(va)
-    }
-
-    fn is_linear(&self) -> bool {
-        self.of_ref().is_linear()
-    }
-
-    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
-        self.of_ref().directories(visit);
-    }
-
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.of_ref().mappings(visit)
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        self.of_ref().inspect()
     }
 
     fn counters(&self) -> PagingCounters {

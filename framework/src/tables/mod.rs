@@ -35,7 +35,8 @@ mod leaf;
 mod root;
 
 use crate::host::{OutOfMemory, PagingHost};
-use crate::strategy::{Lookup, SwitcherWindow};
+use crate::inspect::Lookup;
+use crate::strategy::SwitcherWindow;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
