@@ -7,6 +7,7 @@
  *   audit        rw  after how many operations the shadow tables of guests started from then on are audited
  *   max_guests   r   how many guests there is room for
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
+ *   paging_kib   rw  how much memory a guest's page tables and strategy may take (lg_plugin.c)
  *   strategies   r   what can be chosen
  *   paging       r   the page format of this kernel, hence of its guests
  *   switcher     r   where the Switcher lies, and which way it got there

@@ -1,36 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory: the kernel's, pages for tables, and the launcher's.
+ * Memory: pages for tables, and the launcher's. (Rust's own is lg_plugin.c's.)
  *
  * What a guest needs of the kernel's is charged to its launcher's cgroup.
  */
 #include <linux/atomic.h>
 #include <linux/gfp.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "lg_shim.h"
-
-asmlinkage void *lg_alloc(u32 size, u32 align)
-{
-	void *memory;
-
-	/* kmalloc() aligns sizes that are powers of two to themselves, others to ARCH_KMALLOC_MINALIGN. */
-	if (align > ARCH_KMALLOC_MINALIGN)
-		size = roundup_pow_of_two(max(size, align));
-	memory = lg_should_fail() ? NULL : kvmalloc(size, GFP_KERNEL_ACCOUNT);
-	if (memory)
-		atomic_inc(&lg_memory);
-	return memory;
-}
-
-asmlinkage void lg_free(void *memory)
-{
-	kvfree(memory);
-	atomic_dec(&lg_memory);
-}
 
 asmlinkage void *lg_table_alloc(u32 *frame)
 {

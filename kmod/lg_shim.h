@@ -82,10 +82,6 @@ asmlinkage void lg_mutex_unlock(struct mutex *mutex);
 
 /* ---------------------------------------------------------------- memory (lg_memory.c) */
 
-/* Kernel memory, or NULL. `align` is a power of two. May sleep. */
-asmlinkage void *lg_alloc(u32 size, u32 align);
-asmlinkage void lg_free(void *memory);
-
 /* A zeroed page for a page table and its frame number, or NULL. Counted as `tables`. May sleep. */
 asmlinkage void *lg_table_alloc(u32 *frame);
 asmlinkage void lg_table_free(void *page);
@@ -110,6 +106,51 @@ asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
 asmlinkage int lg_pin(unsigned long user, u32 *frame);
 /* Gives one pin back, from any process. May sleep. */
 asmlinkage void lg_unpin(u32 frame);
+
+/* ---------------------------------------------------------------- plug-in code (lg_plugin.c) */
+
+/*
+ * What is kept of a guest's plug-in code, its strategy and policy. The first word is for both sides: whether plug-in code
+ * is at work. It is used by who has the guest's session, one task at a time.
+ */
+/* It is not: Rust's own code, or C, also when it was called by plug-in code. */
+#define LG_PLUGIN_OUTSIDE 0
+/* It is. */
+#define LG_PLUGIN_INSIDE 1
+/* It has panicked, and its words are being written, by itself in part. */
+#define LG_PLUGIN_PANICS 2
+
+struct lg_plugin;
+
+/* NULL when memory is short. May sleep. */
+asmlinkage struct lg_plugin *lg_plugin_create(void);
+asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin);
+/*
+ * Calls `call`, and returns true when it has returned. Where lg_plugin_panicked() was called instead, false is returned:
+ * nothing of what `call` had on the stack is there any more. One of a task's at a time. May sleep.
+ */
+asmlinkage bool lg_plugin_guard(struct lg_plugin *plugin, void (*call)(void *), void *data);
+/* The plug-in code that the current task runs at this moment, or NULL. */
+asmlinkage struct lg_plugin *lg_plugin_at_work(void);
+/* Plug-in code that is at work has panicked: its call of lg_plugin_guard() returns. At most 400 bytes of words are kept. */
+asmlinkage void lg_plugin_panicked(struct lg_plugin *plugin, const char *words, u32 length) __noreturn;
+/* The words of the last panic. */
+asmlinkage const char *lg_plugin_words(const struct lg_plugin *plugin, u32 *length);
+/*
+ * Counts bytes that the guest's strategy or page tables take of the host; false when that would be more than it may have
+ * (the parameter paging_kib).
+ */
+asmlinkage bool lg_plugin_charge(struct lg_plugin *plugin, u32 size);
+asmlinkage void lg_plugin_uncharge(struct lg_plugin *plugin, u32 size);
+/* Frees all memory that plug-in code has allocated and not freed. Nobody uses it any more. May sleep. */
+asmlinkage void lg_plugin_reclaim(struct lg_plugin *plugin);
+
+/*
+ * Kernel memory for Rust, or NULL; it belongs to the plug-in code that is at work, if any is. `align` is a power of two.
+ * May sleep.
+ */
+asmlinkage void *lg_alloc(u32 size, u32 align);
+asmlinkage void lg_free(void *memory);
 
 /* ---------------------------------------------------------------- the Switcher area (lg_area.c) */
 

@@ -147,7 +147,7 @@ impl Competitor {
                 let future = future.expect("the future is known where the optimum takes part").clone();
                 Replay::of(header, header.paging, |context| {
                     let room = Room::Slots(slots, Box::new(Optimum::new(future, slots)));
-                    Ok(cache::build(context.formats, room, Mends::NONE, context.window)?)
+                    Ok(cache::build(context.formats, room, Mends::NONE, context.window)?.into_pager())
                 })
             }
         }

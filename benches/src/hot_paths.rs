@@ -17,8 +17,9 @@ use crate::sim::SimHost;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice, ConfigError};
-use framework::strategy::{Formats, PagingStrategy};
+use framework::strategy::Formats;
 use std::fmt;
 
 /// The strategies that are measured: the original's way, and what is mended; as many slots each.
@@ -88,7 +89,7 @@ impl fmt::Display for Path {
 /// A guest under a strategy, and what is to be done to it.
 pub struct Bench {
     path: Path,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     host: SimHost,
     processes: Vec<Process>,
     paging: Paging,

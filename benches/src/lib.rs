@@ -8,6 +8,7 @@
 //! | [`chart`] | miss curves as a picture |
 //! | [`comparison`] | one trace on many strategies at once |
 //! | [`optimum`] | the best that any policy could do |
+//! | [`panics`] | panics of plug-ins on the simulated host |
 //! | [`cost`] | a model of what a replay would have cost on a machine |
 //! | [`generate`] | loads that look real, from a seed |
 //! | [`hot_paths`] | single operations, to be timed or counted |
@@ -28,6 +29,7 @@ pub mod cost;
 pub mod generate;
 pub mod hot_paths;
 pub mod optimum;
+pub mod panics;
 pub mod policy_check;
 pub mod replay;
 pub mod sim;

@@ -12,16 +12,18 @@ use arch_i386::lguest_data::RING_SIZE;
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::counters::PagingCounters;
+use framework::inspect::Mapping;
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice, ConfigError};
-use framework::strategy::{Fault, Formats, Mapping, PagingStrategy};
+use framework::strategy::{Fault, Formats};
 use std::fmt;
 use std::ops::ControlFlow;
 
 /// A strategy in the middle of a trace.
 pub struct Replay {
     host: SimHost,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     ops: u64,
     hit: u64,
     /// Hypercalls since the last access, which a guest could make by one entry into the host.
@@ -93,7 +95,7 @@ impl Replay {
     pub fn of<E>(
         header: &Header,
         shadow: Paging,
-        build: impl FnOnce(&BuildContext) -> Result<Box<dyn PagingStrategy>, E>,
+        build: impl FnOnce(&BuildContext) -> Result<Box<dyn Pager>, E>,
     ) -> Result<Self, E> {
         let mut host = SimHost::new(header.pages);
         let window = host.window(header.switcher);
@@ -146,7 +148,7 @@ impl Replay {
             Operation::Init(kernel_address) => strategy.guest_initialised(host, kernel_address)?,
             Operation::LoadPageDirectory(directory) => strategy.load_page_directory(host, directory)?,
             Operation::Access { va, user, write } => {
-                let lookup = strategy.lookup(va);
+                let lookup = strategy.inspect().and_then(|inspect| inspect.lookup(va));
                 if lookup.is_some_and(|l| (l.user || !user) && (l.writable || !write)) {
                     self.hit += 1;
                 } else {
@@ -210,12 +212,13 @@ impl Replay {
     }
 }
 
-fn directories(strategy: &dyn PagingStrategy) -> Vec<Directory> {
+fn directories(strategy: &dyn Pager) -> Vec<Directory> {
     let mut all = Vec::new();
-    strategy.directories(&mut |address, current| {
+    let Some(inspect) = strategy.inspect() else { return all };
+    inspect.directories(&mut |address, current| {
         all.push(Directory { address, current, entries: Vec::new() });
     });
-    let _ = strategy.mappings(&mut |Mapping { number, va, entry, .. }| {
+    let _ = inspect.mappings(&mut |Mapping { number, va, entry, .. }| {
         all[number].entries.push((va, entry));
         ControlFlow::Continue(())
     });

@@ -15,14 +15,18 @@
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{PagingCounters, RunCounters};
+use crate::guarded::Guarded;
 use crate::host::{Capability, Entry, Host};
-use crate::kill::{End, Kill};
+use crate::kill::{End, Kill, Panicked};
 use crate::ledger::Forgotten;
+use crate::pager::Pager;
+use crate::registry::{BuildContext, ConfigError};
 use crate::segment::Segments;
-use crate::strategy::PagingStrategy;
+use crate::strategy::SwitcherWindow;
 use alloc::boxed::Box;
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::paging::Paging;
 use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_CS, GUEST_DS};
 use core::fmt;
@@ -41,7 +45,10 @@ pub enum Outcome {
 
 /// All that the host knows about one guest.
 pub struct Guest {
-    pub(crate) paging: Box<dyn PagingStrategy>,
+    pub(crate) paging: Guarded,
+    /// The format of the guest's page tables, and what is not the guest's of its address space.
+    pub(crate) format: Paging,
+    pub(crate) window: SwitcherWindow,
     pub(crate) segments: Segments,
     /// Where the shared page is, once the guest has told.
     pub(crate) data: Option<GuestPhys>,
@@ -64,9 +71,9 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest that will begin at the guest-physical address `start`, with its registers set up.
+    /// A guest that will begin at the guest-physical address `start`, with its registers set up. It has no strategy yet.
     #[must_use]
-    pub fn new(paging: Box<dyn PagingStrategy>, regs: &mut Regs, start: u32) -> Self {
+    pub fn new(context: &BuildContext, regs: &mut Regs, start: u32) -> Self {
         *regs = Regs {
             eip: start,
             cs: GUEST_CS,
@@ -78,7 +85,9 @@ impl Guest {
             ..Regs::default()
         };
         Self {
-            paging,
+            paging: Guarded::none(),
+            format: context.formats.guest,
+            window: context.window,
             segments: Segments::new(),
             data: None,
             noirq: 0..0,
@@ -97,17 +106,52 @@ impl Guest {
         }
     }
 
-    /// Takes the first shadow page directory. Whatever the result, [`Guest::tear_down`] must follow in
-    /// the end.
+    /// Has the guest's strategy made by `build`, and the first shadow page directory by the strategy. Whatever the result,
+    /// [`Guest::tear_down`] must follow in the end.
     ///
     /// # Errors
-    /// [`Kill::OutOfMemory`].
-    pub fn set_up<H: Host>(&mut self, host: &mut H) -> Result<(), Kill> {
-        self.paging.set_up(host)
+    /// [`SetUpError`]; the guest cannot run then.
+    pub fn set_up<H: Host>(
+        &mut self,
+        host: &mut H,
+        build: impl FnOnce() -> Result<Box<dyn Pager>, ConfigError>,
+    ) -> Result<(), SetUpError> {
+        let paging = &mut self.paging;
+        let made = host.guard(|host| -> Result<(), SetUpError> {
+            paging.build(host, build)?;
+            Ok(paging.call(host, |strategy, host| strategy.set_up(host))?)
+        });
+        made.unwrap_or_else(|panicked| {
+            self.abandon(panicked.clone());
+            Err(panicked.into())
+        })
+    }
+
+    /// Translates an address by the guest's own current tables. (What comes of it is an address that the guest has named,
+    /// and is checked like every other when it is used.)
+    ///
+    /// # Errors
+    /// The strategy's.
+    pub(crate) fn translate<H: Host>(&mut self, host: &mut H, va: GuestVirt) -> Result<GuestPhys, Kill> {
+        self.paging.call(host, |strategy, host| strategy.translate(host, va))
+    }
+
+    /// The strategy has panicked: that is the guest's end.
+    fn abandon(&mut self, panicked: Panicked) {
+        self.paging.abandon();
+        self.end.get_or_insert(panicked.into());
     }
 
     /// Runs the guest until the launcher has to be told something.
     pub fn run<H: Host>(&mut self, host: &mut H) -> Outcome {
+        host.guard(|host| self.rounds(host)).unwrap_or_else(|panicked| {
+            self.abandon(panicked);
+            Outcome::Ended
+        })
+    }
+
+    /// Goes round the loop until the launcher has to be told something.
+    fn rounds<H: Host>(&mut self, host: &mut H) -> Outcome {
         // The launcher has dealt with what it was told last time.
         self.notify = None;
         self.host_waits = true;
@@ -150,8 +194,9 @@ impl Guest {
             return Ok(None);
         }
         self.counters.world_switches += 1;
+        let root = self.paging.root(host);
         let exit = host.enter(Entry {
-            root: self.paging.root(),
+            root,
             segments: &mut self.segments,
             ss1: self.ss1,
             esp1: self.esp1.0,
@@ -167,20 +212,49 @@ impl Guest {
         self.end.as_ref()
     }
 
-    /// What the run loop counted, and what the pager did.
+    /// What the run loop counted, and what the pager did; nothing of the latter when the strategy has panicked.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters { run: self.counters, paging: self.paging.counters() }
+    pub fn counters<H: Host>(&mut self, host: &mut H) -> Counters {
+        let paging = &mut self.paging;
+        let counted = host.guard(|host| {
+            if !paging.is_there() {
+                return PagingCounters::default();
+            }
+            paging.call(host, |strategy, _| strategy.counters())
+        });
+        let paging = counted.unwrap_or_else(|panicked| {
+            self.abandon(panicked);
+            PagingCounters::default()
+        });
+        Counters { run: self.counters, paging }
     }
 
-    /// Gives back everything that the guest holds of the host's. Returns what its strategy had forgotten.
+    /// Gives back everything that the guest holds of the host's. Returns what its strategy had forgotten, or, if it has
+    /// panicked, held.
     pub fn tear_down<H: Host>(mut self, host: &mut H) -> Forgotten {
         host.set_timer(None);
-        self.paging.tear_down(host);
-        // What the strategy has kept goes before the host takes back the pages under it.
-        drop(self);
+        let paging = &mut self.paging;
+        if host.guard(|host| paging.tear_down(host)).is_err() {
+            paging.abandon();
+        }
+        // What the strategy has kept is gone, before the host takes back the pages under it.
         host.reclaim(Capability::new())
     }
+}
+
+/// Why a guest could not be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SetUpError {
+    /// There is no such strategy here.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The host has no memory for it.
+    #[error(transparent)]
+    Killed(#[from] Kill),
+    /// The strategy panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 /// All counters of a guest; displays as `name value` lines.

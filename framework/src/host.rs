@@ -18,6 +18,7 @@
 //! Every method runs with interrupts on and may sleep, except [`Host::enter`], which turns them off
 //! itself for as long as the guest runs.
 
+use crate::kill::Panicked;
 use crate::ledger::{Forgotten, TableKind};
 use crate::segment::Segments;
 use crate::tables::ShadowRoot;
@@ -273,9 +274,37 @@ pub struct Exit {
 }
 
 /// What running a guest needs.
+///
+/// # Panics of a plug-in
+/// A strategy or policy may panic at any point, and that ends its guest only. Three methods make it so, and
+/// [`guarded`](crate::guarded) is their only caller:
+///
+/// * [`Host::guard`] runs a piece of the framework's code, and comes back also when plug-in code below it panics;
+/// * [`Host::plug_in`] marks the calls into plug-in code below it. A panic outside of them is a defect of the framework or
+///   the host, and is not caught;
+/// * [`Host::reclaim`] takes back what the plug-in held.
+///
+/// A host on which panics unwind catches them. A host on which they do not goes back to [`Host::guard`] without running
+/// any destructor of what is in between, which is as if all of it had been forgotten.
 pub trait Host: PagingHost {
-    /// At the end of a guest, when nothing is left of its strategy: takes back every table page that has not come back, and
-    /// every reference that is held, and says what that was.
+    /// Runs `call`. When a call of [`Host::plug_in`] within it panics, `call` is given up where it is, nothing of what
+    /// that plug-in code has borrowed is used again, and the result is an error. Guards are not nested.
+    ///
+    /// # Errors
+    /// [`Panicked`], with the panic's words.
+    fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked>
+    where
+        Self: Sized;
+
+    /// Calls plug-in code, within a [`Host::guard`]. The host's own code that `call` comes to, through the
+    /// [`PagingHost`], is no plug-in code: a panic in it is the host's.
+    fn plug_in<R>(&mut self, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R
+    where
+        Self: Sized;
+
+    /// Takes back every table page that has not come back, every reference that is held, and all memory that the guest's
+    /// strategy had; returns the number of pages and references. The strategy is gone or abandoned, and the guest is never
+    /// entered again.
     fn reclaim(&mut self, _: Capability) -> Forgotten;
 
     /// The guest's registers while it does not run.

@@ -93,19 +93,28 @@ impl Guest {
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(if b == SHUTDOWN_RESTART { End::Restart } else { End::Shutdown(message) });
             }
-            Hypercall::NewPgtable => self.paging.load_page_directory(host, GuestPhys(a))?,
-            Hypercall::FlushTlb if a == 0 => self.paging.flush_user(host),
-            Hypercall::FlushTlb => self.paging.flush_all(host)?,
+            Hypercall::NewPgtable => {
+                self.paging.call(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?
+            }
+            Hypercall::FlushTlb if a == 0 => {
+                self.paging.call(host, |strategy, host| strategy.flush_user(host))
+            }
+            Hypercall::FlushTlb => self.paging.call(host, |strategy, host| strategy.flush_all(host))?,
             Hypercall::SetPte => {
-                let high = match self.paging.paging() {
+                let high = match self.format {
                     Paging::Pae => u64::from(d) << 32,
                     Paging::TwoLevel => 0,
                 };
                 let entry = Entry(high | u64::from(c));
-                self.paging.set_pte(host, GuestPhys(a), GuestVirt(b), entry)?;
+                self.paging
+                    .call(host, |strategy, host| strategy.set_pte(host, GuestPhys(a), GuestVirt(b), entry))?;
             }
-            Hypercall::SetPgd => self.paging.set_pgd(host, GuestPhys(a), b)?,
-            Hypercall::SetPmd => self.paging.set_pmd(host, GuestPhys(a), b)?,
+            Hypercall::SetPgd => {
+                self.paging.call(host, |strategy, host| strategy.set_pgd(host, GuestPhys(a), b))?
+            }
+            Hypercall::SetPmd => {
+                self.paging.call(host, |strategy, host| strategy.set_pmd(host, GuestPhys(a), b))?
+            }
             Hypercall::SetStack => self.set_stack(host, a, GuestVirt(b), c)?,
             Hypercall::LoadGdtEntry => self.segments.load_gdt_entry(a, Descriptor { low: b, high: c })?,
             Hypercall::LoadIdtEntry => self.segments.load_idt_entry(a, Descriptor { low: b, high: c })?,
@@ -132,7 +141,7 @@ impl Guest {
             return Err(Kill::StackPages(pages));
         }
         (self.ss1, self.esp1) = (ss1 & 0xffff, esp1);
-        self.paging.set_stack(host, esp1, pages)
+        self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
     }
 
     fn load_tls<H: Host>(&mut self, host: &mut H, array: GuestPhys) -> Result<(), Kill> {
@@ -160,7 +169,7 @@ impl Guest {
         }
         let kernel_address = host.read_u32(GuestPhys(data.0 + offset::KERNEL_ADDRESS))?;
         self.data = Some(data);
-        self.paging.guest_initialised(host, GuestVirt(kernel_address))
+        self.paging.call(host, |strategy, host| strategy.guest_initialised(host, GuestVirt(kernel_address)))
     }
 
     /// Fills in the host's part of the shared page and reads the guest's.
@@ -168,7 +177,7 @@ impl Guest {
         let tsc_khz = host.tsc_khz();
         host.write_u32(GuestPhys(data.0 + offset::TSC_KHZ), tsc_khz)?;
         // The bytes from the window's start to 4 GiB.
-        let reserve = self.paging.window().start().0.wrapping_neg();
+        let reserve = self.window.start().0.wrapping_neg();
         host.write_u32(GuestPhys(data.0 + offset::RESERVE_MEM), reserve)?;
         self.write_time(host, data)?;
         self.noirq = host.read_u32(GuestPhys(data.0 + offset::NOIRQ_START))?

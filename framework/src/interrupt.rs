@@ -99,10 +99,10 @@ impl Guest {
     fn write_virtual<H: Host>(&mut self, host: &mut H, va: GuestVirt, bytes: &[u8]) -> Result<(), Kill> {
         let in_first_page = bytes.len().min((PAGE_SIZE - va.offset()) as usize);
         let (first, second) = bytes.split_at(in_first_page);
-        let at = self.paging.translate(host, va)?;
+        let at = self.translate(host, va)?;
         host.write(at, first)?;
         if !second.is_empty() {
-            let at = self.paging.translate(host, GuestVirt(va.page().0.wrapping_add(PAGE_SIZE)))?;
+            let at = self.translate(host, GuestVirt(va.page().0.wrapping_add(PAGE_SIZE)))?;
             host.write(at, second)?;
         }
         Ok(())

@@ -1,15 +1,18 @@
 //! Why a guest ends.
 //!
-//! A guest that breaks a rule is killed with a [`Kill`], whose text its launcher prints; every other
-//! end is the guest's own wish. Nothing a guest does may end in anything else.
+//! A guest that breaks a rule is killed with a [`Kill`], whose text its launcher prints; a guest whose strategy panics
+//! ends with the panic's words ([`Panicked`]); every other end is the guest's own request. Nothing a guest does may end in
+//! anything else.
 
 use crate::audit::Defect;
 use crate::host::{BadAddress, OutOfMemory, PinFailed};
 use alloc::boxed::Box;
+use alloc::string::String;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::SHUTDOWN_MESSAGE;
 use arch_i386::paging::Entry;
 use core::fmt;
+use fallible::text;
 
 /// A rule that a guest broke (or a host that ran out of memory on its behalf).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,11 +86,32 @@ pub enum Kill {
     SwitcherFault { vector: u32, eip: GuestVirt },
 }
 
+/// A panic in plug-in code, with its words.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("strategy panicked: {0}")]
+pub struct Panicked(String);
+
+impl Panicked {
+    /// A panic with these words, which end with ` at FILE:LINE`. What there is no memory for is cut off.
+    #[must_use]
+    pub fn new(words: fmt::Arguments<'_>) -> Self {
+        Self(text(words))
+    }
+}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Panicked({self})")
+    }
+}
+
 /// How a guest ended.
 #[derive(Clone, PartialEq, Eq)]
 pub enum End {
     /// The host killed it.
     Killed(Kill),
+    /// Its strategy panicked, or the policy in it.
+    Panicked(Panicked),
     /// It shut itself down; its last words, up to a NUL.
     Shutdown(Box<[u8; SHUTDOWN_MESSAGE]>),
     /// It asked to be started again.
@@ -100,10 +124,17 @@ impl From<Kill> for End {
     }
 }
 
+impl From<Panicked> for End {
+    fn from(panicked: Panicked) -> Self {
+        Self::Panicked(panicked)
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Killed(kill) => kill.fmt(f),
+            Self::Panicked(panicked) => panicked.fmt(f),
             Self::Restart => f.write_str("restart"),
             Self::Shutdown(message) => {
                 f.write_str("CRASH: ")?;

@@ -7,12 +7,15 @@
 //! 1. **The guest's life**: [`guest`] is the loop that enters a guest and looks at why it came back;
 //!    `hypercall`, `interrupt` and `trap` each do one kind of request, [`segment`] keeps the
 //!    guest's descriptors.
-//! 2. **The plug-in surface**: [`strategy`] (all of paging), [`policy`] (just the choice of which shadow
+//! 2. **The plug-in surface**: [`strategy`] (all of paging), [`pager`] (what is done for every strategy), [`inspect`] (what
+//!    a strategy lets be seen), [`policy`] (just the choice of which shadow
 //!    page directory gives way), [`registry`] (how either is found by name) and [`parameter`] (what can
 //!    be set).
 //! 3. **The shadow pager** under every built-in strategy: [`walk`] reads the guest's own tables,
 //!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
 //!    seven kinds of page-table work.
+//!
+//! [`guarded`] is the one way from the first layer into the plug-ins: a plug-in that panics ends its guest only.
 //!
 //! [`audit`] proves what can be proved of the shadow tables while a guest runs.
 //!
@@ -32,12 +35,15 @@ pub use fallible;
 pub mod audit;
 pub mod cache;
 pub mod counters;
+pub mod guarded;
 pub mod guest;
 pub mod host;
 mod hypercall;
+pub mod inspect;
 mod interrupt;
 pub mod kill;
 pub mod ledger;
+pub mod pager;
 pub mod parameter;
 pub mod policy;
 pub mod registry;

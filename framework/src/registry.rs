@@ -34,9 +34,10 @@
 //! ```
 
 use crate::cache::{self, Mends, Room};
+use crate::pager::{Built, Pager};
 use crate::parameter::{Joined, Number, Padded, Parameter, Values, is_name};
 use crate::policy::EvictionPolicy;
-use crate::strategy::{Formats, PagingStrategy, SwitcherWindow};
+use crate::strategy::{Formats, SwitcherWindow};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -100,13 +101,16 @@ pub struct WrapperEntry {
 }
 
 /// Makes a strategy that stands before another.
-pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn PagingStrategy>) -> BuiltStrategy;
+pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn Pager>) -> BuiltWrapper;
 
 /// A policy, if there was memory for it: [`boxed`].
 pub type BuiltPolicy = Result<Box<dyn EvictionPolicy>, OutOfMemory>;
 
-/// A strategy, likewise.
-pub type BuiltStrategy = Result<Box<dyn PagingStrategy>, OutOfMemory>;
+/// A strategy, likewise: [`Built::new`].
+pub type BuiltStrategy = Result<Built, OutOfMemory>;
+
+/// What stands before a strategy, likewise.
+pub type BuiltWrapper = Result<Box<dyn Pager>, OutOfMemory>;
 
 /// The word that the other strategy's text follows, in the text of a [`WrapperEntry`].
 pub const OF: &str = "of";
@@ -318,10 +322,10 @@ impl Choice {
     ///
     /// # Errors
     /// As [`Choice::check_formats`], and [`ConfigError::OutOfMemory`].
-    pub fn build(&self, context: &BuildContext) -> Result<Box<dyn PagingStrategy>, ConfigError> {
+    pub fn build(&self, context: &BuildContext) -> Result<Box<dyn Pager>, ConfigError> {
         self.check_formats(context.formats)?;
         Ok(match self.found {
-            Found::Strategy(entry) => (entry.build)(context, &self.values)?,
+            Found::Strategy(entry) => (entry.build)(context, &self.values)?.into_pager(),
             Found::Wrapper(entry) => {
                 let of = self.of.as_ref().expect("a wrapper's text names what it stands before");
                 (entry.build)(context, &self.values, of.build(context)?)?
@@ -329,6 +333,7 @@ impl Choice {
             Found::Policy(entry) => {
                 let (slots, policy) = self.build_policy(entry, context.seed)?;
                 cache::build(context.formats, Room::Slots(slots, policy), Mends::NONE, context.window)?
+                    .into_pager()
             }
         })
     }
@@ -364,7 +369,7 @@ fn split_of(text: &str) -> (&str, Option<&str>) {
 ///
 /// # Errors
 /// [`ConfigError`].
-pub fn build(choice: &str, context: &BuildContext) -> Result<Box<dyn PagingStrategy>, ConfigError> {
+pub fn build(choice: &str, context: &BuildContext) -> Result<Box<dyn Pager>, ConfigError> {
     Choice::parse(choice)?.build(context)
 }
 

@@ -1,25 +1,26 @@
 //! Paging strategies: all that a guest can ask of its page tables.
 //!
 //! The larger of the two plug-in traits. [`hypercall`](crate::guest) and [`trap`](crate::guest) route
-//! every request that concerns page tables here; nothing else of the framework looks at one. The
-//! built-in strategies are [`ShadowCache`](crate::cache::ShadowCache) with an eviction policy.
+//! every request that concerns page tables here, through the strategy's [`pager`](crate::pager); nothing else of the
+//! framework looks at one. The built-in strategies are [`ShadowCache`](crate::cache::ShadowCache) with an eviction policy.
 //!
 //! Every method runs with interrupts on and may allocate, except [`PagingStrategy::root`], which must
-//! only look. One that goes through any number of entries calls [`PagingHost::reschedule_point`] on its way. A method that returns [`Kill`] ends the guest; the only call after that is
-//! [`PagingStrategy::tear_down`].
+//! only look. One that goes through any number of entries calls [`PagingHost::reschedule_point`] on its way. A method that
+//! returns [`Kill`] ends the guest; the only call after that is [`PagingStrategy::tear_down`]. A panic ends it, too; there
+//! is no call after that ([`guarded`](crate::guarded)). What a method allocates may not outlive the guest: nothing of it is
+//! to be kept in a `static`.
 
-use crate::audit::Defect;
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
+use crate::inspect::Inspect;
 use crate::kill::Kill;
 use crate::tables::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
-use arch_i386::paging::{Entry, Flags, Paging};
+use arch_i386::paging::{Entry, Paging};
 use arch_i386::table::TablePage;
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::ControlFlow;
 
 /// The part at the top of the address space in which every shadow root maps the Switcher.
 ///
@@ -114,46 +115,24 @@ pub enum Fault {
     Reflected,
 }
 
-/// What the shadow tables hold for one address.
+/// What came of loading a page directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    /// The level-1 entry.
-    pub entry: Entry,
-    /// The user bit, on every level that has one.
-    pub user: bool,
-    /// The write bit, on every level that has one.
-    pub writable: bool,
+pub enum Loaded {
+    /// It was shadowed.
+    Hit,
+    /// It was not. It has the place of another one, of which the kernel's half is kept.
+    Recycled,
+    /// It was not, and nothing of it may be mapped yet.
+    New,
 }
 
-/// One present entry of a shadow page directory, below the Switcher's window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// Which of the [`PagingStrategy::directories`], counted from 0.
-    pub number: usize,
-    /// The guest-physical address of the page directory that is shadowed.
-    pub directory: GuestPhys,
-    /// The page.
-    pub va: GuestVirt,
-    /// The shadow entry: a frame of the host and the flags.
-    pub entry: Entry,
-    /// Flags of the directory entry that leads to its table: rights need both.
-    pub table_flags: Flags,
-    /// It is in a table that all page directories share: told of for each of them, but one entry, which
-    /// holds one page.
-    pub shared: bool,
-}
-
-/// A guest's shadow paging, in full.
+/// A guest's shadow paging: what a strategy decides. All else is done for it by its [`pager`](crate::pager): no address
+/// that it is called with lies in the Switcher's window, no index outside of its table, requests are counted, and after
+/// whatever may have dropped the guest's kernel stack it is mapped again, by a [`demand_fault`](Self::demand_fault).
 ///
 /// A strategy need not be `Send`, and one with [`Tables`](crate::tables::Tables) is not: what is of one guest stays with it.
 /// A host that runs a guest on several threads in turn moves all that belongs to the guest together.
 pub trait PagingStrategy {
-    /// The format of the guest's page tables.
-    fn paging(&self) -> Paging;
-
-    /// The part of the address space that is not the guest's.
-    fn window(&self) -> SwitcherWindow;
-
     /// Takes the first shadow page directory; the guest starts on a linear mapping of its memory.
     ///
     /// # Errors
@@ -163,7 +142,7 @@ pub trait PagingStrategy {
     /// LGUEST_INIT: from `kernel_address` up, all the guest's page directories are alike.
     ///
     /// # Errors
-    /// [`Kill`] when the address lies in the Switcher's window.
+    /// [`Kill`].
     fn guest_initialised(&mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt)
     -> Result<(), Kill>;
 
@@ -182,7 +161,15 @@ pub trait PagingStrategy {
     ///
     /// # Errors
     /// [`Kill`].
-    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
+    fn load_page_directory(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+    ) -> Result<Loaded, Kill>;
+
+    /// A page directory that was not shadowed is loaded, and the guest's kernel stack mapped in it: time to fill it ahead,
+    /// or to evict others.
+    fn loaded(&mut self, _host: &mut dyn PagingHost) {}
 
     /// SET_PTE: the entry for `va` in that page directory is now `entry`.
     ///
@@ -202,7 +189,7 @@ pub trait PagingStrategy {
     /// [`Kill`].
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill>;
 
-    /// SET_PMD: an entry of that page middle directory has changed (PAE guests).
+    /// SET_PMD: an entry of that page middle directory has changed (PAE guests; the index may be any number).
     ///
     /// # Errors
     /// [`Kill`].
@@ -212,17 +199,7 @@ pub trait PagingStrategy {
     fn flush_user(&mut self, host: &mut dyn PagingHost);
 
     /// FLUSH_TLB of everything.
-    ///
-    /// # Errors
-    /// [`Kill`] when the kernel stack cannot be mapped again.
-    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
-
-    /// SET_STACK: `pages` pages below `esp1` must stay mapped writable, so that the processor can push
-    /// a trap frame there without help.
-    ///
-    /// # Errors
-    /// [`Kill`] when the guest does not map them writable.
-    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
+    fn flush_all(&mut self, host: &mut dyn PagingHost);
 
     /// The shadow root to run on now.
     fn root(&self) -> ShadowRoot<'_>;
@@ -233,26 +210,15 @@ pub trait PagingStrategy {
     /// [`Kill::Unmapped`], or [`Kill::Memory`] when a table lies outside memory.
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill>;
 
-    /// What the current shadow root holds for an address, if every level is present.
-    fn lookup(&self, va: GuestVirt) -> Option<Lookup>;
+    /// What can be seen of its shadow tables, for a strategy that can be audited and dumped.
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        None
+    }
 
-    /// Whether the guest has not loaded a page directory yet and sees its memory mapped linearly.
-    fn is_linear(&self) -> bool;
-
-    /// The page directories that are shadowed now; the flag marks the current one. Two may be alike: the
-    /// guest starts on one that is known by address 0.
-    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool));
-
-    /// Every present entry of every shadowed page directory below the Switcher's window, until `visit` has seen
-    /// enough.
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()>;
-
-    /// Holds the tables that the processor walks against the strategy's own bookkeeping, for the
-    /// [`audit`](crate::audit). One that keeps none has nothing to say.
-    fn check(&self, _host: &mut dyn PagingHost, _found: &mut dyn FnMut(Defect)) {}
-
-    /// What has been counted so far.
-    fn counters(&self) -> PagingCounters;
+    /// What the strategy has counted so far of its own doings. The guest's requests are counted already.
+    fn counters(&self) -> PagingCounters {
+        PagingCounters::default()
+    }
 
     /// Gives every table page and every pinned page back. The strategy is not used after this; what it has forgotten, the
     /// host takes back itself.

@@ -30,7 +30,9 @@ impl Guest {
             }
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
-                if self.paging.demand_fault(host, exit.cr2, error)? == Fault::Fixed {
+                let fault =
+                    self.paging.call(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error))?;
+                if fault == Fault::Fixed {
                     return Ok(());
                 }
                 if let Some(data) = self.data {
@@ -113,7 +115,7 @@ impl Guest {
 
     /// One byte of code, if it can be had.
     fn fetch<H: Host>(&mut self, host: &mut H, eip: u32) -> Option<u8> {
-        let at = self.paging.translate(host, GuestVirt(eip)).ok()?;
+        let at = self.translate(host, GuestVirt(eip)).ok()?;
         let mut byte = [0];
         host.read(at, &mut byte).ok()?;
         Some(byte[0])

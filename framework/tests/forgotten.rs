@@ -1,17 +1,15 @@
 //! What a strategy forgets, its host takes back, to the last page, and says how much it was.
 
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
-use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
+use arch_i386::paging::{Entry, Flags, Pae, PageFormat, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
-use framework::counters::PagingCounters;
 use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::ledger::Forgotten;
-use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use framework::strategy::{Fault, Loaded, PagingStrategy};
 use framework::tables::{Origin, RootId, ShadowEntry, ShadowRoot, Tables};
 use std::mem;
-use std::ops::ControlFlow;
 
 const PAGES: u32 = 16;
 
@@ -41,12 +39,6 @@ struct Forgetful<F> {
 }
 
 impl<F: PageFormat> PagingStrategy for Forgetful<F> {
-    fn paging(&self) -> Paging {
-        F::PAGING
-    }
-    fn window(&self) -> SwitcherWindow {
-        self.tables.window()
-    }
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         let root = self.tables.add_root(host)?;
         self.tables.make_current(root);
@@ -74,8 +66,8 @@ impl<F: PageFormat> PagingStrategy for Forgetful<F> {
         }
         Ok(Fault::Fixed)
     }
-    fn load_page_directory(&mut self, _: &mut dyn PagingHost, _: GuestPhys) -> Result<(), Kill> {
-        Ok(())
+    fn load_page_directory(&mut self, _: &mut dyn PagingHost, _: GuestPhys) -> Result<Loaded, Kill> {
+        Ok(Loaded::Hit)
     }
     fn set_pte(&mut self, _: &mut dyn PagingHost, _: GuestPhys, _: GuestVirt, _: Entry) -> Result<(), Kill> {
         Ok(())
@@ -87,30 +79,12 @@ impl<F: PageFormat> PagingStrategy for Forgetful<F> {
         Ok(())
     }
     fn flush_user(&mut self, _: &mut dyn PagingHost) {}
-    fn flush_all(&mut self, _: &mut dyn PagingHost) -> Result<(), Kill> {
-        Ok(())
-    }
-    fn set_stack(&mut self, _: &mut dyn PagingHost, _: GuestVirt, _: u32) -> Result<(), Kill> {
-        Ok(())
-    }
+    fn flush_all(&mut self, _: &mut dyn PagingHost) {}
     fn root(&self) -> ShadowRoot<'_> {
         self.tables.current_root()
     }
     fn translate(&mut self, _: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
         Ok(GuestPhys(va.0))
-    }
-    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
-        self.tables.lookup(self.root?, va)
-    }
-    fn is_linear(&self) -> bool {
-        true
-    }
-    fn directories(&self, _: &mut dyn FnMut(GuestPhys, bool)) {}
-    fn mappings(&self, _: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    fn counters(&self) -> PagingCounters {
-        PagingCounters::default()
     }
     fn tear_down(&mut self, host: &mut dyn PagingHost) {
         let other = Tables::new(self.tables.window(), true);

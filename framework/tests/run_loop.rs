@@ -8,13 +8,15 @@ use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_CS, GUEST_DS};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
+use benches::panics;
 use benches::sim::SimHost;
-use framework::guest::{Guest, Outcome};
+use framework::guest::{Guest, Outcome, SetUpError};
 use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
-use framework::kill::{End, Kill};
+use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::Formats;
+use rogue_plugin as _;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
@@ -89,6 +91,11 @@ impl Machine {
         }
     }
 
+    /// Stores a word of the guest's memory.
+    fn set_absolute(&mut self, at: u32, value: u32) {
+        self.sim.write_u32(GuestPhys(at), value).unwrap();
+    }
+
     /// The words on the guest's stack, which is mapped linearly.
     fn stack<const N: usize>(&mut self, esp: u32) -> [u32; N] {
         std::array::from_fn(|i| self.sim.read_u32(GuestPhys(esp + 4 * i as u32)).unwrap())
@@ -140,6 +147,12 @@ impl PagingHost for Machine {
 }
 
 impl Host for Machine {
+    fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked> {
+        panics::guard(|| call(self))
+    }
+    fn plug_in<R>(&mut self, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R {
+        panics::plug_in(self, call)
+    }
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         self.sim.reclaim()
     }
@@ -185,6 +198,13 @@ impl Host for Machine {
 
 /// A guest and its machine, before the first instruction.
 fn new() -> (Guest, Machine) {
+    let (guest, machine, made) = on("lguest");
+    made.unwrap();
+    (guest, machine)
+}
+
+/// The same on a strategy which may not let itself be made.
+fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
     let mut machine = Machine {
         sim: SimHost::new(PAGES),
         regs: Regs::default(),
@@ -202,15 +222,14 @@ fn new() -> (Guest, Machine) {
     };
     let window = machine.sim.window(WINDOW);
     let context = BuildContext { formats: Formats::both(Paging::TwoLevel), window, seed: 1 };
-    let strategy = Choice::parse("lguest").unwrap().build(&context).unwrap();
-    let mut guest = Guest::new(strategy, &mut machine.regs, 0x1000);
-    guest.set_up(&mut machine).unwrap();
+    let mut guest = Guest::new(&context, &mut machine.regs, 0x1000);
+    let made = guest.set_up(&mut machine, || Choice::parse(strategy).unwrap().build(&context));
     machine.set_word(offset::SYSCALL_VEC, 0x80);
     machine.set_word(offset::KERNEL_ADDRESS, 0xc000_0000);
     machine.set_word(offset::NOIRQ_START, NOIRQ);
     machine.set_word(offset::NOIRQ_END, NOIRQ + 0x10);
     machine.sim.write(GuestPhys(DATA.0 + offset::HCALL_STATUS), &[RING_DONE; 64]).unwrap();
-    (guest, machine)
+    (guest, machine, made)
 }
 
 fn then(machine: &mut Machine, run: impl FnMut(&mut Machine) -> Exit + 'static) {
@@ -606,4 +625,118 @@ fn a_bad_request_is_the_end() {
         exit(trap::HYPERCALL)
     });
     assert_eq!(killed(guest, machine), Kill::Hypercall(3));
+}
+
+/// The end of a guest that uses all that a strategy can do, on one that may do wrong. Whatever that is, nothing is left of
+/// the guest.
+fn end_of_a_busy_guest(strategy: &str) -> Option<End> {
+    let (mut guest, mut machine, made) = on(strategy);
+    let end = match made {
+        Ok(()) => {
+            busy(&mut machine);
+            guest.run(&mut machine);
+            let _counters = guest.counters(&mut machine);
+            guest.end().cloned()
+        }
+        Err(SetUpError::Panicked(panicked)) => Some(panicked.into()),
+        Err(SetUpError::Killed(kill)) => Some(kill.into()),
+        Err(SetUpError::Config(error)) => panic!("{error}"),
+    };
+    let _whatever_it_was = guest.tear_down(&mut machine);
+    machine.sim.remove_window();
+    assert_eq!((machine.sim.pinned(), machine.sim.tables()), (0, 0), "{strategy}");
+    end
+}
+
+/// Has the guest make every request, with a page directory at 0x8000 that maps a table at 0x9000, and another at 0xa000.
+fn busy(machine: &mut Machine) {
+    const TABLE: u32 = 0x9067;
+    machine.set_absolute(0x8000, TABLE);
+    machine.set_absolute(0xa000, TABLE);
+    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    then(machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+    then(machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
+    for directory in [0x8000, 0xa000, 0x8000, 0xb000, 0xc000, 0xd000, 0xe000, 0x8000] {
+        // Those that map nothing are for what they push out.
+        then(machine, move |m| {
+            m.set_absolute(directory, TABLE);
+            m.hypercall(Hypercall::NewPgtable, [directory, 0, 0, 0])
+        });
+        then(machine, |m| {
+            m.regs.errcode = 2;
+            Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x10_000) }
+        });
+    }
+    then(machine, |m| m.hypercall(Hypercall::SetPte, [0x8000, 0x10_000, 0x11_067, 0]));
+    then(machine, |m| m.hypercall(Hypercall::SetPgd, [0x8000, 0, 0, 0]));
+    then(machine, |m| m.hypercall(Hypercall::FlushTlb, [0, 0, 0, 0]));
+    then(machine, |m| m.hypercall(Hypercall::FlushTlb, [1, 0, 0, 0]));
+    // An instruction that is emulated is translated first.
+    then(machine, |m| {
+        m.sim.write(GuestPhys(0x12_000), &[0xec]).unwrap();
+        m.regs = Regs { eip: 0x12_000, cs: GUEST_CS, errcode: 0, ..m.regs };
+        exit(trap::GENERAL_PROTECTION)
+    });
+}
+
+#[test]
+fn a_busy_guest_lives() {
+    assert_eq!(end_of_a_busy_guest("lguest"), None);
+}
+
+#[test]
+fn a_panic_in_any_method_ends_the_guest_with_its_words_and_place() {
+    // The guest has page tables of two levels, and makes no SET_PMD.
+    let methods = [
+        "demand-fault",
+        "set-pte",
+        "set-pgd",
+        "load-page-directory",
+        "flush-user",
+        "flush-all",
+        "set-stack",
+        "guest-initialised",
+        "translate",
+        "set-up",
+        "root",
+        "build",
+    ];
+    for method in methods {
+        let end = end_of_a_busy_guest(&format!("rogue:does=panic,in={method}"));
+        let told = end.map_or_else(String::new, |end| end.to_string());
+        let begin = format!("strategy panicked: rogue in {method} at ");
+        assert!(told.starts_with(&begin), "{method}: {told}");
+        let (file, line) = told[begin.len()..].rsplit_once(':').unwrap();
+        assert!(file.ends_with("misdeed.rs") && line.parse::<u32>().is_ok(), "{method}: {told}");
+    }
+    for method in ["victim", "filled", "used", "takes-free-slots-first", "build"] {
+        let end = end_of_a_busy_guest(&format!("rogue-policy:does=panic,in={method},slots=2"));
+        let told = end.map_or_else(String::new, |end| end.to_string());
+        assert!(told.starts_with(&format!("strategy panicked: rogue in {method} at ")), "{method}: {told}");
+    }
+}
+
+#[test]
+fn a_panic_at_the_guests_end_or_in_its_counters_leaves_nothing() {
+    let end = end_of_a_busy_guest("rogue:does=panic,in=counters");
+    assert!(matches!(end, Some(End::Panicked(_))), "{end:?}");
+    for method in ["tear-down", "drop"] {
+        assert_eq!(end_of_a_busy_guest(&format!("rogue:does=panic,in={method}")), None, "{method}");
+    }
+    for method in ["drop", "emptied"] {
+        end_of_a_busy_guest(&format!("rogue-policy:does=panic,in={method}"));
+    }
+}
+
+#[test]
+fn what_a_strategy_forgets_is_taken_back() {
+    assert_eq!(end_of_a_busy_guest("rogue:does=nonsense,in=tear-down"), None);
+}
+
+#[test]
+#[should_panic(expected = "outside of the plug-in")]
+fn a_panic_of_the_framework_or_the_host_is_not_caught() {
+    let (guest, mut machine) = new();
+    then(&mut machine, |_| panic!("outside of the plug-in"));
+    run(guest, machine);
 }

@@ -1,7 +1,7 @@
 //! The kernel's memory for Rust's collections.
 //!
 //! Every request may fail. What `Box::new`, `vec!`, `format!` and a collection that grows by itself make of that is a
-//! BUG(); so nothing here and in the crates below uses them, but [`fallible`] and `try_reserve`. The parameter
+//! panic, which is a BUG() in the module's own code; so nothing here and in the crates below uses them, but [`fallible`] and `try_reserve`. The parameter
 //! `fail_allocation` (`lg_fail.c`) and a test of the strategies fail each request once.
 
 use crate::shim;

@@ -21,6 +21,7 @@ use crate::errno::Errno;
 use crate::linux::{Eventfd, Eventfds, Linux, Vcpu};
 use crate::log::{self, Cause, Line};
 use crate::module::{self, Slot, module};
+use crate::plugin::Plugin;
 use crate::request::{self, Memory, Request};
 use crate::shim::{self, RawVcpu};
 use crate::sync::Mutex;
@@ -37,9 +38,10 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use fallible::{OutOfMemory, boxed, boxed_with};
 use framework::audit::Audited;
-use framework::guest::{Guest, Outcome};
+use framework::guest::{Guest, Outcome, SetUpError};
 use framework::host::{Host, PagingHost};
 use framework::kill::{End, Kill};
+use framework::pager::Pager;
 use framework::registry::{BuildContext, ConfigError};
 use framework::strategy::{Formats, SwitcherWindow};
 
@@ -109,7 +111,8 @@ impl Live {
         })?;
         let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
         let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
-        let host = Linux::new(vcpu, slot, memory, eventfds, module.no_execute)?;
+        let plugin = Plugin::new().ok_or(Errno::ENOMEM)?;
+        let host = Linux::new((vcpu, plugin), slot, memory, eventfds, module.no_execute)?;
 
         let mut live = boxed_with(|| Self { guest: None, leaf: None, host })?;
         // From here on `drop` takes it back, and gives the table back.
@@ -129,17 +132,22 @@ impl Live {
         };
         let window = SwitcherWindow::new(start_of_window, leaf);
         let context = BuildContext { formats, window, seed: module.seed };
-        let mut paging = choice.build(&context).map_err(|reason| match reason {
-            ConfigError::OutOfMemory(short) => short.into(),
-            _ => Errno::EINVAL,
-        })?;
+        let guest = guest.insert(boxed_with(|| Guest::new(&context, host.regs(), start))?);
         let every = shim::lg_audit_every();
-        if every > 0 {
-            paging = boxed(Audited::new(paging, every.into()))?;
-        }
-        let guest = guest.insert(boxed_with(|| Guest::new(paging, host.regs(), start))?);
-        // The only reason at this point.
-        guest.set_up(host).map_err(|_| Errno::ENOMEM)?;
+        let build = || -> Result<Box<dyn Pager>, ConfigError> {
+            let paging = choice.build(&context)?;
+            Ok(if every > 0 { boxed(Audited::new(paging, every.into()))? } else { paging })
+        };
+        guest.set_up(host, build).map_err(|reason| match reason {
+            SetUpError::Config(ConfigError::OutOfMemory(short)) => short.into(),
+            SetUpError::Config(_) => Errno::EINVAL,
+            // The only reason at this point.
+            SetUpError::Killed(_) => Errno::ENOMEM,
+            SetUpError::Panicked(panicked) => {
+                log::launcher_error(format_args!("{panicked}"));
+                Errno::EINVAL
+            }
+        })?;
         Ok(live)
     }
 
@@ -161,7 +169,7 @@ impl Drop for Live {
             }
         }
         if let Some(leaf) = self.leaf.take() {
-            Linux::put_back(leaf);
+            self.host.put_back(leaf);
         }
         shim::lg_count_guests(-1);
     }
@@ -297,7 +305,7 @@ impl File {
             Outcome::Ended => {
                 let told = self.ended.swap(true, Ordering::Relaxed);
                 match guest.end() {
-                    Some(End::Killed(defect @ Kill::Audit(_))) if !told => {
+                    Some(defect @ (End::Killed(Kill::Audit(_)) | End::Panicked(_))) if !told => {
                         log::launcher_error(format_args!("{defect}"));
                     }
                     _ => {}
@@ -357,9 +365,10 @@ impl File {
             }
             Request::Counters { address, len } => {
                 let counters = {
-                    let session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-                    let Session::Live(live) = &*session else { return Err(Errno::EINVAL) };
-                    live.guest.as_ref().ok_or(Errno::EINVAL)?.counters()
+                    let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+                    let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
+                    let (guest, host) = live.guest();
+                    guest.counters(host)
                 };
                 // The copy may take for ever; the guest's process can have the session meanwhile.
                 let text = format_args!("{counters}");

@@ -19,6 +19,7 @@
 //! | [`slots`] | which of the Switcher's slots are taken |
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
+//! | `plugin` | a guest's strategy and policy, guarded against their panics |
 //! | `modinfo` | what `modinfo` shows of the strategies |
 //! | `module` | load, unload, parameters; the Switcher put in place |
 //! | `shim` | the C functions, as `lg_shim.h` declares them |
@@ -55,6 +56,8 @@ mod log;
 mod modinfo;
 #[cfg(target_os = "none")]
 mod module;
+#[cfg(target_os = "none")]
+mod plugin;
 #[cfg(target_os = "none")]
 mod shim;
 #[cfg(target_os = "none")]

@@ -6,12 +6,13 @@
 
 use crate::errno::Errno;
 use crate::module::Slot;
+use crate::plugin::Plugin;
 use crate::request::Memory;
 use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::lguest_data::Timespec;
 use arch_i386::regs::Regs;
 use arch_i386::table::{TablePage, TrustedHost};
@@ -23,6 +24,7 @@ use core::sync::atomic::Ordering;
 use framework::host::{
     BadAddress, Capability, Entry, Exit, Host, NoRoom, OutOfMemory, PagingHost, PinFailed,
 };
+use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use switcher::state::stub;
 
@@ -135,6 +137,8 @@ pub type Eventfds = Arc<Mutex<Vec<(GuestPhys, Eventfd)>>>;
 /// The host of one guest.
 pub struct Linux {
     vcpu: Vcpu,
+    /// The guest's strategy, as it is guarded.
+    plugin: Plugin,
     slot: Slot,
     memory: Memory,
     eventfds: Eventfds,
@@ -161,7 +165,7 @@ const SPARE_TABLES: usize = 32;
 impl Linux {
     /// Checks that the memory is the launcher's as a whole: `EFAULT` if not. `ENOMEM` when memory is short.
     pub fn new(
-        vcpu: Vcpu,
+        (vcpu, plugin): (Vcpu, Plugin),
         slot: Slot,
         memory: Memory,
         eventfds: Eventfds,
@@ -174,6 +178,7 @@ impl Linux {
         spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
         Ok(Self {
             vcpu,
+            plugin,
             slot,
             memory,
             eventfds,
@@ -203,20 +208,28 @@ impl Linux {
         if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
     }
 
-    /// A zeroed page for a table.
+    /// A zeroed page for a table, which counts as the guest's.
     pub fn take_table(&mut self) -> Result<TablePage, OutOfMemory> {
         if let Some(table) = self.spare.pop() {
             return Ok(table);
         }
+        if !self.plugin.charge(PAGE_SIZE) {
+            return Err(OutOfMemory);
+        }
         let mut frame = 0;
         // SAFETY: `frame` is valid for writes.
-        let page = NonNull::new(unsafe { shim::lg_table_alloc(&mut frame) }).ok_or(OutOfMemory)?;
+        let page = unsafe { shim::lg_table_alloc(&mut frame) };
+        let Some(page) = NonNull::new(page) else {
+            self.plugin.uncharge(PAGE_SIZE);
+            return Err(OutOfMemory);
+        };
         // SAFETY: it is a fresh zeroed page, which is ours until `put_back`; `frame` is its number.
         Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
     }
 
     /// Gives a page from `take_table` back to the kernel.
-    pub fn put_back(table: TablePage) {
+    pub fn put_back(&mut self, table: TablePage) {
+        self.plugin.uncharge(PAGE_SIZE);
         let (page, _) = table.into_raw();
         // SAFETY: it comes from `take_table`, and no other handle of it is used any more.
         unsafe { shim::lg_table_free(page.as_ptr()) }
@@ -233,7 +246,7 @@ impl Linux {
 impl Drop for Linux {
     fn drop(&mut self) {
         while let Some(table) = self.spare.pop() {
-            Self::put_back(table);
+            self.put_back(table);
         }
     }
 }
@@ -252,6 +265,7 @@ impl PagingHost for Linux {
     }
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        let _outside = self.plugin.outside();
         let len = into.len() as u32;
         self.access(at, len, |user| match into {
             [byte] => {
@@ -266,6 +280,7 @@ impl PagingHost for Linux {
     }
 
     fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
+        let _outside = self.plugin.outside();
         let mut word = 0;
         // SAFETY: the destination is `word`; `access` vouches for the source.
         self.access(at, 4, |user| unsafe { shim::lg_get_user_32(&mut word, user) })?;
@@ -273,6 +288,7 @@ impl PagingHost for Linux {
     }
 
     fn read_u64(&mut self, at: GuestPhys) -> Result<u64, BadAddress> {
+        let _outside = self.plugin.outside();
         let mut word = 0;
         // SAFETY: the destination is `word`; `access` vouches for the source.
         self.access(at, 8, |user| unsafe { shim::lg_get_user_64(&mut word, user) })?;
@@ -280,6 +296,7 @@ impl PagingHost for Linux {
     }
 
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        let _outside = self.plugin.outside();
         let len = from.len() as u32;
         self.access(at, len, |user| match from {
             // SAFETY: `access` vouches for the destination.
@@ -290,12 +307,14 @@ impl PagingHost for Linux {
     }
 
     fn write_u32(&mut self, at: GuestPhys, value: u32) -> Result<(), BadAddress> {
+        let _outside = self.plugin.outside();
         // SAFETY: `access` vouches for the destination.
         self.access(at, 4, |user| unsafe { shim::lg_put_user_32(user, value) })
     }
 
     /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
     fn pin(&mut self, frame: GuestFrame, _write: bool, _: Capability) -> Result<HostFrame, PinFailed> {
+        let _outside = self.plugin.outside();
         if frame.0 >= self.memory.pages {
             return Err(PinFailed::Missing(frame));
         }
@@ -316,11 +335,13 @@ impl PagingHost for Linux {
     fn settle(&mut self, given_back: Option<HostFrame>, _: Capability) {
         self.ledger.settle();
         if let Some(page) = given_back {
+            let _outside = self.plugin.outside();
             self.release(page);
         }
     }
 
     fn unpin(&mut self, frame: HostFrame, _: Capability) {
+        let _outside = self.plugin.outside();
         self.release(frame);
     }
 
@@ -329,6 +350,7 @@ impl PagingHost for Linux {
     }
 
     fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory> {
+        let _outside = self.plugin.outside();
         self.ledger.reserve()?;
         let mut table = self.take_table()?;
         // SAFETY: the ledger uses its handle when nothing is left of the strategy.
@@ -338,26 +360,30 @@ impl PagingHost for Linux {
     }
 
     fn free_table(&mut self, table: TablePage, _: Capability) {
+        let _outside = self.plugin.outside();
         self.ledger.take_back(&table);
-        Self::put_back(table);
+        self.put_back(table);
     }
 
     fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
+        let _outside = self.plugin.outside();
         self.ledger.take_back(&table);
         if self.spare.len() < SPARE_TABLES {
             self.spare.push(table);
         } else {
-            Self::put_back(table);
+            self.put_back(table);
         }
     }
 
     /// A process that is being killed never enters its guest again: a signal that waits stops `lg_vcpu_enter`, and
     /// this one cannot be taken back.
     fn reschedule_point(&mut self) -> bool {
+        let _outside = self.plugin.outside();
         shim::lg_vcpu_reschedule_point() && !self.tears_down
     }
 
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        let _outside = self.plugin.outside();
         if self.recording.is_none() {
             self.recording = Recording::new(self.slot.number());
         }
@@ -366,16 +392,30 @@ impl PagingHost for Linux {
 }
 
 impl Host for Linux {
+    fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked> {
+        let plugin = self.plugin.raw();
+        // SAFETY: the object lives as long as `self`. `framework::guarded` calls this and no one else, and promises what is
+        // asked for.
+        unsafe { Plugin::guard(plugin, || call(self)) }
+    }
+
+    fn plug_in<R>(&mut self, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R {
+        let _inside = self.plugin.inside();
+        call(self)
+    }
+
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         if let Some(page) = self.ledger.reclaim_page() {
             self.release(page);
         }
         while let Some((table, kind)) = self.ledger.reclaim_table() {
             kind.references(&table, &mut |page| self.release(page));
-            Self::put_back(table);
+            self.put_back(table);
             // What is given back is given back to the end.
             shim::lg_vcpu_reschedule_point();
         }
+        // SAFETY: the framework calls this when the strategy is gone or abandoned, and then enters the guest no more.
+        unsafe { self.plugin.reclaim() };
         self.ledger.take_forgotten()
     }
 

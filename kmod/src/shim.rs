@@ -13,6 +13,18 @@ pub struct RawVcpu {
     rest: [u8; 0],
 }
 
+/// What the C side keeps of a guest's plug-in code. Its first word is for both sides: one of `OUTSIDE`, `INSIDE`, `PANICS`.
+#[repr(C)]
+pub struct RawPlugin {
+    pub state: AtomicU32,
+    rest: [u8; 0],
+}
+
+/// See `lg_shim.h`.
+pub const OUTSIDE: u32 = 0;
+pub const INSIDE: u32 = 1;
+pub const PANICS: u32 = 2;
+
 macro_rules! opaque {
     ($($(#[$doc:meta])* $name:ident),*) => {$(
         $(#[$doc])*
@@ -51,6 +63,20 @@ unsafe extern "C" {
     pub fn lg_mutex_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_try_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_unlock(mutex: *mut RawMutex);
+
+    pub safe fn lg_plugin_create() -> *mut RawPlugin;
+    pub fn lg_plugin_destroy(plugin: *mut RawPlugin);
+    pub fn lg_plugin_guard(
+        plugin: *mut RawPlugin,
+        call: unsafe extern "C" fn(*mut c_void),
+        data: *mut c_void,
+    ) -> bool;
+    pub safe fn lg_plugin_at_work() -> *const RawPlugin;
+    pub fn lg_plugin_panicked(plugin: *const RawPlugin, words: *const u8, length: u32) -> !;
+    pub fn lg_plugin_words(plugin: *const RawPlugin, length: *mut u32) -> *const u8;
+    pub fn lg_plugin_charge(plugin: *mut RawPlugin, size: u32) -> bool;
+    pub fn lg_plugin_uncharge(plugin: *mut RawPlugin, size: u32);
+    pub fn lg_plugin_reclaim(plugin: *mut RawPlugin);
 
     pub safe fn lg_alloc(size: u32, align: u32) -> *mut u8;
     pub fn lg_free(memory: *mut u8);

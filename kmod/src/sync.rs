@@ -6,7 +6,8 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use fallible::OutOfMemory;
 
-/// As `std::sync::Mutex`, without poisoning: a panic ends in BUG() and unlocks nothing.
+/// As `std::sync::Mutex`, without poisoning: no plug-in code runs with one of the module's locks but a guest's session, which outlives its panics;
+/// any other panic ends in BUG() and unlocks nothing.
 pub struct Mutex<T> {
     raw: *mut RawMutex,
     value: UnsafeCell<T>,

@@ -10,8 +10,9 @@ use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
 use framework::audit::{Announced, Defect, Report, audit};
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
-use framework::strategy::{Fault, Formats, PagingStrategy};
+use framework::strategy::{Fault, Formats};
 use strategies as _;
 
 const P: u64 = 1 << 0;
@@ -29,7 +30,7 @@ const PAGE: u64 = 7;
 
 struct Guest {
     host: SimHost,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     formats: Formats,
 }
 

@@ -9,8 +9,9 @@ use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
 use framework::audit::{Announced, audit};
+use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
-use framework::strategy::{Fault, Formats, PagingStrategy};
+use framework::strategy::{Fault, Formats};
 use strategies as _;
 
 const FLAGS: u64 = 0x67;
@@ -24,7 +25,7 @@ const TABLES_MAPPED: u32 = 2;
 
 struct Guest {
     host: SimHost,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     /// Bytes under a level-1 table.
     span: u32,
 }
@@ -71,7 +72,7 @@ impl Guest {
     fn touch_all(&mut self) {
         for start in MAPPED {
             for va in (start..start + TABLES_MAPPED * self.span).step_by(4096) {
-                if self.strategy.lookup(GuestVirt(va)).is_none() {
+                if self.strategy.inspect().unwrap().lookup(GuestVirt(va)).is_none() {
                     let write = PageFaultErrorCode::CAUSED_BY_WRITE;
                     let fault = self.strategy.demand_fault(&mut self.host, GuestVirt(va), write);
                     assert_eq!(fault, Ok(Fault::Fixed));

@@ -12,8 +12,9 @@ use arch_i386::trap::PageFaultErrorCode;
 use benches::sim::SimHost;
 use framework::host::PagingHost;
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
-use framework::strategy::{Fault, Formats, PagingStrategy};
+use framework::strategy::{Fault, Formats};
 use std::ops::ControlFlow;
 
 const P: u64 = 1 << 0;
@@ -95,7 +96,7 @@ const TARGET: u64 = 7;
 
 struct Case {
     host: SimHost,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     leaf: GuestPhys,
     paging: Paging,
 }
@@ -126,7 +127,7 @@ impl Case {
     }
 
     fn passes(&self, access: Access) -> bool {
-        let lookup = self.strategy.lookup(VA);
+        let lookup = self.strategy.inspect().unwrap().lookup(VA);
         lookup.is_some_and(|l| (l.user || !access.user) && (l.writable || !access.write))
     }
 
@@ -152,7 +153,8 @@ impl Case {
             Ok(Fault::Reflected) => Outcome::Reflected,
             Ok(Fault::Fixed) => {
                 let entry = self.guest_entry();
-                let shadow = self.strategy.lookup(VA).expect("a fixed fault leaves an entry").entry;
+                let shadow =
+                    self.strategy.inspect().unwrap().lookup(VA).expect("a fixed fault leaves an entry").entry;
                 assert_eq!(shadow.frame(), TARGET);
                 assert_eq!(entry >> 12, TARGET);
                 // Every bit but W is the guest's.
@@ -268,7 +270,7 @@ fn check_cacheability(mut case: Case, in_leaf: bool, bits: u64) {
     } else {
         assert!(fault.is_err(), "such an entry above level 1 is refused");
     }
-    let whole = case.strategy.mappings(&mut |mapping| {
+    let whole = case.strategy.inspect().unwrap().mappings(&mut |mapping| {
         assert_eq!(mapping.entry.0 & (PWT | PCD), 0, "the level-1 entry");
         assert_eq!(mapping.table_flags.bits() & (PWT | PCD), 0, "the entry that leads to it");
         ControlFlow::Continue(())

@@ -15,8 +15,9 @@ use benches::sim::SimHost;
 use benches::trace::Reader;
 use framework::audit::{self, Announced};
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
-use framework::strategy::{Formats, PagingStrategy};
+use framework::strategy::Formats;
 use proptest::prelude::*;
 
 const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
@@ -44,13 +45,13 @@ fn formats(pick: usize) -> impl Iterator<Item = (&'static str, Formats)> {
         .filter(|(name, formats)| Choice::parse(name).unwrap().check_formats(*formats).is_ok())
 }
 
-fn build(name: &str, formats: Formats, host: &mut SimHost) -> Box<dyn PagingStrategy> {
+fn build(name: &str, formats: Formats, host: &mut SimHost) -> Box<dyn Pager> {
     let window = host.window(WINDOW);
     Choice::parse(name).unwrap().build(&BuildContext { formats, window, seed: 7 }).unwrap()
 }
 
 /// Ends the guest and proves that nothing is left of it; what has been recorded of it is.
-fn tear_down(mut strategy: Box<dyn PagingStrategy>, mut host: SimHost) -> Vec<u8> {
+fn tear_down(mut strategy: Box<dyn Pager>, mut host: SimHost) -> Vec<u8> {
     host.limit_pins(None);
     host.limit_tables(None);
     strategy.tear_down(&mut host);
@@ -121,7 +122,7 @@ const DATA: u8 = 128;
 /// hold a few pages; the kernel has one table, shared by all.
 struct Guest<F> {
     host: SimHost,
-    strategy: Box<dyn PagingStrategy>,
+    strategy: Box<dyn Pager>,
     current: u8,
     format: std::marker::PhantomData<F>,
 }
@@ -204,7 +205,7 @@ impl<F: PageFormat> Guest<F> {
 
     fn access(&mut self, va: u32, user: bool, write: bool) -> Result<(), Kill> {
         let va = GuestVirt(va);
-        let lookup = self.strategy.lookup(va);
+        let lookup = self.strategy.inspect().unwrap().lookup(va);
         if lookup.is_none_or(|l| user && !l.user || write && !l.writable) {
             let mut error = PageFaultErrorCode::empty();
             error.set(PageFaultErrorCode::USER_MODE, user);
@@ -350,7 +351,7 @@ fn wild() -> impl Strategy<Value = Vec<Wild>> {
     prop::collection::vec(step, 1..80)
 }
 
-fn run_wild(strategy: &mut dyn PagingStrategy, host: &mut SimHost, steps: &[Wild]) -> Result<(), Kill> {
+fn run_wild(strategy: &mut dyn Pager, host: &mut SimHost, steps: &[Wild]) -> Result<(), Kill> {
     strategy.set_up(host)?;
     let paging = strategy.paging();
     for &step in steps {

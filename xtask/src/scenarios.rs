@@ -36,11 +36,16 @@ impl Scenario {
 /// Enough for anything but a long list of guests.
 pub const USUAL: u64 = 120;
 
-/// The scenario that wants [`MODULE_WITH_PLUGIN`].
-pub const PLUG_IN: &str = "plug-in";
+/// The scenarios that want [`MODULE_WITH_PLUGIN`].
+pub const WITH_PLUGIN: [&str; 2] = [PLUG_IN, ROGUE_PLUGIN];
+const PLUG_IN: &str = "plug-in";
+const ROGUE_PLUGIN: &str = "rogue-plugin";
 
-/// The name, among the guests, of a module that was built with the plug-in of `examples/policy-plugin`.
+/// The name, among the guests, of a module that was built with the plug-ins of [`PLUGINS`].
 pub const MODULE_WITH_PLUGIN: &str = "lg-with-plugin.ko";
+
+/// The crates whose plug-ins are tried in the host VM.
+pub const PLUGINS: [&str; 2] = ["examples/policy-plugin", "examples/rogue-plugin"];
 
 const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -213,6 +218,68 @@ const SCENARIOS: &[Scenario] = &[
             evictions=$(sed -n 's/^counter evictions //p' /tmp/counters)
             [ \"$evictions\" -gt 0 ] || fail 'the policy was never asked'
             grep -q '^counter policy_errors 0$' /tmp/counters || fail 'the policy named slots that do not exist'
+            unload",
+    },
+    Scenario {
+        // Every misdeed of examples/rogue-plugin, beside a guest on a strategy that does none. A panic ends its guest with
+        // the words and the place; whatever else is done, nothing is left of a guest, and the host is well.
+        name: ROGUE_PLUGIN,
+        limit: 900,
+        script: "dmesg -c >/dev/null
+            insmod /guests/lg-with-plugin.ko || fail 'the module was refused'
+            gone() {
+                [ \"$(parameter guests)$(parameter pins)$(parameter tables)\" = \"$1\" ]
+            }
+            rogue() {
+                timeout -s KILL 15 lguest --counters=/tmp/counters --strategy \"$1\" $GUEST test=quick >/tmp/out 2>&1
+                status=$?
+                echo \"$1: status $status: $(tail -n 1 /tmp/out)\"
+                case $status in
+                0 | 1 | 120 | 121 | 125 | 137) ;;
+                *) cat /tmp/out; fail \"on $1 the launcher ended with status $status\" ;;
+                esac
+                until_true 20 gone 000 || fail \"on $1 something is left: guests $(parameter guests), pins \\
+                    $(parameter pins), tables $(parameter tables)\"
+                [ \"$(parameter memory)\" = 1 ] || fail \"on $1 memory is left: $(parameter memory) pieces\"
+            }
+            panics() {
+                rogue \"$1:does=panic,in=$2,$3\"
+                grep -q \"strategy panicked: rogue in $2 at .*misdeed.rs:[0-9]\" /tmp/out ||
+                    { cat /tmp/out; fail \"a panic in $2 was not the guest's end\"; }
+            }
+            methods='demand-fault set-pte load-page-directory flush-user flush-all set-stack guest-initialised translate
+                root'
+            others='set-pgd set-pmd counters tear-down build set-up drop'
+            for method in $methods; do
+                panics rogue $method after=0
+                rogue rogue:does=words,in=$method,of=shared
+                rogue rogue:does=nonsense,in=$method,after=20,of=lru:slots=2
+            done
+            for method in $others; do
+                for does in panic words nonsense; do
+                    rogue rogue:does=$does,in=$method,of=shared
+                done
+            done
+            for method in victim filled used; do
+                panics rogue-policy $method slots=2
+            done
+            for method in victim filled used emptied takes-free-slots-first build drop; do
+                for does in panic words nonsense leak; do
+                    rogue rogue-policy:does=$does,in=$method,after=1,slots=2
+                done
+            done
+            rogue rogue:does=leak,in=demand-fault,of=lguest
+            rogue rogue:does=hoard,in=set-pte,after=9,of=lguest
+            grep -q 'strategy panicked: memory allocation' /tmp/out || fail 'a hoard of memory had no end'
+            rogue rogue-hoarder
+            echo 256 >/sys/module/lg/parameters/paging_kib
+            rogue rogue-hoarder
+            grep -q 'out of memory' /tmp/out || fail 'a hoard of tables had no end'
+            echo 0 >/sys/module/lg/parameters/paging_kib
+            dmesg >/tmp/log
+            grep -q 'lg: strategy panicked: rogue in' /tmp/log || fail 'the log does not tell of a panic'
+            grep -E 'Oops|BUG|WARNING' /tmp/log && fail 'the log complains'
+            lguest $GUEST test=quick || fail 'a guest after them ended with status' $?
             unload",
     },
     Scenario {

@@ -262,17 +262,18 @@ impl Run<'_> {
         self.tally.check("example guest", built.guest.transpose());
     }
 
-    /// The module with the plug-in of `examples/policy-plugin`.
+    /// The module with the plug-ins that are tried in the host VM.
     fn module_with_plugin(&self, flavours: &[Flavour]) -> Result<Vec<PathBuf>> {
-        let plugin = Plugin::locate(self.project, &self.project.root().join("examples/policy-plugin"))?;
-        ModuleSource::with_plugins(self.project, &[plugin])?.build(self.project, self.machine, flavours)
+        let locate = |folder| Plugin::locate(self.project, &self.project.root().join(folder));
+        let plugins = scenarios::PLUGINS.into_iter().map(locate).collect::<Result<Vec<_>>>()?;
+        ModuleSource::with_plugins(self.project, &plugins)?.build(self.project, self.machine, flavours)
     }
 
     fn vm(&mut self) {
         let steps = scenarios::steps(|name| self.wants_whole("vm") || self.names(name));
         let more = |flavour: Flavour| -> Result<Vec<GuestFile>> {
             let mut files = Vec::new();
-            if steps.iter().any(|step| step.name == scenarios::PLUG_IN) {
+            if steps.iter().any(|step| scenarios::WITH_PLUGIN.contains(&step.name.as_str())) {
                 let path = self.module_with_plugin(&[flavour])?.swap_remove(0);
                 files.push(GuestFile { name: scenarios::MODULE_WITH_PLUGIN.to_owned(), path });
             }

@@ -16,8 +16,9 @@ use benches::sim::SimHost;
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
 use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
-use framework::kill::End;
+use framework::kill::{End, Panicked};
 use framework::ledger::{Forgotten, TableKind};
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::Formats;
 use std::num::NonZeroU32;
@@ -187,6 +188,15 @@ impl PagingHost for Machine<'_> {
 }
 
 impl Host for Machine<'_> {
+    /// A panic of the project's own strategies is what is looked for.
+    fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked> {
+        Ok(call(self))
+    }
+
+    fn plug_in<R>(&mut self, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R {
+        call(self)
+    }
+
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         self.sim.reclaim()
     }
@@ -319,19 +329,20 @@ pub fn guests(bytes: &[u8]) {
     };
     let window = machine.sim.window(WINDOW);
     let choice = Choice::parse(strategy).expect("a strategy of the project's");
-    let Ok(paging) = choice.build(&BuildContext { formats, window, seed: 1 }) else {
+    let context = BuildContext { formats, window, seed: 1 };
+    if choice.check_formats(formats).is_err() {
         machine.sim.remove_window();
         return;
-    };
+    }
     if tables >= 0x80 {
         machine.sim.limit_tables(Some(usize::from(tables & 0x1f)));
     }
-    let paging = Box::new(Audited::new(paging, every));
-    let mut guest = Guest::new(paging, &mut machine.regs, 0x1000);
+    let mut guest = Guest::new(&context, &mut machine.regs, 0x1000);
     machine.set_word(offset::SYSCALL_VEC, 0x80);
     machine.set_word(offset::KERNEL_ADDRESS, 0xc000_0000);
     machine.sim.write(GuestPhys(DATA + offset::HCALL_STATUS), &[RING_DONE; RING_SIZE]).expect("in memory");
-    if guest.set_up(&mut machine).is_ok() {
+    let build = || Ok(Box::new(Audited::new(choice.build(&context)?, every)) as Box<dyn Pager>);
+    if guest.set_up(&mut machine, build).is_ok() {
         let mut runs = 0;
         loop {
             machine.over = machine.input.is_empty();

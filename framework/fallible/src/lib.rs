@@ -1,8 +1,8 @@
 //! Allocations that fail with an error.
 //!
-//! `Box::new`, `vec!` and `format!` end the program when memory is short. Inside a kernel that is an oops, which
-//! whoever uses up the memory can provoke. So the hypervisor's crates allocate by these functions, and by the
-//! `try_reserve` of the collections.
+//! `Box::new`, `vec!` and `format!` panic when memory is short. Inside a kernel that is an oops, or in a plug-in the end of
+//! its guest, which whoever uses up the memory can provoke. So the hypervisor's crates allocate by these functions, and by
+//! the `try_reserve` of the collections.
 //!
 //! ```
 //! use fallible::{OutOfMemory, boxed, filled};

@@ -4,15 +4,16 @@ use super::seen::{Reader, Seen, SeenBy};
 use super::{Announced, audit_with, current_directory};
 use crate::counters::PagingCounters;
 use crate::host::PagingHost;
+use crate::inspect::Inspect;
 use crate::kill::Kill;
-use crate::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use crate::pager::Pager;
+use crate::strategy::{Fault, SwitcherWindow};
 use crate::tables::ShadowRoot;
 use crate::watch::Watched;
 use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
-use core::ops::ControlFlow;
 
 /// The host as the strategy sees it in its next operation.
 fn watched<'a>(host: &'a mut dyn PagingHost, seen: &'a mut Seen) -> Watched<'a, SeenBy<'a>> {
@@ -22,7 +23,7 @@ fn watched<'a>(host: &'a mut dyn PagingHost, seen: &'a mut Seen) -> Watched<'a, 
 
 /// The strategy and how often it is audited. A guest whose shadow tables have a defect is killed.
 pub struct Audited {
-    of: Box<dyn PagingStrategy>,
+    of: Box<dyn Pager>,
     /// Every so many operations.
     every: u64,
     operations: u64,
@@ -39,7 +40,7 @@ pub struct Audited {
 impl Audited {
     /// Audits the strategy after each `every`th operation; 0 counts as 1.
     #[must_use]
-    pub fn new(of: Box<dyn PagingStrategy>, every: u64) -> Self {
+    pub fn new(of: Box<dyn Pager>, every: u64) -> Self {
         let every = every.max(1);
         let (kernel_address, seen, found) = (GuestVirt(0), Seen::default(), None);
         Self { of, every, operations: 0, kernel_address, seen, found, audits: 0, stale: 0, defects: 0 }
@@ -80,7 +81,7 @@ impl Audited {
     }
 }
 
-impl PagingStrategy for Audited {
+impl Pager for Audited {
     fn paging(&self) -> Paging {
         self.of.paging()
     }
@@ -172,24 +173,8 @@ impl PagingStrategy for Audited {
         self.of.translate(&mut watched(host, &mut self.seen), va)
     }
 
-    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
-        self.of.lookup(va)
-    }
-
-    fn is_linear(&self) -> bool {
-        self.of.is_linear()
-    }
-
-    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
-        self.of.directories(visit);
-    }
-
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.of.mappings(visit)
-    }
-
-    fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(super::Defect)) {
-        self.of.check(host, found);
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        self.of.inspect()
     }
 
     fn counters(&self) -> PagingCounters {

@@ -6,7 +6,7 @@
 //! two kinds of things:
 //!
 //! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping says
-//!   ([`PagingStrategy::check`]), the Switcher's window is in every root, every entry that maps something
+//!   ([`Inspect::check`]), the Switcher's window is in every root, every entry that maps something
 //!   holds one reference and there are no others, no entry is global.
 //! * **Of what has just been announced** ([`Announced`]): the operation that announced it dropped what was
 //!   there, so that whatever is there now was made from the tables as they are now. The entry leads to
@@ -26,7 +26,8 @@ mod audited;
 mod seen;
 
 use crate::host::{Capability, PagingHost};
-use crate::strategy::{Mapping, PagingStrategy};
+use crate::inspect::{Inspect, Mapping};
+use crate::pager::Pager;
 use crate::tables::{Progress, reschedule_point};
 use crate::walk::{self, Leaf, frame_within};
 use crate::watch::Watched;
@@ -123,27 +124,28 @@ impl Report {
     }
 }
 
-/// Holds everything that a strategy has mapped against the guest's tables. If the host breaks it off, nothing has been
-/// found.
+/// Holds everything that a strategy has mapped against the guest's tables. If the host breaks it off, or the strategy lets
+/// nothing be seen, nothing has been found.
 #[must_use]
-pub fn audit(strategy: &dyn PagingStrategy, host: &mut dyn PagingHost, announced: &Announced) -> Report {
+pub fn audit(strategy: &dyn Pager, host: &mut dyn PagingHost, announced: &Announced) -> Report {
     audit_with(strategy, host, announced, &mut Seen::default())
 }
 
 /// The same with what the strategy has seen, where the launcher may have changed that.
 fn audit_with(
-    strategy: &dyn PagingStrategy,
+    strategy: &dyn Pager,
     host: &mut dyn PagingHost,
     announced: &Announced,
     seen: &mut Seen,
 ) -> Report {
     let mut report = Report::default();
-    strategy.check(host, &mut |defect| report.add(defect));
+    let Some(inspect) = strategy.inspect() else { return report };
+    inspect.check(host, &mut |defect| report.add(defect));
     let current = current_directory(strategy);
     // There may be millions, so that they are gone through twice and not kept in between.
     let each = |host: &mut dyn PagingHost, visit: &mut dyn FnMut(&mut dyn PagingHost, Mapping)| {
         let mut number = 0_usize;
-        strategy.mappings(&mut |mapping| {
+        inspect.mappings(&mut |mapping| {
             number += 1;
             if number.is_multiple_of(ENTRIES_AT_ONCE) {
                 reschedule_point(host)?;
@@ -178,7 +180,7 @@ fn audit_with(
                 Defect::Unseen { .. } if said.flags().intersects(Flags::ACCESSED | Flags::DIRTY) => Ok(()),
                 defect => Err(defect),
             }),
-            None => match walk(strategy, host, directory, va) {
+            None => match walk((inspect, strategy.paging()), host, directory, va) {
                 Some(leaf) => justify(host, &mapping, leaf.entry, leaf.table_flags),
                 None => Err(Defect::Unmapped { directory, va }),
             },
@@ -202,29 +204,31 @@ fn audit_with(
 const ENTRIES_AT_ONCE: usize = 256;
 
 /// The page directory that the guest runs on.
-fn current_directory(strategy: &dyn PagingStrategy) -> GuestPhys {
+fn current_directory(strategy: &dyn Pager) -> GuestPhys {
     let mut current = GuestPhys(0);
-    strategy.directories(&mut |directory, is_current| {
-        if is_current {
-            current = directory;
-        }
-    });
+    if let Some(inspect) = strategy.inspect() {
+        inspect.directories(&mut |directory, is_current| {
+            if is_current {
+                current = directory;
+            }
+        });
+    }
     current
 }
 
 /// What the guest's tables say of an address, if they make sense.
 fn walk(
-    strategy: &dyn PagingStrategy,
+    (inspect, paging): (&dyn Inspect, Paging),
     host: &mut dyn PagingHost,
     directory: GuestPhys,
     va: GuestVirt,
 ) -> Option<Leaf> {
-    if strategy.is_linear() {
+    if inspect.is_linear() {
         let leaf = Leaf::linear(va);
         // There is no entry in which an access could show.
         return Some(Leaf { entry: leaf.entry.with(Flags::ACCESSED | Flags::DIRTY), ..leaf });
     }
-    match strategy.paging() {
+    match paging {
         Paging::TwoLevel => walk::walk::<TwoLevel>(host, directory, va),
         Paging::Pae => walk::walk::<Pae>(host, directory, va),
     }

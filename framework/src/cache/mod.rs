@@ -8,7 +8,7 @@
 //!    misses it. A read maps read-only even where the guest may write, so that the first write is seen
 //!    and the guest's dirty bit can be set.
 //! 2. **The pinned stack**: the processor pushes trap frames on the guest's kernel stack by itself, so
-//!    those pages must never be missing.
+//!    those pages must never be missing. Every strategy needs that, so it is the [`pager`](crate::pager)'s.
 //! 3. **Changed entries** (set_pte, set_pgd, set_pmd): a shadow entry is dropped, or replaced at once if
 //!    the guest has marked the new one accessed or dirty already.
 //! 4. **Switching**: another slot becomes the current one, or one is taken for the new page directory.
@@ -36,18 +36,18 @@ mod slots;
 use crate::audit::Defect;
 use crate::counters::PagingCounters;
 use crate::host::{OutOfMemory, PagingHost};
+use crate::inspect::{Inspect, Lookup, Mapping};
 use crate::kill::Kill;
-use crate::strategy::{Fault, Formats, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use crate::pager::Built;
+use crate::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow};
 use crate::tables::{Part, Progress, ShadowEntry, ShadowRoot, Tables, reschedule_point};
 use crate::walk::{self, Leaf};
 use ahead::{Lost, Pace};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use core::ops::ControlFlow;
-use fallible::boxed_with;
 use slots::{Slot, Slots};
 
 pub use ahead::MAX_AROUND;
@@ -64,8 +64,6 @@ pub struct ShadowCache<G, S> {
     linear: bool,
     /// From here up all the guest's page directories are alike.
     kernel_address: GuestVirt,
-    esp1: GuestVirt,
-    stack_pages: u32,
     counters: PagingCounters,
     /// Whether it pays to fill neighbours.
     pace: Pace,
@@ -83,17 +81,14 @@ pub fn build(
     room: Room,
     mends: Mends,
     window: SwitcherWindow,
-) -> Result<Box<dyn PagingStrategy>, OutOfMemory> {
-    Ok(match (formats.guest, formats.shadow) {
-        (Paging::TwoLevel, Paging::TwoLevel) => ShadowCache::<TwoLevel, TwoLevel>::new(room, mends, window)?,
-        (Paging::TwoLevel, Paging::Pae) => ShadowCache::<TwoLevel, Pae>::new(room, mends, window)?,
-        (Paging::Pae, Paging::Pae) => ShadowCache::<Pae, Pae>::new(room, mends, window)?,
+) -> Result<Built, OutOfMemory> {
+    match (formats.guest, formats.shadow) {
+        (Paging::TwoLevel, Paging::TwoLevel) => ShadowCache::<TwoLevel, TwoLevel>::build(room, mends, window),
+        (Paging::TwoLevel, Paging::Pae) => ShadowCache::<TwoLevel, Pae>::build(room, mends, window),
+        (Paging::Pae, Paging::Pae) => ShadowCache::<Pae, Pae>::build(room, mends, window),
         (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
-    })
+    }
 }
-
-/// The error code of a kernel-mode write to a page that is not present.
-const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// A cache with room for at least one page directory.
@@ -101,14 +96,15 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// # Errors
     /// [`OutOfMemory`].
     #[inline(never)] // Or the caller's frame, on a kernel's stack, would have room for the caches of all formats.
-    pub fn new(room: Room, mends: Mends, window: SwitcherWindow) -> Result<Box<Self>, OutOfMemory> {
+    fn build(room: Room, mends: Mends, window: SwitcherWindow) -> Result<Built, OutOfMemory> {
         let slots = match room {
             Room::Slots(slots, _) => slots,
             Room::Pages(_) => 1,
         };
         assert!(slots > 0, "a shadow cache needs a slot");
         let slots = Slots::new(slots)?;
-        boxed_with(|| Self {
+        let formats = Formats { guest: G::PAGING, shadow: S::PAGING };
+        Built::new(formats, window, || Self {
             tables: Tables::new(window, mends.by_use),
             slots,
             room,
@@ -116,8 +112,6 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             lost: Lost::default(),
             linear: true,
             kernel_address: GuestVirt(0),
-            esp1: GuestVirt(0),
-            stack_pages: 0,
             counters: PagingCounters::default(),
             pace: Pace::default(),
         })
@@ -139,7 +133,98 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         walk::walk::<G>(host, self.slots.current_slot().directory, va)
     }
 
-    fn demand(
+    // ---- 3. Changed entries ----
+
+    /// Whether a page directory has, at this index, what the shared half stands for.
+    fn has_shared_target(&self, host: &mut dyn PagingHost, directory: GuestPhys, index: usize) -> bool {
+        let Some((frame, flags)) = self.tables.shared_target(index) else { return true };
+        let at = GuestPhys(directory.0.wrapping_add(index as u32 * G::ENTRY_SIZE));
+        walk::read_entry::<G>(host, at).is_ok_and(|entry| {
+            entry.present()
+                && entry.frame() == u64::from(frame.0)
+                && flags.is_none_or(|flags| entry.flags() == flags)
+        })
+    }
+
+    // ---- 4. Switching ----
+
+    /// Loads a page directory that is not shadowed, or the guest's first.
+    #[inline(never)] // The usual case is the other one.
+    fn load_missing(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<Loaded, Kill> {
+        if core::mem::take(&mut self.linear) {
+            // What was made up until now is not in the guest's tables.
+            if self.release_all(host).is_break() {
+                return Ok(Loaded::Hit);
+            }
+            if self.reuses_first_slot() {
+                // Nor is the slot it was made up in worth keeping, empty as it is now.
+                self.note_emptied(self.slots.current());
+                self.rename(self.slots.current(), directory);
+                return Ok(Loaded::New);
+            }
+        }
+        let (index, blank) = self.take_slot(host, directory)?;
+        self.make_current(index);
+        Ok(if blank { Loaded::New } else { Loaded::Recycled })
+    }
+
+    // ---- 5. Flushing ----
+
+    /// Drops a slot's mappings below the kernel, in whole root entries.
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) -> Progress {
+        if let Some(Slot { root, .. }) = self.slots.get(index) {
+            let kernel = G::index(self.kernel_address, G::LEVELS);
+            self.tables.release_entries(host, root, 0..kernel)?;
+        }
+        Progress::Continue(())
+    }
+
+    /// Drops everything of all slots; they stay taken.
+    fn release_all(&mut self, host: &mut dyn PagingHost) -> Progress {
+        for (number, (_, Slot { root, .. })) in self.slots.taken().enumerate() {
+            // Those that have nothing to release take little, but there may be many.
+            if number % SLOTS_AT_ONCE == SLOTS_AT_ONCE - 1 {
+                reschedule_point(host)?;
+            }
+            self.tables.release_entries(host, root, 0..G::ROOT_ENTRIES)?;
+        }
+        Progress::Continue(())
+    }
+}
+
+/// How many slots are gone through before the host may run something else.
+const SLOTS_AT_ONCE: usize = 64;
+
+impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
+    // ---- 7. The beginning ----
+
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        let (index, _) = self.take_slot(host, GuestPhys(0))?;
+        self.make_current(index);
+        self.linear = true;
+        Ok(())
+    }
+
+    fn guest_initialised(
+        &mut self,
+        host: &mut dyn PagingHost,
+        kernel_address: GuestVirt,
+    ) -> Result<(), Kill> {
+        // The host has just written to the guest's memory, perhaps to a page that was shared until
+        // then: what is mapped may be the old one.
+        if self.release_all(host).is_break() {
+            return Ok(());
+        }
+        self.kernel_address = kernel_address;
+        if self.mends.shared_kernel {
+            self.tables.share_from(host, kernel_address)?;
+        }
+        Ok(())
+    }
+
+    // ---- 1. Demand faults ----
+
+    fn demand_fault(
         &mut self,
         host: &mut dyn PagingHost,
         va: GuestVirt,
@@ -148,9 +233,6 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
         let user = error.contains(PageFaultErrorCode::USER_MODE);
         let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
-        if va >= self.window().start() {
-            return Ok(Fault::Reflected);
-        }
         let Some(leaf) = self.walk(host, va)? else { return Ok(Fault::Reflected) };
         let guest = leaf.entry;
         let forbidden = !guest.present()
@@ -184,127 +266,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         Ok(Fault::Fixed)
     }
 
-    // ---- 2. The pinned stack ----
-
-    fn pin_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        // `esp1` is the first byte above the stack.
-        for page in 0..self.stack_pages {
-            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
-            if !self.is_writable(va) && self.demand(host, va, KERNEL_WRITE)? != Fault::Fixed {
-                return Err(Kill::StackPage(va));
-            }
-        }
-        Ok(())
-    }
-
-    fn is_writable(&self, va: GuestVirt) -> bool {
-        va < self.window().start()
-            && self
-                .tables
-                .entry(self.slots.current_slot().root, va)
-                .is_some_and(|entry| entry.has(Flags::PRESENT | Flags::WRITABLE))
-    }
-
     // ---- 3. Changed entries ----
 
-    /// Whether a page directory has, at this index, what the shared half stands for.
-    fn has_shared_target(&self, host: &mut dyn PagingHost, directory: GuestPhys, index: usize) -> bool {
-        let Some((frame, flags)) = self.tables.shared_target(index) else { return true };
-        let at = GuestPhys(directory.0.wrapping_add(index as u32 * G::ENTRY_SIZE));
-        walk::read_entry::<G>(host, at).is_ok_and(|entry| {
-            entry.present()
-                && entry.frame() == u64::from(frame.0)
-                && flags.is_none_or(|flags| entry.flags() == flags)
-        })
-    }
-
-    // ---- 5. Flushing ----
-
-    /// Drops a slot's mappings below the kernel, in whole root entries.
-    fn flush_user_of(&mut self, host: &mut dyn PagingHost, index: usize) -> Progress {
-        if let Some(Slot { root, .. }) = self.slots.get(index) {
-            let kernel = G::index(self.kernel_address, G::LEVELS);
-            self.tables.release_entries(host, root, 0..kernel)?;
-        }
-        Progress::Continue(())
-    }
-
-    /// Drops everything of all slots; they stay taken.
-    fn release_all(&mut self, host: &mut dyn PagingHost) -> Progress {
-        for (number, (_, Slot { root, .. })) in self.slots.taken().enumerate() {
-            // Those that have nothing to release take little, but there may be many.
-            if number % SLOTS_AT_ONCE == SLOTS_AT_ONCE - 1 {
-                reschedule_point(host)?;
-            }
-            self.tables.release_entries(host, root, 0..G::ROOT_ENTRIES)?;
-        }
-        Progress::Continue(())
-    }
-}
-
-/// How many slots are gone through before the host may run something else.
-const SLOTS_AT_ONCE: usize = 64;
-
-impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
-    fn paging(&self) -> Paging {
-        G::PAGING
-    }
-
-    fn window(&self) -> SwitcherWindow {
-        self.tables.window()
-    }
-
-    // ---- 7. The beginning ----
-
-    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        let (index, _) = self.take_slot(host, GuestPhys(0))?;
-        self.make_current(index);
-        self.linear = true;
-        Ok(())
-    }
-
-    fn guest_initialised(
-        &mut self,
-        host: &mut dyn PagingHost,
-        kernel_address: GuestVirt,
-    ) -> Result<(), Kill> {
-        // The host has just written to the guest's memory, perhaps to a page that was shared until
-        // then: what is mapped may be the old one.
-        if self.release_all(host).is_break() {
-            return Ok(());
-        }
-        if kernel_address >= self.window().start() {
-            return Err(Kill::KernelAddress(kernel_address));
-        }
-        self.kernel_address = kernel_address;
-        if self.mends.shared_kernel {
-            self.tables.share_from(host, kernel_address)?;
-        }
-        self.pin_stack(host)
-    }
-
-    fn demand_fault(
-        &mut self,
-        host: &mut dyn PagingHost,
-        va: GuestVirt,
-        error: PageFaultErrorCode,
-    ) -> Result<Fault, Kill> {
-        let fault = self.demand(host, va, error);
-        match fault {
-            Ok(Fault::Fixed) => self.counters.demand_faults += 1,
-            // A fault that ends the guest is its own as well.
-            Ok(Fault::Reflected) | Err(_) => self.counters.reflected_faults += 1,
-        }
-        fault
-    }
-
-    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
-        (self.esp1, self.stack_pages) = (esp1, pages);
-        self.pin_stack(host)
-    }
-
-    // ---- 3. Changed entries ----
-
+    #[inline] // into the pager's method, which alone calls it
     fn set_pte(
         &mut self,
         host: &mut dyn PagingHost,
@@ -312,10 +276,6 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         va: GuestVirt,
         entry: Entry,
     ) -> Result<(), Kill> {
-        self.counters.set_pte += 1;
-        if va >= self.window().start() {
-            return Err(Kill::SwitcherEntry(va));
-        }
         let touched = entry.present() && entry.flags().intersects(Flags::ACCESSED | Flags::DIRTY);
         // Linux marks most entries accessed and dirty itself, which saves the fault. (The original
         // forgets to ask whether the entry is present, and loses a page if it is not.)
@@ -343,12 +303,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
-        self.counters.set_pgd += 1;
-        let (position, entries) = (index as usize, G::ROOT_ENTRIES);
-        // The original lets one index too many pass.
-        if position >= entries {
-            return Err(Kill::DirectoryIndex { index, entries: entries as u32 });
-        }
+        let position = index as usize;
         if self.mends.precise && self.tables.is_shared(position) {
             // Of whatever page directory it is said, it holds of all. But a guest also says it when it
             // gives a page directory what the others have had for long.
@@ -363,55 +318,43 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
-        if G::LEVELS < 3 {
-            return Err(Kill::NoMiddleLevel);
-        }
-        self.counters.set_pmd += 1;
         if self.mends.precise {
             if index as usize >= G::ENTRIES {
                 return Err(Kill::MiddleIndex { index, entries: G::ENTRIES as u32 });
             }
             // Where the host breaks it off, the guest does not come to see what is left.
             let _ = self.tables.release_middle_entry(host, middle.frame(), index as usize);
-            return self.pin_stack(host);
+        } else {
+            // Nobody knows which page directories share that table.
+            self.flush_all(host);
         }
-        // Nobody knows which page directories share that table.
-        self.flush_all(host)
+        Ok(())
     }
 
     // ---- 4. Switching ----
 
-    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
-        self.counters.page_directory_loads += 1;
-        if core::mem::take(&mut self.linear) {
-            // What was made up until now is not in the guest's tables.
-            if self.release_all(host).is_break() {
-                return Ok(());
-            }
-            if self.reuses_first_slot() {
-                // Nor is the slot it was made up in worth keeping, empty as it is now.
-                self.note_emptied(self.slots.current());
-                self.rename(self.slots.current(), directory);
-                return self.pin_stack(host);
-            }
-        } else if let Some(index) = self.slots.of(directory) {
-            self.counters.page_directory_hits += 1;
+    #[inline] // into the pager's method, which alone calls it
+    fn load_page_directory(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+    ) -> Result<Loaded, Kill> {
+        if !self.linear
+            && let Some(index) = self.slots.of(directory)
+        {
             self.note_use(index, directory);
             self.make_current(index);
-            return Ok(());
+            return Ok(Loaded::Hit);
         }
-        let (index, blank) = self.take_slot(host, directory)?;
-        self.make_current(index);
-        if blank {
-            self.pin_stack(host)?;
-        }
+        self.load_missing(host, directory)
+    }
+
+    fn loaded(&mut self, host: &mut dyn PagingHost) {
         self.refill(host);
         self.keep_to_budget(host);
-        Ok(())
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
-        self.counters.flush_user += 1;
         let index = self.slots.current();
         let pages = if self.mends.flushed && !self.linear { self.user_pages(index) } else { Vec::new() };
         if self.flush_user_of(host, index).is_continue() {
@@ -419,13 +362,11 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         }
     }
 
-    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+    fn flush_all(&mut self, host: &mut dyn PagingHost) {
         self.counters.flush_all += 1;
         self.pace.flushed(self.mends.around);
-        if self.release_all(host).is_break() {
-            return Ok(());
-        }
-        self.pin_stack(host)
+        // Where the host breaks it off, the guest does not come to see what is left.
+        let _ = self.release_all(host);
     }
 
     // ---- 6. The Switcher ----
@@ -443,6 +384,27 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         walk::translate::<G>(host, self.slots.current_slot().directory, va)
     }
 
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+
+    fn counters(&self) -> PagingCounters {
+        PagingCounters {
+            released_entries: self.tables.released(),
+            visited_entries: self.tables.visited(),
+            ..self.counters
+        }
+    }
+
+    fn tear_down(&mut self, host: &mut dyn PagingHost) {
+        for index in 0..self.slots.len() {
+            self.give_up(host, index);
+        }
+        self.tables.remove_all(host);
+    }
+}
+
+impl<G: PageFormat, S: PageFormat> Inspect for ShadowCache<G, S> {
     fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
         self.tables.lookup(self.slots.current_slot().root, va)
     }
@@ -474,20 +436,5 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
             // Where the host breaks it off, nothing is looked at.
             let _ = self.slots.check(host, found);
         }
-    }
-
-    fn counters(&self) -> PagingCounters {
-        PagingCounters {
-            released_entries: self.tables.released(),
-            visited_entries: self.tables.visited(),
-            ..self.counters
-        }
-    }
-
-    fn tear_down(&mut self, host: &mut dyn PagingHost) {
-        for index in 0..self.slots.len() {
-            self.give_up(host, index);
-        }
-        self.tables.remove_all(host);
     }
 }

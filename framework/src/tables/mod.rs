@@ -45,9 +45,10 @@ mod root;
 mod token;
 
 use crate::host::{Capability, OutOfMemory, PagingHost};
+use crate::inspect::Lookup;
 use crate::kill::Kill;
 use crate::ledger::TableKind;
-use crate::strategy::{Lookup, SwitcherWindow};
+use crate::strategy::SwitcherWindow;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};

@@ -79,9 +79,9 @@ pub struct ShadowRoot<'t> {
 }
 
 impl ShadowRoot<'_> {
-    /// Of tables that are borrowed for as long as the result lives.
+    /// Of tables that are borrowed, and not changed, for as long as the result lives.
     #[inline]
-    pub(super) const fn new(frame: HostFrame) -> Self {
+    pub(crate) const fn new(frame: HostFrame) -> Self {
         Self { frame, tables: PhantomData }
     }
 

@@ -36,15 +36,15 @@ use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use book::{Book, Stack};
 use core::hash::Hash;
-use core::ops::ControlFlow;
-use framework::audit::Defect;
 use framework::counters::PagingCounters;
 use framework::fallible::{OutOfMemory, boxed_with};
 use framework::host::{NoRoom, PagingHost};
+use framework::inspect::Inspect;
 use framework::kill::Kill;
+use framework::pager::Pager;
 use framework::parameter::{Number, Parameter, Word};
 use framework::registry::{WRAPPERS, WrapperEntry};
-use framework::strategy::{Fault, Lookup, Mapping, PagingStrategy, SwitcherWindow};
+use framework::strategy::{Fault, SwitcherWindow};
 use framework::tables::ShadowRoot;
 use framework::trace::{Header, Operation};
 use hashbrown::{HashMap, HashSet};
@@ -112,7 +112,7 @@ fn remember<T: Eq + Hash>(set: &mut Set<T>, member: T, limit: usize) {
 
 /// A strategy with a recorder before it. `F` is the format of the guest's tables.
 struct Recorder<F> {
-    of: Box<dyn PagingStrategy>,
+    of: Box<dyn Pager>,
     book: Book<F>,
     seed: u64,
     touch: Touch,
@@ -132,12 +132,7 @@ struct Recorder<F> {
 }
 
 impl<F: PageFormat> Recorder<F> {
-    fn new(
-        of: Box<dyn PagingStrategy>,
-        seed: u64,
-        touch: Touch,
-        around: u32,
-    ) -> Result<Box<Self>, OutOfMemory> {
+    fn new(of: Box<dyn Pager>, seed: u64, touch: Touch, around: u32) -> Result<Box<Self>, OutOfMemory> {
         let (output, stacks) = (Output::new()?, Book::<F>::stacks()?);
         boxed_with(|| Self {
             window_start: of.window().start(),
@@ -160,7 +155,7 @@ impl<F: PageFormat> Recorder<F> {
         &mut self,
         host: &mut dyn PagingHost,
         operation: Operation,
-        request: impl FnOnce(&mut dyn PagingStrategy, &mut dyn PagingHost) -> R,
+        request: impl FnOnce(&mut dyn Pager, &mut dyn PagingHost) -> R,
     ) -> R {
         let result = request(&mut *self.of, &mut watch(host, &mut self.book));
         self.book.put(host, operation);
@@ -253,7 +248,7 @@ impl<F: PageFormat> Recorder<F> {
     }
 }
 
-impl<F: PageFormat> PagingStrategy for Recorder<F> {
+impl<F: PageFormat> Pager for Recorder<F> {
     fn paging(&self) -> Paging {
         self.of.paging()
     }
@@ -396,24 +391,8 @@ impl<F: PageFormat> PagingStrategy for Recorder<F> {
         self.of.translate(host, va)
     }
 
-    fn lookup(&self, va: GuestVirt) -> Option<Lookup> {
-        self.of.lookup(va)
-    }
-
-    fn is_linear(&self) -> bool {
-        self.of.is_linear()
-    }
-
-    fn check(&self, host: &mut dyn PagingHost, found: &mut dyn FnMut(Defect)) {
-        self.of.check(host, found);
-    }
-
-    fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool)) {
-        self.of.directories(visit);
-    }
-
-    fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.of.mappings(visit)
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        self.of.inspect()
     }
 
     fn counters(&self) -> PagingCounters {

@@ -9,8 +9,9 @@ use benches::sim::SimHost;
 use framework::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::Kill;
 use framework::ledger::TableKind;
+use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice, ConfigError};
-use framework::strategy::{Formats, PagingStrategy};
+use framework::strategy::Formats;
 
 const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
@@ -128,7 +129,7 @@ fn build_tables<F: PageFormat>(host: &mut SimHost) {
     }
 }
 
-fn requests<F: PageFormat>(strategy: &mut dyn PagingStrategy, host: &mut Uncounted) -> Result<(), Kill> {
+fn requests<F: PageFormat>(strategy: &mut dyn Pager, host: &mut Uncounted) -> Result<(), Kill> {
     let write = PageFaultErrorCode::CAUSED_BY_WRITE;
     strategy.set_up(host)?;
     for page in 0..4 {
@@ -176,7 +177,7 @@ pub fn switches(text: &str, switches: u32) -> u64 {
     strategy.set_up(&mut host).unwrap();
     strategy.guest_initialised(&mut host, KERNEL).unwrap();
     let mut random = 1_u32;
-    let mut switch = |strategy: &mut dyn PagingStrategy, host: &mut Uncounted| {
+    let mut switch = |strategy: &mut dyn Pager, host: &mut Uncounted| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         // (Where they lie in their pages makes no difference.)
         strategy.load_page_directory(host, GuestPhys(DATA * 4096 + (random >> 16) % 1000 * 32)).unwrap();

@@ -1,0 +1,113 @@
+//! Panics of plug-ins on a simulated host, where they unwind: what its
+//! [`Host`](framework::host::Host) is made of in this respect.
+
+use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::table::{TablePage, TrustedHost};
+use framework::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::kill::Panicked;
+use framework::ledger::TableKind;
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+thread_local! {
+    /// Plug-in code is at work.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// What the last panic in it said.
+    static WORDS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Where a panic was, only the hook for panics can tell.
+fn note_panics() {
+    static NOTED: Once = Once::new();
+    NOTED.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !INSIDE.get() {
+                return others(info);
+            }
+            let words = info.payload_as_str().unwrap_or_default();
+            let at = info.location().map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line()));
+            WORDS.set(format!("{words} at {at}"));
+        }));
+    });
+}
+
+/// As [`Host::guard`](framework::host::Host::guard). A panic outside of plug-in code goes on.
+///
+/// # Errors
+/// [`Panicked`].
+pub fn guard<R>(call: impl FnOnce() -> R) -> Result<R, Panicked> {
+    note_panics();
+    panic::catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        if !INSIDE.replace(false) {
+            panic::resume_unwind(payload);
+        }
+        Panicked::new(format_args!("{}", WORDS.take()))
+    })
+}
+
+/// As [`Host::plug_in`](framework::host::Host::plug_in).
+pub fn plug_in<R>(host: &mut dyn PagingHost, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R {
+    INSIDE.set(true);
+    let result = call(&mut Outside(host));
+    INSIDE.set(false);
+    result
+}
+
+/// The host as plug-in code sees it: what is called of it is the host's own code.
+struct Outside<'a>(&'a mut dyn PagingHost);
+
+impl Outside<'_> {
+    fn call<R>(&mut self, call: impl FnOnce(&mut dyn PagingHost) -> R) -> R {
+        INSIDE.set(false);
+        let result = call(self.0);
+        INSIDE.set(true);
+        result
+    }
+}
+
+// SAFETY: it passes everything on to a host, as it is.
+unsafe impl TrustedHost for Outside<'_> {}
+
+impl PagingHost for Outside<'_> {
+    fn page_limit(&self) -> u32 {
+        self.0.page_limit()
+    }
+    fn no_execute(&self) -> bool {
+        self.0.no_execute()
+    }
+    fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
+        self.call(|host| host.read(at, into))
+    }
+    fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
+        self.call(|host| host.write(at, from))
+    }
+    fn pin(&mut self, frame: GuestFrame, write: bool, token: Capability) -> Result<HostFrame, PinFailed> {
+        self.call(|host| host.pin(frame, write, token))
+    }
+    fn settle(&mut self, given_back: Option<HostFrame>, token: Capability) {
+        self.call(|host| host.settle(given_back, token));
+    }
+    fn unpin(&mut self, frame: HostFrame, token: Capability) {
+        self.call(|host| host.unpin(frame, token));
+    }
+    fn pinned(&self) -> u64 {
+        self.0.pinned()
+    }
+    fn alloc_table(&mut self, kind: TableKind, token: Capability) -> Result<TablePage, OutOfMemory> {
+        self.call(|host| host.alloc_table(kind, token))
+    }
+    fn free_table(&mut self, table: TablePage, token: Capability) {
+        self.call(|host| host.free_table(table, token));
+    }
+    fn free_zeroed_table(&mut self, table: TablePage, token: Capability) {
+        self.call(|host| host.free_zeroed_table(table, token));
+    }
+    fn reschedule_point(&mut self) -> bool {
+        self.call(|host| host.reschedule_point())
+    }
+    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        self.call(|host| host.record(piece))
+    }
+}

@@ -1,0 +1,327 @@
+//! Pagers: strategies as the run loop has them, with what every strategy must do done for it.
+//!
+//! [`Checked`] is the one wrapper round a [`PagingStrategy`]. It refuses what concerns the Switcher's window or an entry
+//! that no table has, counts the guest's requests, and keeps the guest's kernel stack mapped after whatever may have
+//! dropped it. So none of it is left to the memory of whoever writes a strategy. What stands before a strategy and sees
+//! what is asked of it (the audit, the recorder) is a [`Pager`] round a pager.
+
+use crate::counters::PagingCounters;
+use crate::host::PagingHost;
+use crate::inspect::Inspect;
+use crate::kill::Kill;
+use crate::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow};
+use crate::tables::ShadowRoot;
+use alloc::boxed::Box;
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
+use arch_i386::trap::PageFaultErrorCode;
+use core::fmt;
+use fallible::{OutOfMemory, boxed_with};
+
+/// All that a guest can ask of its page tables, as the run loop passes it on.
+///
+/// The methods that [`PagingStrategy`] has as well do the same. A method that returns [`Kill`] ends the guest; the only
+/// call after that is [`Pager::tear_down`].
+#[expect(clippy::missing_errors_doc, reason = "they are those of `PagingStrategy`, and of `Checked`")]
+pub trait Pager {
+    /// The format of the guest's page tables.
+    fn paging(&self) -> Paging;
+
+    /// The part of the address space that is not the guest's.
+    fn window(&self) -> SwitcherWindow;
+
+    /// See [`PagingStrategy::set_up`].
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::guest_initialised`].
+    fn guest_initialised(&mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt)
+    -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::demand_fault`].
+    fn demand_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill>;
+
+    /// See [`PagingStrategy::load_page_directory`].
+    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::set_pte`].
+    fn set_pte(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        entry: Entry,
+    ) -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::set_pgd`].
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::set_pmd`].
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::flush_user`].
+    fn flush_user(&mut self, host: &mut dyn PagingHost);
+
+    /// See [`PagingStrategy::flush_all`].
+    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
+
+    /// SET_STACK: `pages` pages below `esp1` must stay mapped writable, so that the processor can push
+    /// a trap frame there without help.
+    ///
+    /// # Errors
+    /// [`Kill`] when the guest does not map them writable.
+    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
+
+    /// See [`PagingStrategy::root`].
+    fn root(&self) -> ShadowRoot<'_>;
+
+    /// See [`PagingStrategy::translate`].
+    fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill>;
+
+    /// See [`PagingStrategy::inspect`].
+    fn inspect(&self) -> Option<&dyn Inspect>;
+
+    /// What has been counted so far.
+    fn counters(&self) -> PagingCounters;
+
+    /// See [`PagingStrategy::tear_down`].
+    fn tear_down(&mut self, host: &mut dyn PagingHost);
+}
+
+/// A strategy that a registration has made; only [`Built::new`] makes one, with the wrapper round it.
+pub struct Built(Box<dyn Pager>);
+
+impl Built {
+    /// Wraps the strategy that `make` makes, in its place.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    #[inline(never)] // Or the caller's frame, on a kernel's stack, would have room for all that it may make.
+    pub fn new<S: PagingStrategy + 'static>(
+        formats: Formats,
+        window: SwitcherWindow,
+        make: impl FnOnce() -> S,
+    ) -> Result<Self, OutOfMemory> {
+        let checked = boxed_with(|| Checked {
+            strategy: make(),
+            formats,
+            window,
+            esp1: GuestVirt(0),
+            stack_pages: 0,
+            counters: PagingCounters::default(),
+        })?;
+        Ok(Self(checked))
+    }
+
+    /// The strategy in its wrapper.
+    #[must_use]
+    pub fn into_pager(self) -> Box<dyn Pager> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Built")
+    }
+}
+
+/// The error code of a kernel-mode write to a page that is not present.
+const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
+
+/// A strategy, and what is done for every one.
+struct Checked<S> {
+    strategy: S,
+    formats: Formats,
+    window: SwitcherWindow,
+    /// The first byte above the guest's kernel stack, and how many pages of it there are.
+    esp1: GuestVirt,
+    stack_pages: u32,
+    /// The guest's requests.
+    counters: PagingCounters,
+}
+
+impl<S: PagingStrategy> Checked<S> {
+    /// Maps what is missing of the guest's kernel stack.
+    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
+    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        for page in 0..self.stack_pages {
+            // `esp1` is the first byte above the stack.
+            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
+            if va < self.window.start()
+                && (self.is_writable(va)
+                    || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
+            {
+                continue;
+            }
+            return Err(Kill::StackPage(va));
+        }
+        Ok(())
+    }
+
+    /// Whether it is known that the kernel can write there.
+    fn is_writable(&self, va: GuestVirt) -> bool {
+        let lookup = self.strategy.inspect().and_then(|inspect| inspect.lookup(va));
+        lookup.is_some_and(|lookup| lookup.entry.has(Flags::PRESENT | Flags::WRITABLE))
+    }
+
+    /// Entries of a page directory of the guest's.
+    const fn root_entries(&self) -> usize {
+        match self.formats.guest {
+            Paging::TwoLevel => TwoLevel::ROOT_ENTRIES,
+            Paging::Pae => Pae::ROOT_ENTRIES,
+        }
+    }
+}
+
+impl<S: PagingStrategy> Pager for Checked<S> {
+    fn paging(&self) -> Paging {
+        self.formats.guest
+    }
+
+    fn window(&self) -> SwitcherWindow {
+        self.window
+    }
+
+    fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.strategy.set_up(host)
+    }
+
+    fn guest_initialised(
+        &mut self,
+        host: &mut dyn PagingHost,
+        kernel_address: GuestVirt,
+    ) -> Result<(), Kill> {
+        if kernel_address >= self.window.start() {
+            return Err(Kill::KernelAddress(kernel_address));
+        }
+        self.strategy.guest_initialised(host, kernel_address)?;
+        self.keep_stack(host)
+    }
+
+    fn demand_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill> {
+        let fault = if va < self.window.start() {
+            self.strategy.demand_fault(host, va, error)
+        } else {
+            Ok(Fault::Reflected)
+        };
+        match fault {
+            Ok(Fault::Fixed) => self.counters.demand_faults += 1,
+            // A fault that ends the guest is its own as well.
+            Ok(Fault::Reflected) | Err(_) => self.counters.reflected_faults += 1,
+        }
+        fault
+    }
+
+    fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
+        self.counters.page_directory_loads += 1;
+        match self.strategy.load_page_directory(host, directory)? {
+            Loaded::Hit => {
+                self.counters.page_directory_hits += 1;
+                return Ok(());
+            }
+            Loaded::Recycled => {}
+            Loaded::New => self.keep_stack(host)?,
+        }
+        self.strategy.loaded(host);
+        Ok(())
+    }
+
+    fn set_pte(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+        va: GuestVirt,
+        entry: Entry,
+    ) -> Result<(), Kill> {
+        self.counters.set_pte += 1;
+        if va >= self.window.start() {
+            return Err(Kill::SwitcherEntry(va));
+        }
+        self.strategy.set_pte(host, directory, va, entry)
+    }
+
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
+        self.counters.set_pgd += 1;
+        let entries = self.root_entries();
+        // The original lets one index too many pass.
+        if index as usize >= entries {
+            return Err(Kill::DirectoryIndex { index, entries: entries as u32 });
+        }
+        self.strategy.set_pgd(host, directory, index)
+    }
+
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
+        if self.formats.guest == Paging::TwoLevel {
+            return Err(Kill::NoMiddleLevel);
+        }
+        self.counters.set_pmd += 1;
+        self.strategy.set_pmd(host, middle, index)?;
+        self.keep_stack(host)
+    }
+
+    fn flush_user(&mut self, host: &mut dyn PagingHost) {
+        self.counters.flush_user += 1;
+        self.strategy.flush_user(host);
+    }
+
+    fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.strategy.flush_all(host);
+        self.keep_stack(host)
+    }
+
+    fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
+        (self.esp1, self.stack_pages) = (esp1, pages);
+        self.keep_stack(host)
+    }
+
+    fn root(&self) -> ShadowRoot<'_> {
+        self.strategy.root()
+    }
+
+    fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
+        self.strategy.translate(host, va)
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        self.strategy.inspect()
+    }
+
+    fn counters(&self) -> PagingCounters {
+        let PagingCounters {
+            page_directory_loads,
+            page_directory_hits,
+            demand_faults,
+            reflected_faults,
+            set_pte,
+            set_pgd,
+            set_pmd,
+            flush_user,
+            ..
+        } = self.counters;
+        PagingCounters {
+            page_directory_loads,
+            page_directory_hits,
+            demand_faults,
+            reflected_faults,
+            set_pte,
+            set_pgd,
+            set_pmd,
+            flush_user,
+            ..self.strategy.counters()
+        }
+    }
+
+    fn tear_down(&mut self, host: &mut dyn PagingHost) {
+        self.strategy.tear_down(host);
+    }
+}

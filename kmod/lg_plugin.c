@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What plug-in code, a guest's strategy and policy, may do wrong, and what becomes of it.
+ *
+ *   paging_kib   rw  how much of the host's memory a guest's page tables and strategy may take
+ *
+ * Panics: unwinding is not there in the kernel. So lg_plugin_guard() saves where the stack is before it calls what calls
+ * plug-in code (lg_plugin_call.S), and a panic in plug-in code goes back there. All frames in between are of safe Rust and
+ * hold nothing of the kernel's: whatever C does for plug-in code has returned by then. framework/src/guarded.rs says why
+ * Rust can live with it.
+ *
+ * Memory: every piece that plug-in code allocates is on a list of its guest's until it is freed, so that what a plug-in
+ * leaves behind can be freed at the guest's end. All pieces and table pages of a guest have one limit. A list is used only
+ * by who has the guest's session, one task at a time.
+ */
+#include <linux/atomic.h>
+#include <linux/hash.h>
+#include <linux/hashtable.h>
+#include <linux/highmem.h>
+#include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/overflow.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
+
+#include "lg_shim.h"
+
+static unsigned int lg_paging_kib;
+module_param_named(paging_kib, lg_paging_kib, uint, 0644);
+MODULE_PARM_DESC(paging_kib, "KiB of the host's memory for a guest's page tables and strategy (default 0: a quarter of low memory)");
+
+/* The longest words of a panic that are kept. */
+#define LG_WORDS 400
+
+struct lg_plugin {
+	/* Whether plug-in code is at work; for Rust as well (RawPlugin in src/shim.rs). */
+	u32 state;
+	/* Who is in lg_plugin_guard(), and where its stack was. */
+	struct task_struct *task;
+	struct hlist_node guarded;
+	void *stack;
+	/* The panic's words. */
+	u32 length;
+	char words[LG_WORDS];
+	/* What it has allocated, and how many bytes that and its tables are. */
+	struct list_head pieces;
+	size_t held, limit;
+};
+
+/* Before each piece of memory that Rust allocates. */
+struct lg_piece {
+	struct list_head among;
+	/* Whose list that is, or NULL. */
+	struct lg_plugin *owner;
+	/* Bytes from the first one of the allocation, and how many of them come before the memory itself. */
+	u32 size, before;
+};
+
+/* Those who are in lg_plugin_guard(), by their tasks. */
+static DEFINE_HASHTABLE(guarded, 5);
+static DEFINE_SPINLOCK(guarded_lock);
+
+static size_t limit(void)
+{
+	unsigned int kib = READ_ONCE(lg_paging_kib);
+	unsigned long pages = (totalram_pages() - totalhigh_pages()) / 4;
+
+	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : pages << PAGE_SHIFT;
+}
+
+asmlinkage struct lg_plugin *lg_plugin_create(void)
+{
+	struct lg_plugin *plugin = lg_should_fail() ? NULL : kzalloc(sizeof(*plugin), GFP_KERNEL_ACCOUNT);
+
+	if (!plugin)
+		return NULL;
+	INIT_LIST_HEAD(&plugin->pieces);
+	plugin->limit = limit();
+	atomic_inc(&lg_memory);
+	return plugin;
+}
+
+asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin)
+{
+	WARN_ON(!list_empty(&plugin->pieces));
+	kfree(plugin);
+	atomic_dec(&lg_memory);
+}
+
+/* ---------------------------------------------------------------- panics */
+
+/* lg_plugin_call.S. The first returns false when `call` has, true when the second came instead. */
+asmlinkage bool lg_plugin_call(void (*call)(void *), void *data, void **stack);
+asmlinkage void lg_plugin_return(void *stack) __noreturn;
+
+asmlinkage bool lg_plugin_guard(struct lg_plugin *plugin, void (*call)(void *), void *data)
+{
+	bool panicked;
+
+	plugin->task = current;
+	spin_lock(&guarded_lock);
+	hash_add(guarded, &plugin->guarded, (unsigned long)current);
+	spin_unlock(&guarded_lock);
+
+	panicked = lg_plugin_call(call, data, &plugin->stack);
+
+	spin_lock(&guarded_lock);
+	hash_del(&plugin->guarded);
+	spin_unlock(&guarded_lock);
+	plugin->state = LG_PLUGIN_OUTSIDE;
+	return !panicked;
+}
+
+asmlinkage struct lg_plugin *lg_plugin_at_work(void)
+{
+	struct lg_plugin *plugin;
+
+	spin_lock(&guarded_lock);
+	hash_for_each_possible(guarded, plugin, guarded, (unsigned long)current)
+		if (plugin->task == current)
+			break;
+	spin_unlock(&guarded_lock);
+	return plugin && plugin->state != LG_PLUGIN_OUTSIDE ? plugin : NULL;
+}
+
+asmlinkage void lg_plugin_panicked(struct lg_plugin *plugin, const char *words, u32 length)
+{
+	plugin->length = min_t(u32, length, LG_WORDS);
+	memcpy(plugin->words, words, plugin->length);
+	lg_plugin_return(plugin->stack);
+}
+
+asmlinkage const char *lg_plugin_words(const struct lg_plugin *plugin, u32 *length)
+{
+	*length = plugin->length;
+	return plugin->words;
+}
+
+/* ---------------------------------------------------------------- memory */
+
+asmlinkage bool lg_plugin_charge(struct lg_plugin *plugin, u32 size)
+{
+	if (size > plugin->limit - plugin->held)
+		return false;
+	plugin->held += size;
+	return true;
+}
+
+asmlinkage void lg_plugin_uncharge(struct lg_plugin *plugin, u32 size)
+{
+	plugin->held -= size;
+}
+
+/* How many bytes come before a piece of that alignment: its header, at their end. */
+static u32 before_piece(u32 align)
+{
+	return ALIGN(sizeof(struct lg_piece), max_t(u32, align, ARCH_KMALLOC_MINALIGN));
+}
+
+asmlinkage void *lg_alloc(u32 size, u32 align)
+{
+	struct lg_plugin *owner = lg_plugin_at_work();
+	struct lg_piece *piece;
+	void *memory;
+	u32 whole;
+
+	if (check_add_overflow(size, before_piece(align), &whole) || whole > INT_MAX)
+		return NULL;
+	/* kmalloc() aligns sizes that are powers of two to themselves, others to ARCH_KMALLOC_MINALIGN. */
+	if (align > ARCH_KMALLOC_MINALIGN)
+		whole = roundup_pow_of_two(whole);
+	if (owner && !lg_plugin_charge(owner, whole))
+		return NULL;
+	memory = lg_should_fail() ? NULL : kvmalloc(whole, GFP_KERNEL_ACCOUNT);
+	if (!memory) {
+		if (owner)
+			lg_plugin_uncharge(owner, whole);
+		return NULL;
+	}
+	atomic_inc(&lg_memory);
+	memory += before_piece(align);
+	piece = memory - sizeof(*piece);
+	piece->owner = owner;
+	piece->size = whole;
+	piece->before = before_piece(align);
+	if (owner)
+		list_add(&piece->among, &owner->pieces);
+	return memory;
+}
+
+asmlinkage void lg_free(void *memory)
+{
+	struct lg_piece *piece = memory - sizeof(*piece);
+
+	if (piece->owner) {
+		list_del(&piece->among);
+		lg_plugin_uncharge(piece->owner, piece->size);
+	}
+	kvfree(memory - piece->before);
+	atomic_dec(&lg_memory);
+}
+
+asmlinkage void lg_plugin_reclaim(struct lg_plugin *plugin)
+{
+	struct lg_piece *piece, *next;
+
+	list_for_each_entry_safe(piece, next, &plugin->pieces, among) {
+		plugin->held -= piece->size;
+		kvfree((void *)(piece + 1) - piece->before);
+		atomic_dec(&lg_memory);
+		cond_resched();
+	}
+	INIT_LIST_HEAD(&plugin->pieces);
+}
