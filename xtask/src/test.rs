@@ -284,7 +284,7 @@ impl Run<'_> {
         };
         let jobs = self.hosts(true, &more).map(|hosts| {
             let job = |vm: Vm| {
-                let here = |step: &&Step| vm.processors == 1 || !scenarios::is_for_one_processor(&step.name);
+                let here = |step: &&Step| scenarios::runs_on(&step.name, vm.processors);
                 let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
                 let contents = hosts[usize::from(vm.flavour == Flavour::Pae)].clone();
                 (!steps.is_empty()).then_some(Job { vm, contents, steps })

@@ -71,6 +71,10 @@ impl World {
             2 => (words[1], words[2]) = (dice.pick(&self.notified), dice.below(16)),
             _ => {}
         }
+        if request == Request::Counters as u32 && words[1] as usize != 0 {
+            // Text goes where the request says. Not over this process's own memory and the figures.
+            words[1] = if dice.one_in(2) { self.somewhere(dice) as u32 } else { words[1] | 0xc000_0000 };
+        }
         let length = if dice.one_in(4) { dice.below(6) as usize } else { words.len() };
         self.request(&words[..length.min(words.len())]);
     }
