@@ -71,10 +71,11 @@ asmlinkage bool lg_fail_slot(void);
 
 /*
  * A mutex, made and used by Rust; `create` returns NULL when memory is short. All but `unlock` and `try_lock` may
- * sleep. `lock` gives up, and says so by false, when the task is killed.
+ * sleep. `lock` gives up, and says so by false, when the task is killed. Who holds one may lock an inner one, and nothing
+ * while it holds that.
  */
 struct mutex;
-asmlinkage struct mutex *lg_mutex_create(void);
+asmlinkage struct mutex *lg_mutex_create(bool inner);
 asmlinkage void lg_mutex_destroy(struct mutex *mutex);
 asmlinkage bool lg_mutex_lock(struct mutex *mutex);
 asmlinkage bool lg_mutex_try_lock(struct mutex *mutex);

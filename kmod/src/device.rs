@@ -249,7 +249,7 @@ impl File {
         boxed(Self {
             session: Mutex::new(Session::Fresh(Wishes::default()))?,
             vcpu: AtomicPtr::new(ptr::null_mut()),
-            eventfds: Arc::try_new(Mutex::new(Vec::new())?).map_err(|_| OutOfMemory)?,
+            eventfds: Arc::try_new(Mutex::new_inner(Vec::new())?).map_err(|_| OutOfMemory)?,
             ended: AtomicBool::new(false),
         })
     }

@@ -58,7 +58,7 @@ unsafe extern "C" {
 
     pub safe fn lg_fail_slot() -> bool;
 
-    pub safe fn lg_mutex_create() -> *mut RawMutex;
+    pub safe fn lg_mutex_create(inner: bool) -> *mut RawMutex;
     pub fn lg_mutex_destroy(mutex: *mut RawMutex);
     pub fn lg_mutex_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_try_lock(mutex: *mut RawMutex) -> bool;

@@ -6,8 +6,8 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use fallible::OutOfMemory;
 
-/// As `std::sync::Mutex`, without poisoning: no plug-in code runs with one of the module's locks but a guest's session, which outlives its panics;
-/// any other panic ends in BUG() and unlocks nothing.
+/// As `std::sync::Mutex`, without poisoning: no plug-in code runs with one of the module's locks but a guest's session,
+/// which outlives its panics; any other panic ends in BUG() and unlocks nothing.
 pub struct Mutex<T> {
     raw: *mut RawMutex,
     value: UnsafeCell<T>,
@@ -19,8 +19,18 @@ unsafe impl<T: Send> Sync for Mutex<T> {}
 unsafe impl<T: Send> Send for Mutex<T> {}
 
 impl<T> Mutex<T> {
+    /// With nothing to be locked before it.
     pub fn new(value: T) -> Result<Self, OutOfMemory> {
-        let raw = shim::lg_mutex_create();
+        Self::create(value, false)
+    }
+
+    /// To be locked by who may hold one of the others.
+    pub fn new_inner(value: T) -> Result<Self, OutOfMemory> {
+        Self::create(value, true)
+    }
+
+    fn create(value: T, inner: bool) -> Result<Self, OutOfMemory> {
+        let raw = shim::lg_mutex_create(inner);
         if raw.is_null() { Err(OutOfMemory) } else { Ok(Self { raw, value: UnsafeCell::new(value) }) }
     }
 
