@@ -221,8 +221,8 @@ const SCENARIOS: &[Scenario] = &[
             unload",
     },
     Scenario {
-        // Every misdeed of examples/rogue-plugin, beside a guest on a strategy that does none. A panic ends its guest with
-        // the words and the place; whatever else is done, nothing is left of a guest, and the host is well.
+        // Every misdeed of examples/rogue-plugin. A panic ends its guest with the words and the place, and no other guest;
+        // whatever else is done, nothing is left of a guest, and the host is well.
         name: ROGUE_PLUGIN,
         limit: 900,
         script: "dmesg -c >/dev/null
@@ -247,6 +247,15 @@ const SCENARIOS: &[Scenario] = &[
                 grep -q \"strategy panicked: rogue in $2 at .*misdeed.rs:[0-9]\" /tmp/out ||
                     { cat /tmp/out; fail \"a panic in $2 was not the guest's end\"; }
             }
+            lguest $GUEST spin >/dev/null 2>&1 & other=$!
+            until_true 60 spinning $other || fail 'the other guest does not run'
+            timeout -s KILL 30 lguest --strategy rogue:does=panic,in=demand-fault $GUEST test=quick
+            [ $? = 120 ] || fail 'a panic ended a guest with another status'
+            lguest --strategy rogue:does=panic,in=build $GUEST test=quick
+            [ $? = 125 ] || fail 'a guest runs on a strategy that was not made'
+            [ -d /proc/$other ] && [ \"$(parameter guests)\" = 1 ] || fail 'another guest has ended with it'
+            kill $other
+            wait $other; [ $? = 143 ] || fail 'the other guest ended with status' $?
             methods='demand-fault set-pte load-page-directory flush-user flush-all set-stack guest-initialised translate
                 root'
             others='set-pgd set-pmd counters tear-down build set-up drop'
