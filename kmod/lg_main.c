@@ -95,7 +95,8 @@ int lg_read_only_set(const char *value, const struct kernel_param *kp)
 
 static int strategies_get(char *buffer, const struct kernel_param *kp)
 {
-	return lg_rust_strategies(buffer, PAGE_SIZE);
+	/* What is as long as a page, sysfs takes for an error. */
+	return lg_rust_strategies(buffer, PAGE_SIZE - 1);
 }
 
 static const struct kernel_param_ops strategies_ops = { .set = lg_read_only_set, .get = strategies_get };
