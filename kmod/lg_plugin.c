@@ -14,7 +14,6 @@
  * by who has the guest's session, one task at a time.
  */
 #include <linux/atomic.h>
-#include <linux/hash.h>
 #include <linux/hashtable.h>
 #include <linux/highmem.h>
 #include <linux/kernel.h>

@@ -45,9 +45,8 @@ fn a_pipe_is_a_trace_as_long_as_one_reading_is_enough() {
 
 #[test]
 fn a_cut_trace_stays_one_when_it_is_converted() {
-    let folder = std::env::temp_dir().join(format!("replay-cut-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let out = folder.join("out.trace");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.trace");
     let converted = replay(&["convert", "-", out.to_str().unwrap()], TRACE);
     assert!(converted.status.success(), "{}", words(&converted.stderr));
     assert_eq!(fs::read_to_string(&out).unwrap(), TRACE);
@@ -59,5 +58,4 @@ fn a_cut_trace_stays_one_when_it_is_converted() {
     assert_eq!(fs::read_to_string(&out).unwrap(), cut);
     assert!(!replay(&[out.to_str().unwrap()], "").status.success());
     assert!(replay(&[out.to_str().unwrap(), "--accept-loss"], "").status.success());
-    fs::remove_dir_all(&folder).unwrap();
 }

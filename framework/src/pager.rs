@@ -2,7 +2,7 @@
 //!
 //! [`Checked`] is the one wrapper round a [`PagingStrategy`]. It refuses what concerns the Switcher's window or an entry
 //! that no table has, counts the guest's requests, and keeps the guest's kernel stack mapped after whatever may have
-//! dropped it. So none of it is left to the memory of whoever writes a strategy. What stands before a strategy and sees
+//! dropped it. So none of it is left to the memory of whoever writes a strategy. What wraps a strategy and sees
 //! what is asked of it (the audit, the recorder) is a [`Pager`] round a pager.
 
 use crate::counters::PagingCounters;

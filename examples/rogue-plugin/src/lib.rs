@@ -5,7 +5,7 @@
 //!
 //! | name | what it does wrong |
 //! | --- | --- |
-//! | `rogue` | stands before another strategy, and panics or answers nonsense in one method ([`strategy`]) |
+//! | `rogue` | wraps another strategy, and panics or answers nonsense in one method ([`strategy`]) |
 //! | `rogue-hoarder` | a shadow cache that never evicts ([`hoarder`]) |
 //! | `rogue-policy` | the same as `rogue` in a policy ([`policy`]) |
 

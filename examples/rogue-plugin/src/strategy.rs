@@ -1,4 +1,4 @@
-//! `rogue`: stands before another strategy and does one thing wrong.
+//! `rogue`: wraps another strategy and does one thing wrong.
 //!
 //! A nonsensical answer is whatever the types allow and the other strategy would not have said: work that is not done and
 //! said to be, addresses that are none, another guest's end.

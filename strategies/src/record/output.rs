@@ -55,7 +55,8 @@ impl Output {
     /// [`NoRoom`] when others before it have been lost. The operation itself is not.
     #[inline(always)] // as the encoder's
     pub fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) -> Result<(), NoRoom> {
-        let full = self.length + MAX_RECORD > PIECE;
+        // The end mark may be next.
+        let full = self.length + MAX_RECORD + END_MARK > PIECE;
         let result = if full { self.hand_over(host) } else { Ok(()) };
         self.encode(&operation);
         self.operations += 1;
@@ -90,10 +91,6 @@ impl Output {
     pub fn finish(&mut self, host: &mut dyn PagingHost) {
         if self.encoder.is_none() {
             return;
-        }
-        if self.length + END_MARK > PIECE {
-            // What could not be handed over is noted in the piece, which has room then.
-            let _: Result<(), NoRoom> = self.hand_over(host);
         }
         self.put_end_mark();
         if self.hand_over(host).is_err() {
