@@ -158,6 +158,23 @@ pub fn from_thread(world: &World, dice: &mut Dice) {
     }
 }
 
+/// How many listen to an eventfd of a ring that is refilled.
+const LISTENERS: u32 = 500;
+
+/// Makes each notification of an eventfd take long, since the kernel calls every listener: so a ring of notifications
+/// is not at its end before it is refilled, even if the processor that refills it is away for some milliseconds.
+pub fn listen(eventfd: RawFd) {
+    let limit = libc::rlimit { rlim_cur: 8192, rlim_max: 8192 };
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: limit and event are read from variables of their types; the descriptors stay open as long as the process.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        for _ in 0..LISTENERS {
+            libc::epoll_ctl(libc::epoll_create1(0), libc::EPOLL_CTL_ADD, eventfd, &raw mut event);
+        }
+    }
+}
+
 /// Does nothing else, from another process on another processor than the guest's, than to give the guest's ring more
 /// to do.
 pub fn refill_for_ever(world: &World) -> ! {

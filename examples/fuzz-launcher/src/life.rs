@@ -175,6 +175,9 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
             // SAFETY: no pointers.
             let eventfd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK) };
             world.request(&[Request::Eventfd as u32, address, eventfd as u32]);
+            if kind == Kind::Refilled {
+                attack::listen(eventfd);
+            }
         }
     }
     if dice.one_in(4) && !quiet {
