@@ -4,15 +4,15 @@
 //! once and checked before it is used. Entries above level 1 may carry only the bits that Linux gives a
 //! table, and must name a frame within the guest's memory; anything else kills the guest.
 
-use crate::host::{BadAddress, PagingHost};
 use crate::kill::Kill;
-use crate::tables::Origin;
+use crate::paging_host::{BadAddress, PagingHost};
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SHIFT};
 use arch_i386::paging::{Entry, Flags, PageFormat};
+use arch_i386::trap::PageFaultErrorCode;
 
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Leaf {
+pub struct WalkResult {
     /// Flags of the entry that leads to the level-1 table. (A PAE root entry has none to tell.)
     pub table_flags: Flags,
     /// The middle table that the walk went through, with PAE.
@@ -23,7 +23,7 @@ pub struct Leaf {
     pub at: GuestPhys,
 }
 
-impl Leaf {
+impl WalkResult {
     /// What a guest without page tables has for them: every address means itself.
     #[must_use]
     pub fn linear(va: GuestVirt) -> Self {
@@ -36,11 +36,46 @@ impl Leaf {
         }
     }
 
+    /// The level-1 entry as a processor leaves it after an access that faulted with this error code: accessed, and dirty
+    /// after a write. `None` if the entry, or one above it, does not allow the access (Intel SDM vol. 3A, 4.6 and 4.8).
+    #[inline]
+    #[must_use]
+    pub fn after_access(&self, error: PageFaultErrorCode) -> Option<Entry> {
+        let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
+        let mut needed = Flags::PRESENT;
+        needed.set(Flags::WRITABLE, write);
+        needed.set(Flags::USER_ACCESSIBLE, error.contains(PageFaultErrorCode::USER_MODE));
+        let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
+        let allowed = (self.entry.flags() & self.table_flags).contains(needed)
+            && !(fetch && self.entry.has(Flags::NO_EXECUTE));
+        let entry = self.entry.with(Flags::ACCESSED);
+        allowed.then(|| if write { entry.with(Flags::DIRTY) } else { entry })
+    }
+
     /// Where the level-1 entry comes from.
     #[must_use]
     pub fn origin(&self) -> Origin {
         Origin { table: self.at.frame(), flags: self.table_flags, middle: self.middle }
     }
+}
+
+/// Which of the guest's tables a level-1 shadow table stands for, and how the guest gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The guest's level-1 table.
+    pub table: GuestFrame,
+    /// The flags of the entry that leads to it.
+    pub flags: Flags,
+    /// The middle table which that entry is in, with PAE.
+    pub middle: Option<GuestFrame>,
+}
+
+/// What a shadow of this entry is made from: without the right to write until the guest's entry is dirty, so that the first
+/// write is seen and the dirty bit can be set.
+#[inline]
+#[must_use]
+pub fn until_dirty(guest: Entry) -> Entry {
+    if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) }
 }
 
 /// Reads one entry of a guest's page table.
@@ -84,7 +119,7 @@ pub fn walk<F: PageFormat>(
     host: &mut dyn PagingHost,
     directory: GuestPhys,
     va: GuestVirt,
-) -> Result<Option<Leaf>, Kill> {
+) -> Result<Option<WalkResult>, Kill> {
     let mut table = directory;
     let mut table_flags = Flags::empty();
     let mut middle = None;
@@ -107,7 +142,7 @@ pub fn walk<F: PageFormat>(
         }
     }
     let at = entry_address::<F>(table, va, 1);
-    Ok(Some(Leaf { table_flags, middle, entry: read_entry::<F>(host, at)?, at }))
+    Ok(Some(WalkResult { table_flags, middle, entry: read_entry::<F>(host, at)?, at }))
 }
 
 /// Where the entry for `va` is in a table of that level. Page directories need not be page-aligned (a

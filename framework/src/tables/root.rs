@@ -1,15 +1,16 @@
 //! A shadow page directory: the root page, with PAE its middle pages, and the tables under them.
 
+use super::ids::{LeafId, places};
 use super::leaf::InUse;
-use super::{LeafId, places};
-use crate::host::{Capability, OutOfMemory, PagingHost};
 use crate::ledger::TableKind;
+use crate::paging_host::{Capability, PagingHost};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, HostFrame};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use arch_i386::table::TablePage;
 use core::ops::Range;
+use fallible::OutOfMemory;
 
 /// How many middle tables of all roots stand for each of the guest's, by a hash of its frame: that none does is
 /// certain. A guest names each middle table that it fills, most of which have no shadow yet.
