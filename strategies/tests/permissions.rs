@@ -9,13 +9,14 @@
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
-use benches::sim::SimHost;
 use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
 use framework::strategy::{Fault, Formats};
+use sim::SimHost;
 use std::ops::ControlFlow;
+use strategies as _;
 
 const P: u64 = 1 << 0;
 const W: u64 = 1 << 1;

@@ -3,13 +3,14 @@
 //! The traces in `benches/traces` that play by the rules take the guest's place; they hold every access
 //! that the guest makes, where a recording holds those that missed the shadow tables.
 
-use benches::replay::{Replay, Report};
-use benches::trace::{Operation, Reader};
 use framework::registry::{Choice, all_names};
 use framework::strategy::Formats;
 use framework::trace::Header;
+use sim::replay::{Replay, Report};
+use sim::trace::{Operation, Reader};
 use std::fs;
 use std::path::Path;
+use strategies as _;
 
 struct Trace {
     name: String,

@@ -1,12 +1,12 @@
 //! What the mends of `shared` are worth, each alone, and what they must not cost.
 //!
-//! The loads are generated (`benches::generate`), with 16 processes. Bounds are the goals of the
+//! The loads are generated (`sim::generate`), with 16 processes. Bounds are the goals of the
 //! strategy, or what a mend must do by its nature; none is a measured value.
 
 use arch_i386::paging::Paging;
-use benches::generate::{Generator, Load};
-use benches::replay::{Replay, Report};
 use framework::registry::Choice;
+use sim::generate::{Generator, Load};
+use sim::replay::{Replay, Report};
 use strategies as _;
 
 /// Runs a load of 16 processes.
