@@ -12,13 +12,14 @@
 
 mod compare;
 mod files;
+mod json;
 mod single;
 
 use crate::chart::ChartError;
 use crate::comparison::{self, CompareError};
-use crate::trace::TraceError;
 use clap::{Parser, Subcommand, ValueEnum};
 use framework::registry::{self, ConfigError, RegistrationError};
+use sim::trace::TraceError;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;

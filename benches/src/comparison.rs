@@ -6,10 +6,10 @@
 //! to know every load of a page directory in advance ([`Future`]).
 
 use crate::optimum::{Collector, Future, Optimum};
-use crate::policy_check::message;
-use crate::replay::{Replay, Report};
-use crate::trace::{Header, Operation, Reader, TraceError};
 use framework::registry::{self, Choice, ConfigError, SLOTS};
+use sim::policy_check::message;
+use sim::replay::{Replay, Report};
+use sim::trace::{Header, Operation, Reader, TraceError};
 use std::fmt;
 use std::io::Read;
 use std::num::NonZeroUsize;

@@ -15,7 +15,7 @@
 //! differences than about sums. A miss has no price of its own: it is the entries that it releases and those that
 //! are filled again.
 
-use crate::replay::Report;
+use sim::replay::Report;
 
 /// A null hypercall, there and back.
 pub const SWITCH: u64 = 456;

@@ -13,13 +13,13 @@
 //!
 //! [`Bench::prepare`] brings the guest to the point before the operations; only [`measured`] counts.
 
-use crate::sim::SimHost;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice, ConfigError};
 use framework::strategy::Formats;
+use sim::SimHost;
 use std::fmt;
 
 /// The strategies that are measured: the original's way, and what is mended; as many slots each.

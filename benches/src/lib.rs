@@ -1,23 +1,20 @@
-//! Strategies without a machine: a simulated host, the paging trace, and its replay.
+//! Comparisons of strategies without a machine: the program `replay`, its tables and charts, and benchmarks.
+//!
+//! What shows to people what strategies do on a trace, and what times or counts single operations. What tests need
+//! (the simulated host, the forms of traces, the replay of one trace, the check of policies) never belongs here, so
+//! that no test builds a plotting library: it is in [`sim`].
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`sim`] | a [`PagingHost`](framework::host::PagingHost) made of plain memory |
-//! | [`trace`] | what a guest asked of its pager, in files of any form |
-//! | [`replay`] | a trace run on a strategy, and what is reported of it |
-//! | [`chart`] | miss curves as a picture |
+//! | [`cli`] | the command line, the program `replay` |
 //! | [`comparison`] | one trace on many strategies at once |
+//! | [`chart`] | miss curves as a picture |
 //! | [`optimum`] | the best that any policy could do |
-//! | [`panics`] | panics of plug-ins on the simulated host |
 //! | [`cost`] | a model of what a replay would have cost on a machine |
-//! | [`generate`] | loads that look real, from a seed |
 //! | [`hot_paths`] | single operations, to be timed or counted |
-//! | [`policy_check`] | what must hold of every eviction policy, for the tests of plug-ins |
 //!
 //! `cargo bench -p benches` times the hot paths, `cargo xtask instructions` counts their instructions and compares them
 //! with `instructions.json`; `cargo xtask instructions --renew` writes that file anew.
-//!
-//! [`cli`] is the command line over these, the program `replay`.
 
 // Their registry entries are what is wanted of them.
 use strategies as _;
@@ -26,11 +23,5 @@ pub mod chart;
 pub mod cli;
 pub mod comparison;
 pub mod cost;
-pub mod generate;
 pub mod hot_paths;
 pub mod optimum;
-pub mod panics;
-pub mod policy_check;
-pub mod replay;
-pub mod sim;
-pub mod trace;

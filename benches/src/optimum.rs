@@ -5,9 +5,9 @@
 //! future, which only a trace has. L. A. Belady, "A study of replacement algorithms for a virtual-storage computer", IBM Systems
 //! Journal 5(2), 1966 (there named MIN).
 
-use crate::trace::Operation;
 use arch_i386::addr::GuestPhys;
 use framework::policy::EvictionPolicy;
+use sim::trace::Operation;
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -5,11 +5,12 @@
 //! all directories, and what follows a `#`, which is prose.
 
 use arch_i386::paging::Paging;
-use benches::replay::Replay;
-use benches::trace::Reader;
 use framework::registry::Choice;
+use sim::replay::Replay;
+use sim::trace::Reader;
 use std::fs;
 use std::path::Path;
+use strategies as _;
 
 fn comparable(text: &str) -> Vec<String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim_end().to_owned());

@@ -1,12 +1,13 @@
 //! The library of recorded guests (`traces/recorded`): each can be replayed on every kind of strategy, and
 //! what does not depend on the strategy is the same on all.
 
-use benches::replay::{Replay, Report};
-use benches::trace::{Operation, Reader};
 use framework::registry::Choice;
 use framework::trace::Header;
+use sim::replay::{Replay, Report};
+use sim::trace::{Operation, Reader};
 use std::fs::{self, File};
 use std::path::Path;
+use strategies as _;
 
 struct Recording {
     name: String,

@@ -23,7 +23,7 @@
 //! * All methods run in the hypercall path of a process: interrupts on, sleeping allowed, allocation
 //!   allowed. The policies in `strategies` allocate only when they are built, so that a switch never
 //!   waits for memory; a test holds them to it.
-//! * A panic in a policy ends the guest, with the panic's words as its reason. `benches::policy_check` looks for panics
+//! * A panic in a policy ends the guest, with the panic's words as its reason. `sim::policy_check` looks for panics
 //!   before that.
 
 use arch_i386::addr::GuestPhys;

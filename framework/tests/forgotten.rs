@@ -3,12 +3,12 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use benches::sim::SimHost;
 use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::ledger::Forgotten;
 use framework::strategy::{Fault, Loaded, PagingStrategy};
 use framework::tables::{Origin, RootId, ShadowEntry, ShadowRoot, Tables};
+use sim::SimHost;
 use std::mem;
 
 const PAGES: u32 = 16;

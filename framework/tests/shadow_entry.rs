@@ -4,11 +4,11 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, TwoLevel};
 use arch_i386::table::{TablePage, TrustedHost};
-use benches::sim::SimHost;
 use framework::host::{BadAddress, Capability, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::Kill;
 use framework::ledger::TableKind;
 use framework::tables::{LeafId, Origin, ShadowEntry, Tables};
+use sim::SimHost;
 
 const PAGES: u32 = 16;
 const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);

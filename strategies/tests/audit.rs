@@ -7,12 +7,12 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use benches::sim::SimHost;
 use framework::audit::{Announced, Defect, Report, audit};
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::{Fault, Formats};
+use sim::SimHost;
 use strategies as _;
 
 const P: u64 = 1 << 0;

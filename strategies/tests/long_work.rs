@@ -7,11 +7,11 @@
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
-use benches::sim::SimHost;
 use framework::audit::{Announced, audit};
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
 use framework::strategy::{Fault, Formats};
+use sim::SimHost;
 use strategies as _;
 
 const FLAGS: u64 = 0x67;

@@ -10,15 +10,16 @@
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use benches::replay::Replay;
-use benches::sim::SimHost;
-use benches::trace::Reader;
 use framework::audit::{self, Announced};
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
 use framework::strategy::Formats;
 use proptest::prelude::*;
+use sim::SimHost;
+use sim::replay::Replay;
+use sim::trace::Reader;
+use strategies as _;
 
 const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);

@@ -3,13 +3,14 @@
 //! The traces in `benches/traces` that play by the rules take the guest's place; they hold every access
 //! that the guest makes, where a recording holds those that missed the shadow tables.
 
-use benches::replay::{Replay, Report};
-use benches::trace::{Operation, Reader};
 use framework::registry::{Choice, all_names};
 use framework::strategy::Formats;
 use framework::trace::Header;
+use sim::replay::{Replay, Report};
+use sim::trace::{Operation, Reader};
 use std::fs;
 use std::path::Path;
+use strategies as _;
 
 struct Trace {
     name: String,
@@ -139,7 +140,7 @@ fn the_text_says_what_is_recorded() {
         ("record:of=lru,touch=all", "`of=lru` takes the rest of the text: write touch=all before it"),
         ("record:of=lru:slots=0", "parameter slots=0: the value must be a whole number from 1 to 1024"),
         ("record:touch=1", "parameter touch=1: the value must be one of off, user, all"),
-        ("record:of=record", "strategy `record` cannot stand before `record`"),
+        ("record:of=record", "strategy `record` cannot wrap `record`"),
         ("record:slots=4", "strategy `record` has no parameter `slots`; it has touch, around"),
     ] {
         let error = Choice::parse(text).unwrap_err().to_string();

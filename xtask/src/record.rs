@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use arch_i386::paging::Paging;
-use benches::replay::{Replay, Report};
-use benches::trace::{Reader, Writer, WrittenForm};
 use framework::registry::Choice;
+use sim::replay::{Replay, Report};
+use sim::trace::{Reader, Writer, WrittenForm};
+// Their registry entries are what is wanted of them.
+use strategies as _;
 
 use crate::counters::Counters;
 use crate::demo::{HostArgs, Prepared, prepare};

@@ -12,7 +12,6 @@ use arch_i386::regs::Regs;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIES, LGUEST_CS, slot};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{self, IN_SWITCHER};
-use benches::sim::SimHost;
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
 use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
@@ -21,6 +20,7 @@ use framework::ledger::{Forgotten, TableKind};
 use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::Formats;
+use sim::SimHost;
 use std::num::NonZeroU32;
 
 const PAGES: u32 = 64;

@@ -5,12 +5,12 @@ use crate::bytes::Bytes;
 use crate::count;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::Paging;
-use benches::replay::Replay;
 use framework::audit::Audited;
 use framework::kill::Kill;
 use framework::registry::{Choice, ConfigError};
 use framework::strategy::Formats;
 use framework::trace::{Header, Operation};
+use sim::replay::Replay;
 
 /// Strategies that differ in what they do with tables.
 pub const STRATEGIES: [&str; 12] = [

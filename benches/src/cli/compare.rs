@@ -1,16 +1,16 @@
 //! Many strategies on a trace at once, a line each, or miss curves as a picture.
 
 use super::files;
-use super::{Arguments, Failure, Format};
+use super::{Arguments, Failure, Format, json};
 use crate::chart::{self, Curve};
 use crate::comparison::{self, Row};
 use crate::cost::Cost;
-use crate::replay::Report;
-use crate::trace::Reader;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use framework::registry::SLOTS;
 use indicatif::{HumanCount, ProgressBar, ProgressBarIter, ProgressStyle};
+use sim::replay::Report;
+use sim::trace::Reader;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match format {
         Format::Csv => csv(&mut out, &rows)?,
-        Format::Json => writeln!(out, "{:#}", serde_json::Value::from_iter(rows.iter().map(json)))?,
+        Format::Json => writeln!(out, "{:#}", serde_json::Value::from_iter(rows.iter().map(json_of)))?,
         Format::Table | Format::Text => writeln!(out, "{}", table(&rows))?,
     }
     if let Some(plot) = &options.plot {
@@ -181,12 +181,12 @@ fn csv(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     Ok(())
 }
 
-fn json(row: &Row) -> serde_json::Value {
+fn json_of(row: &Row) -> serde_json::Value {
     let mut object = serde_json::json!({ "name": row.competitor.name, "slots": row.competitor.slots });
     match &row.outcome {
         Err(words) => object["panic"] = words.as_str().into(),
         Ok(report) => {
-            object["report"] = report.to_json();
+            object["report"] = json::report(report);
             for (column, number) in COLUMNS.iter().zip(numbers(report)) {
                 object[column] = number.into();
             }

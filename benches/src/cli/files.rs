@@ -1,9 +1,9 @@
 //! Trace files: opened, converted, generated.
 
 use super::Failure;
-use crate::generate::{Generator, Load, MAX_PROCESSES};
-use crate::trace::{Header, Operation, Reader, Writer, WrittenForm};
 use clap::{Args, ValueEnum};
+use sim::generate::{Generator, Load, MAX_PROCESSES};
+use sim::trace::{Header, Operation, Reader, Writer, WrittenForm};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};

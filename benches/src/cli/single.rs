@@ -1,11 +1,11 @@
 //! One strategy on a trace, told in full.
 
 use super::files::open;
-use super::{Arguments, Failure, Format};
-use crate::replay::Replay;
-use crate::trace::Operation;
+use super::{Arguments, Failure, Format, json};
 use clap::Args;
 use framework::registry::Choice;
+use sim::replay::Replay;
+use sim::trace::Operation;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -65,7 +65,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     }
     let report = replay.finish(&choice, arguments.single.dump);
     match format {
-        Format::Json => writeln!(out, "{:#}", report.to_json())?,
+        Format::Json => writeln!(out, "{:#}", json::report(&report))?,
         _ => write!(out, "{report}")?,
     }
     match report.after_free {

@@ -1,12 +1,13 @@
 //! Processes that take turns, on `lru` and on the plug-in: counted by replay, predicted by hand.
 
-use benches::policy_check;
-use benches::replay::Replay;
-use benches::trace::Reader;
 use framework::registry::Choice;
 use framework::trace::TEXT_END;
 use policy_plugin as _;
+use sim::policy_check;
+use sim::replay::Replay;
+use sim::trace::Reader;
 use std::fmt::Write;
+use strategies as _;
 
 /// Hits when `processes` page directories are loaded in turn, `rounds` times, on 4 slots.
 fn hits(strategy: &str, processes: u32, rounds: u32) -> u64 {

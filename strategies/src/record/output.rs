@@ -112,8 +112,8 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
     use arch_i386::addr::GuestPhys;
-    use benches::sim::SimHost;
-    use benches::trace::Reader;
+    use sim::SimHost;
+    use sim::trace::Reader;
 
     const fn switch(number: u32) -> Operation {
         Operation::LoadPageDirectory(GuestPhys(number << 12))

@@ -76,9 +76,9 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
     use arch_i386::paging::{Pae, TwoLevel};
-    use benches::sim::SimHost;
-    use benches::trace::Reader;
     use framework::trace::{Header, Operation};
+    use sim::SimHost;
+    use sim::trace::Reader;
 
     /// What is recorded as stored by the guest while `read` reads through a watched host.
     fn writes<F: PageFormat>(mut host: SimHost, read: impl FnOnce(&mut Watch<'_, F>)) -> Vec<(u64, u64)> {

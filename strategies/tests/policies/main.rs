@@ -1,10 +1,11 @@
 //! The eviction policies held against plain models of the papers, and against cases worked out by hand.
 
 use arch_i386::addr::GuestPhys;
-use benches::policy_check::{self, Cache};
 use framework::registry::{self, Choice};
 use models::{Arc, Clock, Fifo, Lfu, Lirs, Lru, Model, S3Fifo, Sieve, Slru, TwoQ};
 use proptest::prelude::*;
+use sim::policy_check::{self, Cache};
+use strategies as _;
 
 mod models;
 

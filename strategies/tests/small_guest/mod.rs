@@ -5,13 +5,13 @@ use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, PageFormat, Paging};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::PageFaultErrorCode;
-use benches::sim::SimHost;
 use framework::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::Kill;
 use framework::ledger::TableKind;
 use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice, ConfigError};
 use framework::strategy::Formats;
+use sim::SimHost;
 
 const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);

@@ -37,7 +37,7 @@ const PARTS: [(&str, &str); 6] = [
     ("arch-i386", "/arch-i386/src/"),
     ("framework", "/framework/src/"),
     ("strategies", "/strategies/src/"),
-    ("benches", "/benches/src/"),
+    ("sim", "/benches/sim/src/"),
     ("userland-launcher", "/userland-launcher/src/"),
     ("kmod", "/kmod/src/"),
 ];

@@ -196,7 +196,8 @@ fn run(policy: &str, slots: usize, seed: u64, in_memory: bool) -> Result<Vec<Loa
 }
 
 /// The words of a panic.
-pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> String {
+#[must_use]
+pub fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("(without words)").to_owned()
 }

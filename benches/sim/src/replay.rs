@@ -5,7 +5,7 @@
 //! run at that operation. [`Report`] is what is told of it; its text form is exact, so that two
 //! implementations can be held against each other with `diff`.
 
-use crate::sim::SimHost;
+use crate::SimHost;
 use crate::trace::{Header, Operation};
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::lguest_data::RING_SIZE;
@@ -227,7 +227,8 @@ fn directories(strategy: &dyn Pager) -> Vec<Directory> {
 }
 
 /// The twelve flag bits that both page formats have.
-fn low_flags(entry: Entry) -> u64 {
+#[must_use]
+pub fn low_flags(entry: Entry) -> u64 {
     entry.0 & 0xfff
 }
 
@@ -271,46 +272,5 @@ impl Report {
     #[must_use]
     pub fn misses(&self) -> u64 {
         self.counters.page_directory_loads - self.counters.page_directory_hits
-    }
-
-    /// The same as one JSON object, with the strategy's own counters beside.
-    #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        let counters: serde_json::Map<_, _> =
-            self.counters.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let mut json = serde_json::json!({
-            "strategy": self.strategy,
-            "ops": self.ops,
-            "hit": self.hit,
-            "fixed": self.counters.demand_faults,
-            "reflected": self.counters.reflected_faults,
-            "cr3": self.counters.page_directory_loads,
-            "cr3_hit": self.counters.page_directory_hits,
-            "pinned": self.pinned,
-            "table_pages": self.table_pages,
-            "after_free": { "pinned": self.after_free.0, "table_pages": self.after_free.1 },
-            "counters": counters,
-        });
-        if let Some(reason) = self.killed {
-            json["killed"] = serde_json::json!({ "op": self.ops, "reason": reason.to_string() });
-        }
-        if let Some(directories) = &self.directories {
-            json["pgdirs"] = directories
-                .iter()
-                .map(|directory| {
-                    let maps: Vec<_> = directory
-                        .entries
-                        .iter()
-                        .map(|&(va, entry)| {
-                            serde_json::json!({
-                                "va": va.0, "frame": entry.frame(), "flags": low_flags(entry),
-                            })
-                        })
-                        .collect();
-                    serde_json::json!({ "pgdir": directory.address.0, "current": directory.current, "maps": maps })
-                })
-                .collect();
-        }
-        json
     }
 }

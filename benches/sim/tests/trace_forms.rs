@@ -2,9 +2,9 @@
 
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::Paging;
-use benches::trace::{Header, Operation, Reader, Writer, WrittenForm};
 use lz4_flex::frame::FrameEncoder;
 use proptest::prelude::*;
+use sim::trace::{Header, Operation, Reader, Writer, WrittenForm};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -178,7 +178,7 @@ fn frames_one_behind_the_other_are_one_trace() {
 
 #[test]
 fn recorded_traces_shrink_to_a_fraction() {
-    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/calm-p3-101.trace")).unwrap();
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces/calm-p3-101.trace")).unwrap();
     let (header, operations) = read(&text);
     let binary = write(FORMS[2], &header, &operations);
     let compressed = write(FORMS[3], &header, &operations);

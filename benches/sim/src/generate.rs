@@ -460,6 +460,7 @@ mod tests {
     use super::*;
     use crate::replay::Replay;
     use framework::registry::Choice;
+    use strategies as _;
 
     fn load(paging: Paging, processes: u32) -> Load {
         Load { paging, processes, seed: 1 }

@@ -1,0 +1,26 @@
+//! Strategies without a machine: a simulated host, the paging trace, and its replay.
+//!
+//! What tests need of the laboratory, be they the tests of the framework, of the strategies, of a plug-in or the fuzz
+//! targets. It depends on the framework and on what reads, compresses and generates traces. What shows results to people (a
+//! command line, a table, a chart, a progress bar) never belongs here: that is the package `benches`, which
+//! depends on this one. No strategy belongs here either: who wants the built-in ones in the registry links
+//! `strategies` itself.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`SimHost`] | a [`PagingHost`](framework::host::PagingHost) made of plain memory |
+//! | [`trace`] | what a guest asked of its pager, in files of any form |
+//! | [`replay`] | a trace run on a strategy, and what is reported of it |
+//! | [`generate`] | loads that look real, from a seed |
+//! | [`panics`] | panics of plug-ins on the simulated host |
+//! | [`policy_check`] | what must hold of every eviction policy, for the tests of plug-ins |
+
+mod host;
+
+pub mod generate;
+pub mod panics;
+pub mod policy_check;
+pub mod replay;
+pub mod trace;
+
+pub use host::SimHost;
