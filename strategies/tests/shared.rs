@@ -95,7 +95,7 @@ fn every_policy_runs_on_every_optimization() {
                 let name = format!("policy={policy}");
                 let of = with(&[&[name.as_str()], optimizations].concat());
                 // The run itself proves that the guest is not killed, and so that no audit finds a defect.
-                let report = run_for(&format!("audit:every=500,of={of}"), paging, 3, 10_000);
+                let report = run_for(&format!("audit:every=2000,of={of}"), paging, 3, 40_000);
                 assert_eq!(report.counters.policy_errors, 0, "{of}");
                 assert!(report.counters.evictions > 0, "{of}: nothing is evicted");
             }
