@@ -215,6 +215,7 @@ impl<'h> PinnedPage<'h> {
 }
 
 impl Drop for PinnedPage<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.host.settle(Some(self.page), Capability::new());
     }
@@ -230,6 +231,7 @@ impl fmt::Debug for PinnedPage<'_> {
 pub type Progress = ControlFlow<()>;
 
 /// Lets the host run something else in the middle of long work.
+#[inline]
 pub fn reschedule_point(host: &mut dyn PagingHost) -> Progress {
     if host.reschedule_point() { Progress::Break(()) } else { Progress::Continue(()) }
 }

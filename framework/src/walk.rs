@@ -10,6 +10,10 @@ use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SHIFT};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use arch_i386::trap::PageFaultErrorCode;
 
+/// The bits of an error code that name a right, each of which is also the bit of that right in an entry.
+const RIGHTS: u64 = PageFaultErrorCode::CAUSED_BY_WRITE.union(PageFaultErrorCode::USER_MODE).bits();
+const _: () = assert!(RIGHTS == Flags::WRITABLE.union(Flags::USER_ACCESSIBLE).bits());
+
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkResult {
@@ -36,20 +40,23 @@ impl WalkResult {
         }
     }
 
-    /// The level-1 entry as a processor leaves it after an access that faulted with this error code: accessed, and dirty
-    /// after a write. `None` if the entry, or one above it, does not allow the access (Intel SDM vol. 3A, 4.6 and 4.8).
-    #[inline]
+    /// Whether the level-1 entry, and those above it, allow an access that faulted with this error code (Intel SDM vol. 3A,
+    /// 4.6).
+    #[inline(always)] // Few instructions, most of which the caller's next ones share.
     #[must_use]
-    pub fn after_access(&self, error: PageFaultErrorCode) -> Option<Entry> {
-        let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
-        let mut needed = Flags::PRESENT;
-        needed.set(Flags::WRITABLE, write);
-        needed.set(Flags::USER_ACCESSIBLE, error.contains(PageFaultErrorCode::USER_MODE));
+    pub fn allows(&self, error: PageFaultErrorCode) -> bool {
+        let needed = Flags::from_bits_retain(error.bits() & RIGHTS) | Flags::PRESENT;
         let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
-        let allowed = (self.entry.flags() & self.table_flags).contains(needed)
-            && !(fetch && self.entry.has(Flags::NO_EXECUTE));
+        (self.entry.flags() & self.table_flags).contains(needed)
+            && !(fetch && self.entry.has(Flags::NO_EXECUTE))
+    }
+
+    /// The level-1 entry as a processor leaves it after such an access: accessed, and dirty after a write (4.8 there).
+    #[inline(always)] // As above.
+    #[must_use]
+    pub fn after_access(&self, error: PageFaultErrorCode) -> Entry {
         let entry = self.entry.with(Flags::ACCESSED);
-        allowed.then(|| if write { entry.with(Flags::DIRTY) } else { entry })
+        if error.contains(PageFaultErrorCode::CAUSED_BY_WRITE) { entry.with(Flags::DIRTY) } else { entry }
     }
 
     /// Where the level-1 entry comes from.
@@ -82,6 +89,7 @@ pub fn until_dirty(guest: Entry) -> Entry {
 ///
 /// # Errors
 /// [`BadAddress`].
+#[inline]
 pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result<Entry, BadAddress> {
     Ok(Entry(match F::ENTRY_SIZE {
         4 => host.read_u32(at)?.into(),
@@ -93,6 +101,7 @@ pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Re
 ///
 /// # Errors
 /// [`BadAddress`].
+#[inline]
 pub fn write_entry<F: PageFormat>(
     host: &mut dyn PagingHost,
     at: GuestPhys,
@@ -105,6 +114,7 @@ pub fn write_entry<F: PageFormat>(
 }
 
 /// A frame number of the guest's, if it has that much memory.
+#[inline]
 pub fn frame_within(host: &dyn PagingHost, entry: Entry) -> Option<GuestFrame> {
     let frame = u32::try_from(entry.frame()).ok()?;
     (frame < host.page_limit()).then_some(GuestFrame(frame))

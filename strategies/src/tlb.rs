@@ -54,9 +54,8 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for Tlb<G, S> {
     ) -> Result<Fault, Kill> {
         let walk = |directory| walk::walk::<G>(host, directory, va);
         let found = self.directory.map_or(Ok(Some(WalkResult::linear(va))), walk)?;
-        let Some((found, guest)) = found.and_then(|found| Some((found, found.after_access(error)?))) else {
-            return Ok(Fault::Reflected);
-        };
+        let Some(found) = found.filter(|found| found.allows(error)) else { return Ok(Fault::Reflected) };
+        let guest = found.after_access(error);
         // The guest may have another table here than the one that was shadowed.
         let _ = self.tables.release_if_moved(host, self.root_id(), va, found.origin());
         let table = self.tables.find_or_add(host, self.root_id(), va, found.origin())?;

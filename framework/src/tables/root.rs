@@ -20,16 +20,19 @@ pub(super) struct MiddleCounts([u16; 64]);
 impl MiddleCounts {
     pub(super) const NONE: Self = Self([0; 64]);
 
+    #[inline]
     fn count(&mut self, middle: GuestFrame) -> &mut u16 {
         &mut self.0[middle.0 as usize % 64]
     }
 
     /// Whether any may stand for this one.
+    #[inline]
     pub(super) fn may_have(&self, middle: GuestFrame) -> bool {
         self.0[middle.0 as usize % 64] > 0
     }
 
     /// What one stands for has changed.
+    #[inline]
     pub(super) fn change(&mut self, from: Option<GuestFrame>, to: Option<GuestFrame>) {
         if let Some(from) = from {
             *self.count(from) -= 1;
@@ -70,6 +73,7 @@ impl Root {
     }
 
     /// The pages that it consists of, those of `leaves` not among them.
+    #[inline]
     pub(super) fn pages(&self) -> usize {
         1 + self.middles.iter().flatten().count()
     }

@@ -39,12 +39,13 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
         let Some(found) = self.walk(host, va)? else { return Ok(Fault::Reflected) };
-        let asked = if self.optimizations.rights_of_every_level {
-            found
-        } else {
-            WalkResult { table_flags: Flags::all(), ..found }
-        };
-        let Some(guest) = asked.after_access(error) else { return Ok(Fault::Reflected) };
+        // For lguest, the last level is all that counts.
+        let rights_above =
+            if self.optimizations.rights_of_every_level { found.table_flags } else { Flags::all() };
+        if !(WalkResult { table_flags: rights_above, ..found }).allows(error) {
+            return Ok(Fault::Reflected);
+        }
+        let guest = found.after_access(error);
 
         let root = self.slots.current_slot().root;
         if self.optimizations.precise {
