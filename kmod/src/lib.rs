@@ -17,6 +17,7 @@
 //! | --- | --- |
 //! | [`request`] | what a launcher writes, parsed and checked |
 //! | [`slots`] | which of the Switcher's slots are taken |
+//! | `constructors` | what registers itself by a constructor |
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
 //! | `plugin` | a guest's strategy and policy, guarded against their panics |
@@ -44,6 +45,8 @@ pub mod slots;
 
 #[cfg(target_os = "none")]
 mod alloc;
+#[cfg(target_os = "none")]
+mod constructors;
 #[cfg(target_os = "none")]
 mod device;
 #[cfg(target_os = "none")]

@@ -2,6 +2,7 @@
 //!
 //! Loading copies the Switcher's text into its area; every guest then takes one of the area's slots.
 
+use crate::constructors;
 use crate::errno::Errno;
 use crate::log::{self, Cause};
 use crate::shim;
@@ -130,6 +131,7 @@ extern "C" fn lg_rust_init(
     seed_low: u32,
     seed_high: u32,
 ) -> i32 {
+    constructors::run();
     if let Err(flaw) = registry::check() {
         log::error(format_args!("{flaw}"));
         return match flaw {
@@ -214,8 +216,9 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
 extern "C" fn lg_rust_strategies(to: *mut MaybeUninit<u8>, size: u32) -> u32 {
     // SAFETY: C passes a buffer of that size, which nobody else uses.
     let mut buffer = Buffer { bytes: unsafe { slice::from_raw_parts_mut(to, size as usize) }, used: 0 };
-    // An error means that the rest was cut off.
-    let _ = write!(buffer, "{}", registry::catalogue());
+    if write!(buffer, "{}", registry::catalogue()).is_err() {
+        buffer.end_with("\n(cut off here; modinfo lists all)\n");
+    }
     buffer.used as u32
 }
 
@@ -223,6 +226,15 @@ extern "C" fn lg_rust_strategies(to: *mut MaybeUninit<u8>, size: u32) -> u32 {
 struct Buffer<'a> {
     bytes: &'a mut [MaybeUninit<u8>],
     used: usize,
+}
+
+impl Buffer<'_> {
+    /// Puts a text in the place of the last bytes.
+    fn end_with(&mut self, text: &str) {
+        self.used = self.used.saturating_sub(text.len());
+        // What is longer than the buffer is cut off again.
+        let _ = self.write_str(text);
+    }
 }
 
 impl Write for Buffer<'_> {
