@@ -4,6 +4,7 @@
 //! exit status are the program's own. No lock of cargo's is held meanwhile: `cargo run` has released its locks when
 //! the program begins that it runs.
 
+use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -47,16 +48,17 @@ impl Package {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
-    all: Vec<OsString>,
+    _all: Vec<OsString>,
 }
 
-/// Becomes the program of `package`, which does the command `name`.
+/// Becomes the program of `package`, which does the command `name` with the arguments of this process that follow it.
+/// (They are not taken from [`Arguments`], as clap drops a `--` in front.)
 ///
 /// # Errors
 /// When cargo cannot be started.
-pub fn pass_on(project: &Project, package: Package, name: &str, arguments: Arguments) -> Result<()> {
+pub fn pass_on(project: &Project, package: Package, name: &str) -> Result<()> {
     let mut command = package.command(project, name);
-    command.args(arguments.all);
+    command.args(env::args_os().skip(2));
     let line = describe(&command);
     Err(command.exec()).with_context(|| format!("cannot start `{line}`"))
 }
