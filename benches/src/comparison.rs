@@ -6,7 +6,6 @@
 //! to know every load of a page directory in advance ([`Future`]).
 
 use crate::optimum::{Collector, Future, Optimum};
-use framework::cache::{self, Mends, Room};
 use framework::registry::{self, Choice, ConfigError, SLOTS};
 use sim::policy_check::message;
 use sim::replay::{Replay, Report};
@@ -18,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use strategies::shadow::{self, Capacity, Optimizations};
 
 /// Strategies that share one reading of the trace.
 pub const AT_ONCE: usize = 128;
@@ -146,8 +146,15 @@ impl Competitor {
                 let slots = self.slots.unwrap_or(SLOTS.default) as usize;
                 let future = future.expect("the future is known where the optimum takes part").clone();
                 Replay::of(header, header.paging, |context| {
-                    let room = Room::Slots(slots, Box::new(Optimum::new(future, slots)));
-                    Ok(cache::build(context.formats, room, Mends::NONE, context.window)?.into_pager())
+                    let (capacity, policy) = (Capacity::Slots(slots), Box::new(Optimum::new(future, slots)));
+                    let built = shadow::build(
+                        context.formats,
+                        context.window,
+                        capacity,
+                        policy,
+                        Optimizations::NONE,
+                    )?;
+                    Ok(built.into_pager())
                 })
             }
         }

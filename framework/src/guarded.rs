@@ -17,7 +17,7 @@
 
 use crate::host::{Host, PagingHost};
 use crate::pager::Pager;
-use crate::tables::ShadowRoot;
+use crate::shadow_root::ShadowRoot;
 use alloc::boxed::Box;
 use arch_i386::addr::HostFrame;
 

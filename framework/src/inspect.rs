@@ -1,7 +1,7 @@
 //! What a strategy lets be seen of its shadow tables: for the audit, for dumps, and for tests.
 
-use crate::audit::Defect;
-use crate::host::PagingHost;
+use crate::defect::Defect;
+use crate::paging_host::PagingHost;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags};
 use core::ops::ControlFlow;

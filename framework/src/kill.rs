@@ -4,15 +4,15 @@
 //! ends with the panic's words ([`Panicked`]); every other end is the guest's own request. Nothing a guest does may end in
 //! anything else.
 
-use crate::audit::Defect;
-use crate::host::{BadAddress, OutOfMemory, PinFailed};
+use crate::defect::Defect;
+use crate::paging_host::{BadAddress, PinFailed};
 use alloc::boxed::Box;
 use alloc::string::String;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::SHUTDOWN_MESSAGE;
 use arch_i386::paging::Entry;
 use core::fmt;
-use fallible::text;
+use fallible::{OutOfMemory, text};
 
 /// A rule that a guest broke (or a host that ran out of memory on its behalf).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

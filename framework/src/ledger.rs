@@ -12,12 +12,12 @@
 //! When nothing is left of the strategy, the host goes through its ledger and takes back what is in it
 //! ([`Host::reclaim`](crate::host::Host::reclaim)).
 
-use crate::host::OutOfMemory;
 use alloc::vec::Vec;
 use arch_i386::addr::HostFrame;
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::table::TablePage;
 use core::fmt;
+use fallible::OutOfMemory;
 
 /// What a table page is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,11 @@
 //! what is asked of it (the audit, the recorder) is a [`Pager`] round a pager.
 
 use crate::counters::PagingCounters;
-use crate::host::PagingHost;
 use crate::inspect::Inspect;
 use crate::kill::Kill;
+use crate::paging_host::PagingHost;
+use crate::shadow_root::ShadowRoot;
 use crate::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow};
-use crate::tables::ShadowRoot;
 use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};

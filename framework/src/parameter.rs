@@ -15,7 +15,7 @@
 //! assert_eq!(values.to_string(), "ahead=16,eager=off");
 //! ```
 
-use crate::registry::ConfigError;
+use crate::config_error::ConfigError;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -221,20 +221,20 @@ impl Values {
         parameters: &[Parameter],
         assignments: &str,
     ) -> Result<Self, ConfigError> {
-        Self::parse_all(strategy, parameters.iter().copied(), assignments)
+        Self::parse_all(strategy, parameters.iter().copied(), assignments.split(','))
     }
 
-    /// The same for parameters that are not in one slice.
-    pub(crate) fn parse_all(
+    /// The same for parameters that are not in one slice, and assignments one by one.
+    pub(crate) fn parse_all<'a>(
         strategy: &'static str,
         parameters: impl Iterator<Item = Parameter> + Clone,
-        assignments: &str,
+        assignments: impl Iterator<Item = &'a str>,
     ) -> Result<Self, ConfigError> {
         let mut values = Vec::new();
         values.try_reserve_exact(parameters.clone().count()).map_err(|_| OutOfMemory)?;
         values.extend(parameters.clone().map(|p| (p.name(), p.default())));
         let mut set = filled(false, values.len())?;
-        for assignment in assignments.split(',').filter(|part| !part.is_empty()) {
+        for assignment in assignments.filter(|part| !part.is_empty()) {
             let (name, value) = assignment
                 .split_once('=')
                 .ok_or_else(|| ConfigError::NotAParameter(text(format_args!("{assignment}"))))?;
@@ -262,6 +262,11 @@ impl Values {
             })?;
         }
         Ok(Self(values))
+    }
+
+    /// Whether there are no parameters.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn get(&self, name: &str) -> Option<Value> {

@@ -1,7 +1,7 @@
-//! Eviction policies: which cached shadow page directory gives way.
+//! Eviction policies: which cached shadow page directory is evicted.
 //!
-//! The smaller of the two plug-in traits. [`cache`](crate::cache) keeps up to `slots` shadow page
-//! directories; when the guest loads one that has none, it asks the policy for a slot. A policy sees
+//! The smaller of the two plug-in traits. A shadow cache (the crate `strategies` has it) keeps up to `slots` shadow page
+//! directories; when the guest loads one that is not shadowed, it asks the policy for a slot. A policy sees
 //! slot numbers and the guest-physical addresses of directories, never a page table, and cannot break
 //! anything: an index out of range is counted and a safe slot taken.
 //!
@@ -13,6 +13,11 @@
 //!   answer of `victim` is nearly always followed by `filled` for that slot and that directory; but when the host
 //!   is short of memory another slot is filled, so that only `filled` says what became of a slot's old
 //!   directory.
+//! * The capacity of a cache may be an amount of memory. Then `slots` is the most there can ever be;
+//!   [`resized`](EvictionPolicy::resized) says how many there are, whenever `victim` is about to be asked; and `victim` is
+//!   also asked when the tables of the current directory have grown, which ends in [`evicted`](EvictionPolicy::evicted)
+//!   for some slot and not in `filled`. Where `victim` names a free slot then, or the one that the guest runs on, the next
+//!   filled one after it is taken.
 //! * A directory is known by its address. A guest may free one and use its page for a new one; nobody
 //!   can tell, so a policy that remembers directories which were evicted may remember a dead one.
 //! * All methods run in the hypercall path of a process: interrupts on, sleeping allowed, allocation
@@ -23,9 +28,9 @@
 
 use arch_i386::addr::GuestPhys;
 
-/// Chooses the slot that gives way.
+/// Chooses the slot whose page directory is evicted.
 ///
-/// For one slot, calls come in this order: `filled`, any number of `used`, then `emptied` or the next
+/// For one slot, calls come in this order: `filled`, any number of `used`, then `evicted`, `emptied` or the next
 /// `filled`.
 pub trait EvictionPolicy: Send {
     /// The slot now shadows this page directory; what it held before, if anything, has been evicted.
@@ -39,7 +44,18 @@ pub trait EvictionPolicy: Send {
     /// and what it began on was none. No eviction.
     fn emptied(&mut self, _slot: usize) {}
 
-    /// The slot that the new page directory shall take.
+    /// The slot's page directory has been evicted, and nothing has taken its place: the cache holds more than its memory
+    /// allows. A policy that remembers what was evicted remembers it as when another one had taken its place.
+    fn evicted(&mut self, slot: usize) {
+        self.emptied(slot);
+    }
+
+    /// So many page directories are shadowed at the time; only where the capacity is an amount of memory does that ever
+    /// differ from the number of slots that the policy was made for. A policy whose parts are in proportion to the number
+    /// of slots goes by this number from now on.
+    fn resized(&mut self, _slots: usize) {}
+
+    /// The slot that the new page directory shall take, or that is to be emptied.
     fn victim(&mut self, incoming: GuestPhys) -> usize;
 
     /// Whether a slot that was never filled is taken before [`EvictionPolicy::victim`] is asked.

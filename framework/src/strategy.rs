@@ -11,69 +11,15 @@
 //! to be kept in a `static`.
 
 use crate::counters::PagingCounters;
-use crate::host::PagingHost;
 use crate::inspect::Inspect;
 use crate::kill::Kill;
-use crate::tables::ShadowRoot;
-use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
+use crate::paging_host::PagingHost;
+use crate::shadow_root::ShadowRoot;
+pub use crate::window::SwitcherWindow;
+use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Paging};
-use arch_i386::table::TablePage;
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
-use core::marker::PhantomData;
-
-/// The part at the top of the address space in which every shadow root maps the Switcher.
-///
-/// One page-table page, made once for each guest by the Switcher's mapper, serves all of the guest's
-/// shadow roots: it holds the Switcher's text and the two pages of this guest's virtual CPU.
-///
-/// Only who has that page-table page, which a host alone can have, can make one; strategies get theirs by a
-/// [`BuildContext`](crate::registry::BuildContext). It is not `Send`, so that it stays with its guest.
-///
-/// ```compile_fail,E0451
-/// # use arch_i386::addr::{GuestVirt, HostFrame};
-/// # use framework::strategy::SwitcherWindow;
-/// fn elsewhere(window: SwitcherWindow) -> SwitcherWindow {
-///     SwitcherWindow { leaf: HostFrame(0x1234), ..window }
-/// }
-/// ```
-///
-/// What a strategy may know of it is where it begins:
-///
-/// ```
-/// # use arch_i386::addr::{GuestVirt, HostFrame};
-/// # use framework::strategy::SwitcherWindow;
-/// fn elsewhere(window: SwitcherWindow) -> GuestVirt {
-///     window.start()
-/// }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SwitcherWindow {
-    start: GuestVirt,
-    leaf: HostFrame,
-    not_send: PhantomData<*const ()>,
-}
-
-impl SwitcherWindow {
-    /// The window that begins at `start`, a multiple of the page format's
-    /// [`LEAF_SPAN`](arch_i386::paging::PageFormat::LEAF_SPAN), and is mapped by `leaf`.
-    #[must_use]
-    pub const fn new(start: GuestVirt, leaf: &TablePage) -> Self {
-        Self { start, leaf: leaf.frame(), not_send: PhantomData }
-    }
-
-    /// The first address. Nothing from here up is the guest's.
-    #[inline]
-    #[must_use]
-    pub const fn start(self) -> GuestVirt {
-        self.start
-    }
-
-    /// The page-table page that maps the window.
-    pub(crate) const fn leaf(self) -> HostFrame {
-        self.leaf
-    }
-}
 
 /// The page formats that meet in a guest's shadow paging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +75,8 @@ pub enum Loaded {
 /// A guest's shadow paging: what a strategy decides. All else is done for it by its [`pager`](crate::pager): no address
 /// that it is called with lies in the Switcher's window, no index outside of its table, requests are counted, and after
 /// whatever may have dropped the guest's kernel stack it is mapped again, by a [`demand_fault`](Self::demand_fault).
+/// A strategy may always drop more than it is told to: what is missing is filled by the next fault. So what a method that it
+/// leaves out does is to drop everything.
 ///
 /// A strategy need not be `Send`, and one with [`Tables`](crate::tables::Tables) is not: what is of one guest stays with it.
 /// A host that runs a guest on several threads in turn moves all that belongs to the guest together.
@@ -139,12 +87,19 @@ pub trait PagingStrategy {
     /// [`Kill::OutOfMemory`]; `tear_down` is still called.
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
 
-    /// LGUEST_INIT: from `kernel_address` up, all the guest's page directories are alike.
+    /// LGUEST_INIT: from `kernel_address` up, all the guest's page directories are alike. The host has just written to the
+    /// guest's memory, so that what is mapped of it may be stale.
     ///
     /// # Errors
     /// [`Kill`].
-    fn guest_initialised(&mut self, host: &mut dyn PagingHost, kernel_address: GuestVirt)
-    -> Result<(), Kill>;
+    fn guest_initialised(
+        &mut self,
+        host: &mut dyn PagingHost,
+        _kernel_address: GuestVirt,
+    ) -> Result<(), Kill> {
+        self.flush_all(host);
+        Ok(())
+    }
 
     /// A page fault at `va`. May fill shadow entries and set accessed and dirty bits in the guest's.
     ///
@@ -187,16 +142,24 @@ pub trait PagingStrategy {
     ///
     /// # Errors
     /// [`Kill`].
-    fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill>;
+    fn set_pgd(&mut self, host: &mut dyn PagingHost, _directory: GuestPhys, _index: u32) -> Result<(), Kill> {
+        self.flush_all(host);
+        Ok(())
+    }
 
     /// SET_PMD: an entry of that page middle directory has changed (PAE guests; the index may be any number).
     ///
     /// # Errors
     /// [`Kill`].
-    fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill>;
+    fn set_pmd(&mut self, host: &mut dyn PagingHost, _middle: GuestPhys, _index: u32) -> Result<(), Kill> {
+        self.flush_all(host);
+        Ok(())
+    }
 
     /// FLUSH_TLB of user mappings: the user half of the current page directory may have changed.
-    fn flush_user(&mut self, host: &mut dyn PagingHost);
+    fn flush_user(&mut self, host: &mut dyn PagingHost) {
+        self.flush_all(host);
+    }
 
     /// FLUSH_TLB of everything.
     fn flush_all(&mut self, host: &mut dyn PagingHost);

@@ -4,15 +4,19 @@
 //! once and checked before it is used. Entries above level 1 may carry only the bits that Linux gives a
 //! table, and must name a frame within the guest's memory; anything else kills the guest.
 
-use crate::host::{BadAddress, PagingHost};
 use crate::kill::Kill;
-use crate::tables::Origin;
+use crate::paging_host::{BadAddress, PagingHost};
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SHIFT};
 use arch_i386::paging::{Entry, Flags, PageFormat};
+use arch_i386::trap::PageFaultErrorCode;
+
+/// The bits of an error code that name a right, each of which is also the bit of that right in an entry.
+const RIGHTS: u64 = PageFaultErrorCode::CAUSED_BY_WRITE.union(PageFaultErrorCode::USER_MODE).bits();
+const _: () = assert!(RIGHTS == Flags::WRITABLE.union(Flags::USER_ACCESSIBLE).bits());
 
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Leaf {
+pub struct WalkResult {
     /// Flags of the entry that leads to the level-1 table. (A PAE root entry has none to tell.)
     pub table_flags: Flags,
     /// The middle table that the walk went through, with PAE.
@@ -23,7 +27,7 @@ pub struct Leaf {
     pub at: GuestPhys,
 }
 
-impl Leaf {
+impl WalkResult {
     /// What a guest without page tables has for them: every address means itself.
     #[must_use]
     pub fn linear(va: GuestVirt) -> Self {
@@ -36,6 +40,25 @@ impl Leaf {
         }
     }
 
+    /// Whether the level-1 entry, and those above it, allow an access that faulted with this error code (Intel SDM vol. 3A,
+    /// 4.6).
+    #[inline(always)] // Few instructions, most of which the caller's next ones share.
+    #[must_use]
+    pub fn allows(&self, error: PageFaultErrorCode) -> bool {
+        let needed = Flags::from_bits_retain(error.bits() & RIGHTS) | Flags::PRESENT;
+        let fetch = error.contains(PageFaultErrorCode::INSTRUCTION_FETCH);
+        (self.entry.flags() & self.table_flags).contains(needed)
+            && !(fetch && self.entry.has(Flags::NO_EXECUTE))
+    }
+
+    /// The level-1 entry as a processor leaves it after such an access: accessed, and dirty after a write (4.8 there).
+    #[inline(always)] // As above.
+    #[must_use]
+    pub fn after_access(&self, error: PageFaultErrorCode) -> Entry {
+        let entry = self.entry.with(Flags::ACCESSED);
+        if error.contains(PageFaultErrorCode::CAUSED_BY_WRITE) { entry.with(Flags::DIRTY) } else { entry }
+    }
+
     /// Where the level-1 entry comes from.
     #[must_use]
     pub fn origin(&self) -> Origin {
@@ -43,10 +66,30 @@ impl Leaf {
     }
 }
 
+/// Which of the guest's tables a level-1 shadow table stands for, and how the guest gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The guest's level-1 table.
+    pub table: GuestFrame,
+    /// The flags of the entry that leads to it.
+    pub flags: Flags,
+    /// The middle table which that entry is in, with PAE.
+    pub middle: Option<GuestFrame>,
+}
+
+/// What a shadow of this entry is made from: without the right to write until the guest's entry is dirty, so that the first
+/// write is seen and the dirty bit can be set.
+#[inline]
+#[must_use]
+pub fn until_dirty(guest: Entry) -> Entry {
+    if guest.has(Flags::DIRTY) { guest } else { guest.without(Flags::WRITABLE) }
+}
+
 /// Reads one entry of a guest's page table.
 ///
 /// # Errors
 /// [`BadAddress`].
+#[inline]
 pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result<Entry, BadAddress> {
     Ok(Entry(match F::ENTRY_SIZE {
         4 => host.read_u32(at)?.into(),
@@ -58,6 +101,7 @@ pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Re
 ///
 /// # Errors
 /// [`BadAddress`].
+#[inline]
 pub fn write_entry<F: PageFormat>(
     host: &mut dyn PagingHost,
     at: GuestPhys,
@@ -70,6 +114,7 @@ pub fn write_entry<F: PageFormat>(
 }
 
 /// A frame number of the guest's, if it has that much memory.
+#[inline]
 pub fn frame_within(host: &dyn PagingHost, entry: Entry) -> Option<GuestFrame> {
     let frame = u32::try_from(entry.frame()).ok()?;
     (frame < host.page_limit()).then_some(GuestFrame(frame))
@@ -84,7 +129,7 @@ pub fn walk<F: PageFormat>(
     host: &mut dyn PagingHost,
     directory: GuestPhys,
     va: GuestVirt,
-) -> Result<Option<Leaf>, Kill> {
+) -> Result<Option<WalkResult>, Kill> {
     let mut table = directory;
     let mut table_flags = Flags::empty();
     let mut middle = None;
@@ -107,7 +152,7 @@ pub fn walk<F: PageFormat>(
         }
     }
     let at = entry_address::<F>(table, va, 1);
-    Ok(Some(Leaf { table_flags, middle, entry: read_entry::<F>(host, at)?, at }))
+    Ok(Some(WalkResult { table_flags, middle, entry: read_entry::<F>(host, at)?, at }))
 }
 
 /// Where the entry for `va` is in a table of that level. Page directories need not be page-aligned (a

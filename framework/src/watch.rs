@@ -3,10 +3,11 @@
 //! A wrapper gives the wrapped strategy a [`Watched`] host, and its [`Watcher`] hears what passes. It cannot change what
 //! passes: that would put the wrapper between shadow tables and the pages that they are made of.
 
-use crate::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
 use crate::ledger::TableKind;
+use crate::paging_host::{BadAddress, Capability, NoRoom, PagingHost, PinFailed, sealed};
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
 use arch_i386::table::TablePage;
+use fallible::OutOfMemory;
 
 /// Hears what passes between a strategy and its host, after it has passed.
 pub trait Watcher {
@@ -50,6 +51,8 @@ pub struct Watched<'a, W> {
     /// Who watches it.
     pub watcher: W,
 }
+
+impl<W: Watcher> sealed::Sealed for Watched<'_, W> {}
 
 impl<W: Watcher> PagingHost for Watched<'_, W> {
     fn page_limit(&self) -> u32 {

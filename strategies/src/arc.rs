@@ -20,7 +20,8 @@ struct Arc {
     ghosts: Ghosts,
     /// The directory in each slot.
     directories: Box<[GuestPhys]>,
-    /// The size that the list of those loaded once should have (p).
+    /// The size of the cache (c), and the size that the list of those loaded once should have (p).
+    slots: usize,
     target: usize,
 }
 
@@ -29,30 +30,42 @@ const OFTEN: usize = 1;
 const ONCE_GHOSTS: usize = 2;
 const OFTEN_GHOSTS: usize = 3;
 
+impl Arc {
+    /// Takes a slot off its list, and puts its directory in front of the ghosts behind that list.
+    fn become_ghost(&mut self, slot: usize) {
+        let behind = match self.lists.list_of(slot) {
+            Some(ONCE) => ONCE_GHOSTS,
+            Some(OFTEN) => OFTEN_GHOSTS,
+            _ => return,
+        };
+        self.lists.remove(slot);
+        if let Some(ghost) = self.ghosts.remember(self.directories[slot]) {
+            self.lists.push_front(behind, ghost);
+        }
+    }
+
+    /// Forgets the ghosts that are too many. The paper makes room before, which comes to the same: what goes is the oldest
+    /// ghost, and if there was none, the one that was made just now.
+    fn forget_ghosts(&mut self) {
+        let slots = self.slots;
+        while self.lists.len(ONCE) + self.lists.len(ONCE_GHOSTS) > slots && self.lists.len(ONCE_GHOSTS) > 0 {
+            self.ghosts.forget_oldest(&mut self.lists, ONCE_GHOSTS);
+        }
+        while self.lists.len(ONCE_GHOSTS) + self.lists.len(OFTEN_GHOSTS) > slots
+            && self.lists.len(OFTEN_GHOSTS) > 0
+        {
+            self.ghosts.forget_oldest(&mut self.lists, OFTEN_GHOSTS);
+        }
+    }
+}
+
 impl EvictionPolicy for Arc {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
         let again = self.ghosts.take_off(&mut self.lists, directory);
-        let behind = match self.lists.list_of(slot) {
-            Some(ONCE) => Some(ONCE_GHOSTS),
-            Some(OFTEN) => Some(OFTEN_GHOSTS),
-            _ => None,
-        };
-        if let Some(behind) = behind
-            && let Some(ghost) = self.ghosts.remember(self.directories[slot])
-        {
-            self.lists.push_front(behind, ghost);
-        }
+        self.become_ghost(slot);
         self.directories[slot] = directory;
         self.lists.push_front(if again { OFTEN } else { ONCE }, slot);
-        // The paper makes room before, which comes to the same: what goes is the oldest ghost, and if there was
-        // none, the one that was made just now.
-        let slots = self.directories.len();
-        if self.lists.len(ONCE) + self.lists.len(ONCE_GHOSTS) > slots {
-            self.ghosts.forget_oldest(&mut self.lists, ONCE_GHOSTS);
-        }
-        if self.lists.len(ONCE_GHOSTS) + self.lists.len(OFTEN_GHOSTS) > slots {
-            self.ghosts.forget_oldest(&mut self.lists, OFTEN_GHOSTS);
-        }
+        self.forget_ghosts();
     }
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {
@@ -63,13 +76,23 @@ impl EvictionPolicy for Arc {
         self.lists.remove(slot);
     }
 
+    fn evicted(&mut self, slot: usize) {
+        self.become_ghost(slot);
+        self.forget_ghosts();
+    }
+
+    fn resized(&mut self, slots: usize) {
+        self.slots = slots;
+        self.target = self.target.min(slots);
+    }
+
     fn victim(&mut self, incoming: GuestPhys) -> usize {
         let [once_ghosts, often_ghosts] = [ONCE_GHOSTS, OFTEN_GHOSTS].map(|list| self.lists.len(list));
         let returns_to = self.ghosts.find(incoming).and_then(|ghost| self.lists.list_of(ghost));
         match returns_to {
             Some(ONCE_GHOSTS) => {
                 let step = (often_ghosts / once_ghosts).max(1);
-                self.target = (self.target + step).min(self.directories.len());
+                self.target = (self.target + step).min(self.slots);
             }
             Some(OFTEN_GHOSTS) => {
                 let step = (once_ghosts / often_ghosts).max(1);
@@ -99,6 +122,7 @@ static ARC: PolicyEntry = PolicyEntry {
             lists: Lists::new(4, slots + ghosts)?,
             ghosts: Ghosts::new(slots, ghosts)?,
             directories: filled(GuestPhys(0), slots)?,
+            slots,
             target: 0,
         })?)
     },

@@ -1,4 +1,4 @@
-//! `clock`: a hand goes round the slots; one that was used since it last passed is let off once.
+//! `clock`: a hand goes round the slots; one that was used since it last passed gets a second chance.
 //!
 //! F. J. Corbató, "A paging experiment with the Multics system", MIT Project MAC, 1968.
 
@@ -9,8 +9,8 @@ use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
 struct Clock {
-    /// Whether each slot was used since the hand passed it.
-    used: Box<[bool]>,
+    /// Whether each slot was used since the hand passed it; `None` for a free one.
+    used: Box<[Option<bool>]>,
     /// The slot that is looked at next.
     hand: usize,
 }
@@ -21,28 +21,32 @@ impl EvictionPolicy for Clock {
     }
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {
-        self.used[slot] = true;
+        self.used[slot] = Some(true);
     }
 
     fn emptied(&mut self, slot: usize) {
-        self.used[slot] = false;
+        self.used[slot] = None;
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
-        loop {
+        // Twice round, and one with its second chance gone has been met, unless all are free.
+        for _ in 0..=2 * self.used.len() {
             let slot = self.hand;
             self.hand = (slot + 1) % self.used.len();
-            if !core::mem::take(&mut self.used[slot]) {
+            if let Some(used) = &mut self.used[slot]
+                && !core::mem::take(used)
+            {
                 return slot;
             }
         }
+        0
     }
 }
 
 #[linkme::distributed_slice(POLICIES)]
 static CLOCK: PolicyEntry = PolicyEntry {
     name: "clock",
-    help: "a hand goes round; a slot that was used since it last passed is let off",
+    help: "a hand goes round; a slot that was used since it last passed gets a second chance",
     parameters: &[],
-    build: |config| Ok(boxed(Clock { used: filled(false, config.slots)?, hand: 0 })?),
+    build: |config| Ok(boxed(Clock { used: filled(None, config.slots)?, hand: 0 })?),
 };

@@ -10,7 +10,7 @@ use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
 struct Lfu {
-    /// Of each slot: how often it was used, and the number of its last use. The smallest gives way.
+    /// Of each slot: how often it was used, 0 if it is free, and the number of its last use. The smallest is evicted.
     uses: Box<[(u64, u64)]>,
     /// The number of the last use of any.
     now: u64,
@@ -32,7 +32,8 @@ impl EvictionPolicy for Lfu {
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
-        let least = self.uses.iter().enumerate().min_by_key(|(_, uses)| **uses);
+        let filled = self.uses.iter().enumerate().filter(|(_, (uses, _))| *uses > 0);
+        let least = filled.min_by_key(|(_, uses)| **uses);
         least.map_or(0, |(slot, _)| slot)
     }
 }

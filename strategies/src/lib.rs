@@ -2,10 +2,11 @@
 //!
 //! | name | what it does | file |
 //! | --- | --- | --- |
-//! | `lguest` | the original: four slots, a random one gives way, free or not | [`lguest`](mod@lguest) |
-//! | `fifo` | the slot that was filled longest ago gives way | [`fifo`](mod@fifo) |
+//! | `lguest` | lguest's own: four slots, a random one is evicted, free or not | [`lguest`](mod@lguest) |
+//! | `random` | a random slot is evicted | [`random`](mod@random) |
+//! | `fifo` | the slot that was filled longest ago | [`fifo`](mod@fifo) |
 //! | `lru` | the slot that was switched to longest ago | [`lru`](mod@lru) |
-//! | `clock` | a hand goes round and lets off what was used since it last passed | [`clock`](mod@clock) |
+//! | `clock` | a hand goes round and gives what was used since it last passed a second chance | [`clock`](mod@clock) |
 //! | `sieve` | as `clock`, with new slots at the front of the queue | [`sieve`](mod@sieve) |
 //! | `lfu` | the slot that was switched to least often | [`lfu`](mod@lfu) |
 //! | `slru` | LRU in two segments, one for slots that were used again | [`slru`](mod@slru) |
@@ -13,10 +14,14 @@
 //! | `arc` | two lists, for recency and frequency, at a balance that adjusts itself | [`arc`](mod@arc) |
 //! | `lirs` | by how many others ran between the last two uses | [`lirs`](mod@lirs) |
 //! | `s3-fifo` | three queues, with counts of uses | [`s3_fifo`](mod@s3_fifo) |
-//! | `shared` | the kernel's half shadowed once, and the original's other flaws mended | [`shared`](mod@shared) |
-//! | `pae` | `lru` for PAE hosts, with a SET_PMD that drops what it names | [`shared`](mod@shared) |
-//! | `audit` | stands before another strategy and proves its shadow tables right | [`audit`](mod@audit) |
-//! | `record` | stands before another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
+//! | `shared` | any policy, with the kernel's half shadowed once and every other optimization | [`shared`](mod@shared) |
+//! | `pae` | any policy, for PAE hosts, with a SET_PMD that drops what it names | [`shared`](mod@shared) |
+//! | `tlb` | one page directory, dropped at each CR3 load | [`tlb`](mod@tlb) |
+//! | `audit` | wraps another strategy and proves its shadow tables right | [`audit`](mod@audit) |
+//! | `record` | wraps another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
+//!
+//! All but the last three are the [shadow cache](shadow) with an eviction policy; those from `random` to `s3-fifo` on the
+//! [plain] one.
 //!
 //! A new eviction policy is a file here, an [`EvictionPolicy`](framework::policy::EvictionPolicy) in it,
 //! and one `linkme` line. [`lists`] and [`ghosts`] are what most of them are made of. A crate that wants the
@@ -36,9 +41,13 @@ pub mod lguest;
 pub mod lirs;
 pub mod lists;
 pub mod lru;
+mod plain;
+pub mod random;
 pub mod record;
 pub mod s3_fifo;
+pub mod shadow;
 pub mod shared;
 pub mod sieve;
 pub mod slru;
+pub mod tlb;
 pub mod two_q;

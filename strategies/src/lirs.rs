@@ -28,6 +28,8 @@ struct Lirs {
     lir: Box<[bool]>,
     lir_count: usize,
     lir_room: usize,
+    /// The share of the others, in percent of all slots.
+    hir: usize,
 }
 
 /// The only list of `stack`.
@@ -66,7 +68,12 @@ impl Lirs {
         self.lir_count += 1;
         // A HIR entry may be at the bottom by now.
         self.prune();
-        if self.lir_count > self.lir_room
+        self.demote();
+    }
+
+    /// Makes the LIR slots at the bottom of the stack HIR until there are no more than there can be.
+    fn demote(&mut self) {
+        while self.lir_count > self.lir_room
             && let Some(bottom) = self.stack.back(STACK)
         {
             self.lir[bottom] = false;
@@ -139,10 +146,25 @@ impl EvictionPolicy for Lirs {
         self.prune();
     }
 
+    fn evicted(&mut self, slot: usize) {
+        self.evict(slot);
+    }
+
+    fn resized(&mut self, slots: usize) {
+        self.lir_room = lir_room(slots, self.hir);
+        self.demote();
+    }
+
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
         // The stack's bottom is a slot: it is LIR.
         self.queues.back(HIR).or(self.stack.back(STACK)).unwrap_or(0)
     }
+}
+
+/// The slots that can be LIR, where so many percent are for the others, at least one.
+const fn lir_room(slots: usize, hir: usize) -> usize {
+    let others = slots * hir / 100;
+    slots - if others == 0 { 1 } else { others }
 }
 
 static ROOM: Number = Number {
@@ -166,8 +188,8 @@ static LIRS: PolicyEntry = PolicyEntry {
     parameters: &[Parameter::Number(&ROOM), Parameter::Number(&GHOSTS)],
     build: |config| {
         let slots = config.slots;
-        let part = |percent: &Number| slots * config.values.number(percent) as usize / 100;
-        let ghosts = part(&GHOSTS);
+        let [hir, ghosts] = [&ROOM, &GHOSTS].map(|percent| config.values.number(percent) as usize);
+        let ghosts = slots * ghosts / 100;
         Ok(boxed(Lirs {
             stack: Lists::new(1, slots + ghosts)?,
             queues: Lists::new(2, slots + ghosts)?,
@@ -175,7 +197,8 @@ static LIRS: PolicyEntry = PolicyEntry {
             directories: filled(GuestPhys(0), slots)?,
             lir: filled(false, slots)?,
             lir_count: 0,
-            lir_room: slots - part(&ROOM).max(1),
+            lir_room: lir_room(slots, hir),
+            hir,
         })?)
     },
 };

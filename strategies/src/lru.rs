@@ -4,9 +4,8 @@
 //! storage hierarchies", IBM Systems Journal 9(2), 1970.
 
 use crate::lists::Lists;
-use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
-use framework::fallible::{OutOfMemory, boxed};
+use framework::fallible::boxed;
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -16,11 +15,6 @@ struct Lru {
 }
 
 const STACK: usize = 0;
-
-/// The policy for that many slots.
-pub(crate) fn policy(slots: usize) -> Result<Box<dyn EvictionPolicy>, OutOfMemory> {
-    Ok(boxed(Lru { lists: Lists::new(1, slots)? })?)
-}
 
 impl EvictionPolicy for Lru {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
@@ -45,5 +39,5 @@ static LRU: PolicyEntry = PolicyEntry {
     name: "lru",
     help: "the slot that was switched to longest ago gives way",
     parameters: &[],
-    build: |config| policy(config.slots),
+    build: |config| Ok(boxed(Lru { lists: Lists::new(1, config.slots)? })?),
 };

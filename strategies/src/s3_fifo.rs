@@ -24,6 +24,8 @@ struct S3Fifo {
     uses: Box<[u8]>,
     /// The size from which the small queue gives slots up.
     small_room: usize,
+    /// The same in percent of all slots.
+    percent: usize,
 }
 
 const SMALL: usize = 0;
@@ -35,9 +37,7 @@ const MOST_USES: u8 = 3;
 impl EvictionPolicy for S3Fifo {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
         let again = self.ghosts.take_off(&mut self.lists, directory);
-        if self.lists.list_of(slot) == Some(SMALL) {
-            self.ghosts.put_on(&mut self.lists, REMEMBERED, self.directories[slot]);
-        }
+        self.evicted(slot);
         self.directories[slot] = directory;
         self.uses[slot] = 0;
         self.lists.push_front(if again { MAIN } else { SMALL }, slot);
@@ -49,6 +49,17 @@ impl EvictionPolicy for S3Fifo {
 
     fn emptied(&mut self, slot: usize) {
         self.lists.remove(slot);
+    }
+
+    fn evicted(&mut self, slot: usize) {
+        if self.lists.list_of(slot) == Some(SMALL) {
+            self.ghosts.put_on(&mut self.lists, REMEMBERED, self.directories[slot]);
+        }
+        self.lists.remove(slot);
+    }
+
+    fn resized(&mut self, slots: usize) {
+        self.small_room = part(slots, self.percent);
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
@@ -72,6 +83,11 @@ impl EvictionPolicy for S3Fifo {
     }
 }
 
+/// So many percent of the slots, at least one.
+fn part(slots: usize, percent: usize) -> usize {
+    (slots * percent / 100).max(1)
+}
+
 static ROOM: Number = Number {
     name: "small",
     help: "size of the small queue, in percent of the slots",
@@ -86,7 +102,8 @@ static S3_FIFO: PolicyEntry = PolicyEntry {
     parameters: &[Parameter::Number(&ROOM)],
     build: |config| {
         let slots = config.slots;
-        let small_room = (slots * config.values.number(&ROOM) as usize / 100).max(1);
+        let percent = config.values.number(&ROOM) as usize;
+        let small_room = part(slots, percent);
         let remembered = slots - small_room;
         Ok(boxed(S3Fifo {
             lists: Lists::new(3, slots + remembered)?,
@@ -94,6 +111,7 @@ static S3_FIFO: PolicyEntry = PolicyEntry {
             directories: filled(GuestPhys(0), slots)?,
             uses: filled(0, slots)?,
             small_room,
+            percent,
         })?)
     },
 };

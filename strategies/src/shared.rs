@@ -1,28 +1,27 @@
-//! `shared`: the shadow cache with every mend, and `pae`: with the one that PAE needs most.
+//! `shared`: the shadow cache with every optimization, and `pae`: with the one that PAE needs most.
 //!
-//! What lguest's author lists as slow in `page_tables.c`, each mended by one parameter, so that its worth
-//! can be measured alone: turned off, that part works as the original does.
+//! What lguest's author lists as slow in `page_tables.c`, each improved on by one parameter, so that its worth
+//! can be measured alone: turned off, that part works as lguest does. Any eviction policy can be had with it.
 //!
-//! | parameter | the original | here |
+//! | parameter | lguest | here |
 //! | --- | --- | --- |
 //! | `kernel` | shadows the kernel's half in each page directory anew | once, for all |
 //! | `precise` | drops everything at SET_PMD | what it names |
 //! | `in-use` | looks at every entry of a table to release it | at those in use |
 //! | `budget` | four page directories | as many as fit into that much memory |
+//! | `policy` | a random one is evicted | the least recently used one, or what another policy chooses |
 //! | `around` | fills the page that was missed | neighbours that were used as well, unless the guest flushes all the time |
-//! | `announced` | fills what SET_PTE announces if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
+//! | `announced` | fills what SET_PTE marks accessed if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
 //! | `flushed` | drops at a flush what the guest did not change, too | fills it again |
-//! | `refill` | starts a lost page directory from nothing | from what it had mapped |
+//! | `refill` | starts an evicted page directory from nothing | from what it had mapped |
 //!
-//! [`Mends`] tells why each is right.
+//! [`Optimizations`] tells why each is right.
 
-use crate::lru;
+use crate::shadow::{self, Capacity, MAX_FAULT_AROUND, Optimizations};
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::paging::Paging;
-use framework::cache::{self, MAX_AROUND, Mends, Room};
-use framework::fallible::OutOfMemory;
 use framework::parameter::{Flag, Number, Parameter};
-use framework::registry::{SLOTS, STRATEGIES, StrategyEntry};
+use framework::registry::{CACHES, CacheEntry, PolicyUse, SLOTS};
 
 static KERNEL: Flag =
     Flag { name: "kernel", help: "shadow the kernel's half once, for all page directories", default: true };
@@ -40,7 +39,7 @@ static AROUND: Number = Number {
     name: "around",
     help: "pages filled at a demand fault, if the guest has used them; 0 for the missing one only",
     default: 16,
-    range: 0..=MAX_AROUND as u64,
+    range: 0..=MAX_FAULT_AROUND as u64,
 };
 static ANNOUNCED: Flag = Flag {
     name: "announced",
@@ -67,45 +66,44 @@ static PARAMETERS: [Parameter; 9] = [
     Parameter::Number(&REFILL),
 ];
 
-/// With a fixed number of slots, the one used longest ago gives way.
-fn slots(number: u64) -> Result<Room, OutOfMemory> {
-    Ok(Room::Slots(number as usize, lru::policy(number as usize)?))
-}
-
-#[linkme::distributed_slice(STRATEGIES)]
-static SHARED: StrategyEntry = StrategyEntry {
+#[linkme::distributed_slice(CACHES)]
+static SHARED: CacheEntry = CacheEntry {
     name: "shared",
-    help: "the kernel's half shadowed once, and the original's other flaws mended",
+    help: "the kernel's half shadowed once, and lguest's other flaws fixed",
     parameters: &PARAMETERS,
     formats: &[Paging::TwoLevel, Paging::Pae],
-    build: |context, values| {
-        let room = match values.number(&BUDGET) {
-            0 => slots(values.number(&SLOTS))?,
-            kibibytes => Room::Pages((kibibytes * 1024 / u64::from(PAGE_SIZE)) as usize),
+    policy: PolicyUse::Named("lru"),
+    build: |context, values, policy| {
+        let capacity = match values.number(&BUDGET) {
+            0 => Capacity::Slots(values.number(&SLOTS) as usize),
+            kibibytes => Capacity::Budget((kibibytes * 1024 / u64::from(PAGE_SIZE)) as usize),
         };
-        let mends = Mends {
+        let optimizations = Optimizations {
+            rights_of_every_level: true,
             shared_kernel: values.flag(&KERNEL),
             precise: values.flag(&PRECISE),
-            by_use: values.flag(&IN_USE),
-            around: values.number(&AROUND) as usize,
-            announced: values.flag(&ANNOUNCED),
-            flushed: values.flag(&FLUSHED),
+            release_by_use: values.flag(&IN_USE),
+            fault_around: values.number(&AROUND) as usize,
+            populate_on_set_pte: values.flag(&ANNOUNCED),
+            refill_after_flush: values.flag(&FLUSHED),
             refill: values.number(&REFILL) as usize,
         };
-        cache::build(context.formats, room, mends, context.window)
+        let policy = policy.build(capacity.slots())?;
+        shadow::build(context.formats, context.window, capacity, policy, optimizations)
     },
 };
 
-static PAE_PARAMETERS: [Parameter; 1] = [Parameter::Number(&SLOTS)];
-
-#[linkme::distributed_slice(STRATEGIES)]
-static PAE: StrategyEntry = StrategyEntry {
+#[linkme::distributed_slice(CACHES)]
+static PAE: CacheEntry = CacheEntry {
     name: "pae",
-    help: "lru for hosts with PAE, where SET_PMD drops what it names instead of everything",
-    parameters: &PAE_PARAMETERS,
+    help: "a policy for hosts with PAE, where SET_PMD drops what it names instead of everything",
+    parameters: &[Parameter::Number(&SLOTS)],
     formats: &[Paging::Pae],
-    build: |context, values| {
-        let mends = Mends { precise: true, ..Mends::NONE };
-        cache::build(context.formats, slots(values.number(&SLOTS))?, mends, context.window)
+    policy: PolicyUse::Named("lru"),
+    build: |context, values, policy| {
+        let capacity = Capacity::Slots(values.number(&SLOTS) as usize);
+        let policy = policy.build(capacity.slots())?;
+        let optimizations = Optimizations { precise: true, ..Optimizations::NONE };
+        shadow::build(context.formats, context.window, capacity, policy, optimizations)
     },
 };

@@ -14,8 +14,9 @@ use framework::registry::{POLICIES, PolicyEntry};
 struct Slru {
     /// The two segments, the last used in front.
     lists: Lists,
-    /// Slots that the protected segment can have.
+    /// Slots that the protected segment can have, and its share of all in percent.
     room: usize,
+    percent: usize,
 }
 
 const PROBATION: usize = 0;
@@ -28,7 +29,7 @@ impl EvictionPolicy for Slru {
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {
         self.lists.push_front(PROTECTED, slot);
-        if self.lists.len(PROTECTED) > self.room
+        while self.lists.len(PROTECTED) > self.room
             && let Some(oldest) = self.lists.back(PROTECTED)
         {
             self.lists.push_front(PROBATION, oldest);
@@ -37,6 +38,10 @@ impl EvictionPolicy for Slru {
 
     fn emptied(&mut self, slot: usize) {
         self.lists.remove(slot);
+    }
+
+    fn resized(&mut self, slots: usize) {
+        self.room = slots * self.percent / 100;
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
@@ -57,7 +62,8 @@ static SLRU: PolicyEntry = PolicyEntry {
     help: "segmented LRU: slots that are used again are protected from those that are not",
     parameters: &[Parameter::Number(&ROOM)],
     build: |config| {
-        let room = config.slots * config.values.number(&ROOM) as usize / 100;
-        Ok(boxed(Slru { lists: Lists::new(2, config.slots)?, room })?)
+        let percent = config.values.number(&ROOM) as usize;
+        let room = config.slots * percent / 100;
+        Ok(boxed(Slru { lists: Lists::new(2, config.slots)?, room, percent })?)
     },
 };

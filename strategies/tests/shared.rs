@@ -4,17 +4,22 @@
 //! strategy, or what a mend must do by its nature; none is a measured value.
 
 use arch_i386::paging::Paging;
-use framework::registry::Choice;
+use framework::registry::{Choice, POLICIES};
 use sim::generate::{Generator, Load};
 use sim::replay::{Replay, Report};
 use strategies as _;
 
 /// Runs a load of 16 processes.
 fn run(strategy: &str, paging: Paging, seed: u64) -> Report {
+    run_for(strategy, paging, seed, 200_000)
+}
+
+/// The same for so many operations.
+fn run_for(strategy: &str, paging: Paging, seed: u64, operations: usize) -> Report {
     let choice = Choice::parse(strategy).unwrap();
     let generator = Generator::new(Load { paging, processes: 16, seed });
     let mut replay = Replay::new(&generator.header(), &choice).unwrap();
-    for operation in generator.take(200_000) {
+    for operation in generator.take(operations) {
         replay.step(&operation);
     }
     let report = replay.finish(&choice, false);
@@ -53,6 +58,60 @@ fn without_mends_it_is_lru() {
         let (bare, lru) = (run(&with(&[]), paging, 1), run("lru", paging, 1));
         assert_eq!((bare.counters, bare.hit, bare.pinned), (lru.counters, lru.hit, lru.pinned), "{paging}");
     }
+}
+
+/// Each optimization alone, and all of them.
+const OPTIMIZATIONS: [&[&str]; 9] = [
+    &["kernel=on"],
+    &["precise=on"],
+    &["in-use=off"],
+    &["budget=64"],
+    &["around=16"],
+    &["announced=on", "refill=64"],
+    &["flushed=on", "refill=64"],
+    &["refill=64"],
+    &["kernel=on", "precise=on", "budget=64", "around=16", "announced=on", "flushed=on", "refill=64"],
+];
+
+fn policies() -> impl Iterator<Item = &'static str> {
+    POLICIES.iter().map(|policy| policy.name)
+}
+
+#[test]
+fn a_policy_by_itself_is_shared_without_optimizations() {
+    for policy in policies() {
+        let [alone, of_shared] = [policy.to_owned(), with(&[&format!("policy={policy}"), "slots=6"])];
+        let alone = format!("{alone}:slots=6");
+        let [alone, of_shared] = [alone, of_shared].map(|text| run_for(&text, Paging::TwoLevel, 1, 20_000));
+        assert_eq!(alone.counters, of_shared.counters, "{policy}");
+    }
+}
+
+#[test]
+fn every_policy_runs_on_every_optimization() {
+    for policy in policies() {
+        for optimizations in OPTIMIZATIONS {
+            for paging in [Paging::TwoLevel, Paging::Pae] {
+                let name = format!("policy={policy}");
+                let of = with(&[&[name.as_str()], optimizations].concat());
+                // The run itself proves that the guest is not killed, and so that no audit finds a defect.
+                let report = run_for(&format!("audit:every=2000,of={of}"), paging, 3, 40_000);
+                assert_eq!(report.counters.policy_errors, 0, "{of}");
+                assert!(report.counters.evictions > 0, "{of}: nothing is evicted");
+            }
+        }
+    }
+}
+
+/// With a capacity in memory, too, the policy chooses: two that differ with a fixed number of slots differ here.
+#[test]
+fn a_capacity_in_memory_asks_the_policy() {
+    let misses_of = |policy: &str| {
+        let text = with(&["budget=64", &format!("policy={policy}")]);
+        misses(&run_for(&text, Paging::TwoLevel, 1, 50_000))
+    };
+    let [lru, fifo, lfu, random] = ["lru", "fifo", "lfu", "random"].map(misses_of);
+    assert!(lru != fifo && lru != lfu && lru != random && fifo != lfu, "{lru} {fifo} {lfu} {random}");
 }
 
 #[test]

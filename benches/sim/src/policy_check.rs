@@ -93,6 +93,30 @@ impl Cache {
         self.fill(slot, directory)
     }
 
+    /// As [`Cache::load`] with a capacity in memory, which has room for `limit` page directories at the time.
+    fn load_within(&mut self, directory: GuestPhys, limit: usize) -> Result<Load, Violation> {
+        while self.by_directory.len() > limit.max(1) {
+            let slot = self.filled_victim(directory)?;
+            self.slots[slot].take().map(|evicted| self.by_directory.remove(&evicted));
+            self.policy.evicted(slot);
+        }
+        if self.by_directory.contains_key(&directory) || self.by_directory.len() < limit {
+            return self.load(directory);
+        }
+        let slot = self.filled_victim(directory)?;
+        self.fill(slot, directory)?;
+        Ok(Load { slot, hit: false })
+    }
+
+    /// The victim, or if that is free the next slot that is filled.
+    fn filled_victim(&mut self, incoming: GuestPhys) -> Result<usize, Violation> {
+        self.policy.resized(self.by_directory.len());
+        let (slot, slots) = (self.policy.victim(incoming), self.slots.len());
+        let mut circle = (slot..slots).chain(0..slot.min(slots));
+        let filled = circle.find(|&slot| self.slots[slot].is_some());
+        filled.filter(|_| slot < slots).ok_or(Violation::NoSuchSlot { slot, slots })
+    }
+
     /// The guest ends.
     fn empty(&mut self) {
         for (slot, place) in self.slots.iter_mut().enumerate() {
@@ -111,7 +135,8 @@ const SLOTS: [usize; 8] = [1, 2, 3, 4, 7, 16, 100, 1024];
 const LOADS: usize = 2000;
 
 /// Tries a policy, described as in `2q:kin=50` but without `slots`, on loads of several kinds with few slots and
-/// many: it must name slots that exist, must not panic, and must do the same when it is made again.
+/// many, and with a capacity in memory: it must name slots that exist, must not panic, and must do the same when it is made
+/// again.
 ///
 /// # Errors
 /// The first [`Violation`].
@@ -122,9 +147,12 @@ pub fn check(text: &str) -> Result<(), Violation> {
         // One that does not compile into a policy is told before any load.
         Cache::new(&policy, 0)?;
         for seed in 0..3 {
-            let [once, again] = [run(&policy, slots, seed)?, run(&policy, slots, seed)?];
-            if let Some(load) = once.iter().zip(&again).position(|(a, b)| a != b) {
-                return Err(Violation::NotDeterministic { policy, seed, load });
+            for in_memory in [false, true] {
+                let [once, again] =
+                    [run(&policy, slots, seed, in_memory)?, run(&policy, slots, seed, in_memory)?];
+                if let Some(load) = once.iter().zip(&again).position(|(a, b)| a != b) {
+                    return Err(Violation::NotDeterministic { policy, seed, load });
+                }
             }
         }
     }
@@ -132,11 +160,14 @@ pub fn check(text: &str) -> Result<(), Violation> {
 }
 
 /// The load with a seed: directories of which a few are loaded often, sometimes one after the other in a ring, and
-/// now and then a host without memory.
-fn run(policy: &str, slots: usize, seed: u64) -> Result<Vec<Load>, Violation> {
+/// now and then a host without memory; with a capacity in memory that has room for more or fewer of them from time to time,
+/// unless the policy takes free slots as it takes others, and so wants a fixed number.
+fn run(policy: &str, slots: usize, seed: u64, in_memory: bool) -> Result<Vec<Load>, Violation> {
     let mut generator = Xoshiro128PlusPlus::seed_from_u64(seed);
     let mut below = |bound: usize| generator.next_u32() as usize % bound;
     let mut cache = Cache::new(policy, seed)?;
+    let in_memory = in_memory && cache.policy.takes_free_slots_first();
+    let mut limit = slots;
     let mut loads = Vec::new();
     for load in 0..LOADS {
         let number = match below(8) {
@@ -145,6 +176,9 @@ fn run(policy: &str, slots: usize, seed: u64) -> Result<Vec<Load>, Violation> {
             _ => below(4 * slots + 2),
         };
         let directory = GuestPhys((number as u32 + 1) * PAGE_SIZE);
+        if in_memory && below(16) == 0 {
+            limit = 1 + below(slots);
+        }
         let [elsewhere, ends] = [below(64) == 0, below(1000) == 0];
         let result = catch_unwind(AssertUnwindSafe(|| {
             if elsewhere {
@@ -152,7 +186,7 @@ fn run(policy: &str, slots: usize, seed: u64) -> Result<Vec<Load>, Violation> {
             } else if ends {
                 cache.empty();
             }
-            cache.load(directory)
+            if in_memory { cache.load_within(directory, limit) } else { cache.load(directory) }
         }));
         let result = result.unwrap_or_else(|panic| Err(Violation::Panic(message(&*panic))));
         let at = |reason| Violation::At { policy: policy.to_owned(), seed, load, reason: Box::new(reason) };

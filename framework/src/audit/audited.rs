@@ -3,12 +3,12 @@
 use super::seen::{Reader, Seen, SeenBy};
 use super::{Announced, audit_with, current_directory};
 use crate::counters::PagingCounters;
-use crate::host::PagingHost;
 use crate::inspect::Inspect;
 use crate::kill::Kill;
 use crate::pager::Pager;
+use crate::paging_host::PagingHost;
+use crate::shadow_root::ShadowRoot;
 use crate::strategy::{Fault, SwitcherWindow};
-use crate::tables::ShadowRoot;
 use crate::watch::Watched;
 use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};

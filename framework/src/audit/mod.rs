@@ -25,49 +25,17 @@
 mod audited;
 mod seen;
 
-use crate::host::{Capability, PagingHost};
+pub use crate::defect::Defect;
 use crate::inspect::{Inspect, Mapping};
 use crate::pager::Pager;
-use crate::tables::{Progress, reschedule_point};
-use crate::walk::{self, Leaf, frame_within};
+use crate::paging_host::{Capability, PagingHost, Progress, reschedule_point};
+use crate::walk::{self, WalkResult, frame_within};
 use crate::watch::Watched;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 pub use audited::Audited;
 use core::ops::Range;
 use seen::{Reader, Seen, SeenBy};
-
-/// What is wrong with a guest's shadow tables. All of them are mistakes of the host's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Defect {
-    #[error("{va} of page directory {directory} is shadowed, but the guest's tables do not map it")]
-    Unmapped { directory: GuestPhys, va: GuestVirt },
-    #[error("{va} of page directory {directory} leads to page {shadow}; the guest's is page {guest}")]
-    Frame { directory: GuestPhys, va: GuestVirt, shadow: HostFrame, guest: HostFrame, guest_page: GuestFrame },
-    #[error(
-        "{va} of page directory {directory} is shadowed with rights that the guest does not give: {extra:?}"
-    )]
-    Rights { directory: GuestPhys, va: GuestVirt, extra: Flags },
-    #[error(
-        "{va} of page directory {directory} can be used without a trace in the guest's entry, which lacks {missing:?}"
-    )]
-    Unseen { directory: GuestPhys, va: GuestVirt, missing: Flags },
-    #[error("{va} of page directory {directory} is global, and would outlive the world switch")]
-    Global { directory: GuestPhys, va: GuestVirt },
-    #[error("{held} references are held for {entries} shadow entries")]
-    References { held: u64, entries: u64 },
-    #[error("the root in page {root} does not lead to the Switcher")]
-    Window { root: HostFrame },
-    #[error("entry {index} of the table in page {table} does not lead where it should")]
-    Link { table: HostFrame, index: usize },
-    #[error("entry {index} of the table in page {table} is present and not known, or known and not present")]
-    InUse { table: HostFrame, index: usize },
-    #[error("{counted} table pages are counted and {held} held")]
-    Pages { counted: usize, held: usize },
-    #[error("the index of page directories is wrong about {directory}")]
-    Index { directory: GuestPhys },
-}
 
 /// What the last operation has announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,11 +190,11 @@ fn walk(
     host: &mut dyn PagingHost,
     directory: GuestPhys,
     va: GuestVirt,
-) -> Option<Leaf> {
+) -> Option<WalkResult> {
     if inspect.is_linear() {
-        let leaf = Leaf::linear(va);
+        let leaf = WalkResult::linear(va);
         // There is no entry in which an access could show.
-        return Some(Leaf { entry: leaf.entry.with(Flags::ACCESSED | Flags::DIRTY), ..leaf });
+        return Some(WalkResult { entry: leaf.entry.with(Flags::ACCESSED | Flags::DIRTY), ..leaf });
     }
     match paging {
         Paging::TwoLevel => walk::walk::<TwoLevel>(host, directory, va),

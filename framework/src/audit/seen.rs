@@ -13,7 +13,7 @@
 //! Both excuse only what they explain: a page that was given out for another guest page, or a table that was not read
 //! again after it was announced, is a defect as ever.
 
-use crate::host::PagingHost;
+use crate::paging_host::PagingHost;
 use crate::watch::Watcher;
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
 use hashbrown::HashMap;

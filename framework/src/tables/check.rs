@@ -1,12 +1,11 @@
 //! Whether the tables that the processor walks are what the bookkeeping says, for the audit.
 
-use super::leaf::Leaf;
-use super::{
-    LeafId, Progress, Root, Tables, WINDOW_FLAGS, place, places, places_per_entry, reschedule_point,
-    table_flags,
-};
-use crate::audit::Defect;
-use crate::host::PagingHost;
+use super::ids::{LeafId, place, places, places_per_entry};
+use super::leaf::LeafTable;
+use super::root::Root;
+use super::{Tables, WINDOW_FLAGS, table_flags};
+use crate::defect::Defect;
+use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use arch_i386::addr::HostFrame;
 use arch_i386::paging::{Entry, Flags, PageFormat};
 
@@ -100,7 +99,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 }
 
-fn check_leaf<S: PageFormat>(leaf: &Leaf, found: &mut dyn FnMut(Defect)) {
+fn check_leaf<S: PageFormat>(leaf: &LeafTable, found: &mut dyn FnMut(Defect)) {
     for index in 0..S::ENTRIES {
         let known = leaf.in_use.next(index) == Some(index);
         if S::load(&leaf.page, index).present() != known {

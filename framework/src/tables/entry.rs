@@ -10,8 +10,8 @@
 //! * the entry gives no right that the guest's entry does not give: P, W, U and NX come from there and from nowhere else;
 //! * how the page is cached is the host's choice, and the entry does not outlive a world switch.
 
-use crate::host::{Capability, PagingHost, PinnedPage};
 use crate::kill::Kill;
+use crate::paging_host::{Capability, PagingHost, PinnedPage};
 use arch_i386::addr::{GuestFrame, HostFrame};
 use arch_i386::paging::{Entry, Flags};
 

@@ -1,6 +1,6 @@
 //! A level-1 shadow table, and sets of table entries.
 
-use super::Origin;
+use crate::walk::Origin;
 use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::table::TablePage;
 
@@ -39,7 +39,7 @@ impl<const WORDS: usize> InUse<WORDS> {
 
 /// A level-1 table.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(super) struct LeafTable {
     pub(super) page: TablePage,
     /// The present entries.
     pub(super) in_use: InUse<32>,
@@ -47,7 +47,7 @@ pub(super) struct Leaf {
     pub(super) origin: Origin,
 }
 
-impl Leaf {
+impl LeafTable {
     /// Puts a present entry where nothing is.
     #[inline]
     pub(super) fn put<S: PageFormat>(&mut self, index: usize, entry: Entry) {

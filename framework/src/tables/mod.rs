@@ -40,47 +40,30 @@
 
 mod check;
 mod entry;
+mod ids;
 mod leaf;
 mod root;
-mod token;
 
-use crate::host::{Capability, OutOfMemory, PagingHost};
 use crate::inspect::Lookup;
 use crate::kill::Kill;
 use crate::ledger::TableKind;
-use crate::strategy::SwitcherWindow;
+use crate::paging_host::{Capability, PagingHost, Progress, reschedule_point};
+use crate::window::SwitcherWindow;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
-use core::ops::{ControlFlow, Range};
+use core::ops::Range;
 use entry::page_of;
-use leaf::{InUse, Leaf};
+use fallible::OutOfMemory;
+use ids::{place, places, places_per_entry};
+use leaf::{InUse, LeafTable};
 use root::{MiddleCounts, Root};
 
+pub use crate::shadow_root::ShadowRoot;
+pub use crate::walk::Origin;
 pub use entry::ShadowEntry;
-pub use token::ShadowRoot;
-
-/// Whether long work goes on, or breaks off as the host has said; see [`PagingHost::reschedule_point`].
-pub type Progress = ControlFlow<()>;
-
-/// Lets the host run something else in the middle of long work.
-pub(crate) fn reschedule_point(host: &mut dyn PagingHost) -> Progress {
-    if host.reschedule_point() { Progress::Break(()) } else { Progress::Continue(()) }
-}
-
-/// Names a shadow root of one guest's [`Tables`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RootId(u16);
-
-/// Names a level-1 table of one guest's [`Tables`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeafId(u16);
-
-impl LeafId {
-    /// No table.
-    const NONE: Self = Self(u16::MAX);
-}
+pub use ids::{LeafId, RootId};
 
 /// Who has what is at a place: a root itself, or the owner of the shared half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,17 +79,6 @@ pub enum Part {
     Own,
     /// What all roots share.
     Shared,
-}
-
-/// Which of the guest's tables a level-1 shadow table stands for, and how the guest gets there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The guest's level-1 table.
-    pub table: GuestFrame,
-    /// The flags of the entry that leads to it.
-    pub flags: Flags,
-    /// The middle table which that entry is in, with PAE.
-    pub middle: Option<GuestFrame>,
 }
 
 /// All shadow tables of one guest, in the format `S`, standing for tables in the format `G`.
@@ -132,7 +104,7 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Tables<G, S> {
     roots: Vec<Option<Root>>,
-    leaves: Vec<Option<Leaf>>,
+    leaves: Vec<Option<LeafTable>>,
     /// Unused places in `leaves`.
     free: Vec<LeafId>,
     /// What is shared by all roots, from the place `shared_from` on.
@@ -158,25 +130,10 @@ const NO_ROOT: HostFrame = HostFrame(0);
 /// Flags of the entry that leads to the Switcher's table.
 const WINDOW_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::ACCESSED);
 
-/// The place of an address in a root.
-fn place<S: PageFormat>(va: GuestVirt) -> usize {
-    (va.0 / S::LEAF_SPAN) as usize
-}
-
-/// The places of a root.
-const fn places<S: PageFormat>() -> usize {
-    ((u32::MAX / S::LEAF_SPAN) + 1) as usize
-}
-
 /// The flags of the directory entry that leads to a level-1 table: those of the guest's entry, and nothing that makes it
 /// anything else than an entry for a table.
 fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
     origin.flags.intersection(S::DIRECTORY_FLAGS)
-}
-
-/// How many places an entry of the shadow's root page covers: 1, or with PAE 512.
-const fn places_per_entry<S: PageFormat>() -> usize {
-    places::<S>() / S::ROOT_ENTRIES
 }
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
@@ -262,12 +219,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     #[inline]
-    fn leaf(&self, id: LeafId) -> &Leaf {
+    fn leaf(&self, id: LeafId) -> &LeafTable {
         self.leaves[usize::from(id.0)].as_ref().expect("a table's name is forgotten before the table")
     }
 
     #[inline]
-    fn leaf_mut(&mut self, id: LeafId) -> &mut Leaf {
+    fn leaf_mut(&mut self, id: LeafId) -> &mut LeafTable {
         self.leaves[usize::from(id.0)].as_mut().expect("a table's name is forgotten before the table")
     }
 
@@ -403,7 +360,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         origin: Origin,
     ) -> Result<LeafId, OutOfMemory> {
         // There is none to be found in the window, so that nothing takes the Switcher's place.
-        assert!(place < self::place::<S>(self.window.start()), "place {place} is not the guest's");
+        assert!(place < ids::place::<S>(self.window.start()), "place {place} is not the guest's");
         if self.free.is_empty() {
             let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
             if LeafId(id) == LeafId::NONE {
@@ -430,7 +387,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
         self.pages += pages;
         let id = self.free.pop().expect("a place was made above");
-        self.leaves[usize::from(id.0)] = Some(Leaf { page, in_use: InUse::EMPTY, origin });
+        self.leaves[usize::from(id.0)] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
         let holder = self.holder_of(root, place);
         let holder = self.holder_mut(holder);
         holder.leaves[place] = id;
@@ -599,7 +556,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, place: usize) {
         let id = self.holder_mut(holder).unlink::<S>(place);
         self.tell_roots(place);
-        let Leaf { mut page, in_use, .. } =
+        let LeafTable { mut page, in_use, .. } =
             self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
         self.free.push(id);
         let by_use = self.by_use;
@@ -765,13 +722,13 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         &self,
         root: RootId,
         part: Part,
-        visit: &mut dyn FnMut(GuestVirt, Entry, Flags) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+        visit: &mut dyn FnMut(GuestVirt, Entry, Flags) -> Progress,
+    ) -> Progress {
         let holder = match part {
             Part::Own => self.root(root),
             Part::Shared => match &self.owner {
                 Some(owner) => owner,
-                None => return ControlFlow::Continue(()),
+                None => return Progress::Continue(()),
             },
         };
         for place in holder.in_use.iter() {
@@ -781,6 +738,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 visit(GuestVirt(va), S::load(&leaf.page, index), leaf.origin.flags)?;
             }
         }
-        ControlFlow::Continue(())
+        Progress::Continue(())
     }
 }

@@ -1,15 +1,16 @@
 //! A shadow page directory: the root page, with PAE its middle pages, and the tables under them.
 
+use super::ids::{LeafId, places};
 use super::leaf::InUse;
-use super::{LeafId, places};
-use crate::host::{Capability, OutOfMemory, PagingHost};
 use crate::ledger::TableKind;
+use crate::paging_host::{Capability, PagingHost};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, HostFrame};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use arch_i386::table::TablePage;
 use core::ops::Range;
+use fallible::OutOfMemory;
 
 /// How many middle tables of all roots stand for each of the guest's, by a hash of its frame: that none does is
 /// certain. A guest names each middle table that it fills, most of which have no shadow yet.
@@ -19,16 +20,19 @@ pub(super) struct MiddleCounts([u16; 64]);
 impl MiddleCounts {
     pub(super) const NONE: Self = Self([0; 64]);
 
+    #[inline]
     fn count(&mut self, middle: GuestFrame) -> &mut u16 {
         &mut self.0[middle.0 as usize % 64]
     }
 
     /// Whether any may stand for this one.
+    #[inline]
     pub(super) fn may_have(&self, middle: GuestFrame) -> bool {
         self.0[middle.0 as usize % 64] > 0
     }
 
     /// What one stands for has changed.
+    #[inline]
     pub(super) fn change(&mut self, from: Option<GuestFrame>, to: Option<GuestFrame>) {
         if let Some(from) = from {
             *self.count(from) -= 1;
@@ -69,6 +73,7 @@ impl Root {
     }
 
     /// The pages that it consists of, those of `leaves` not among them.
+    #[inline]
     pub(super) fn pages(&self) -> usize {
         1 + self.middles.iter().flatten().count()
     }

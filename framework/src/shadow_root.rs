@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 
 /// A shadow root that a guest may run on: the host loads its page into CR3.
 ///
-/// Whoever has one has it from [`Tables::current_root`](super::Tables::current_root): it is the root of shadow tables, in
+/// Whoever has one has it from [`Tables::current_root`](crate::tables::Tables::current_root): it is the root of shadow tables, in
 /// which the Switcher is mapped, and as long as it is there, the tables are borrowed and stay as they are. A strategy that
 /// wraps another one hands the other's on.
 ///

@@ -3,12 +3,12 @@
 //! Two page directories may be alike, since the one that a guest begins with is known by address 0; the
 //! lowest slot counts then.
 
-use crate::audit::Defect;
-use crate::host::PagingHost;
-use crate::tables::{Progress, RootId, reschedule_point};
 use alloc::vec::Vec;
 use arch_i386::addr::GuestPhys;
-use fallible::{OutOfMemory, filled};
+use framework::audit::Defect;
+use framework::fallible::{OutOfMemory, filled};
+use framework::host::{PagingHost, Progress, reschedule_point};
+use framework::tables::RootId;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
@@ -19,8 +19,6 @@ pub(super) struct Slot {
     pub(super) directory: GuestPhys,
     /// Its shadow.
     pub(super) root: RootId,
-    /// The number of the switch that used it last.
-    used: u64,
 }
 
 /// What the index of that many slots has room for, so that it never allocates when one is filled: a table that is at
@@ -36,8 +34,6 @@ pub(super) struct Slots {
     /// The lowest slot for each page directory.
     by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
     current: usize,
-    /// Counts switches.
-    now: u64,
 }
 
 impl Slots {
@@ -45,7 +41,7 @@ impl Slots {
     pub(super) fn new(slots: usize) -> Result<Self, OutOfMemory> {
         let mut by_directory = HashMap::with_hasher(FxBuildHasher);
         by_directory.try_reserve(room(slots)).map_err(|_| OutOfMemory)?;
-        Ok(Self { slots: filled(None, slots)?.into_vec(), by_directory, current: 0, now: 0 })
+        Ok(Self { slots: filled(None, slots)?.into_vec(), by_directory, current: 0 })
     }
 
     /// How many there are, taken or not.
@@ -70,10 +66,6 @@ impl Slots {
     /// The guest runs on this one from now on.
     pub(super) fn make_current(&mut self, index: usize) {
         self.current = index;
-        self.now += 1;
-        if let Some(slot) = &mut self.slots[index] {
-            slot.used = self.now;
-        }
     }
 
     pub(super) fn get(&self, index: usize) -> Option<Slot> {
@@ -116,16 +108,16 @@ impl Slots {
         Some(index)
     }
 
-    /// The one that was used longest ago, `but` not counted.
-    pub(super) fn oldest(&self, but: Option<usize>) -> Option<usize> {
-        let others = self.taken().filter(|(index, _)| Some(*index) != but);
-        others.min_by_key(|(_, slot)| slot.used).map(|(index, _)| index)
+    /// This one if it is taken, or else the next one that is, in a circle.
+    pub(super) fn taken_from(&self, index: usize) -> Option<usize> {
+        let from = index.min(self.slots.len());
+        (from..self.slots.len()).chain(0..from).find(|&index| self.slots[index].is_some())
     }
 
     /// Notes that a slot shadows this page directory from now on, by this root.
     pub(super) fn fill(&mut self, index: usize, directory: GuestPhys, root: RootId) {
         self.forget_directory(index);
-        self.slots[index] = Some(Slot { directory, root, used: self.now });
+        self.slots[index] = Some(Slot { directory, root });
         let lowest = self.by_directory.entry(directory).or_insert(index);
         *lowest = index.min(*lowest);
     }

@@ -1,0 +1,37 @@
+//! Why a strategy's text is refused.
+
+use alloc::string::String;
+use arch_i386::paging::Paging;
+use fallible::OutOfMemory;
+
+/// A strategy's text that cannot be served. Where memory is short, texts in it are cut off.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ConfigError {
+    #[error("no strategy is named `{name}`; there are {known}")]
+    UnknownStrategy { name: String, known: String },
+    #[error("two strategies are named `{0}`")]
+    DuplicateName(&'static str),
+    #[error("`{0}` is not a parameter: write name=value")]
+    NotAParameter(String),
+    #[error("strategy `{strategy}` has no parameter `{name}`; it has {known}")]
+    UnknownParameter { strategy: &'static str, name: String, known: String },
+    #[error("parameter {0} is set twice")]
+    SetTwice(&'static str),
+    #[error("parameter {name}={value}: the value must be {wanted}")]
+    BadValue { name: &'static str, value: String, wanted: String },
+    #[error("strategy `{strategy}` cannot serve {paging} page tables, which this host has")]
+    Format { strategy: &'static str, paging: Paging },
+    #[error("`{before}` takes the rest of the text: write {after} before it")]
+    AfterOf { before: String, after: String },
+    #[error("strategy `{outer}` cannot wrap `{inner}`, which wraps another itself")]
+    Nested { outer: &'static str, inner: &'static str },
+    #[error(
+        "a guest with PAE page tables cannot run on a host with 2-level ones: take a 686-pae kernel for the host, or give the guest 2-level tables"
+    )]
+    PaeGuest,
+    #[error("policy `{0}` has no shadow cache to run on: the crate `strategies` is not linked")]
+    NoCache(&'static str),
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}

@@ -1,0 +1,128 @@
+//! Eviction: the slot for a page directory that is not shadowed, and what goes when a budget is exceeded.
+//!
+//! The policy chooses, and whatever it answers, a safe slot is taken. With a fixed number of slots it is asked when all are
+//! taken; with a budget of table pages also when the tables of the current page directory have grown beyond it.
+//!
+//! lguest keeps four slots and chooses one of them at random in `new_pgdir`, free or not.
+
+use super::slots::Slot;
+use super::{Capacity, ShadowCache};
+use arch_i386::addr::GuestPhys;
+use arch_i386::paging::PageFormat;
+use framework::host::{PagingHost, reschedule_point};
+use framework::kill::Kill;
+use framework::tables::{RootId, Tables};
+
+impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
+    /// The slot for a page directory that is not shadowed. The second value says that its root is new, so
+    /// that not even the kernel's half is there.
+    pub(super) fn take_slot(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directory: GuestPhys,
+    ) -> Result<(usize, bool), Kill> {
+        let mut index = self.free_slot().unwrap_or_else(|| self.victim(directory));
+        if self.slots.get(index).is_none() {
+            match self.tables.add_root(host) {
+                Ok(root) => {
+                    self.note_filled(index, directory, root);
+                    return Ok((index, true));
+                }
+                // Short of memory, go on with the slots there are.
+                Err(_) if self.slots.get(self.slots.current()).is_some() => index = self.slots.current(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.counters.evictions += 1;
+        self.remember_pages(index);
+        // Where the host breaks it off, the guest does not come to see what is left.
+        let _ = self.flush_user_half(host, index);
+        self.rename(index, directory);
+        Ok((index, false))
+    }
+
+    /// A slot that can be taken without an eviction.
+    fn free_slot(&mut self) -> Option<usize> {
+        match self.capacity {
+            Capacity::Slots(_) if self.policy.takes_free_slots_first() => self.slots.free(),
+            Capacity::Slots(_) => None,
+            Capacity::Budget(budget) => {
+                let fits = self.tables.pages() + Tables::<G, S>::NEW_DIRECTORY_PAGES <= budget;
+                if fits { self.slots.free_up_to(self.capacity.slots()) } else { None }
+            }
+        }
+    }
+
+    /// The slot that the policy chooses for a page directory that is to be loaded.
+    fn victim(&mut self, incoming: GuestPhys) -> usize {
+        let index = self.choose(incoming);
+        match self.capacity {
+            // Free or not.
+            Capacity::Slots(_) => index,
+            Capacity::Budget(_) => self.slots.taken_from(index).unwrap_or(index),
+        }
+    }
+
+    /// Asks the policy for a slot that there is.
+    fn choose(&mut self, incoming: GuestPhys) -> usize {
+        if matches!(self.capacity, Capacity::Budget(_)) {
+            self.policy.resized(self.slots.taken().count());
+        }
+        let index = self.policy.victim(incoming);
+        if index < self.capacity.slots() {
+            return index;
+        }
+        self.counters.policy_errors += 1;
+        (self.slots.current() + 1) % self.slots.len()
+    }
+
+    /// Evicts page directories, but never the current one, until the budget is kept.
+    #[inline]
+    pub(super) fn keep_to_budget(&mut self, host: &mut dyn PagingHost) {
+        if let Capacity::Budget(budget) = self.capacity
+            && self.tables.pages() > budget
+        {
+            self.evict_beyond(host, budget);
+        }
+    }
+
+    #[inline(never)]
+    fn evict_beyond(&mut self, host: &mut dyn PagingHost, budget: usize) {
+        let current = self.slots.current();
+        while self.tables.pages() > budget && self.slots.taken().any(|(index, _)| index != current) {
+            // The policy does not know which one the guest runs on.
+            let chosen = self.choose(self.slots.current_slot().directory);
+            let taken = self.slots.taken_from(chosen).filter(|&index| index != current);
+            let Some(victim) = taken.or_else(|| self.slots.taken_from(current + 1)) else { return };
+            self.counters.evictions += 1;
+            self.remember_pages(victim);
+            let Some(Slot { root, .. }) = self.slots.get(victim) else { return };
+            if reschedule_point(host).is_break() || self.tables.release_own(host, root).is_break() {
+                return;
+            }
+            self.slots.empty(victim);
+            self.tables.remove_root(host, root);
+            self.policy.evicted(victim);
+        }
+    }
+
+    /// Empties a slot and gives its tables back, to the end.
+    pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) {
+        if let Some(Slot { root, .. }) = self.slots.empty(index) {
+            self.tables.remove_root(host, root);
+            self.policy.emptied(index);
+        }
+    }
+
+    /// Notes that a slot shadows this page directory from now on.
+    pub(super) fn rename(&mut self, index: usize, directory: GuestPhys) {
+        if let Some(Slot { root, .. }) = self.slots.get(index) {
+            self.note_filled(index, directory, root);
+        }
+    }
+
+    fn note_filled(&mut self, index: usize, directory: GuestPhys, root: RootId) {
+        self.slots.fill(index, directory, root);
+        self.policy.filled(index, directory);
+    }
+}

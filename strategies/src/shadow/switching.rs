@@ -1,0 +1,58 @@
+//! Part 4, switching: the guest loads CR3.
+//!
+//! In lguest this is `guest_new_pagetable` with `new_pgdir`. A page directory that is shadowed becomes the current one. For
+//! another one a slot is taken ([`eviction`](super::eviction)), of which the kernel's half is kept, since that is the same
+//! in all of a guest's page directories.
+//!
+//! Different here: the slot of the linear mapping that the guest began with is used again (lguest leaves it until its
+//! random choice falls on it; so does a policy that does not [take free slots first]).
+//!
+//! [take free slots first]: framework::policy::EvictionPolicy::takes_free_slots_first
+
+use super::ShadowCache;
+use arch_i386::addr::GuestPhys;
+use arch_i386::paging::PageFormat;
+use framework::host::PagingHost;
+use framework::kill::Kill;
+use framework::strategy::Loaded;
+
+impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
+    /// The guest runs on this slot from now on.
+    pub(super) fn make_current(&mut self, index: usize) {
+        self.slots.make_current(index);
+        self.tables.make_current(self.slots.current_slot().root);
+    }
+
+    /// The guest runs on this page directory from now on.
+    #[inline]
+    pub(super) fn switch(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<Loaded, Kill> {
+        if !self.linear
+            && let Some(index) = self.slots.of(directory)
+        {
+            self.policy.used(index, directory);
+            self.make_current(index);
+            return Ok(Loaded::Hit);
+        }
+        self.load_missing(host, directory)
+    }
+
+    /// Loads a page directory that is not shadowed, or the guest's first.
+    #[inline(never)] // The usual case is the other one.
+    fn load_missing(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<Loaded, Kill> {
+        if core::mem::take(&mut self.linear) {
+            // What was made up until now is not in the guest's tables.
+            if self.release_all(host).is_break() {
+                return Ok(Loaded::Hit);
+            }
+            if self.policy.takes_free_slots_first() {
+                // Nor is the slot it was made up in worth keeping, empty as it is now.
+                self.policy.emptied(self.slots.current());
+                self.rename(self.slots.current(), directory);
+                return Ok(Loaded::New);
+            }
+        }
+        let (index, blank) = self.take_slot(host, directory)?;
+        self.make_current(index);
+        Ok(if blank { Loaded::New } else { Loaded::Recycled })
+    }
+}
