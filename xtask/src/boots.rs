@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::flavour::Flavour;
 use crate::kernel_log;
 use crate::kernels::Kernels;
+use crate::module::ModuleSource;
+use crate::programs;
 use crate::project::Project;
+use crate::setup::Machine;
 use crate::steps::{self, Event, Outcome, Step};
 use crate::tally::Tally;
-use crate::vm::{Boot, Contents, Vm};
+use crate::vm::{Boot, Contents, GuestFile, Vm};
 
 /// A step that took as long as this is shown with its time.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
@@ -28,6 +32,38 @@ pub struct Job {
     pub contents: Contents,
     /// What it is told to do.
     pub steps: Vec<Step>,
+}
+
+/// Builds what goes into the VMs, one for each flavour in their order: the example guest if that is wanted, and the
+/// guests that there are for the flavour.
+///
+/// # Errors
+/// When something does not build.
+pub fn hosts(
+    project: &Project,
+    machine: &Machine,
+    with_mini: bool,
+    guests: impl Fn(Flavour) -> Result<Vec<GuestFile>>,
+) -> Result<Vec<Contents>> {
+    let built = programs::build_all(project, machine, &ModuleSource::of(project), &Flavour::ALL, with_mini);
+    let (launcher, mini) = (built.launcher?, built.guest.transpose()?.map(programs::as_guest));
+    let modules = built.modules?.into_iter().zip(Flavour::ALL);
+    modules
+        .map(|(module, flavour)| {
+            let guests = mini.iter().cloned().chain(guests(flavour)?).collect();
+            Ok(Contents { module, launcher: launcher.clone(), guests })
+        })
+        .collect()
+}
+
+/// One job for each boot, with what `hosts` has for its flavour in it.
+pub fn jobs(boots: Vec<(Vm, Vec<Step>)>, hosts: &[Contents]) -> Vec<Job> {
+    let job = |(vm, steps): (Vm, _)| Job {
+        contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
+        vm,
+        steps,
+    };
+    boots.into_iter().map(job).collect()
 }
 
 /// Boots all, and counts each step, and each kernel's log, as a check of `tally`.

@@ -12,9 +12,6 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::counters::Counters;
 use crate::flavour::Flavour;
-use crate::linux::command as linux_guest;
-use crate::linux::kernel::Recipe;
-use crate::linux::source::Series;
 use crate::programs;
 use crate::project::Project;
 use crate::qemu::{Clock, Processor};
@@ -102,8 +99,8 @@ pub struct HostArgs {
     #[arg(long, value_name = "GUEST", default_value = "linux")]
     guest: Guest,
     /// Which of Debian's Linux sources the Linux guest is made of
-    #[arg(long, value_enum, value_name = "VERSION", default_value = "6.1")]
-    source: Series,
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    source: String,
     #[command(flatten)]
     plugins: programs::PluginArgs,
 }
@@ -178,10 +175,7 @@ pub fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepare
     let built = programs::build_all(project, &machine, &source, &[flavour], host.guest == Guest::Mini);
     let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
     let guests = match &host.guest {
-        Guest::Linux => {
-            let recipe = Recipe::guest(host.source, host.pae);
-            linux_guest::prepare(project, &machine, &recipe)?.files("linux").into()
-        }
+        Guest::Linux => programs::linux_guest(project, &host.source, host.pae)?,
         Guest::Mini => built.guest.transpose()?.map(programs::as_guest).into_iter().collect(),
         Guest::Given(path) => vec![GuestFile { name: file_name(path), path: path.clone() }],
     };
@@ -334,7 +328,7 @@ mod tests {
             pae: false,
             smp: 1,
             guest,
-            source: Series::V6_1,
+            source: "6.1".to_owned(),
             plugins: programs::PluginArgs::default(),
         };
         let steps = steps(&["a".into(), "b:slots=8".into()], &host);

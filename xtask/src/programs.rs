@@ -1,22 +1,21 @@
 //! `cargo xtask build`: the module, and the programs that go into the virtual machine with it.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::flavour::Flavour;
 use crate::module::ModuleSource;
+use crate::passed_on::Package;
 use crate::plugin::Plugin;
 use crate::process::{Progress, run_logged};
 use crate::project::Project;
 use crate::setup::{self, Machine};
 use crate::toolchain::Target;
 use crate::vm::GuestFile;
-
-/// The programs of `examples/linux-guest/programs`.
-const LINUX_PROGRAMS: [&str; 2] = ["guest-bench", "guest-test"];
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -114,61 +113,70 @@ pub fn build_all(
 }
 
 /// For the programs of the workspace: they are quick enough so, and whole-program optimisation of `std` takes minutes.
-const QUICK_RELEASE: [&str; 4] =
+pub const QUICK_RELEASE: [&str; 4] =
     ["--config", "profile.release.lto=false", "--config", "profile.release.codegen-units=16"];
+
+/// Programs of one package for i386, as cargo builds them.
+pub struct Program<'a> {
+    /// What is told of it while it is built.
+    pub what: &'a str,
+    /// The package's folder in the work tree. Cargo takes its configuration from there.
+    pub folder: &'a str,
+    /// What it runs on.
+    pub target: Target,
+    /// More options for `cargo build`.
+    pub options: &'a [&'a str],
+}
+
+impl Program<'_> {
+    /// Builds the binaries of these names, and returns their files.
+    ///
+    /// # Errors
+    /// When one does not build.
+    pub fn build<const N: usize>(
+        &self,
+        project: &Project,
+        machine: &Machine,
+        names: [&str; N],
+    ) -> Result<[PathBuf; N]> {
+        let progress = Progress::start(self.what);
+        let mut cargo = machine.toolchain.cargo("build", &project.root().join(self.folder), self.target);
+        cargo.arg("--release").args(names.map(|name| format!("--bin={name}"))).args(self.options);
+        run_logged(&mut cargo, &project.logs().join(format!("{}-cargo.log", names[0])))?;
+        progress.done();
+        let files = names.map(|name| machine.toolchain.results(self.target).join(name));
+        if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+            bail!("cargo left no {}", missing.display());
+        }
+        Ok(files)
+    }
+}
 
 /// Builds the launcher, a static 32-bit program.
 pub fn launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
-    let progress = Progress::start("launcher");
-    run_logged(
-        machine
-            .toolchain
-            .cargo("build", &project.root().join("userland-launcher"), Target::Program)
-            .args(["--release", "--bin", "lguest"])
-            .args(QUICK_RELEASE),
-        &project.logs().join("launcher-cargo.log"),
-    )?;
-    progress.done();
-    result(machine, Target::Program, "lguest")
+    let program = Program {
+        what: "launcher",
+        folder: "userland-launcher",
+        target: Target::Program,
+        options: &QUICK_RELEASE,
+    };
+    program.build(project, machine, ["lguest"]).map(|[file]| file)
 }
 
 /// Builds the launcher that means harm, a static 32-bit program, as a file of the host VM.
 pub fn hostile_launcher(project: &Project, machine: &Machine) -> Result<GuestFile> {
     let name = "hostile-launcher";
-    let progress = Progress::start("hostile launcher");
-    run_logged(
-        machine
-            .toolchain
-            .cargo("build", &project.root().join("examples").join(name), Target::Program)
-            .args(["--release", "--bin", name]),
-        &project.logs().join("hostile-launcher-cargo.log"),
-    )?;
-    progress.done();
-    Ok(GuestFile { name: name.to_owned(), path: result(machine, Target::Program, name)? })
+    let folder = "examples/hostile-launcher";
+    let program = Program { what: "hostile launcher", folder, target: Target::Program, options: &[] };
+    let [path] = program.build(project, machine, [name])?;
+    Ok(GuestFile { name: name.to_owned(), path })
 }
 
 /// Builds the example guest, an ELF kernel.
 pub fn mini_guest(project: &Project, machine: &Machine) -> Result<PathBuf> {
-    let progress = Progress::start("example guest");
-    let folder = project.root().join("examples/mini-guest");
-    run_logged(
-        machine.toolchain.cargo("build", &folder, Target::Guest).arg("--release"),
-        &project.logs().join("mini-guest-cargo.log"),
-    )?;
-    progress.done();
-    result(machine, Target::Guest, "mini-guest")
-}
-
-/// Builds the hostile launcher of `cargo xtask fuzz`, a static 32-bit program.
-pub fn fuzz_launcher(project: &Project, machine: &Machine) -> Result<PathBuf> {
-    let progress = Progress::start("hostile launcher");
-    let folder = project.root().join("examples/fuzz-launcher");
-    run_logged(
-        machine.toolchain.cargo("build", &folder, Target::Program).arg("--release").args(QUICK_RELEASE),
-        &project.logs().join("fuzz-launcher-cargo.log"),
-    )?;
-    progress.done();
-    result(machine, Target::Program, "fuzz-launcher")
+    let folder = "examples/mini-guest";
+    let program = Program { what: "example guest", folder, target: Target::Guest, options: &[] };
+    program.build(project, machine, ["mini-guest"]).map(|[file]| file)
 }
 
 /// The example guest as a file of the host VM.
@@ -176,23 +184,22 @@ pub fn as_guest(kernel: PathBuf) -> GuestFile {
     GuestFile { name: "mini-guest".to_owned(), path: kernel }
 }
 
-/// Builds the programs that run in a Linux guest, static 32-bit ones.
-pub fn linux_programs(project: &Project, machine: &Machine) -> Result<Vec<PathBuf>> {
-    let progress = Progress::start("programs for the Linux guest");
-    // Their linking is in a configuration of their own, `.cargo/config.toml`, which cargo takes from the folder.
-    let folder = project.root().join("examples/linux-guest/programs");
-    run_logged(
-        machine.toolchain.cargo("build", &folder, Target::Program).args(["--release", "--bins"]),
-        &project.logs().join("linux-programs-cargo.log"),
-    )?;
-    progress.done();
-    LINUX_PROGRAMS.iter().map(|name| result(machine, Target::Program, name)).collect()
-}
-
-fn result(machine: &Machine, target: Target, name: &str) -> Result<PathBuf> {
-    let path = machine.toolchain.results(target).join(name);
-    if !path.is_file() {
-        bail!("cargo left no {}: is the binary called `{name}`?", path.display());
+/// Builds the Linux guest of a series, by the crate that does that, as files of the host VM.
+///
+/// # Errors
+/// When it does not build; the reasons are printed.
+pub fn linux_guest(project: &Project, series: &str, pae: bool) -> Result<Vec<GuestFile>> {
+    let mut command = Package::LinuxGuestBuilder.command(project, "linux-guest");
+    command.args(["--source", series]).args(pae.then_some("--pae"));
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the Linux guest was not built; the reason is above");
     }
-    Ok(path)
+    let text = String::from_utf8_lossy(&output.stdout);
+    let file = |what: &str, name: &str| -> Result<GuestFile> {
+        let path = text.lines().find_map(|line| line.strip_prefix(what));
+        let path = path.with_context(|| format!("`cargo xtask linux-guest` names no {what}"))?;
+        Ok(GuestFile { name: name.to_owned(), path: path.into() })
+    };
+    Ok(vec![file("kernel: ", "linux")?, file("initrd: ", "linux.initrd")?])
 }

@@ -16,7 +16,8 @@ use anyhow::{Context, Result};
 
 use crate::process::describe;
 
-const PROGRAM: &str = "qemu-system-i386";
+/// The emulator.
+pub const PROGRAM: &str = "qemu-system-i386";
 
 /// What came out on the third serial line, in the folder of a run's logs.
 pub const EXPORTS: &str = "exports";
@@ -232,26 +233,6 @@ impl Pc {
         }
         Ok(())
     }
-}
-
-/// Kills one of this process's own QEMUs, as a shortage of memory would; whether there was one. For tests.
-pub fn kill_own() -> bool {
-    let is_ours = |stat: &str| {
-        // The name stands in brackets; behind it the state and the parent (proc(5)). It is cut off after 15 letters.
-        let (before, after) = stat.rsplit_once(')')?;
-        let parent = after.split_whitespace().nth(1)?;
-        Some(before.ends_with(&format!("({}", &PROGRAM[..15])) && parent == std::process::id().to_string())
-    };
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in processes.map(|entry| entry.path()) {
-        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-        if is_ours(&stat) == Some(true) {
-            let number = process.file_name().unwrap_or_default();
-            let kill = Command::new("sh").args(["-c", "kill -KILL $0"]).arg(number).status();
-            return kill.is_ok_and(|status| status.success());
-        }
-    }
-    false
 }
 
 /// A process that does not outlive its owner.

@@ -11,6 +11,9 @@ use crate::process::describe;
 /// How many of a failed check's lines are shown.
 const SHOWN_LINES: usize = 40;
 
+/// Before the name of a check that failed, in the closing lines.
+const FAILED: &str = "failed: ";
+
 /// How many checks came out which way.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Counts {
@@ -24,6 +27,15 @@ pub struct Tally {
     counts: Counts,
     failures: Vec<String>,
     screen: Box<dyn Write>,
+}
+
+/// Makes the checks of a section by itself, for [`Tally::run_section`]; ends the process with 1 when one failed.
+pub fn section(checks: impl FnOnce(&mut Tally)) {
+    let mut tally = Tally::new(io::stdout());
+    checks(&mut tally);
+    if !tally.close() {
+        std::process::exit(1);
+    }
 }
 
 impl Tally {
@@ -99,11 +111,31 @@ impl Tally {
         }
     }
 
+    /// Runs a section of the tests that is another program's, and counts what it has counted: the program keeps a tally of
+    /// its own, whose last line is [`Tally::close`]'s. One that ends without such a line is one failure.
+    pub fn run_section(&mut self, name: &str, command: &mut Command) {
+        let (success, output) = match self.run_shown(command) {
+            Ok(done) => done,
+            Err(error) => return self.fail(name, &format!("{error:#}")),
+        };
+        let Some(counts) = output.lines().rev().find_map(closing) else {
+            return self
+                .fail(name, &format!("`{}` ended without a sum; its output is above", describe(command)));
+        };
+        self.counts.passed += counts.passed;
+        self.counts.failed += counts.failed;
+        self.counts.skipped += counts.skipped;
+        self.failures.extend(output.lines().filter_map(|line| line.strip_prefix(FAILED)).map(str::to_owned));
+        if success != (counts.failed == 0) {
+            self.fail(name, &format!("`{}` ended otherwise than its sum says", describe(command)));
+        }
+    }
+
     /// Shows the sum as the last line. True if nothing failed.
     pub fn close(mut self) -> bool {
         self.say("");
         for failure in std::mem::take(&mut self.failures) {
-            self.say(&format!("failed: {failure}"));
+            self.say(&format!("{FAILED}{failure}"));
         }
         let Counts { passed, failed, skipped } = self.counts;
         let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
@@ -137,6 +169,22 @@ impl Tally {
         }
         Ok((child.wait()?.success(), String::from_utf8_lossy(&kept).into_owned()))
     }
+}
+
+/// Understands the last line of a tally.
+fn closing(line: &str) -> Option<Counts> {
+    let mut counts = Counts::default();
+    for (index, part) in line.split(", ").enumerate() {
+        let (number, what) = part.split_once(' ')?;
+        let count = match (index, what) {
+            (0, "passed") => &mut counts.passed,
+            (1, "failed") => &mut counts.failed,
+            (2, "skipped") => &mut counts.skipped,
+            _ => return None,
+        };
+        *count = number.parse().ok()?;
+    }
+    line.contains(" failed").then_some(counts)
 }
 
 /// Sums up libtest's closing lines.
@@ -209,6 +257,35 @@ mod tests {
         tally.skip("tool", "not installed");
         assert_eq!(tally.counts, counts(2, 1, 1));
         assert_eq!(tally.failures, ["no"]);
+    }
+
+    #[test]
+    fn a_section_of_another_program_counts_as_if_it_were_here() {
+        let section = |text: &str, status: u8| {
+            let mut tally = Tally::new(io::sink());
+            tally.pass("before");
+            tally.run_section("other", &mut shell(&format!("printf '{text}'; exit {status}")));
+            (tally.counts, tally.failures)
+        };
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(section("a ... ok\n\n5 passed, 0 failed, 2 skipped\n", 0), (counts(6, 0, 2), of(&[])));
+        assert_eq!(section("\nfailed: b\n1 passed, 1 failed\n", 1), (counts(2, 1, 0), of(&["b"])));
+        assert_eq!(section("error: no rustc\n", 1), (counts(1, 1, 0), of(&["other"])));
+        assert_eq!(section("5 passed\n", 0), (counts(1, 1, 0), of(&["other"])), "half a line is no sum");
+        assert_eq!(section("5 passed, 0 failed\n", 139), (counts(6, 1, 0), of(&["other"])));
+    }
+
+    #[test]
+    fn a_tally_is_understood_as_it_is_written() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut tally = Tally::new(writer);
+        tally.pass("a");
+        tally.fail("b", "reason");
+        assert!(!tally.close());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().find_map(closing), Some(counts(1, 1, 0)));
+        assert!(text.lines().any(|line| line.strip_prefix(FAILED) == Some("b")));
     }
 
     #[test]

@@ -10,16 +10,10 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::bench::command as bench;
 use crate::boots::{self, Job};
 use crate::flavour::Flavour;
-use crate::inject;
-use crate::instructions::{self, Verdict};
-use crate::linux::command as linux_guest;
-use crate::linux::kernel::Recipe;
-use crate::linux::scenarios as linux_scenarios;
-use crate::linux::source::Series;
 use crate::module::ModuleSource;
+use crate::passed_on::Package;
 use crate::plugin::Plugin;
 use crate::process::{cargo, output};
 use crate::processors;
@@ -31,7 +25,7 @@ use crate::setup::{self, Machine};
 use crate::steps::Step;
 use crate::tally::Tally;
 use crate::toolchain::Target;
-use crate::vm::{Contents, GuestFile, Vm};
+use crate::vm::{GuestFile, Vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -70,12 +64,18 @@ const SECTIONS: [(&str, &str); 13] = [
 /// Those that need QEMU, and what is done in it.
 const IN_QEMU: [&str; 5] = ["vm", "inject", "processors", "bench", "linux"];
 
+/// How the names of the Linux guest's scenarios begin. What they are knows the crate that makes them.
+pub const OF_LINUX: &str = "linux-";
+
 /// Folders with a workspace of their own, as they are built for i386 only.
 const DETACHED: [&str; 4] = ["kmod", "examples/mini-guest", LINUX_PROGRAMS, "examples/hostile-launcher"];
 
 /// Those of them whose tests run on the developer's machine; the last is for i386's processor and Linux only.
 const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
+
+/// The crates of the workspace that only ever run on the developer's machine.
+const HERE_ONLY: [&str; 5] = ["xtask", "lab", "attack", "linux-guest-builder", "fuzz-targets"];
 
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)
@@ -93,10 +93,14 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         for name in IN_QEMU.iter().flat_map(|section| scenarios_of(section)) {
             println!("    {name}");
         }
+        let mut command = Package::LinuxGuestBuilder.command(project, "section");
+        print!("{}", output(command.args(["linux", "--list"]))?);
         return Ok(());
     }
     let known = |name: &str| {
-        SECTIONS.iter().any(|(n, _)| *n == name) || IN_QEMU.iter().any(|n| scenarios_of(n).contains(&name))
+        SECTIONS.iter().any(|(n, _)| *n == name)
+            || IN_QEMU.iter().any(|n| scenarios_of(n).contains(&name))
+            || name.starts_with(OF_LINUX)
     };
     if let Some(unknown) = args.only.iter().find(|name| !known(name)) {
         bail!("there is no section or scenario `{unknown}`; `cargo xtask test --list` shows all");
@@ -115,13 +119,12 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "unit" => run.unit(),
                 "unit-i686" => run.unit_i686(),
                 "miri" => run.miri(),
-                "instructions" => run.instructions(),
+                "instructions" | "bench" => run.elsewhere(Package::Lab, name),
                 "build" => run.build(),
                 "vm" => run.vm(),
-                "inject" => run.inject(),
+                "inject" => run.elsewhere(Package::Attack, name),
                 "processors" => run.processors(),
-                "bench" => run.bench(),
-                _ => run.linux(),
+                _ => run.elsewhere(Package::LinuxGuestBuilder, name),
             }
             let seconds = begun.elapsed().as_secs();
             times.push(format!("{name} {}:{:02}", seconds / 60, seconds % 60));
@@ -134,12 +137,11 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The scenarios of a section.
+/// The scenarios of a section that is made here.
 fn scenarios_of(section: &str) -> Vec<&'static str> {
     match section {
         "vm" => scenarios::names().collect(),
         "processors" => processors::names().collect(),
-        "linux" => linux_scenarios::names().collect(),
         _ => Vec::new(),
     }
 }
@@ -156,12 +158,19 @@ impl Run<'_> {
         if IN_QEMU.contains(&section) && self.args.fast {
             return false;
         }
-        self.wants_whole(section) || scenarios_of(section).into_iter().any(|name| self.names(name))
+        self.wants_whole(section)
+            || scenarios_of(section).into_iter().any(|name| self.names(name))
+            || section == "linux" && self.of_linux().next().is_some()
     }
 
     /// Whether all of a section is wanted.
     fn wants_whole(&self, section: &str) -> bool {
         self.args.only.is_empty() || self.names(section)
+    }
+
+    /// The scenarios of the Linux guest that are named.
+    fn of_linux(&self) -> impl Iterator<Item = &String> {
+        self.args.only.iter().filter(|name| name.starts_with(OF_LINUX))
     }
 
     fn names(&self, name: &str) -> bool {
@@ -219,8 +228,8 @@ impl Run<'_> {
         let mut command = self.machine.toolchain.cargo("test", self.project.root(), Target::Program);
         // With symbols, for what a failing test prints.
         command.env_remove("RUSTFLAGS");
-        // These only ever run on the developer's machine.
-        command.args(["--workspace", "--exclude", "xtask", "--exclude", "fuzz-targets", "--no-fail-fast"]);
+        command.args(["--workspace", "--no-fail-fast"]);
+        command.args(HERE_ONLY.iter().flat_map(|package| ["--exclude", package]));
         self.tally.run_tests("unit-i686", &mut command);
         let folder = self.project.root().join(LINUX_PROGRAMS);
         let mut command = self.machine.toolchain.cargo("test", &folder, Target::Program);
@@ -242,15 +251,6 @@ impl Run<'_> {
             command.args(["-p", package]);
         }
         self.tally.run_tests("miri", &mut command);
-    }
-
-    fn instructions(&mut self) {
-        match instructions::check(self.project) {
-            Ok(Verdict::Same(_)) => self.tally.pass("instructions"),
-            Ok(Verdict::OtherCompiler(why)) => self.tally.skip("instructions", &why),
-            Ok(Verdict::Changed(lines)) => self.tally.fail("instructions", &instructions::told(&lines)),
-            Err(error) => self.tally.fail("instructions", &format!("{error:#}")),
-        }
     }
 
     fn build(&mut self) {
@@ -282,7 +282,7 @@ impl Run<'_> {
             }
             Ok(files)
         };
-        let jobs = self.hosts(true, &more).map(|hosts| {
+        let jobs = boots::hosts(self.project, self.machine, true, more).map(|hosts| {
             let job = |vm: Vm| {
                 let here = |step: &&Step| scenarios::runs_on(&step.name, vm.processors);
                 let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
@@ -294,64 +294,24 @@ impl Run<'_> {
         self.boot("vm", jobs);
     }
 
-    fn inject(&mut self) {
-        let hosts = match self.hosts(true, &|_| Ok(Vec::new())) {
-            Ok(hosts) => hosts,
-            Err(error) => return self.tally.fail("inject", &format!("{error:#}")),
-        };
-        for (contents, flavour) in hosts.into_iter().zip(Flavour::ALL) {
-            let name = format!("every event at every instruction of the Switcher on {flavour}");
-            let report = inject::inject(self.project, &self.machine.kernels, &contents, flavour, true);
-            self.tally.check(&name, report.and_then(|report| report.check()));
+    /// A section that is made by the program of another crate.
+    fn elsewhere(&mut self, package: Package, section: &str) {
+        let mut command = package.command(self.project, "section");
+        command.arg(section);
+        if package == Package::LinuxGuestBuilder {
+            command.args(self.args.long.then_some("--long"));
+            // All of them, if the section is named too.
+            let whole = self.wants_whole(section);
+            command.args(self.of_linux().filter(|_| !whole).map(|name| format!("--only={name}")));
         }
+        self.tally.run_section(section, &mut command);
     }
 
     fn processors(&mut self) {
         let boots = processors::boots(|name| self.wants_whole("processors") || self.names(name));
         let hostile = |_| Ok(vec![programs::hostile_launcher(self.project, self.machine)?]);
-        let jobs = self.hosts(true, &hostile).map(|hosts| {
-            let job = |(vm, steps): (Vm, _)| Job {
-                contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
-                vm,
-                steps,
-            };
-            boots.into_iter().map(job).collect()
-        });
-        self.boot("processors", jobs);
-    }
-
-    fn bench(&mut self) {
-        self.tally.check("two runs of a benchmark are the same", bench::measure_twice(self.project));
-        self.tally.check("a QEMU that dies costs one run", bench::measure_with_a_death(self.project));
-    }
-
-    fn linux(&mut self) {
-        let boots = linux_scenarios::boots(|name| {
-            self.wants_whole("linux") && (self.args.long || !linux_scenarios::is_long(name))
-                || self.names(name)
-        });
-        let (project, machine) = (self.project, self.machine);
-        let guests = |flavour: Flavour| -> Result<Vec<GuestFile>> {
-            let plain = Recipe::guest(Series::V6_1, flavour == Flavour::Pae);
-            let linux = linux_guest::prepare(project, machine, &plain)?;
-            let mut files = linux.files("linux").to_vec();
-            files.extend(linux.program("guest-test"));
-            let mut steps = boots.iter().filter(|(vm, _)| vm.flavour == flavour).flat_map(|(_, steps)| steps);
-            if steps.any(|step| step.name == linux_scenarios::DEBUG) {
-                let debug = plain.with("debug");
-                files.extend(linux_guest::prepare(project, machine, &debug)?.files("linux-debug"));
-            }
-            Ok(files)
-        };
-        let jobs = self.hosts(false, &guests).map(|hosts| {
-            let job = |(vm, steps): (Vm, _)| Job {
-                contents: hosts[usize::from(vm.flavour == Flavour::Pae)].clone(),
-                vm,
-                steps,
-            };
-            boots.into_iter().map(job).collect()
-        });
-        self.boot("linux", jobs);
+        let hosts = boots::hosts(self.project, self.machine, true, hostile);
+        self.boot("processors", hosts.map(|hosts| boots::jobs(boots, &hosts)));
     }
 
     fn boot(&mut self, section: &str, jobs: Result<Vec<Job>>) {
@@ -359,30 +319,6 @@ impl Run<'_> {
             Ok(jobs) => boots::run_all(self.project, &self.machine.kernels, jobs, &mut self.tally),
             Err(error) => self.tally.fail(section, &format!("{error:#}")),
         }
-    }
-
-    /// What goes into the VMs, one for each flavour in their order: the example guest if that is wanted, and the
-    /// guests that there are for the flavour.
-    fn hosts(
-        &self,
-        with_mini: bool,
-        guests: &dyn Fn(Flavour) -> Result<Vec<GuestFile>>,
-    ) -> Result<Vec<Contents>> {
-        let built = programs::build_all(
-            self.project,
-            self.machine,
-            &ModuleSource::of(self.project),
-            &Flavour::ALL,
-            with_mini,
-        );
-        let (launcher, mini) = (built.launcher?, built.guest.transpose()?.map(programs::as_guest));
-        let modules = built.modules?.into_iter().zip(Flavour::ALL);
-        modules
-            .map(|(module, flavour)| {
-                let guests = mini.iter().cloned().chain(guests(flavour)?).collect();
-                Ok(Contents { module, launcher: launcher.clone(), guests })
-            })
-            .collect()
     }
 }
 

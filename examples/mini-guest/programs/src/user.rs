@@ -196,7 +196,7 @@ pub fn wall_clock() -> u32 {
     call(Syscall::WallClock, 0, 0, 0)
 }
 
-/// Where a count of instructions begins, for whoever counts them from outside (`xtask/qemu-counter`).
+/// Where a count of instructions begins, for whoever counts them from outside (`benches/lab/qemu-counter`).
 pub fn begin_count() {
     // SAFETY: exchanges a register with itself.
     unsafe { asm!("xchg cx, cx", options(nomem, nostack, preserves_flags)) };

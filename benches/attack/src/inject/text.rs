@@ -1,0 +1,372 @@
+//! The Switcher's text, taken apart: which instructions there are, on which way each lies, and what each can raise.
+//!
+//! Nothing here knows the text but the names of its ends and of its entry from the host. The instructions are those
+//! that control can come to from the entries, followed through all jumps; what the text holds besides must be
+//! padding, or [`Text::read`] fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail};
+use arch_i386::segment::IDT_ENTRIES;
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Formatter, GasFormatter, Instruction, Mnemonic, OpAccess,
+    OpKind, Register,
+};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+use switcher::state::STUB_SIZE;
+
+const START: &str = "lguest_switcher_start";
+const ENTER: &str = "lguest_switcher_enter";
+const END: &str = "lguest_switcher_end";
+
+/// What fills the text up to its end.
+const FILLER: u8 = 0xcc;
+
+/// The text.
+pub struct Text {
+    /// Its bytes, as they are copied to where it runs.
+    pub bytes: Vec<u8>,
+    /// Offset of the entry from the host.
+    pub enter: u32,
+    /// The instructions by their offsets.
+    pub instructions: BTreeMap<u32, Instruction>,
+    /// Offsets of those between the entry from the host and the `iret` into the guest.
+    inwards: BTreeSet<u32>,
+    labels: BTreeMap<u32, String>,
+}
+
+/// Where a value comes from that an instruction loads into a segment register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The top of the stack.
+    Stack,
+    /// Memory, by the instruction's operand.
+    Memory,
+    /// A general register.
+    Register(Register),
+    /// The text itself.
+    Constant,
+}
+
+/// What an instruction is, as far as faults go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Loads a segment register.
+    Segment(Register, Source),
+    /// `ltr`.
+    TaskRegister(Source),
+    /// `lldt`.
+    LocalTable(Source),
+    /// `iret`.
+    InterruptReturn,
+    /// Uses the stack.
+    Stack,
+    /// Uses other memory.
+    Memory,
+    /// Uses neither, and cannot fault by what it is given.
+    Plain,
+}
+
+impl Text {
+    /// Takes it out of the module, an object file.
+    pub fn read(module: &[u8]) -> Result<Text> {
+        let file = object::File::parse(module).context("the module is no object file")?;
+        let symbol = |name: &str| {
+            let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+            found.with_context(|| format!("the module has no symbol `{name}`"))
+        };
+        let (start, end) = (symbol(START)?, symbol(END)?);
+        let index = start.section_index().context("the Switcher's text is in no section")?;
+        let section = file.section_by_index(index)?;
+        let bytes = section
+            .data_range(start.address(), end.address() - start.address())?
+            .context("the Switcher's text is not in its section")?;
+        let inside = |symbol: &object::Symbol<'_, '_>| {
+            symbol.section_index() == Some(index)
+                && (start.address()..end.address()).contains(&symbol.address())
+        };
+        let labels = file.symbols().filter(inside).filter_map(|symbol| {
+            let name = symbol.name().ok().filter(|name| !name.is_empty())?;
+            Some(((symbol.address() - start.address()) as u32, name.to_owned()))
+        });
+        Text::new(bytes.to_vec(), labels.collect())
+    }
+
+    fn new(bytes: Vec<u8>, labels: BTreeMap<u32, String>) -> Result<Text> {
+        let enter = labels.iter().find(|(_, name)| *name == ENTER).map(|(&at, _)| at);
+        let enter = enter.with_context(|| format!("the Switcher's text has no label `{ENTER}`"))?;
+        let mut instructions = BTreeMap::new();
+        let inwards = follow(&bytes, enter, &mut instructions)?;
+        for vector in 0..IDT_ENTRIES as u32 {
+            follow(&bytes, vector * STUB_SIZE, &mut instructions)?;
+        }
+        let text = Text { bytes, enter, instructions, inwards, labels };
+        text.check_rest()?;
+        Ok(text)
+    }
+
+    /// Says no when there is something in the text that is neither reached nor padding.
+    fn check_rest(&self) -> Result<()> {
+        let mut at = 0;
+        while at < self.bytes.len() as u32 {
+            if let Some(instruction) = self.instructions.get(&at) {
+                at += instruction.len() as u32;
+                continue;
+            }
+            let instruction = decode(&self.bytes, at);
+            let is_filler = self.bytes[at as usize] == FILLER;
+            if !is_filler && instruction.mnemonic() != Mnemonic::Nop && !is_long_nop(&instruction) {
+                bail!(
+                    "{}: no way leads to `{}`, and it is no padding",
+                    self.place(at),
+                    assembly(&instruction)
+                );
+            }
+            at += instruction.len() as u32;
+        }
+        Ok(())
+    }
+
+    /// The offset's name: the label before it and the distance, or the vector of the entry point.
+    pub fn place(&self, offset: u32) -> String {
+        if let Some(vector) = self.stub(offset) {
+            return format!("vector {vector}+{:#x}", offset % STUB_SIZE);
+        }
+        match self.labels.range(..=offset).next_back() {
+            Some((&at, name)) => {
+                let name = name.strip_prefix("lguest_switcher_").unwrap_or(name);
+                if at == offset { name.to_owned() } else { format!("{name}+{:#x}", offset - at) }
+            }
+            None => format!("{offset:#x}"),
+        }
+    }
+
+    /// The vector, if an instruction is one of an entry point from the guest.
+    pub fn stub(&self, offset: u32) -> Option<u32> {
+        // The entry from the host may follow without a gap.
+        Some(offset / STUB_SIZE).filter(|&vector| vector < IDT_ENTRIES as u32 && !self.is_inwards(offset))
+    }
+
+    /// The offsets of the instructions of a vector's entry point.
+    pub fn stub_instructions(&self, vector: u32) -> impl Iterator<Item = u32> + '_ {
+        let from = vector * STUB_SIZE;
+        self.instructions.range(from..from + STUB_SIZE).map(|(&at, _)| at)
+    }
+
+    /// Whether the instruction lies between the entry from the host and the `iret` into the guest.
+    pub fn is_inwards(&self, offset: u32) -> bool {
+        self.inwards.contains(&offset)
+    }
+
+    /// The instructions on the way into the guest, in order of their addresses.
+    pub fn inwards(&self) -> impl Iterator<Item = (u32, &Instruction)> {
+        self.inwards.iter().map(|at| (*at, &self.instructions[at]))
+    }
+
+    /// The offset of the `iret` into the guest.
+    pub fn last_inwards(&self) -> Result<u32> {
+        let last = self.inwards().find(|(_, instruction)| is_iret(instruction)).map(|(at, _)| at);
+        last.context("no `iret` into the guest is to be found in the Switcher's text")
+    }
+
+    /// The instruction in assembly.
+    pub fn assembly(&self, offset: u32) -> String {
+        self.instructions.get(&offset).map(assembly).unwrap_or_default()
+    }
+
+    /// What the instruction is.
+    pub fn kind(&self, offset: u32) -> Kind {
+        let instruction = &self.instructions[&offset];
+        let source = |operand: u32| match instruction.op_kind(operand) {
+            OpKind::Memory => Source::Memory,
+            _ if self.is_constant(offset, instruction.op_register(operand)) => Source::Constant,
+            _ => Source::Register(instruction.op_register(operand)),
+        };
+        match instruction.mnemonic() {
+            Mnemonic::Pop if instruction.op0_register().is_segment_register() => {
+                Kind::Segment(instruction.op0_register(), Source::Stack)
+            }
+            Mnemonic::Mov
+                if instruction.op0_kind() == OpKind::Register
+                    && instruction.op0_register().is_segment_register() =>
+            {
+                Kind::Segment(instruction.op0_register(), source(1))
+            }
+            Mnemonic::Ltr => Kind::TaskRegister(source(0)),
+            Mnemonic::Lldt => Kind::LocalTable(source(0)),
+            _ if is_iret(instruction) => Kind::InterruptReturn,
+            _ if instruction.is_stack_instruction() => Kind::Stack,
+            // The address of `lea` is never used.
+            Mnemonic::Lea | Mnemonic::Nop => Kind::Plain,
+            _ if instruction.op_kinds().any(|kind| kind == OpKind::Memory) => Kind::Memory,
+            _ => Kind::Plain,
+        }
+    }
+
+    /// Whether what a general register holds at an instruction is of the text: the last instruction before it in the
+    /// text that changes the register loads a constant.
+    fn is_constant(&self, offset: u32, register: Register) -> bool {
+        let full = register.full_register32();
+        let mut factory = iced_x86::InstructionInfoFactory::new();
+        for (_, before) in self.instructions.range(..offset).rev() {
+            let writes = factory.info(before).used_registers().iter().any(|used| {
+                used.register().full_register32() == full
+                    && matches!(
+                        used.access(),
+                        OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite
+                    )
+            });
+            if writes {
+                let clears =
+                    before.mnemonic() == Mnemonic::Xor && before.op0_register() == before.op1_register();
+                let loads = before.mnemonic() == Mnemonic::Mov && is_immediate(before.op1_kind());
+                return clears || loads;
+            }
+        }
+        false
+    }
+}
+
+/// Follows the instructions from `entry` on, through all branches. Returns where it came, and adds what is new.
+fn follow(bytes: &[u8], entry: u32, known: &mut BTreeMap<u32, Instruction>) -> Result<BTreeSet<u32>> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![entry];
+    while let Some(at) = open.pop() {
+        if !reached.insert(at) {
+            continue;
+        }
+        if at as usize >= bytes.len() {
+            bail!("the Switcher's text leads out of itself, to {at:#x}");
+        }
+        let instruction = decode(bytes, at);
+        if instruction.is_invalid() {
+            bail!("the Switcher's text has no instruction at {at:#x}");
+        }
+        let (next, target) = (instruction.next_ip32(), instruction.near_branch32());
+        match instruction.flow_control() {
+            FlowControl::Next => open.push(next),
+            FlowControl::UnconditionalBranch => open.push(target),
+            FlowControl::ConditionalBranch | FlowControl::Call => open.extend([next, target]),
+            FlowControl::Return => {}
+            _ if instruction.code() == Code::Jmp_rel32_32 => open.push(target),
+            other => bail!(
+                "the Switcher's text has `{}` ({other:?}), which cannot be followed",
+                assembly(&instruction)
+            ),
+        }
+        known.insert(at, instruction);
+    }
+    Ok(reached)
+}
+
+fn decode(bytes: &[u8], at: u32) -> Instruction {
+    Decoder::with_ip(32, &bytes[at as usize..], u64::from(at), DecoderOptions::NONE).decode()
+}
+
+fn is_iret(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Iretd
+}
+
+fn is_immediate(kind: OpKind) -> bool {
+    matches!(kind, OpKind::Immediate8 | OpKind::Immediate16 | OpKind::Immediate32 | OpKind::Immediate8to32)
+}
+
+/// What assemblers fill up with besides `nop`: `lea 0(%esi), %esi` and the like.
+fn is_long_nop(instruction: &Instruction) -> bool {
+    let moves_itself = instruction.op0_register() == instruction.memory_base()
+        && instruction.memory_displacement32() == 0
+        && instruction.memory_index() == Register::None;
+    let same = instruction.op0_register() == instruction.op1_register();
+    match instruction.mnemonic() {
+        Mnemonic::Lea => {
+            moves_itself
+                || instruction.op0_register() == instruction.memory_base()
+                    && instruction.memory_displacement32() == 0
+        }
+        Mnemonic::Xchg | Mnemonic::Mov => same,
+        _ => false,
+    }
+}
+
+fn assembly(instruction: &Instruction) -> String {
+    let mut formatter = GasFormatter::new();
+    formatter.options_mut().set_branch_leading_zeros(false);
+    let mut text = String::new();
+    formatter.format(instruction, &mut text);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+    use xtask::process::output;
+
+    /// A little Switcher with these lines between the entry from the host and the end.
+    fn text(lines: &str) -> Result<Text> {
+        let folder = tempfile::tempdir().unwrap();
+        let source = format!(
+            ".text\n nop\n .balign 16\n{START}:\n .rept 256\n .balign 8\n .byte 0x6a, 0\n jmp lguest_switcher_exit\n \
+             .endr\n{ENTER}:\n{lines}\n .org {START} + 4096, 0xcc\n{END}:\n nop\n"
+        );
+        fs::write(folder.path().join("a.s"), source).unwrap();
+        output(Command::new("as").current_dir(&folder).args(["--32", "-o", "a.o", "a.s"])).unwrap();
+        Text::read(&fs::read(folder.path().join("a.o")).unwrap())
+    }
+
+    const USUAL: &str = "movw $0x80, %bx; ltr %bx; popl %gs; movw 4(%esp), %fs; mov %eax, %ds; iret
+        lguest_switcher_exit: pushl %eax; xorl %edx, %edx; mov %edx, %gs; lldt 8(%eax); iret";
+
+    #[test]
+    fn instructions_are_told_from_each_other() {
+        let text = text(USUAL).unwrap();
+        let kinds: Vec<Kind> = text.inwards().map(|(at, _)| text.kind(at)).collect();
+        let constant = Source::Constant;
+        assert_eq!(
+            kinds,
+            [
+                Kind::Plain,
+                Kind::TaskRegister(constant),
+                Kind::Segment(Register::GS, Source::Stack),
+                Kind::Segment(Register::FS, Source::Memory),
+                Kind::Segment(Register::DS, Source::Register(Register::EAX)),
+                Kind::InterruptReturn,
+            ]
+        );
+        let outwards =
+            text.instructions.keys().filter(|&&at| text.stub(at).is_none() && !text.is_inwards(at));
+        let kinds: Vec<Kind> = outwards.map(|&at| text.kind(at)).collect();
+        assert_eq!(
+            kinds,
+            [
+                Kind::Stack,
+                Kind::Plain,
+                Kind::Segment(Register::GS, constant),
+                Kind::LocalTable(Source::Memory),
+                Kind::InterruptReturn
+            ]
+        );
+    }
+
+    #[test]
+    fn places_have_names_of_labels_and_vectors() {
+        let text = text(USUAL).unwrap();
+        assert_eq!(text.stub_instructions(13).collect::<Vec<_>>(), [13 * 8, 13 * 8 + 2]);
+        assert_eq!((text.place(13 * 8 + 2), text.stub(13 * 8 + 2)), ("vector 13+0x2".to_owned(), Some(13)));
+        // The last entry point has two short instructions, and the entry from the host follows at once.
+        assert_eq!((text.enter, text.stub(text.enter)), (255 * 8 + 4, None));
+        assert_eq!((text.place(0x7fc), text.place(0x7fc + 4)), ("enter".to_owned(), "enter+0x4".to_owned()));
+        assert_eq!(text.assembly(text.last_inwards().unwrap()), "iret");
+    }
+
+    #[test]
+    fn what_no_way_leads_to_is_an_error() {
+        let error = text(&format!("{USUAL}; movl %eax, %ebx")).err().unwrap().to_string();
+        assert!(error.contains("no way leads to") && error.contains("mov"), "{error}");
+        assert!(text(&format!("{USUAL}; .balign 16")).is_ok(), "padding is not meant to be reached");
+        assert!(text(&format!("jmp *%eax; {USUAL}")).is_err(), "nobody can follow this");
+    }
+}

@@ -1,0 +1,81 @@
+//! The laboratory: what measures the product.
+//!
+//! Measurements of guests in the host VM, of the pager's hot paths, and recordings of guests belong here. What sets up,
+//! builds and boots is in `xtask`, on which this crate depends; what attacks is in `benches/attack`. No test of another
+//! crate may depend on this one: what tests need is in `benches/sim`.
+//!
+//! | command of `cargo xtask` | what it does | module |
+//! | --- | --- | --- |
+//! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`](mod@bench) |
+//! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux_bench`] |
+//! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
+//! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
+//! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
+//!
+//! `section NAME` makes the checks of a section of `cargo xtask test`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::project::Project;
+use xtask::tally;
+
+mod bench;
+mod instructions;
+mod linux_bench;
+mod profile;
+mod record;
+
+/// Measures guests, strategies and hot paths.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure workloads in a guest under several strategies
+    Bench(bench::command::Args),
+    /// Measure the Linux guest under several strategies, beside the same kernel on the bare machine
+    LinuxBench(linux_bench::Args),
+    /// Count the instructions of one workload by function: of the guest, the Switcher, the module, the host
+    Profile(profile::Args),
+    /// Count the instructions of the pager's hot paths, and compare them with the committed ones
+    Instructions(instructions::Args),
+    /// Record what a guest asks of its page tables, as a trace for `replay`
+    Record(record::Args),
+    /// Make the checks of one section of `cargo xtask test`
+    #[command(subcommand, hide = true)]
+    Section(Section),
+}
+
+#[derive(Subcommand)]
+enum Section {
+    /// A short benchmark gives the same figures twice, and tells what failed
+    Bench,
+    /// The pager's hot paths take as many instructions as before
+    Instructions,
+}
+
+fn main() -> ExitCode {
+    xtask::exit_code(run(Cli::parse().command))
+}
+
+fn run(command: Command) -> Result<()> {
+    let project = Project::locate()?;
+    match command {
+        Command::Bench(args) => bench::command::run(&project, &args)?,
+        Command::LinuxBench(args) => linux_bench::run(&project, &args)?,
+        Command::Profile(args) => profile::run(&project, &args)?,
+        Command::Instructions(args) => instructions::run(&project, &args)?,
+        Command::Record(args) => record::run(&project, &args)?,
+        Command::Section(Section::Bench) => tally::section(|tally| bench::command::check(&project, tally)),
+        Command::Section(Section::Instructions) => {
+            tally::section(|tally| instructions::check(&project, tally));
+        }
+    }
+    Ok(())
+}

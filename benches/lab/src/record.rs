@@ -1,0 +1,203 @@
+//! `cargo xtask record`: one boot of Debian's kernel in which a guest is recorded; the trace, brought out and
+//! replayed.
+//!
+//! The launcher writes the recording to a file in the VM while the guest runs. It leaves the VM on a serial line
+//! of its own ([`EXPORTS`]), and goes into a file as an LZ4 frame of the binary form. Replayed on the strategy
+//! that it was recorded on, it must come to what the guest's own counters say.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use arch_i386::paging::Paging;
+use framework::registry::Choice;
+use sim::replay::{Replay, Report};
+use sim::trace::{Reader, Writer, WrittenForm};
+// Their registry entries are what is wanted of them.
+use strategies as _;
+
+use xtask::counters::Counters;
+use xtask::demo::{HostArgs, Prepared, prepare};
+use xtask::flavour::Flavour;
+use xtask::process::Progress;
+use xtask::project::Project;
+use xtask::qemu::EXPORTS;
+use xtask::steps::{Event, Outcome, Step, parse};
+
+/// Options of `cargo xtask record`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Record on this strategy, as NAME or NAME:parameter=value
+    #[arg(long, value_name = "NAME", default_value = "lguest")]
+    strategy: String,
+    /// Drop all mappings at every switch, so that each interval's first touch of every page is recorded and the
+    /// trace can be replayed on every strategy
+    #[arg(long)]
+    touch: bool,
+    /// KiB that the host keeps of the recording until the launcher reads it
+    #[arg(long, value_name = "KIB", default_value_t = 4096)]
+    buffer: u32,
+    /// Where the trace goes
+    #[arg(short, long, value_name = "FILE", default_value = "guest.lgtrace.lz4")]
+    output: PathBuf,
+    /// The guest's command line
+    #[arg(last = true, value_name = "WORD")]
+    words: Vec<String>,
+}
+
+/// How the trace gets out of the VM: in pieces, so that there is always something to be seen.
+const EXPORT: &str = "size=$(wc -c </tmp/trace)
+    stty -F /dev/ttyS2 115200 raw -echo
+    for piece in $(seq 0 $((size >> 20))); do
+        dd if=/tmp/trace of=/dev/ttyS2 bs=1M skip=$piece count=1 2>/dev/null || fail 'the trace does not come out'
+        echo \"piece $piece of $((size >> 20))\"
+    done
+    echo \"size $size\"";
+
+/// Records, and says what came of it.
+pub fn run(project: &Project, args: &Args) -> Result<()> {
+    let of = Choice::parse(&args.strategy).context("--strategy")?;
+    let Prepared { machine, contents, vm } = prepare(project, &args.host, "record")?;
+    let steps = steps(args, &args.host.command(&args.recorder(), "--record /tmp/trace", &args.words));
+    let boot = vm.run(project, &machine.kernels, &contents, &steps, show)?;
+    let logs = boot.logs();
+    boot.check(&steps)?;
+    let [_, guest, export, ..] = &boot.outcomes[..] else { bail!("the VM did not do its steps.\n{logs}") };
+    let recording = boot.folder.join(EXPORTS);
+    check_size(&recording, export)?;
+
+    let progress = Progress::start("replay");
+    let shadow = match vm.flavour {
+        Flavour::Plain => Paging::TwoLevel,
+        Flavour::Pae => Paging::Pae,
+    };
+    let report = keep(&recording, &args.output, &of, shadow)?;
+    progress.done();
+    let counters = Counters::from_output(&guest.output);
+    let differences = differences(&report, &counters, args.touch);
+    ensure!(
+        differences.is_empty(),
+        "the recording does not come to what the guest's counters say: {}.\n{logs}",
+        differences.join(", ")
+    );
+    let size = fs::metadata(&args.output)?.len();
+    println!("{}: {} operations in {size} bytes", args.output.display(), report.ops);
+    Ok(())
+}
+
+impl Args {
+    /// The strategy that records.
+    fn recorder(&self) -> String {
+        format!("record:touch={},of={}", if self.touch { "all" } else { "off" }, self.strategy)
+    }
+}
+
+fn steps(args: &Args, guest: &str) -> Vec<Step> {
+    let load = format!("load seed=42 recording_kib={}", args.buffer);
+    let hour = Duration::from_secs(3600);
+    vec![
+        Step::new("load", load),
+        Step { limit: hour, ..Step::new("guest", guest) },
+        Step { limit: hour, ..Step::new("export", EXPORT) },
+        Step::new("unload", "unload"),
+    ]
+}
+
+/// Shows what the guest says.
+fn show(line: &str) {
+    match parse(line) {
+        Event::Output(text) if !text.starts_with("counter ") && !text.starts_with("piece ") => {
+            println!("  | {text}")
+        }
+        _ => {}
+    }
+}
+
+/// What came out of the VM must be what was in it.
+fn check_size(recording: &Path, export: &Outcome) -> Result<()> {
+    let size = export.output.iter().find_map(|line| line.trim().strip_prefix("size ")?.parse::<u64>().ok());
+    let size = size.context("the VM does not say how long the trace is")?;
+    let found = fs::metadata(recording).with_context(|| recording.display().to_string())?.len();
+    ensure!(found == size, "the trace has {size} bytes, of which {found} came out of the VM");
+    Ok(())
+}
+
+/// Writes the recording to where it is wanted, compressed, and replays it.
+fn keep(recording: &Path, output: &Path, of: &Choice, shadow: Paging) -> Result<Report> {
+    let input = File::open(recording).with_context(|| recording.display().to_string())?;
+    let reader = Reader::new(BufReader::new(input)).context("the recording")?;
+    let header = reader.header();
+    let file = File::create(output).with_context(|| format!("cannot make {}", output.display()))?;
+    let form = WrittenForm { binary: true, compressed: true };
+    let mut writer = Writer::new(BufWriter::new(file), form, &header)?;
+    let mut replay = Replay::on_host(&header, of, shadow)?;
+    for operation in reader {
+        let operation = operation.context("the recording (--buffer makes the host keep more of it)")?;
+        writer.write(&operation)?;
+        replay.step(&operation);
+    }
+    writer.finish()?;
+    Ok(replay.finish(of, false))
+}
+
+/// What the guest's counters and the replay's do not agree on.
+fn differences(report: &Report, guest: &Counters, touch: bool) -> Vec<String> {
+    // With touches the strategy has been made to drop more than it would.
+    let dropped_more = ["demand_faults", "filled_ahead", "released_entries", "visited_entries"];
+    let replayed = report.counters.iter().filter(|(name, _)| !(touch && dropped_more.contains(name)));
+    let differing = replayed.filter(|(name, value)| guest.get(name) != Some(*value));
+    let told = |counter: Option<u64>| counter.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+    differing.map(|(name, value)| format!("{name} {value}, not {}", told(guest.get(name)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use framework::counters::PagingCounters;
+
+    use super::*;
+
+    #[test]
+    fn a_counter_that_differs_is_named_with_both_values() {
+        let counters =
+            PagingCounters { page_directory_loads: 7, demand_faults: 3, ..PagingCounters::default() };
+        let report = Report {
+            strategy: "lru".to_owned(),
+            ops: 10,
+            killed: None,
+            hit: 0,
+            batches: 0,
+            counters,
+            pinned: 0,
+            table_pages: 0,
+            directories: None,
+            after_free: (0, 0),
+        };
+        let said = |demand_faults| -> Vec<String> {
+            let other = PagingCounters { demand_faults, ..counters };
+            other.iter().map(|(name, value)| format!("counter {name} {value}")).collect()
+        };
+        assert!(differences(&report, &Counters::from_output(&said(3)), false).is_empty());
+        let guest = Counters::from_output(&said(9));
+        assert_eq!(differences(&report, &guest, false), ["demand_faults 3, not 9"]);
+        assert!(
+            differences(&report, &guest, true).is_empty(),
+            "touches are more faults than the strategy has"
+        );
+        let silent = differences(&report, &Counters::default(), false);
+        assert!(silent.contains(&"page_directory_loads 7, not nothing".to_owned()), "{silent:?}");
+    }
+
+    #[test]
+    fn a_trace_that_came_out_in_part_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), [0; 7]).unwrap();
+        let export = |size: &str| Outcome { status: Some(0), output: vec![format!("size {size}")] };
+        assert!(check_size(file.path(), &export("7")).is_ok());
+        let error = check_size(file.path(), &export("8")).unwrap_err().to_string();
+        assert_eq!(error, "the trace has 8 bytes, of which 7 came out of the VM");
+    }
+}
