@@ -7,7 +7,7 @@
 //! | command | what it does | modules |
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
-//! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`plugin`], [`programs`] |
+//! | `build` | the module for both flavours, the launcher, the example guests | [`module`], [`prelink`], [`shim`], [`plugin`], [`programs`] |
 //! | `linux-guest` | Debian's kernel source with our port, built as a guest | [`linux`] |
 //! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
 //! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`](mod@bench) |
@@ -60,6 +60,7 @@ mod qemu;
 mod record;
 mod scenarios;
 mod setup;
+mod shim;
 mod steps;
 mod system_packages;
 mod tally;
