@@ -6,6 +6,7 @@
 //! | [`trace`] | what a guest asked of its pager, in files of any form |
 //! | [`replay`] | a trace run on a strategy, and what is reported of it |
 //! | [`chart`] | miss curves as a picture |
+//! | [`palette`] | the colours of every plot |
 //! | [`comparison`] | one trace on many strategies at once |
 //! | [`optimum`] | the best that any policy could do |
 //! | [`panics`] | panics of plug-ins on the simulated host |
@@ -29,6 +30,7 @@ pub mod cost;
 pub mod generate;
 pub mod hot_paths;
 pub mod optimum;
+pub mod palette;
 pub mod panics;
 pub mod policy_check;
 pub mod replay;
