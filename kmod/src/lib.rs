@@ -24,6 +24,7 @@
 //! | `modinfo` | what `modinfo` shows of the strategies |
 //! | `module` | load, unload, parameters; the Switcher put in place |
 //! | `shim` | the C functions, as `lg_shim.h` declares them |
+//! | `shared` | the numbers that C has from Rust |
 //! | `sync`, `log`, `alloc`, `errno` | a mutex, the kernel's log, its memory and its errors, for Rust |
 //!
 //! # Where `unsafe` is
@@ -61,6 +62,8 @@ mod modinfo;
 mod module;
 #[cfg(target_os = "none")]
 mod plugin;
+#[cfg(target_os = "none")]
+mod shared;
 #[cfg(target_os = "none")]
 mod shim;
 #[cfg(target_os = "none")]

@@ -8,7 +8,7 @@ use crate::log::{self, Cause};
 use crate::shim;
 use crate::slots::{self, Slots};
 use alloc_crate::boxed::Box;
-use arch_i386::addr::{GuestVirt, HostFrame};
+use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
@@ -35,6 +35,17 @@ pub struct Module {
     /// Where everything random begins.
     pub seed: u64,
 }
+
+/// How many guests there can be: as many as fit half of what a page-table page maps with PAE, so that the area has a good
+/// chance to find a place within one.
+pub const MAX_GUESTS: u32 = {
+    let mut guests = 0;
+    while Area::pages(guests + 1) <= Pae::LEAF_SPAN / PAGE_SIZE / 2 {
+        guests += 1;
+    }
+    assert!(guests <= slots::MAX && guests <= Area::MAX_SLOTS);
+    guests
+};
 
 /// Set between load and unload.
 static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
@@ -142,7 +153,7 @@ extern "C" fn lg_rust_init(
     let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
     let text = text::bytes();
     let pages = Area::pages(max_guests);
-    assert!(max_guests <= slots::MAX, "C has checked max_guests");
+    assert!(max_guests <= MAX_GUESTS, "C has checked max_guests");
     // SAFETY: pointer and length are of the Switcher's text.
     let base = unsafe { shim::lg_area_create(pages, span(paging), text.as_ptr(), text.len() as u32) };
     if base == 0 {

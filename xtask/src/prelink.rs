@@ -7,7 +7,7 @@
 //! with `ld -r` and a script, generated here from what the library holds: it bounds every slice and the list of
 //! constructors, which the module then runs itself, and starts from every entry point.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +20,9 @@ pub const ENTRY_PREFIX: &str = "lg_rust_";
 /// Section names that `linkme` gives: the elements of a slice, and its check for duplicates.
 const SLICE_PREFIXES: [&str; 2] = ["linkme_", "linkm2_"];
 
+/// The section of the numbers that C has from Rust: a symbol for each.
+const NUMBERS: &str = ".lg_shared";
+
 /// What a library holds that the link has to be told of.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Library {
@@ -27,6 +30,8 @@ pub struct Library {
     pub slices: BTreeSet<String>,
     /// The entry points.
     pub entry_points: BTreeSet<String>,
+    /// The numbers that C has from Rust, by name.
+    pub numbers: BTreeMap<String, u32>,
 }
 
 impl Library {
@@ -57,6 +62,9 @@ impl Library {
                     library.entry_points.insert(symbol.to_owned());
                 }
             }
+            if let Some(section) = file.section_by_name(NUMBERS) {
+                library.numbers.append(&mut numbers(&file, &section)?);
+            }
         }
         if library.entry_points.is_empty() {
             bail!(
@@ -84,10 +92,24 @@ impl Library {
              \x20 .data 0 : {{ *(.data .data.*) }}\n\
              \x20 .bss 0 : {{ *(.bss .bss.*) *(COMMON) }}\n\
              \x20 /DISCARD/ : {{ *(.eh_frame .eh_frame.*) *(.gcc_except_table*) *(.note.*) *(.comment) \
-             *(.llvmbc) *(.llvmcmd) }}\n\
+             *(.llvmbc) *(.llvmcmd) *({NUMBERS}) }}\n\
              }}\n"
         )
     }
+}
+
+/// What the symbols of a section are worth, each of one word.
+fn numbers(file: &object::File<'_>, section: &object::Section<'_, '_>) -> Result<BTreeMap<String, u32>> {
+    let words = section.data()?;
+    let symbols = file.symbols().filter(|s| s.is_definition() && s.section_index() == Some(section.index()));
+    symbols
+        .filter(|symbol| symbol.is_global())
+        .map(|symbol| {
+            let word = words.get(symbol.address() as usize..).and_then(|rest| rest.first_chunk());
+            let word = word.with_context(|| format!("{NUMBERS} is too short"))?;
+            Ok((symbol.name()?.to_owned(), u32::from_le_bytes(*word)))
+        })
+        .collect()
 }
 
 /// Checks that the kernel's module loader for i386 knows every relocation of `file`.
@@ -149,6 +171,20 @@ mod tests {
         let library = Library::inspect(&archive).unwrap();
         assert_eq!(library.slices, BTreeSet::from(["linkme_S".to_owned()]));
         assert_eq!(library.entry_points, BTreeSet::from(["lg_rust_go".to_owned()]));
+    }
+
+    #[test]
+    fn reads_the_numbers_that_c_has_from_rust_and_drops_them() {
+        let numbers = ".section .lg_shared,\"a\"\n.globl LG_A, LG_B\nLG_B: .long 7\nLG_A: .long 0xffffffff\n";
+        let (folder, archive) = library(&format!("{SLICE_USER}\n{numbers}"));
+        let library = Library::inspect(&archive).unwrap();
+        assert_eq!(library.numbers, BTreeMap::from([("LG_A".to_owned(), u32::MAX), ("LG_B".to_owned(), 7)]));
+
+        fs::write(folder.path().join("s.lds"), library.script()).unwrap();
+        let arguments = ["-m", "elf_i386", "-r", "-u", "lg_rust_go", "-T", "s.lds", "-o", "out.o", "a.a"];
+        output(Command::new("ld").current_dir(&folder).args(arguments)).unwrap();
+        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        assert!(object::File::parse(&*bytes).unwrap().section_by_name(NUMBERS).is_none());
     }
 
     #[test]
