@@ -22,7 +22,7 @@ use crate::vm::{Contents, GuestFile, Vm};
 /// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
 const SHIFT: u8 = 1;
 
-/// The least that is worth comparing: the original's way, and the obvious other one.
+/// The least that is worth comparing: lguest's way, and the obvious other one.
 pub const DEFAULT_STRATEGIES: [&str; 2] = ["lguest", "lru"];
 
 /// Options of `cargo xtask demo`.

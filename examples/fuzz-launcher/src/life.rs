@@ -20,8 +20,8 @@ const STRATEGIES: [&str; 12] = [
     "lru:slots=1",
     "lru:slots=8",
     "shared",
-    "shared:around=64",
-    "shared:announced=off,flushed=off",
+    "shared:fault-around=64",
+    "shared:populate-on-set-pte=off,refill-after-flush=off",
     "shared:budget=64",
     "arc:slots=3",
     "pae",
@@ -128,7 +128,7 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
     }
     if !dice.one_in(4) {
         let strategy = if kind == Kind::Aliases {
-            dice.pick(&["lguest:slots=8", "shared:around=64,budget=65536"])
+            dice.pick(&["lguest:slots=8", "shared:fault-around=64,budget=65536"])
         } else {
             dice.pick(&STRATEGIES)
         };

@@ -1,4 +1,4 @@
-//! A strategy under audit: stands before another one and audits it after its operations.
+//! A strategy under audit: wraps another one and audits it after its operations.
 
 use super::seen::{Reader, Seen, SeenBy};
 use super::{Announced, audit_with, current_directory};

@@ -152,7 +152,7 @@ impl<'h> ShadowEntry<'h> {
         {
             return Err(Kill::PageTableEntry(guest));
         }
-        // The original asks for a writable page only if the entry is dirty, so that set_pte with a writable
+        // lguest asks for a writable page only if the entry is dirty, so that set_pte with a writable
         // entry that is merely accessed lets a guest write to a page which the host shares with others.
         let write = flags.intersects(Flags::DIRTY | Flags::WRITABLE);
         let frame = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;

@@ -138,7 +138,7 @@ fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// No tables yet. Releasing goes by the entries in use if `by_use` says so; otherwise through all of
-    /// a table's, as the original does.
+    /// a table's, as lguest does.
     ///
     /// # Panics
     /// When the window does not start where a level-1 table's span does.
