@@ -8,26 +8,31 @@
  *   see the host's kernel instead of itself. Off for as long as the module is loaded: turning it off and on
  *   again at each entry costs two more TLB flushes.
  */
+#include <linux/build_bug.h>
 #include <linux/cpuhotplug.h>
 #include <linux/irqflags.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
 #include <asm/desc.h>
+#include <asm/segment.h>
 #include <asm/tlbflush.h>
 
 #include "lg_shim.h"
 
-/* arch-i386's slot::LGUEST_CS and slot::LGUEST_DS. */
-#define LG_GDT_CS 10
-#define LG_GDT_DS 11
+/* Where the Switcher, and a guest of the i386 Linux's own, expect the kernel's. */
+static_assert(LG_GDT_ENTRIES == GDT_ENTRIES);
+static_assert(LG_GDT_KERNEL_CS == GDT_ENTRY_KERNEL_CS);
+static_assert(LG_GDT_KERNEL_DS == GDT_ENTRY_KERNEL_DS);
+static_assert(LG_GDT_TSS == GDT_ENTRY_TSS);
+static_assert(LG_GDT_DOUBLE_FAULT_TSS == GDT_ENTRY_DOUBLEFAULT_TSS);
 
 static DEFINE_PER_CPU(bool, had_global_pages);
 static enum cpuhp_state hotplug_state;
 
 static int prepare_cpu(unsigned int cpu)
 {
-	static const struct desc_struct code = GDT_ENTRY_INIT(0xc09b, 0, 0xfffff);
-	static const struct desc_struct data = GDT_ENTRY_INIT(0xc093, 0, 0xfffff);
+	static const struct desc_struct code = GDT_ENTRY_INIT(LG_CODE_FLAGS, 0, 0xfffff);
+	static const struct desc_struct data = GDT_ENTRY_INIT(LG_DATA_FLAGS, 0, 0xfffff);
 	struct desc_struct *gdt = get_cpu_gdt_rw(cpu);
 	unsigned long flags;
 

@@ -17,7 +17,9 @@
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
+#include <linux/build_bug.h>
 #include <linux/cache.h>
+#include <linux/errno.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
@@ -29,6 +31,22 @@
 #include <asm/pgtable_types.h>
 
 #include "lg_shim.h"
+
+/* The kernel's numbers, as Rust knows them (src/shared.rs). */
+static_assert(LG_PAGE_SIZE == PAGE_SIZE);
+static_assert(LG_EPERM == EPERM);
+static_assert(LG_ENOENT == ENOENT);
+static_assert(LG_EINTR == EINTR);
+static_assert(LG_EBADF == EBADF);
+static_assert(LG_ENOMEM == ENOMEM);
+static_assert(LG_EFAULT == EFAULT);
+static_assert(LG_EBUSY == EBUSY);
+static_assert(LG_EINVAL == EINVAL);
+static_assert(LG_ENOSPC == ENOSPC);
+static_assert(LG_ERANGE == ERANGE);
+static_assert(LG_EOVERFLOW == EOVERFLOW);
+static_assert(LG_ERESTART == ERESTART);
+static_assert(LG_ERESTARTSYS == ERESTARTSYS);
 
 #define LG_LEVELS (IS_ENABLED(CONFIG_X86_PAE) ? 3 : 2)
 
@@ -81,8 +99,6 @@ static unsigned int lg_audit;
 module_param_named(audit, lg_audit, uint, 0644);
 MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many operations (default 0: never)");
 
-/* An area of so many pairs of pages, the text and the host contexts fits half a page table with PAE. */
-#define LG_MAX_GUESTS 127
 static unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
 MODULE_PARM_DESC(max_guests, "how many guests there is room for, 1 to " __stringify(LG_MAX_GUESTS) " (default 32)");

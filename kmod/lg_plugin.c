@@ -14,6 +14,7 @@
  * by who has the guest's session, one task at a time.
  */
 #include <linux/atomic.h>
+#include <linux/build_bug.h>
 #include <linux/hashtable.h>
 #include <linux/highmem.h>
 #include <linux/kernel.h>
@@ -33,11 +34,8 @@ static unsigned int lg_paging_kib;
 module_param_named(paging_kib, lg_paging_kib, uint, 0644);
 MODULE_PARM_DESC(paging_kib, "KiB of the host's memory for a guest's page tables and strategy (default 0: a quarter of low memory)");
 
-/* The longest words of a panic that are kept. */
-#define LG_WORDS 400
-
 struct lg_plugin {
-	/* Whether plug-in code is at work; for Rust as well (RawPlugin in src/shim.rs). */
+	/* Whether plug-in code is at work; for Rust as well. */
 	u32 state;
 	/* Who is in lg_plugin_guard(), and where its stack was. */
 	struct task_struct *task;
@@ -45,11 +43,14 @@ struct lg_plugin {
 	void *stack;
 	/* The panic's words. */
 	u32 length;
-	char words[LG_WORDS];
+	char words[LG_LINE];
 	/* What it has allocated, and how many bytes that and its tables are. */
 	struct list_head pieces;
 	size_t held, limit;
 };
+
+/* Rust's RawPlugin. */
+static_assert(offsetof(struct lg_plugin, state) == LG_PLUGIN_STATE);
 
 /* Before each piece of memory that Rust allocates. */
 struct lg_piece {
@@ -129,7 +130,7 @@ asmlinkage struct lg_plugin *lg_plugin_at_work(void)
 
 asmlinkage void lg_plugin_panicked(struct lg_plugin *plugin, const char *words, u32 length)
 {
-	plugin->length = min_t(u32, length, LG_WORDS);
+	plugin->length = min_t(u32, length, LG_LINE);
 	memcpy(plugin->words, words, plugin->length);
 	lg_plugin_return(plugin->stack);
 }

@@ -28,9 +28,6 @@
 
 #include "lg_shim.h"
 
-/* Room that is kept for saying how much has been lost: LAST_WORDS of the framework's host.rs. */
-#define LG_LAST_WORDS 64
-
 #define LG_RECORDING_MIN 16
 #define LG_RECORDING_MAX 65536
 static unsigned int lg_recording_kib = 1024;
@@ -170,6 +167,7 @@ failed:
 
 asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *piece, u32 size)
 {
+	/* Room for saying how much has been lost. */
 	u32 kept = size > LG_LAST_WORDS ? LG_LAST_WORDS : 0;
 
 	if (kfifo_avail(&recording->ring) < size + kept)

@@ -3,8 +3,9 @@
  * The border between the kernel's C and our Rust: every function that crosses it, in either direction.
  *
  * The kernel is compiled with -mregparm=3 and Rust is not, so everything here is `asmlinkage`. Only
- * integers and pointers cross. `src/shim.rs` declares the same from the other side; the two files are to
- * be changed together.
+ * integers and pointers cross. `cargo xtask build` refuses a module whose Rust side (src/) declares or defines
+ * any of these functions otherwise. Numbers that both sides must know are Rust's (src/shared.rs); from them it
+ * writes lg_shared.h.
  *
  * Errors are negative errnos. "May sleep" means: process context, interrupts on.
  */
@@ -15,8 +16,7 @@
 #include <linux/linkage.h>
 #include <linux/types.h>
 
-/* The longest text of a strategy, in bytes: STRATEGY_MAX of arch-i386's launcher.rs. */
-#define LG_STRATEGY_MAX 256
+#include "lg_shared.h"
 
 /* ---------------------------------------------------------------- Rust, called by C */
 
@@ -38,16 +38,14 @@ asmlinkage u32 lg_rust_strategies(char *to, u32 size);
  * end. All may sleep.
  */
 asmlinkage void *lg_rust_open(void);
-asmlinkage bool lg_rust_release_is_long(void *file);
+asmlinkage bool lg_rust_release_is_long(const void *file);
 asmlinkage void lg_rust_release(void *file);
-asmlinkage long lg_rust_read(void *file, unsigned long user, u32 size);
-asmlinkage long lg_rust_write(void *file, unsigned long user, u32 size);
+asmlinkage long lg_rust_read(const void *file, unsigned long user, u32 size);
+asmlinkage long lg_rust_write(const void *file, unsigned long user, u32 size);
 
 /* ---------------------------------------------------------------- C, called by Rust: general */
 
 /* Logs a text at one of LG_LOG_…. */
-#define LG_LOG_ERROR 0
-#define LG_LOG_INFO 1
 asmlinkage void lg_log(u32 level, const char *text, u32 length);
 /*
  * Whether something that a launcher has brought about may be logged, which is to be asked before the first line
@@ -111,16 +109,9 @@ asmlinkage void lg_unpin(u32 frame);
 /* ---------------------------------------------------------------- plug-in code (lg_plugin.c) */
 
 /*
- * What is kept of a guest's plug-in code, its strategy and policy. The first word is for both sides: whether plug-in code
- * is at work. It is used by who has the guest's session, one task at a time.
+ * What is kept of a guest's plug-in code, its strategy and policy. One word is for both sides: whether plug-in code
+ * is at work, as one of LG_PLUGIN_…. It is used by who has the guest's session, one task at a time.
  */
-/* It is not: Rust's own code, or C, also when it was called by plug-in code. */
-#define LG_PLUGIN_OUTSIDE 0
-/* It is. */
-#define LG_PLUGIN_INSIDE 1
-/* It has panicked, and its words are being written, by itself in part. */
-#define LG_PLUGIN_PANICS 2
-
 struct lg_plugin;
 
 /* NULL when memory is short. May sleep. */
@@ -133,7 +124,7 @@ asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin);
 asmlinkage bool lg_plugin_guard(struct lg_plugin *plugin, void (*call)(void *), void *data);
 /* The plug-in code that the current task runs at this moment, or NULL. */
 asmlinkage struct lg_plugin *lg_plugin_at_work(void);
-/* Plug-in code that is at work has panicked: its call of lg_plugin_guard() returns. At most 400 bytes of words are kept. */
+/* Plug-in code that is at work has panicked: its call of lg_plugin_guard() returns. At most LG_LINE bytes of words are kept. */
 asmlinkage void lg_plugin_panicked(struct lg_plugin *plugin, const char *words, u32 length) __noreturn;
 /* The words of the last panic. */
 asmlinkage const char *lg_plugin_words(const struct lg_plugin *plugin, u32 *length);
@@ -183,7 +174,7 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
  * Runs the guest until something happens, unless an interrupt other than those `seen` became pending, or
  * the task has something else to do; then it looks as if a hardware interrupt had come at once. `state` is
  * the slot's state page. With `ts`, CR0.TS is set meanwhile. Returns the vector; after a page fault, the
- * virtual CPU's second word is CR2.
+ * virtual CPU's `cr2` is CR2.
  */
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
 /* Reschedules if need be; says whether the task has a signal to handle. May sleep. */
@@ -223,9 +214,6 @@ asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *p
 asmlinkage void lg_recording_end(struct lg_recording *recording);
 
 /* ---------------------------------------------------------------- between the C files */
-
-/* Overwrites what a guest may have left for returns to predict, where Linux does so after a guest (lg_barriers.S). */
-asmlinkage void lg_fill_return_stack(void);
 
 /* How many allocations fail on purpose, and which; and what counts them (lg_fail.c). */
 extern int lg_failing[];

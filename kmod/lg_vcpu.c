@@ -6,6 +6,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/bitops.h>
+#include <linux/build_bug.h>
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>
 #include <linux/irqflags.h>
@@ -24,6 +25,7 @@
 #include <asm/desc.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/irq_vectors.h>
 #include <asm/kvm_para.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
@@ -34,7 +36,7 @@
 #include "lg_shim.h"
 
 struct lg_vcpu {
-	/* These two are for Rust as well (RawVcpu in src/shim.rs): a bit for each pending interrupt, */
+	/* These two are for Rust as well: a bit for each pending interrupt, */
 	unsigned long pending;
 	/* and CR2, after a page fault. */
 	unsigned long cr2;
@@ -54,6 +56,19 @@ struct lg_vcpu {
 		u16 ldt;
 	} away;
 };
+
+/* Rust's RawVcpu. */
+static_assert(offsetof(struct lg_vcpu, pending) == LG_VCPU_PENDING);
+static_assert(offsetof(struct lg_vcpu, cr2) == LG_VCPU_CR2);
+static_assert(sizeof_field(struct lg_vcpu, pending) == sizeof(u32) && sizeof_field(struct lg_vcpu, cr2) == sizeof(u32));
+
+/* What the Switcher and Rust take for the host's, as the kernel has it. */
+static_assert(LG_TRAP_DB == X86_TRAP_DB);
+static_assert(LG_TRAP_NMI == X86_TRAP_NMI);
+static_assert(LG_TRAP_PF == X86_TRAP_PF);
+static_assert(LG_TRAP_MC == X86_TRAP_MC);
+static_assert(LG_FIRST_EXTERNAL == FIRST_EXTERNAL_VECTOR);
+static_assert(LG_SYSCALL == IA32_SYSCALL_VECTOR);
 
 /* ---------------------------------------------------------------- interrupts, clock, sleep */
 
@@ -203,6 +218,9 @@ asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
  *
  * L1TF needs nothing: a guest's own page tables are never walked, and a shadow entry that is not present is 0.
  */
+/* Overwrites what a guest may have left for returns to predict, where Linux does so after a guest (lg_barriers.S). */
+asmlinkage void lg_fill_return_stack(void);
+
 static DEFINE_PER_CPU(u32, last_vcpu);
 
 static void separate_guests(const struct lg_vcpu *vcpu)
@@ -300,7 +318,8 @@ static void set_ts(void)
 /* What came while the Switcher was on its way out. */
 static void replay_events(unsigned long events)
 {
-	unsigned long nmis = events & 0xffff, machine_checks = events >> 16;
+	unsigned long nmis = events & (BIT(LG_MACHINE_CHECKS_SHIFT) - 1);
+	unsigned long machine_checks = events >> LG_MACHINE_CHECKS_SHIFT;
 
 	while (nmis--)
 		replay(X86_TRAP_NMI);

@@ -1,9 +1,7 @@
 //! Miss curves as a picture: for each strategy, how many page-directory loads miss with each number of slots.
 
+use crate::palette;
 use plotters::prelude::*;
-use plotters::style::full_palette::{
-    AMBER, BLUEGREY, BROWN, CYAN, GREEN_800, LIME_800, ORANGE, PINK, PURPLE, TEAL,
-};
 use std::path::Path;
 
 /// One strategy's curve.
@@ -26,10 +24,6 @@ pub enum ChartError {
 }
 
 const SIZE: (u32, u32) = (960, 600);
-
-/// Told apart by colour, and where there are more curves than colours, by their marks.
-const COLOURS: [RGBColor; 13] =
-    [BLUE, RED, TEAL, ORANGE, PURPLE, BLACK, BROWN, PINK, GREEN_800, CYAN, AMBER, BLUEGREY, LIME_800];
 
 /// Draws curves into an SVG file.
 ///
@@ -67,15 +61,18 @@ fn plot(
         .light_line_style(WHITE)
         .draw()?;
     for (number, curve) in curves.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
-        // A second round of the colours has hollow marks.
-        let mark = if number < COLOURS.len() { colour.filled() } else { colour.stroke_width(1) };
+        let colour = palette::ALL[number % palette::ALL.len()];
+        // Where there are more curves than colours, they are told apart by their marks: the second round's are hollow,
+        // and each later one's larger.
+        let round = number / palette::ALL.len();
+        let mark = if round == 0 { colour.filled() } else { colour.stroke_width(1) };
+        let radius = 3 + round.max(1) as i32;
         let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2));
         chart.draw_series(line)?.label(&curve.name).legend(move |(x, y)| {
             let line = PathElement::new([(0, 0), (18, 0)], colour.stroke_width(2));
-            EmptyElement::at((x, y)) + line + Circle::new((9, 0), 4, mark)
+            EmptyElement::at((x, y)) + line + Circle::new((9, 0), radius, mark)
         });
-        chart.draw_series(curve.points.iter().map(|&point| Circle::new(point, 4, mark)))?;
+        chart.draw_series(curve.points.iter().map(|&point| Circle::new(point, radius, mark)))?;
     }
     chart
         .configure_series_labels()

@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`cli`] | the command line, the program `replay` |
+//! | [`palette`] | the colours of every plot |
 //! | [`comparison`] | one trace on many strategies at once |
 //! | [`chart`] | miss curves as a picture |
 //! | [`optimum`] | the best that any policy could do |
@@ -25,3 +26,4 @@ pub mod comparison;
 pub mod cost;
 pub mod hot_paths;
 pub mod optimum;
+pub mod palette;

@@ -17,12 +17,14 @@
 //! | --- | --- |
 //! | [`request`] | what a launcher writes, parsed and checked |
 //! | [`slots`] | which of the Switcher's slots are taken |
+//! | `constructors` | what registers itself by a constructor |
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
 //! | `plugin` | a guest's strategy and policy, guarded against their panics |
 //! | `modinfo` | what `modinfo` shows of the strategies |
 //! | `module` | load, unload, parameters; the Switcher put in place |
 //! | `shim` | the C functions, as `lg_shim.h` declares them |
+//! | `shared` | the numbers that C has from Rust |
 //! | `sync`, `log`, `alloc`, `errno` | a mutex, the kernel's log, its memory and its errors, for Rust |
 //!
 //! # Where `unsafe` is
@@ -45,6 +47,8 @@ pub mod slots;
 #[cfg(target_os = "none")]
 mod alloc;
 #[cfg(target_os = "none")]
+mod constructors;
+#[cfg(target_os = "none")]
 mod device;
 #[cfg(target_os = "none")]
 mod errno;
@@ -58,6 +62,8 @@ mod modinfo;
 mod module;
 #[cfg(target_os = "none")]
 mod plugin;
+#[cfg(target_os = "none")]
+mod shared;
 #[cfg(target_os = "none")]
 mod shim;
 #[cfg(target_os = "none")]

@@ -5,9 +5,12 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
 
+/// The longest line, in bytes.
+pub const LINE: usize = 400;
+
 /// A line of text. What does not fit is cut off.
 pub struct Line {
-    bytes: [u8; 400],
+    bytes: [u8; LINE],
     used: usize,
     /// How many bytes may be used.
     room: usize,
@@ -18,8 +21,8 @@ const WORDS: usize = 250;
 
 impl Line {
     pub fn new(text: fmt::Arguments<'_>) -> Self {
-        let mut line = Self { bytes: [0; 400], used: 0, room: 400 };
-        line.add(400, text);
+        let mut line = Self { bytes: [0; LINE], used: 0, room: LINE };
+        line.add(LINE, text);
         line
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Loading copies the Switcher's text into its area; every guest then takes one of the area's slots.
 
+use crate::constructors;
 use crate::errno::Errno;
 use crate::log::{self, Cause};
 use crate::shim;
 use crate::slots::{self, Slots};
 use alloc_crate::boxed::Box;
-use arch_i386::addr::{GuestVirt, HostFrame};
+use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
@@ -34,6 +35,17 @@ pub struct Module {
     /// Where everything random begins.
     pub seed: u64,
 }
+
+/// How many guests there can be: as many as fit half of what a page-table page maps with PAE, so that the area has a good
+/// chance to find a place within one.
+pub const MAX_GUESTS: u32 = {
+    let mut guests = 0;
+    while Area::pages(guests + 1) <= Pae::LEAF_SPAN / PAGE_SIZE / 2 {
+        guests += 1;
+    }
+    assert!(guests <= slots::MAX && guests <= Area::MAX_SLOTS);
+    guests
+};
 
 /// Set between load and unload.
 static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
@@ -130,6 +142,7 @@ extern "C" fn lg_rust_init(
     seed_low: u32,
     seed_high: u32,
 ) -> i32 {
+    constructors::run();
     if let Err(flaw) = registry::check() {
         log::error(format_args!("{flaw}"));
         return match flaw {
@@ -140,7 +153,7 @@ extern "C" fn lg_rust_init(
     let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
     let text = text::bytes();
     let pages = Area::pages(max_guests);
-    assert!(max_guests <= slots::MAX, "C has checked max_guests");
+    assert!(max_guests <= MAX_GUESTS, "C has checked max_guests");
     // SAFETY: pointer and length are of the Switcher's text.
     let base = unsafe { shim::lg_area_create(pages, span(paging), text.as_ptr(), text.len() as u32) };
     if base == 0 {
@@ -214,8 +227,9 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
 extern "C" fn lg_rust_strategies(to: *mut MaybeUninit<u8>, size: u32) -> u32 {
     // SAFETY: C passes a buffer of that size, which nobody else uses.
     let mut buffer = Buffer { bytes: unsafe { slice::from_raw_parts_mut(to, size as usize) }, used: 0 };
-    // An error means that the rest was cut off.
-    let _ = write!(buffer, "{}", registry::catalogue());
+    if write!(buffer, "{}", registry::catalogue()).is_err() {
+        buffer.end_with("\n(cut off here; modinfo lists all)\n");
+    }
     buffer.used as u32
 }
 
@@ -223,6 +237,15 @@ extern "C" fn lg_rust_strategies(to: *mut MaybeUninit<u8>, size: u32) -> u32 {
 struct Buffer<'a> {
     bytes: &'a mut [MaybeUninit<u8>],
     used: usize,
+}
+
+impl Buffer<'_> {
+    /// Puts a text in the place of the last bytes.
+    fn end_with(&mut self, text: &str) {
+        self.used = self.used.saturating_sub(text.len());
+        // What is longer than the buffer is cut off again.
+        let _ = self.write_str(text);
+    }
 }
 
 impl Write for Buffer<'_> {

@@ -1,11 +1,10 @@
-//! The C functions that `lg_shim.h` declares, as Rust sees them. That file says what each does and in
-//! which context; the two are to be changed together.
+//! The C functions that `lg_shim.h` declares, as Rust sees them. That file says what each does and in which context.
+//! `cargo xtask build` refuses a module in which the two differ, in a name, a type or an argument's name.
 
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 
-/// A virtual CPU of the C side. Its first words are for both sides: the pending interrupts, and CR2 after
-/// a page fault.
+/// A virtual CPU of the C side. These words are for both sides: the pending interrupts, and CR2 after a page fault.
 #[repr(C)]
 pub struct RawVcpu {
     pub pending: AtomicU32,
@@ -13,16 +12,18 @@ pub struct RawVcpu {
     rest: [u8; 0],
 }
 
-/// What the C side keeps of a guest's plug-in code. Its first word is for both sides: one of `OUTSIDE`, `INSIDE`, `PANICS`.
+/// What the C side keeps of a guest's plug-in code. This word is for both sides: one of `OUTSIDE`, `INSIDE`, `PANICS`.
 #[repr(C)]
 pub struct RawPlugin {
     pub state: AtomicU32,
     rest: [u8; 0],
 }
 
-/// See `lg_shim.h`.
+/// Plug-in code is not at work, but Rust's own code or C, also when it was called by plug-in code.
 pub const OUTSIDE: u32 = 0;
+/// Plug-in code is at work.
 pub const INSIDE: u32 = 1;
+/// Plug-in code has panicked, and its words are being written, by itself in part.
 pub const PANICS: u32 = 2;
 
 macro_rules! opaque {
@@ -44,7 +45,9 @@ opaque! {
     RawRecording
 }
 
+/// Levels of the log.
 pub const LOG_ERROR: u32 = 0;
+/// See [`LOG_ERROR`].
 pub const LOG_INFO: u32 = 1;
 
 unsafe extern "C" {
@@ -71,8 +74,8 @@ unsafe extern "C" {
         call: unsafe extern "C" fn(*mut c_void),
         data: *mut c_void,
     ) -> bool;
-    pub safe fn lg_plugin_at_work() -> *const RawPlugin;
-    pub fn lg_plugin_panicked(plugin: *const RawPlugin, words: *const u8, length: u32) -> !;
+    pub safe fn lg_plugin_at_work() -> *mut RawPlugin;
+    pub fn lg_plugin_panicked(plugin: *mut RawPlugin, words: *const u8, length: u32) -> !;
     pub fn lg_plugin_words(plugin: *const RawPlugin, length: *mut u32) -> *const u8;
     pub fn lg_plugin_charge(plugin: *mut RawPlugin, size: u32) -> bool;
     pub fn lg_plugin_uncharge(plugin: *mut RawPlugin, size: u32);
@@ -107,7 +110,7 @@ unsafe extern "C" {
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;
     pub safe fn lg_vcpu_interrupted() -> bool;
     pub safe fn lg_vcpu_reschedule_point() -> bool;
-    pub fn lg_vcpu_raise(vcpu: *const RawVcpu, irq: u32);
+    pub fn lg_vcpu_raise(vcpu: *mut RawVcpu, irq: u32);
     pub fn lg_vcpu_wait(vcpu: *mut RawVcpu, mask: u32);
     pub fn lg_vcpu_set_timer(vcpu: *mut RawVcpu, nanoseconds: u32);
 

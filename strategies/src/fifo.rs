@@ -1,4 +1,4 @@
-//! `fifo`: the slot that was filled longest ago gives way, however often it was used since.
+//! `fifo`: the slot that was filled longest ago is evicted, however often it was used since.
 //!
 //! L. A. Belady, "A study of replacement algorithms for a virtual-storage computer", IBM Systems Journal
 //! 5(2), 1966.
@@ -35,7 +35,7 @@ impl EvictionPolicy for Fifo {
 #[linkme::distributed_slice(POLICIES)]
 static FIFO: PolicyEntry = PolicyEntry {
     name: "fifo",
-    help: "the slot that was filled longest ago gives way",
+    help: "the slot that was filled longest ago is evicted",
     parameters: &[],
     build: |config| Ok(boxed(Fifo { lists: Lists::new(1, config.slots)? })?),
 };

@@ -1,6 +1,6 @@
-//! `lfu`: the slot that was switched to least often gives way; of those, the one used longest ago.
+//! `lfu`: the slot that was switched to least often is evicted; of those, the one used longest ago.
 //!
-//! A count begins when a slot is filled and is forgotten when it gives way ("in-cache" LFU). A. V. Aho, P. J.
+//! A count begins when a slot is filled and is forgotten when it is evicted ("in-cache" LFU). A. V. Aho, P. J.
 //! Denning and J. D. Ullman, "Principles of optimal page replacement", Journal of the ACM 18(1), 1971.
 
 use alloc::boxed::Box;
@@ -41,7 +41,7 @@ impl EvictionPolicy for Lfu {
 #[linkme::distributed_slice(POLICIES)]
 static LFU: PolicyEntry = PolicyEntry {
     name: "lfu",
-    help: "the slot that was switched to least often gives way",
+    help: "the slot that was switched to least often is evicted",
     parameters: &[],
     build: |config| Ok(boxed(Lfu { uses: filled((0, 0), config.slots)?, now: 0 })?),
 };

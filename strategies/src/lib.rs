@@ -31,6 +31,9 @@
 
 extern crate alloc;
 
+// Its constructors are to be linked.
+use presets as _;
+
 pub mod arc;
 pub mod audit;
 pub mod clock;

@@ -1,7 +1,7 @@
 //! `lirs`: what counts is how many others ran between the last two uses of a directory.
 //!
 //! Most slots belong to directories whose last two uses were close (LIR in the paper); a few are for the others
-//! (HIR), and only these give way, in turn. A stack in order of last use, down to the oldest LIR one, shows
+//! (HIR), and only these are evicted, in turn. A stack in order of last use, down to the oldest LIR one, shows
 //! whether a HIR directory that is used again beats that one: it does if it is still in the stack. Directories that
 //! were evicted stay in the stack as ghosts. The paper does not bound these; here the one that was evicted first is
 //! forgotten first. S. Jiang and X. Zhang, "LIRS: an efficient low inter-reference recency set replacement policy",
@@ -184,7 +184,7 @@ static GHOSTS: Number = Number {
 #[linkme::distributed_slice(POLICIES)]
 static LIRS: PolicyEntry = PolicyEntry {
     name: "lirs",
-    help: "directories whose last two uses were close are kept; of the others, the first to come gives way",
+    help: "directories whose last two uses were close are kept; of the others, the oldest is evicted",
     parameters: &[Parameter::Number(&ROOM), Parameter::Number(&GHOSTS)],
     build: |config| {
         let slots = config.slots;

@@ -1,4 +1,4 @@
-//! `lru`: the slot that was switched to longest ago gives way.
+//! `lru`: the slot that was switched to longest ago is evicted.
 //!
 //! The policy that lguest's author thought might be better. R. L. Mattson et al., "Evaluation techniques for
 //! storage hierarchies", IBM Systems Journal 9(2), 1970.
@@ -37,7 +37,7 @@ impl EvictionPolicy for Lru {
 #[linkme::distributed_slice(POLICIES)]
 static LRU: PolicyEntry = PolicyEntry {
     name: "lru",
-    help: "the slot that was switched to longest ago gives way",
+    help: "the slot that was switched to longest ago is evicted",
     parameters: &[],
     build: |config| Ok(boxed(Lru { lists: Lists::new(1, config.slots)? })?),
 };

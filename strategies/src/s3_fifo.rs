@@ -1,7 +1,7 @@
 //! `s3-fifo`: three queues. A new directory must be used twice in a small one before it gets into the main one.
 //!
 //! Slots wait in the small queue (S in the paper) first; one that comes to its end without having been used more
-//! than once gives way and is remembered in a third queue (G), from which it returns straight into the main one
+//! than once is evicted and is remembered in a third queue (G), from which it returns straight into the main one
 //! (M). There, a used slot goes round again for each of its last uses, three at most. J. Yang et al., "FIFO queues
 //! are all you need for cache eviction", ACM SOSP 2023, algorithm 1.
 

@@ -37,20 +37,20 @@ static BUDGET: Number = Number {
 };
 static AROUND: Number = Number {
     name: "around",
-    help: "pages filled at a demand fault, if the guest has used them; 0 for the missing one only",
+    help: "pages filled at a demand fault, if used before; 0 for one",
     default: 16,
     range: 0..=MAX_FAULT_AROUND as u64,
 };
 static ANNOUNCED: Flag = Flag {
     name: "announced",
-    help: "fill what SET_PTE announces as used, even where that takes a new table",
+    help: "fill what SET_PTE marks accessed, even where that takes a new table",
     default: true,
 };
 static FLUSHED: Flag =
     Flag { name: "flushed", help: "fill again at once what a flush has dropped", default: true };
 static REFILL: Number = Number {
     name: "refill",
-    help: "pages filled at once for a page directory that was lost or flushed",
+    help: "pages filled at once for a page directory that was evicted or flushed",
     default: 256,
     range: 0..=1024,
 };

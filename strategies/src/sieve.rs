@@ -1,4 +1,4 @@
-//! `sieve`: a queue in order of filling, and a hand that goes through it; a used slot is let off where it is.
+//! `sieve`: a queue in order of filling, and a hand that goes through it; a used slot gets a second chance where it is.
 //!
 //! As `clock`, but a new slot goes to the front of the queue and not to the place where the hand is, so that it
 //! is looked at soon. Y. Zhang et al., "SIEVE is simpler than LRU: an efficient turn-key eviction algorithm for
@@ -55,7 +55,7 @@ impl EvictionPolicy for Sieve {
 #[linkme::distributed_slice(POLICIES)]
 static SIEVE: PolicyEntry = PolicyEntry {
     name: "sieve",
-    help: "a hand goes from old to new; a slot that was used since is let off where it is",
+    help: "a hand goes from old to new; a slot that was used since gets a second chance where it is",
     parameters: &[],
     build: |config| {
         Ok(boxed(Sieve {

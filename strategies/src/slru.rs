@@ -1,6 +1,6 @@
 //! `slru`: segmented LRU. A slot that is used a second time moves to a protected segment.
 //!
-//! What overflows the protected segment goes back to the front of the other, from whose end slots give way; a
+//! What overflows the protected segment goes back to the front of the other, from whose end slots are evicted; a
 //! process that runs once cannot push out those that run again and again. R. Karedla, J. S. Love and B. G.
 //! Wherry, "Caching strategies to improve disk system performance", IEEE Computer 27(3), 1994.
 

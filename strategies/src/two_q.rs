@@ -1,7 +1,7 @@
 //! `2q`: a new directory must come back after it was evicted to be kept by LRU.
 //!
 //! Slots that are filled for the first time wait in a queue (A1in in the paper) and are remembered for a while
-//! when they give way (A1out); a directory that is loaded again while it is remembered goes to the main list
+//! when they are evicted (A1out); a directory that is loaded again while it is remembered goes to the main list
 //! (Am). This is the paper's "2Q, full version". T. Johnson and D. Shasha, "2Q: a low overhead high performance
 //! buffer management replacement algorithm", VLDB 1994.
 

@@ -4,7 +4,7 @@
 //! strategy, or what a mend must do by its nature; none is a measured value.
 
 use arch_i386::paging::Paging;
-use framework::registry::{Choice, POLICIES};
+use framework::registry::{self, Choice, POLICIES};
 use sim::generate::{Generator, Load};
 use sim::replay::{Replay, Report};
 use strategies as _;
@@ -149,4 +149,18 @@ fn a_budget_is_kept() {
     assert!(tight.counters.evictions > 0);
     // 100 pages, the Switcher's table, and what the last operation may have added before it is looked at.
     assert!(tight.table_pages <= 100 + 1 + 3, "{} pages", tight.table_pages);
+}
+
+#[test]
+fn a_short_name_stands_for_its_text() {
+    let names: Vec<_> = registry::presets().map(|preset| preset.name).collect();
+    for policy in policies() {
+        assert!(names.contains(&format!("shared-{policy}").as_str()), "{policy} has none: {names:?}");
+    }
+    let [short, long] =
+        ["shared-lirs", "shared:policy=lirs"].map(|text| Choice::parse(text).unwrap().to_string());
+    assert_eq!(short, long);
+    assert!(long.starts_with("shared:policy=lirs,kernel=on,"), "{long}");
+    assert!(Choice::parse("shared-lirs:slots=2").is_err(), "a short name takes no parameters");
+    registry::check().unwrap();
 }

@@ -40,6 +40,10 @@ pub const fn stub(text: GuestVirt, vector: u8) -> u32 {
     text.0 + vector as u32 * STUB_SIZE
 }
 
+/// In the word of events that the world switch returns, the first bit of the number of machine checks; below is that of
+/// NMIs.
+pub const MACHINE_CHECKS_SHIFT: u32 = 16;
+
 /// What `lgdt` and `lidt` load and `sgdt` and `sidt` store: 6 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed(2))]

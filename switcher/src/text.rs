@@ -60,7 +60,7 @@
 //!
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 
-use crate::state::{FRAME, HostContext, STUB_SIZE, StatePage, TableRegister};
+use crate::state::{FRAME, HostContext, MACHINE_CHECKS_SHIFT, STUB_SIZE, StatePage, TableRegister};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestVirt, PAGE_SIZE};
 use arch_i386::regs::Regs;
@@ -269,7 +269,7 @@ lguest_switcher_event:
     movl $1, %edx
     cmpb ${NMI_VECTOR}, 12(%esp)
     je 5f
-    movl $0x10000, %edx
+    movl ${MACHINE_CHECK_EVENT}, %edx
 5:  movl %cr0, %ecx
     pushl %ecx
     andl ${NOT_WP}, %ecx
@@ -345,6 +345,7 @@ lguest_switcher_end:
     NOT_WP = const !(Cr0Flags::WRITE_PROTECT.bits() as u32),
     NMI_VECTOR = const trap::NMI,
     MC_VECTOR = const trap::MACHINE_CHECK,
+    MACHINE_CHECK_EVENT = const 1 << MACHINE_CHECKS_SHIFT,
     VIRTUAL_8086 = const RFlags::VIRTUAL_8086_MODE.bits() as u32,
     IN_SWITCHER = const trap::IN_SWITCHER,
     PAGE_SIZE = const PAGE_SIZE,

@@ -10,6 +10,10 @@
 //! | [`block`] | 2 | requests |
 //! | [`entropy`] | 4 | requests |
 //! | [`network`] | 1 | receive, transmit |
+//!
+//! No device comes from outside, so each of the two traits has an enum of all that implement it, [`AnyDevice`] and
+//! [`AnyService`]: `enum_dispatch` writes their matches and conversions, calls are static, and neither a device nor a
+//! service is an allocation of its own.
 
 pub mod block;
 pub mod bus;
@@ -20,9 +24,11 @@ pub mod worker;
 
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Chain, RingError, Virtqueue};
+use enum_dispatch::enum_dispatch;
 use std::os::fd::BorrowedFd;
 
 /// One virtio device, as its author writes it.
+#[enum_dispatch]
 pub trait Device: Send {
     /// The virtio device id.
     fn id(&self) -> u8;
@@ -47,7 +53,17 @@ pub trait Device: Send {
     ///
     /// # Errors
     /// [`Outcome::Failed`].
-    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome>;
+    fn start(&mut self) -> Result<Vec<AnyService>, Outcome>;
+}
+
+/// A device of any kind.
+#[enum_dispatch(Device)]
+#[allow(missing_docs)]
+pub enum AnyDevice {
+    Console(console::Console),
+    Block(block::Block),
+    Entropy(entropy::Entropy),
+    Network(network::Network),
 }
 
 /// What a service needs before it can go on; either of the two will do.
@@ -60,6 +76,7 @@ pub struct Wait {
 }
 
 /// Serves one virtqueue, in a thread of its own.
+#[enum_dispatch]
 pub trait QueueService: Send {
     /// Does all that can be done without waiting for the guest or for the source.
     ///
@@ -71,6 +88,18 @@ pub trait QueueService: Send {
     fn source(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+}
+
+/// The service of any virtqueue.
+#[enum_dispatch(QueueService)]
+#[allow(missing_docs)]
+pub enum AnyService {
+    ConsoleInput(console::Input),
+    ConsoleOutput(console::Output),
+    Block(block::Requests),
+    Entropy(entropy::Requests),
+    Receive(network::Receive),
+    Transmit(network::Transmit),
 }
 
 /// Why a queue's service cannot go on.

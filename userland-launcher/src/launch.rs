@@ -14,7 +14,7 @@ use crate::devices::block::BlockError;
 use crate::devices::bus::{Bus, Layout, TooManyDevices};
 use crate::devices::console::Console;
 use crate::devices::network::NetworkError;
-use crate::devices::{Device, worker::Context};
+use crate::devices::{AnyDevice, worker::Context};
 use crate::files::Files;
 use crate::guest_memory::GuestMemory;
 use crate::host::{Host, HostError};
@@ -146,7 +146,7 @@ pub struct Prepared {
     entry: u32,
     /// The format of its page tables, if it is not the host's.
     paging: Option<Paging>,
-    devices: Vec<Box<dyn Device>>,
+    devices: Vec<AnyDevice>,
     layout: Layout,
 }
 
@@ -196,11 +196,11 @@ impl Prepared {
 }
 
 /// The guest's devices, in the order of the bus.
-fn devices(files: &Files, terminal: &Arc<Terminal>, output: &ConsoleOutput) -> Vec<Box<dyn Device>> {
-    let mut devices: Vec<Box<dyn Device>> = vec![Box::new(Console::new(terminal.clone(), output.clone()))];
-    devices.extend(files.disks.iter().map(|disk| Box::new(disk.clone()) as _));
-    devices.extend(files.entropy.iter().map(|entropy| Box::new(entropy.clone()) as _));
-    devices.extend(files.network.iter().map(|network| Box::new(network.clone()) as _));
+fn devices(files: &Files, terminal: &Arc<Terminal>, output: &ConsoleOutput) -> Vec<AnyDevice> {
+    let mut devices = vec![Console::new(terminal.clone(), output.clone()).into()];
+    devices.extend(files.disks.iter().cloned().map(AnyDevice::from));
+    devices.extend(files.entropy.iter().cloned().map(AnyDevice::from));
+    devices.extend(files.network.iter().cloned().map(AnyDevice::from));
     devices
 }
 

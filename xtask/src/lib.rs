@@ -10,7 +10,7 @@
 //! | command | what it does | modules |
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
-//! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`prelink`], [`plugin`], [`programs`] |
+//! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`prelink`], [`shim`], [`plugin`], [`programs`] |
 //! | `demo`, `shell` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`processors`], [`boots`], [`tally`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
@@ -47,6 +47,7 @@ pub mod project;
 pub mod qemu;
 pub mod scenarios;
 pub mod setup;
+pub mod shim;
 pub mod steps;
 pub mod system_packages;
 pub mod tally;

@@ -16,8 +16,11 @@
 //!
 //! - Every function that C calls is `#[unsafe(no_mangle)] extern "C"` and its name begins with `lg_rust_`.
 //!   These are found by name: each is kept and stays visible to C, all else becomes local or goes.
-//! - Every function that crosses the border, in either direction, is declared `asmlinkage` in C: the kernel
-//!   is compiled with `-mregparm=3`, Rust is not. Only integers and pointers are passed or returned.
+//! - Every function that crosses the border, in either direction, is declared `asmlinkage` in `lg_shim.h`: the kernel
+//!   is compiled with `-mregparm=3`, Rust is not. Only integers and pointers are passed or returned. What Rust declares
+//!   or defines otherwise is refused ([`shim`]).
+//! - Numbers that both sides must know are Rust's: words of the section `.lg_shared`, each of which becomes a
+//!   `#define` of `lg_shared.h`.
 //! - The C side defines `lg_shim_memcpy`, `lg_shim_memmove`, `lg_shim_memset` and `lg_shim_memcmp`
 //!   (`asmlinkage`): calls that the Rust compiler makes to the C library's names are redirected there.
 //! - Indirect calls go through the kernel's retpolines. There are no constructors: registries are `linkme`
@@ -35,10 +38,19 @@ use crate::prelink::{self, ENTRY_PREFIX, Library};
 use crate::process::{Progress, run_logged};
 use crate::project::{Project, write_if_changed};
 use crate::setup::Machine;
+use crate::shim;
 use crate::toolchain::Target;
 
 /// Names that the Rust compiler itself calls, which the kernel has in another calling convention.
 const MEMORY_FUNCTIONS: [&str; 4] = ["memcpy", "memmove", "memset", "memcmp"];
+
+/// What is built of a module's Rust.
+struct RustSide {
+    /// The prelinked object.
+    object: Vec<u8>,
+    /// The numbers that C has from it, as a header.
+    header: String,
+}
 
 /// A module's sources; `kmod` is the one of the project.
 #[derive(Debug, Clone)]
@@ -75,8 +87,8 @@ impl ModuleSource {
 
     /// Builds for `flavours`; returns where each `lg.ko` is, in the same order.
     pub fn build(&self, project: &Project, machine: &Machine, flavours: &[Flavour]) -> Result<Vec<PathBuf>> {
-        let object = self.build_rust(project, machine)?;
-        flavours.iter().map(|flavour| self.build_flavour(project, machine, *flavour, &object)).collect()
+        let rust = self.build_rust(project, machine)?;
+        flavours.iter().map(|flavour| self.build_flavour(project, machine, *flavour, &rust)).collect()
     }
 
     /// Builds for a kernel that is none of Debian's, against the tree in `headers`; `name` tells its results apart.
@@ -87,16 +99,16 @@ impl ModuleSource {
         name: &str,
         headers: &Path,
     ) -> Result<PathBuf> {
-        let object = self.build_rust(project, machine)?;
+        let rust = self.build_rust(project, machine)?;
         let out = project.out().join(name).join(self.results);
-        self.build_kernel_side(project, name, headers, &out, &object)
+        self.build_kernel_side(project, name, headers, &out, &rust)
     }
 
-    /// The prelinked Rust object.
-    fn build_rust(&self, project: &Project, machine: &Machine) -> Result<Vec<u8>> {
+    fn build_rust(&self, project: &Project, machine: &Machine) -> Result<RustSide> {
         if !self.folder.join("Cargo.toml").exists() {
             bail!("{} holds no crate; is this a whole work tree?", self.folder.display());
         }
+        shim::check(&self.folder)?;
         let progress = Progress::start("kernel module, Rust side");
         run_logged(
             machine
@@ -107,9 +119,9 @@ impl ModuleSource {
             &project.logs().join("module-cargo.log"),
         )?;
         let library = machine.toolchain.results(Target::Kernel).join("liblgmod.a");
-        let object = prelink(&library, &project.out().join("prelink"), &project.logs())?;
+        let rust = prelink(&library, &project.out().join("prelink"), &project.logs())?;
         progress.done();
-        Ok(object)
+        Ok(rust)
     }
 
     fn build_flavour(
@@ -117,10 +129,10 @@ impl ModuleSource {
         project: &Project,
         machine: &Machine,
         flavour: Flavour,
-        object: &[u8],
+        rust: &RustSide,
     ) -> Result<PathBuf> {
         let out = project.out_for(flavour).join(self.results);
-        self.build_kernel_side(project, flavour.name(), &machine.kernels.headers(flavour), &out, object)
+        self.build_kernel_side(project, flavour.name(), &machine.kernels.headers(flavour), &out, rust)
     }
 
     /// What the kernel's own build system does, for the kernel called `name`; leaves all in `out`.
@@ -130,13 +142,14 @@ impl ModuleSource {
         name: &str,
         headers: &Path,
         out: &Path,
-        object: &[u8],
+        rust: &RustSide,
     ) -> Result<PathBuf> {
         let progress = Progress::start(format!("kernel module for {name}"));
         let build = out.join("kbuild");
         fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
         copy_sources(&self.folder, &build)?;
-        write_if_changed(&build.join("lg_rust.o_shipped"), object)?;
+        write_if_changed(&build.join("lg_shared.h"), rust.header.as_bytes())?;
+        write_if_changed(&build.join("lg_rust.o_shipped"), &rust.object)?;
         // modpost wants to know how every object was made; this one was not made by Kbuild.
         write_if_changed(&build.join(".lg_rust.o.cmd"), b"")?;
 
@@ -163,7 +176,7 @@ impl ModuleSource {
 }
 
 /// Makes one relocatable object of `library`; leaves script and object in `folder`.
-fn prelink(library: &Path, folder: &Path, logs: &Path) -> Result<Vec<u8>> {
+fn prelink(library: &Path, folder: &Path, logs: &Path) -> Result<RustSide> {
     let archive = fs::read(library).with_context(|| {
         format!("cargo left no {}: is the package called `lgmod`, a staticlib?", library.display())
     })?;
@@ -190,7 +203,7 @@ fn prelink(library: &Path, folder: &Path, logs: &Path) -> Result<Vec<u8>> {
 
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     prelink::check_relocations(&bytes).with_context(|| object.display().to_string())?;
-    Ok(bytes)
+    Ok(RustSide { object: bytes, header: shim::header(&contents.numbers) })
 }
 
 /// Copies the C side into the build folder, touching only what has changed.

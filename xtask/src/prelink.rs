@@ -3,10 +3,11 @@
 //! A module is a relocatable object, never finally linked, and two things that a linker does at the very end
 //! are missed there. The registry of strategies is made of `linkme` slices: sections whose bounds,
 //! `__start_…` and `__stop_…`, only a final link defines. And unused code goes only when the linker knows
-//! where the used code begins. So the library is first linked with `ld -r` and a script, generated here from
-//! what the library holds: it bounds every slice, and starts from every entry point.
+//! where the used code begins. Nor does Debian's i386 kernel run a module's constructors. So the library is first linked
+//! with `ld -r` and a script, generated here from what the library holds: it bounds every slice and the list of
+//! constructors, which the module then runs itself, and starts from every entry point.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,9 @@ pub const ENTRY_PREFIX: &str = "lg_rust_";
 /// Section names that `linkme` gives: the elements of a slice, and its check for duplicates.
 const SLICE_PREFIXES: [&str; 2] = ["linkme_", "linkm2_"];
 
+/// The section of the numbers that C has from Rust: a symbol for each.
+const NUMBERS: &str = ".lg_shared";
+
 /// What a library holds that the link has to be told of.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Library {
@@ -26,13 +30,15 @@ pub struct Library {
     pub slices: BTreeSet<String>,
     /// The entry points.
     pub entry_points: BTreeSet<String>,
+    /// The numbers that C has from Rust, by name.
+    pub numbers: BTreeMap<String, u32>,
 }
 
 impl Library {
     /// Looks through a static library (`.a`).
     ///
     /// # Errors
-    /// When it has no entry point, or has constructors, which nothing in the kernel would run.
+    /// When it has no entry point, or has constructors in the old form, whose order is another.
     pub fn inspect(archive: &[u8]) -> Result<Library> {
         let mut library = Library::default();
         let members = ArchiveFile::parse(archive).context("this is no static library")?;
@@ -43,10 +49,8 @@ impl Library {
             let Ok(file) = object::File::parse(member.data(archive)?) else { continue };
             for section in file.sections() {
                 let section = section.name()?;
-                if section.starts_with(".init_array") || section.starts_with(".ctors") {
-                    bail!(
-                        "{name} has a constructor ({section}), which nothing in the kernel runs; use linkme"
-                    );
+                if section.starts_with(".ctors") {
+                    bail!("{name} has a constructor in {section}; the module runs those in .init_array");
                 }
                 if SLICE_PREFIXES.iter().any(|prefix| section.starts_with(prefix)) {
                     library.slices.insert(section.to_owned());
@@ -57,6 +61,9 @@ impl Library {
                 if symbol.starts_with(ENTRY_PREFIX) {
                     library.entry_points.insert(symbol.to_owned());
                 }
+            }
+            if let Some(section) = file.section_by_name(NUMBERS) {
+                library.numbers.append(&mut numbers(&file, &section)?);
             }
         }
         if library.entry_points.is_empty() {
@@ -79,14 +86,30 @@ impl Library {
             "SECTIONS {{\n\
              \x20 .text 0 : {{ *(.text .text.unlikely .text.unlikely.* .text.*) }}\n\
              \x20 .rodata 0 : {{ *(.rodata .rodata.*) }}\n\
-             \x20 .data..ro_after_init 0 : {{\n    *(.data.rel.ro .data.rel.ro.*)\n{slices}  }}\n\
+             \x20 .data..ro_after_init 0 : {{\n    *(.data.rel.ro .data.rel.ro.*)\n{slices}\
+             \x20   . = ALIGN(4); lg_constructors_start = .; KEEP(*(SORT_BY_INIT_PRIORITY(.init_array.*)));\n\
+             \x20   KEEP(*(.init_array)); lg_constructors_stop = .;\n  }}\n\
              \x20 .data 0 : {{ *(.data .data.*) }}\n\
              \x20 .bss 0 : {{ *(.bss .bss.*) *(COMMON) }}\n\
              \x20 /DISCARD/ : {{ *(.eh_frame .eh_frame.*) *(.gcc_except_table*) *(.note.*) *(.comment) \
-             *(.llvmbc) *(.llvmcmd) }}\n\
+             *(.llvmbc) *(.llvmcmd) *({NUMBERS}) }}\n\
              }}\n"
         )
     }
+}
+
+/// What the symbols of a section are worth, each of one word.
+fn numbers(file: &object::File<'_>, section: &object::Section<'_, '_>) -> Result<BTreeMap<String, u32>> {
+    let words = section.data()?;
+    let symbols = file.symbols().filter(|s| s.is_definition() && s.section_index() == Some(section.index()));
+    symbols
+        .filter(|symbol| symbol.is_global())
+        .map(|symbol| {
+            let word = words.get(symbol.address() as usize..).and_then(|rest| rest.first_chunk());
+            let word = word.with_context(|| format!("{NUMBERS} is too short"))?;
+            Ok((symbol.name()?.to_owned(), u32::from_le_bytes(*word)))
+        })
+        .collect()
 }
 
 /// Checks that the kernel's module loader for i386 knows every relocation of `file`.
@@ -151,6 +174,20 @@ mod tests {
     }
 
     #[test]
+    fn reads_the_numbers_that_c_has_from_rust_and_drops_them() {
+        let numbers = ".section .lg_shared,\"a\"\n.globl LG_A, LG_B\nLG_B: .long 7\nLG_A: .long 0xffffffff\n";
+        let (folder, archive) = library(&format!("{SLICE_USER}\n{numbers}"));
+        let library = Library::inspect(&archive).unwrap();
+        assert_eq!(library.numbers, BTreeMap::from([("LG_A".to_owned(), u32::MAX), ("LG_B".to_owned(), 7)]));
+
+        fs::write(folder.path().join("s.lds"), library.script()).unwrap();
+        let arguments = ["-m", "elf_i386", "-r", "-u", "lg_rust_go", "-T", "s.lds", "-o", "out.o", "a.a"];
+        output(Command::new("ld").current_dir(&folder).args(arguments)).unwrap();
+        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        assert!(object::File::parse(&*bytes).unwrap().section_by_name(NUMBERS).is_none());
+    }
+
+    #[test]
     fn the_script_bounds_the_slice_and_drops_what_is_unused() {
         let (folder, archive) = library(SLICE_USER);
         let script = Library::inspect(&archive).unwrap().script();
@@ -169,10 +206,43 @@ mod tests {
     }
 
     #[test]
+    fn the_script_keeps_and_bounds_the_constructors() {
+        let (folder, archive) = library(
+            r#"
+            .section .text.lg_rust_go,"ax"
+            .globl lg_rust_go
+            lg_rust_go: movl $lg_constructors_start, %eax
+                movl $lg_constructors_stop, %edx
+                ret
+            .section .text.early,"ax"
+            early: ret
+            .section .text.late,"ax"
+            late: ret
+            .section .init_array,"aw"
+                .long late
+            .section .init_array.00100,"aw"
+                .long early
+            "#,
+        );
+        let script = Library::inspect(&archive).unwrap().script();
+        fs::write(folder.path().join("s.lds"), script).unwrap();
+        let arguments = ["-m", "elf_i386", "-r", "--gc-sections", "-u", "lg_rust_go", "-T", "s.lds"];
+        output(Command::new("ld").current_dir(&folder).args(arguments).args(["-o", "out.o", "a.a"])).unwrap();
+
+        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let address = |name| file.symbol_by_name(name).map(|symbol| symbol.address());
+        let (start, stop) =
+            (address("lg_constructors_start").unwrap(), address("lg_constructors_stop").unwrap());
+        assert_eq!(stop - start, 8, "two constructors of four bytes");
+        assert!(address("early").is_some() && address("late").is_some(), "what they point at is kept");
+    }
+
+    #[test]
     fn refuses_what_would_fail_silently_in_the_kernel() {
         let (_folder, none) = library(".globl other\nother: ret\n");
         assert!(Library::inspect(&none).unwrap_err().to_string().contains("lg_rust_"));
-        let constructor = format!("{SLICE_USER}\n.section .init_array,\"aw\"\n.long unused\n");
+        let constructor = format!("{SLICE_USER}\n.section .ctors,\"aw\"\n.long unused\n");
         let (_folder, constructor) = library(&constructor);
         assert!(Library::inspect(&constructor).unwrap_err().to_string().contains("constructor"));
     }

@@ -68,7 +68,7 @@ static TOUCH: Word = Word {
 };
 static AROUND: Number = Number {
     name: "around",
-    help: "with touches: entries about a missing one that are recorded, as strategies may fill them with it",
+    help: "with touches: entries about a missing one that are recorded too",
     default: 16,
     range: 1..=64,
 };

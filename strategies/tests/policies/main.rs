@@ -150,6 +150,7 @@ fn parameters_at_their_bounds_work() {
 fn the_catalogue_fits_a_page() {
     let catalogue = registry::catalogue().to_string();
     assert!(catalogue.len() < 4096, "{} bytes", catalogue.len());
+    assert!(catalogue.contains("shared-lirs=shared:policy=lirs"));
     for policy in modelled() {
         assert!(catalogue.contains(&format!("\n{policy} ")) || catalogue.starts_with(policy), "{policy}");
     }

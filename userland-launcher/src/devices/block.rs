@@ -1,6 +1,6 @@
 //! The disk: a file whose 512-byte sectors the guest reads and writes.
 
-use super::{Device, QueueService, RequestService, Stop};
+use super::{AnyService, Device, RequestService, Stop};
 use crate::devices::bus::QUEUE_SIZE;
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Buffers, Chain};
@@ -116,13 +116,13 @@ impl Device for Block {
         1
     }
 
-    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome> {
-        let requests = Requests { file: self.file.clone(), bytes: self.sectors * SECTOR };
-        Ok(vec![Box::new(requests)])
+    fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
+        Ok(vec![Requests { file: self.file.clone(), bytes: self.sectors * SECTOR }.into()])
     }
 }
 
-struct Requests {
+/// The queue of requests to read, write and flush.
+pub struct Requests {
     file: Arc<File>,
     bytes: u64,
 }

@@ -11,8 +11,8 @@
 //! device's descriptor when it has changed the status (0 resets the device), and the address of a
 //! ring when it has offered buffers.
 
-use super::Device;
 use super::worker::{Context, Kick, Worker};
+use super::{AnyDevice, Device};
 use crate::guest_memory::GuestMemory;
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::ring_bytes;
@@ -65,11 +65,11 @@ impl Layout {
     ///
     /// # Errors
     /// [`TooManyDevices`].
-    pub fn new(devices: &[Box<dyn Device>], first: GuestFrame) -> Result<Self, TooManyDevices> {
+    pub fn new(devices: &[AnyDevice], first: GuestFrame) -> Result<Self, TooManyDevices> {
         let mut layout = Self { page: Vec::new(), first, page_limit: first.0 + 1, slots: Vec::new() };
         let mut irq = FIRST_IRQ;
         for device in devices {
-            layout.add(device.as_ref(), &mut irq)?;
+            layout.add(device, &mut irq)?;
         }
         // A descriptor of kind 0 ends the list, unless the page does.
         if layout.page.len() > PAGE_SIZE as usize {
@@ -79,7 +79,7 @@ impl Layout {
         Ok(layout)
     }
 
-    fn add(&mut self, device: &dyn Device, irq: &mut u32) -> Result<(), TooManyDevices> {
+    fn add(&mut self, device: &AnyDevice, irq: &mut u32) -> Result<(), TooManyDevices> {
         let address = self.first.start().0 + self.page.len() as u32;
         let mut queues = Vec::new();
         for _ in 0..device.queues() {
@@ -113,7 +113,7 @@ impl Layout {
 
 /// One device with what runs it.
 struct Attached {
-    device: Box<dyn Device>,
+    device: AnyDevice,
     slot: Slot,
     kicks: Vec<Arc<Kick>>,
     /// Empty unless the guest has set the device up.
@@ -131,7 +131,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`Outcome::Failed`].
-    pub fn new(context: Context, devices: Vec<Box<dyn Device>>, layout: &Layout) -> Result<Self, Outcome> {
+    pub fn new(context: Context, devices: Vec<AnyDevice>, layout: &Layout) -> Result<Self, Outcome> {
         let failed = |error| Outcome::Failed { doing: "connecting a device with the host".into(), error };
         let mut attached = Vec::new();
         for (device, slot) in devices.into_iter().zip(&layout.slots) {

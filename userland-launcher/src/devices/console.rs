@@ -3,7 +3,7 @@
 //! When the guest sets the device up, a terminal is handed over to it key by key, ctrl-C included. Three
 //! ctrl-C within a second leave the guest, whether it takes its input or not.
 
-use super::{Device, QueueService, RequestService, Stop, Wait};
+use super::{AnyService, Device, QueueService, RequestService, Stop, Wait};
 use crate::console_output::ConsoleOutput;
 use crate::outcome::{Outcome, Violation};
 use crate::terminal::Terminal;
@@ -54,7 +54,7 @@ impl Device for Console {
         2
     }
 
-    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome> {
+    fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
         self.terminal
             .hand_over()
             .map_err(|error| Outcome::Failed { doing: "setting the terminal".into(), error })?;
@@ -64,12 +64,12 @@ impl Device for Console {
             at_end: false,
             leave: LeaveKeys::default(),
         };
-        Ok(vec![Box::new(input), Box::new(Output(self.output.clone()))])
+        Ok(vec![input.into(), Output(self.output.clone()).into()])
     }
 }
 
 /// The queue of buffers that the guest wants filled with input.
-struct Input {
+pub struct Input {
     terminal: Arc<Terminal>,
     typed: VecDeque<u8>,
     at_end: bool,
@@ -135,7 +135,7 @@ impl QueueService for Input {
 }
 
 /// The queue of buffers that the guest wants shown.
-struct Output(ConsoleOutput);
+pub struct Output(ConsoleOutput);
 
 impl RequestService for Output {
     fn answer(&mut self, request: &mut Chain<'_>) -> Result<u32, Stop> {

@@ -1,6 +1,6 @@
 //! The entropy device: fills the guest's buffers with the host's random bytes.
 
-use super::{Device, QueueService, RequestService, Stop};
+use super::{AnyService, Device, RequestService, Stop};
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::Chain;
 use std::fs::File;
@@ -39,12 +39,13 @@ impl Device for Entropy {
         1
     }
 
-    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome> {
-        Ok(vec![Box::new(Requests(self.0.clone()))])
+    fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
+        Ok(vec![Requests(self.0.clone()).into()])
     }
 }
 
-struct Requests(Arc<File>);
+/// The queue of buffers to fill.
+pub struct Requests(Arc<File>);
 
 impl RequestService for Requests {
     fn answer(&mut self, request: &mut Chain<'_>) -> Result<u32, Stop> {

@@ -3,7 +3,7 @@
 //! Each frame travels with legacy virtio's 10-byte header in front, which TAP interfaces speak themselves
 //! (`IFF_VNET_HDR`). No offloads are offered, so that the header stays all zero.
 
-use super::{Device, QueueService, RequestService, Stop, Wait};
+use super::{AnyService, Device, QueueService, RequestService, Stop, Wait};
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Chain, Virtqueue};
 use rustix::io::Errno;
@@ -165,13 +165,13 @@ impl Device for Network {
         2
     }
 
-    fn start(&mut self) -> Result<Vec<Box<dyn QueueService>>, Outcome> {
-        Ok(vec![Box::new(Receive::new(self.tap.clone())), Box::new(Transmit(self.tap.clone()))])
+    fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
+        Ok(vec![Receive::new(self.tap.clone()).into(), Transmit(self.tap.clone()).into()])
     }
 }
 
 /// The queue of buffers for frames from outside.
-struct Receive {
+pub struct Receive {
     tap: Arc<File>,
     buffer: Vec<u8>,
     /// Bytes of the frame in the buffer that waits for the guest; 0 for none.
@@ -219,7 +219,7 @@ impl QueueService for Receive {
 }
 
 /// The queue of frames to send.
-struct Transmit(Arc<File>);
+pub struct Transmit(Arc<File>);
 
 impl RequestService for Transmit {
     fn answer(&mut self, request: &mut Chain<'_>) -> Result<u32, Stop> {

@@ -1,6 +1,6 @@
 //! The thread of one virtqueue: sleeps until the guest or the outside has something, and interrupts.
 
-use super::{QueueService, Stop};
+use super::{AnyService, QueueService, Stop};
 use crate::guest_memory::GuestMemory;
 use crate::host::Host;
 use crate::outcome::Outcome;
@@ -75,12 +75,12 @@ impl Worker {
         name: String,
         config: VirtqueueConfig,
         kick: Arc<Kick>,
-        mut service: Box<dyn QueueService>,
+        mut service: AnyService,
     ) -> io::Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
         let (my_kick, my_stopped) = (kick.clone(), stopped.clone());
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
-            let result = serve(&context, config, &my_kick, &my_stopped, service.as_mut());
+            let result = serve(&context, config, &my_kick, &my_stopped, &mut service);
             match result {
                 Ok(()) => {}
                 Err(Stop::Ended(outcome)) => (context.ended)(outcome),
@@ -109,7 +109,7 @@ fn serve(
     config: VirtqueueConfig,
     kick: &Kick,
     stopped: &AtomicBool,
-    service: &mut dyn QueueService,
+    service: &mut AnyService,
 ) -> Result<(), Stop> {
     let failed = |doing: &str, error| Outcome::Failed { doing: doing.into(), error };
     let start = GuestFrame(config.pfn).start().0;

@@ -10,7 +10,7 @@ use userland_launcher::devices::block::{Block, BlockError};
 use userland_launcher::devices::console::Console;
 use userland_launcher::devices::entropy::Entropy;
 use userland_launcher::devices::network::Network;
-use userland_launcher::devices::{Device, QueueService, Stop, Wait};
+use userland_launcher::devices::{AnyService, Device, QueueService, Stop, Wait};
 use userland_launcher::guest_memory::GuestMemory;
 use userland_launcher::outcome::{Outcome, Violation};
 use userland_launcher::terminal::Terminal;
@@ -23,7 +23,7 @@ const BUFFERS: u64 = 0x4000;
 /// One queue's service with a guest to talk to.
 struct Bench {
     memory: GuestMemory,
-    service: Box<dyn QueueService>,
+    service: AnyService,
 }
 
 impl Bench {

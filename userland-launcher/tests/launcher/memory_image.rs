@@ -7,7 +7,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::sync::Arc;
 use userland_launcher::cli::Cli;
-use userland_launcher::devices::Device;
+use userland_launcher::devices::AnyDevice;
 use userland_launcher::devices::block::Block;
 use userland_launcher::devices::bus::{Layout, TooManyDevices};
 use userland_launcher::devices::console::Console;
@@ -127,10 +127,8 @@ fn the_device_page_describes_the_devices() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(512 * 3 + 100).unwrap();
     let (terminal, _) = piped_terminal();
-    let devices: Vec<Box<dyn Device>> = vec![
-        Box::new(Console::new(terminal, Screen::default().output())),
-        Box::new(Block::open(file.path()).unwrap()),
-    ];
+    let devices: [AnyDevice; 2] =
+        [Console::new(terminal, Screen::default().output()).into(), Block::open(file.path()).unwrap().into()];
     let layout = Layout::new(&devices, arch_i386::addr::GuestFrame(0x2000)).unwrap();
     assert_eq!(layout.page.len(), 4096);
     let console = Described {
@@ -154,7 +152,7 @@ fn the_device_page_describes_the_devices() {
 fn the_bus_has_31_interrupts() {
     let terminal = |_| {
         let (terminal, _) = piped_terminal();
-        Box::new(Console::new(terminal, Screen::default().output())) as Box<dyn Device>
+        AnyDevice::from(Console::new(terminal, Screen::default().output()))
     };
     let devices: Vec<_> = (0..15).map(terminal).collect();
     assert!(Layout::new(&devices, arch_i386::addr::GuestFrame(0)).is_ok());

@@ -3,9 +3,9 @@
 //! Everything is drawn from medians over the runs; a thin line over a bar spans the least and the greatest of them.
 
 use anyhow::{Result, anyhow};
+use benches::palette::{self, BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE, SKY_BLUE, VERMILLION};
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::full_palette::{AMBER, BLUEGREY, GREEN_700, GREY, ORANGE, PURPLE, TEAL};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::results::{NATIVE, ProfileOutcome, Results, Span};
@@ -27,7 +27,6 @@ pub struct Plot {
 /// What the plots' names begin with; a host's name follows.
 pub const KINDS: [&str; 4] = ["ratio", "misses", "exits", "instructions"];
 
-const STRATEGIES: [RGBColor; 8] = [BLUE, ORANGE, GREEN_700, PURPLE, TEAL, RED, AMBER, BLUEGREY];
 const WIDTH: u32 = 960;
 /// Room for the workloads' names, and for other labels.
 const NAMES: u32 = 90;
@@ -41,11 +40,11 @@ const HEAD: u32 = 64;
 /// What makes the host leave the guest: one counter for each kind, and what it is called.
 const EXITS: [(&str, &str, RGBColor); 6] = [
     ("hypercalls", "hypercalls", BLUE),
-    ("demand_faults", "shadow faults", RED),
+    ("demand_faults", "shadow faults", VERMILLION),
     ("reflected_faults", "guest's own faults", ORANGE),
-    ("reflected_traps", "other traps", GREEN_700),
-    ("emulated_instructions", "emulated", PURPLE),
-    ("host_interrupts", "interrupts", GREY),
+    ("reflected_traps", "other traps", BLUISH_GREEN),
+    ("emulated_instructions", "emulated", REDDISH_PURPLE),
+    ("host_interrupts", "interrupts", SKY_BLUE),
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -107,7 +106,7 @@ fn picture(
 }
 
 fn colour(strategy: usize) -> RGBColor {
-    STRATEGIES[strategy % STRATEGIES.len()]
+    palette::ALL[strategy % palette::ALL.len()]
 }
 
 /// Text in black, such as a label at a bar.
@@ -277,10 +276,10 @@ fn instructions(results: &Results, host: &str) -> Result<Option<String>> {
         }
     }
     let colour = |world| match world {
-        World::GuestKernel => GREEN_700,
-        World::Programs => TEAL,
+        World::GuestKernel => BLUISH_GREEN,
+        World::Programs => SKY_BLUE,
         World::Switcher => ORANGE,
-        World::Module => RED,
+        World::Module => VERMILLION,
         World::HostKernel => BLUE,
     };
     let kinds = WORLDS.map(|world| (world.to_string(), colour(world)));

@@ -1,0 +1,98 @@
+//! The numbers that the C side has from Rust. `cargo xtask build` reads them out of the compiled object and writes them
+//! as `lg_shared.h`, one `#define` for each; so the module's two sides cannot differ. The C side asserts that the kernel
+//! and its own structures agree.
+
+use crate::errno::Errno;
+use crate::log;
+use crate::module::MAX_GUESTS;
+use crate::shim::{self, RawPlugin, RawVcpu};
+use arch_i386::addr::PAGE_SIZE;
+use arch_i386::launcher::STRATEGY_MAX;
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, slot};
+use arch_i386::trap;
+use core::mem::offset_of;
+use framework::host::LAST_WORDS;
+use switcher::state::MACHINE_CHECKS_SHIFT;
+
+/// The section that is read; the module itself does not have it.
+macro_rules! shared {
+    ($($(#[$doc:meta])* $name:ident = $value:expr;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".lg_shared")]
+        static $name: u32 = {
+            let value = $value;
+            let word = value as u32;
+            assert!(word as i128 == value as i128, "C gets it as 32 bits");
+            word
+        };
+    )*};
+}
+
+shared! {
+    /// The longest text of a strategy, in bytes.
+    LG_STRATEGY_MAX = STRATEGY_MAX;
+    /// How many guests there can be.
+    LG_MAX_GUESTS = MAX_GUESTS;
+    /// Bytes of a recording's ring that are kept free for the note of a loss.
+    LG_LAST_WORDS = LAST_WORDS;
+    /// The longest line of the log, and the longest words of a panic, in bytes.
+    LG_LINE = log::LINE;
+
+    LG_LOG_ERROR = shim::LOG_ERROR;
+    LG_LOG_INFO = shim::LOG_INFO;
+
+    LG_PLUGIN_OUTSIDE = shim::OUTSIDE;
+    LG_PLUGIN_INSIDE = shim::INSIDE;
+    LG_PLUGIN_PANICS = shim::PANICS;
+
+    // The words of C's structures that Rust uses.
+    LG_PLUGIN_STATE = offset_of!(RawPlugin, state);
+    LG_VCPU_PENDING = offset_of!(RawVcpu, pending);
+    LG_VCPU_CR2 = offset_of!(RawVcpu, cr2);
+
+    // Descriptor indices, and the flags (low byte: P, DPL, S, type; high nibble: G, D/B, L, AVL) of the Switcher's segments.
+    LG_GDT_ENTRIES = GDT_ENTRIES;
+    LG_GDT_CS = slot::LGUEST_CS;
+    LG_GDT_DS = slot::LGUEST_DS;
+    LG_GDT_KERNEL_CS = slot::KERNEL_CS;
+    LG_GDT_KERNEL_DS = slot::KERNEL_DS;
+    LG_GDT_TSS = slot::TSS;
+    LG_GDT_DOUBLE_FAULT_TSS = slot::DOUBLE_FAULT_TSS;
+    LG_CODE_FLAGS = flags(Descriptor::FLAT_CODE);
+    LG_DATA_FLAGS = flags(Descriptor::FLAT_DATA);
+
+    // What the world switch returns: vectors, and events that were counted.
+    LG_TRAP_DB = trap::DEBUG;
+    LG_TRAP_NMI = trap::NMI;
+    LG_TRAP_PF = trap::PAGE_FAULT;
+    LG_TRAP_MC = trap::MACHINE_CHECK;
+    LG_FIRST_EXTERNAL = trap::FIRST_EXTERNAL;
+    LG_SYSCALL = trap::SYSCALL;
+    LG_MACHINE_CHECKS_SHIFT = MACHINE_CHECKS_SHIFT;
+
+    LG_PAGE_SIZE = PAGE_SIZE;
+
+    LG_EPERM = positive(Errno::EPERM);
+    LG_ENOENT = positive(Errno::ENOENT);
+    LG_EINTR = positive(Errno::EINTR);
+    LG_EBADF = positive(Errno::EBADF);
+    LG_ENOMEM = positive(Errno::ENOMEM);
+    LG_EFAULT = positive(Errno::EFAULT);
+    LG_EBUSY = positive(Errno::EBUSY);
+    LG_EINVAL = positive(Errno::EINVAL);
+    LG_ENOSPC = positive(Errno::ENOSPC);
+    LG_ERANGE = positive(Errno::ERANGE);
+    LG_EOVERFLOW = positive(Errno::EOVERFLOW);
+    LG_ERESTART = positive(Errno::ERESTART);
+    LG_ERESTARTSYS = positive(Errno::ERESTARTSYS);
+}
+
+/// A flat segment's flags, as the kernel's `GDT_ENTRY_INIT` takes them.
+const fn flags(segment: Descriptor) -> u32 {
+    segment.high >> 8 & 0xf0ff
+}
+
+const fn positive(errno: Errno) -> i32 {
+    -errno.negative()
+}
