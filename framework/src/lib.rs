@@ -9,19 +9,24 @@
 //!    guest's descriptors.
 //! 2. **The plug-in surface**: [`strategy`] (all of paging), [`pager`] (what is done for every strategy), [`inspect`] (what
 //!    a strategy lets be seen), [`policy`] (just the choice of which shadow
-//!    page directory gives way), [`registry`] (how either is found by name) and [`parameter`] (what can
+//!    page directory is evicted), [`registry`] (how either is found by name) and [`parameter`] (what can
 //!    be set).
-//! 3. **The shadow pager** under every built-in strategy: [`walk`] reads the guest's own tables,
-//!    [`tables`] owns the shadow ones, [`cache`] keeps several shadow page directories and does the
-//!    seven kinds of page-table work.
+//! 3. **What strategies are made of**: [`walk`] reads the guest's own tables, [`tables`] owns the shadow ones; a strategy
+//!    gets at real pages by these only. The strategies themselves, and the cache of shadow page directories that most of
+//!    them share, are in the crate `strategies`.
 //!
 //! [`guarded`] is the one way from the first layer into the plug-ins: a plug-in that panics ends its guest only.
 //!
-//! [`audit`] proves what can be proved of the shadow tables while a guest runs.
+//! [`audit`] proves what can be proved of the shadow tables while a guest runs; [`defect`] is what it finds.
 //!
-//! [`host`] says what all of it needs from whoever embeds it, [`ledger`] how a host gets back what a strategy forgets,
-//! [`watch`] how one strategy observes the host of another. [`kill`] why a guest dies,
-//! [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written down.
+//! [`host`] says what all of it needs from whoever embeds it ([`paging_host`] the part that strategies see), [`window`] and
+//! [`shadow_root`] what passes between tables and world switch, [`ledger`] how a host gets back what a strategy forgets,
+//! [`watch`] how one strategy observes the host of another. [`kill`] says why a guest dies, [`config_error`] why a
+//! strategy's text is refused, [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written
+//! down.
+//!
+//! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here knows
+//! Linux or a privileged instruction. No file imports another one that imports it, in however many steps.
 //!
 //! Nothing here may end the host's kernel when memory is short: whatever allocates does so by [`fallible`], or by
 //! the `try_reserve` of the collections.

@@ -2,7 +2,7 @@
 //!
 //! The larger of the two plug-in traits. [`hypercall`](crate::guest) and [`trap`](crate::guest) route
 //! every request that concerns page tables here, through the strategy's [`pager`](crate::pager); nothing else of the
-//! framework looks at one. The built-in strategies are [`ShadowCache`](crate::cache::ShadowCache) with an eviction policy.
+//! framework looks at one. The built-in strategies are in the crate `strategies`.
 //!
 //! Every method runs with interrupts on and may allocate, except [`PagingStrategy::root`], which must
 //! only look. One that goes through any number of entries calls [`PagingHost::reschedule_point`] on its way. A method that

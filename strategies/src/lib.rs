@@ -21,7 +21,7 @@
 //! | `record` | wraps another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
 //!
 //! All but the last three are the [shadow cache](shadow) with an eviction policy; those from `random` to `s3-fifo` on the
-//! [plain] one.
+//! plain one.
 //!
 //! A new eviction policy is a file here, an [`EvictionPolicy`](framework::policy::EvictionPolicy) in it,
 //! and one `linkme` line. [`lists`] and [`ghosts`] are what most of them are made of. A crate that wants the

@@ -10,7 +10,7 @@
 //! | command | what it does | modules |
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
-//! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`prelink`], [`shim`], [`plugin`], [`programs`] |
+//! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`plugin`], [`programs`] |
 //! | `demo`, `shell` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`processors`], [`boots`], [`tally`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
@@ -39,7 +39,6 @@ pub mod kernels;
 pub mod module;
 pub mod passed_on;
 pub mod plugin;
-pub mod prelink;
 pub mod process;
 pub mod processors;
 pub mod programs;
@@ -47,7 +46,6 @@ pub mod project;
 pub mod qemu;
 pub mod scenarios;
 pub mod setup;
-pub mod shim;
 pub mod steps;
 pub mod system_packages;
 pub mod tally;

@@ -1,6 +1,6 @@
 //! Building the kernel module, `lg.ko`, for one or both flavours.
 //!
-//! The steps: cargo builds the crate in `kmod` as a static library; [`prelink`](mod@prelink) makes one relocatable object
+//! The steps: cargo builds the crate in `kmod` as a static library; `module_link::prelink` makes one relocatable object
 //! of it; the kernel's own build system links that with the C shim. The Rust object is the same for both
 //! flavours, as the page format is chosen at run time; only the C side sees the kernel's headers.
 //!
@@ -18,7 +18,7 @@
 //!   These are found by name: each is kept and stays visible to C, all else becomes local or goes.
 //! - Every function that crosses the border, in either direction, is declared `asmlinkage` in `lg_shim.h`: the kernel
 //!   is compiled with `-mregparm=3`, Rust is not. Only integers and pointers are passed or returned. What Rust declares
-//!   or defines otherwise is refused ([`shim`]).
+//!   or defines otherwise is refused (`module_link::interface`).
 //! - Numbers that both sides must know are Rust's: words of the section `.lg_shared`, each of which becomes a
 //!   `#define` of `lg_shared.h`.
 //! - The C side defines `lg_shim_memcpy`, `lg_shim_memmove`, `lg_shim_memset` and `lg_shim_memcmp`
@@ -34,12 +34,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::flavour::Flavour;
 use crate::plugin::{self, Plugin};
-use crate::prelink::{self, ENTRY_PREFIX, Library};
 use crate::process::{Progress, run_logged};
 use crate::project::{Project, write_if_changed};
 use crate::setup::Machine;
-use crate::shim;
 use crate::toolchain::Target;
+use module_link::interface;
+use module_link::prelink::{self, ENTRY_PREFIX, Library};
 
 /// Names that the Rust compiler itself calls, which the kernel has in another calling convention.
 const MEMORY_FUNCTIONS: [&str; 4] = ["memcpy", "memmove", "memset", "memcmp"];
@@ -108,7 +108,7 @@ impl ModuleSource {
         if !self.folder.join("Cargo.toml").exists() {
             bail!("{} holds no crate; is this a whole work tree?", self.folder.display());
         }
-        shim::check(&self.folder)?;
+        interface::check(&self.folder)?;
         let progress = Progress::start("kernel module, Rust side");
         run_logged(
             machine
@@ -203,7 +203,7 @@ fn prelink(library: &Path, folder: &Path, logs: &Path) -> Result<RustSide> {
 
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     prelink::check_relocations(&bytes).with_context(|| object.display().to_string())?;
-    Ok(RustSide { object: bytes, header: shim::header(&contents.numbers) })
+    Ok(RustSide { object: bytes, header: interface::header(&contents.numbers) })
 }
 
 /// Copies the C side into the build folder, touching only what has changed.

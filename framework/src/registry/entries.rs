@@ -116,7 +116,7 @@ pub struct WrapperEntry {
 /// Makes a strategy that wraps another.
 pub type BuildWrapper = fn(&BuildContext, &Values, Box<dyn Pager>) -> BuiltWrapper;
 
-/// A policy, if there was memory for it: [`boxed`].
+/// A policy, if there was memory for it: [`boxed`](fallible::boxed).
 pub type BuiltPolicy = Result<Box<dyn EvictionPolicy>, OutOfMemory>;
 
 /// A strategy, likewise: [`Built::new`].

@@ -3,11 +3,11 @@
 use arch_i386::addr::GuestVirt;
 use arch_i386::paging::PageFormat;
 
-/// Names a shadow root of one guest's [`Tables`].
+/// Names a shadow root of one guest's [`Tables`](super::Tables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootId(pub(super) u16);
 
-/// Names a level-1 table of one guest's [`Tables`].
+/// Names a level-1 table of one guest's [`Tables`](super::Tables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafId(pub(super) u16);
 

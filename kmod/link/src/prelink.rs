@@ -17,6 +17,9 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, elf};
 /// All functions that C calls are named like this; they are the object's only global symbols.
 pub const ENTRY_PREFIX: &str = "lg_rust_";
 
+/// What the link script sets and no C file knows: the bounds of the list of constructors.
+pub const BOUNDS: [&str; 2] = ["lg_constructors_start", "lg_constructors_stop"];
+
 /// Section names that `linkme` gives: the elements of a slice, and its check for duplicates.
 const SLICE_PREFIXES: [&str; 2] = ["linkme_", "linkm2_"];
 
@@ -82,13 +85,14 @@ impl Library {
             writeln!(slices, "    . = ALIGN(64); __start_{slice} = .; KEEP(*({slice})); __stop_{slice} = .;")
                 .expect("a String takes all");
         }
+        let [start, stop] = BOUNDS;
         format!(
             "SECTIONS {{\n\
              \x20 .text 0 : {{ *(.text .text.unlikely .text.unlikely.* .text.*) }}\n\
              \x20 .rodata 0 : {{ *(.rodata .rodata.*) }}\n\
              \x20 .data..ro_after_init 0 : {{\n    *(.data.rel.ro .data.rel.ro.*)\n{slices}\
-             \x20   . = ALIGN(4); lg_constructors_start = .; KEEP(*(SORT_BY_INIT_PRIORITY(.init_array.*)));\n\
-             \x20   KEEP(*(.init_array)); lg_constructors_stop = .;\n  }}\n\
+             \x20   . = ALIGN(4); {start} = .; KEEP(*(SORT_BY_INIT_PRIORITY(.init_array.*)));\n\
+             \x20   KEEP(*(.init_array)); {stop} = .;\n  }}\n\
              \x20 .data 0 : {{ *(.data .data.*) }}\n\
              \x20 .bss 0 : {{ *(.bss .bss.*) *(COMMON) }}\n\
              \x20 /DISCARD/ : {{ *(.eh_frame .eh_frame.*) *(.gcc_except_table*) *(.note.*) *(.comment) \
@@ -139,7 +143,12 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::process::output;
+
+    /// Runs a tool of the toolchain.
+    fn output(command: &mut Command) -> Result<()> {
+        let done = command.output()?;
+        if done.status.success() { Ok(()) } else { bail!("{}", String::from_utf8_lossy(&done.stderr)) }
+    }
 
     /// Assembles `source` for i386 and puts it into a static library.
     fn library(source: &str) -> (tempfile::TempDir, Vec<u8>) {
