@@ -25,10 +25,7 @@ enum Command {
     /// Build a Linux guest of Debian's kernel source: its kernel and its initial file system
     #[command(disable_help_flag = true)]
     LinuxGuest(Arguments),
-    /// Measure the Linux guest under several strategies, beside the same kernel on the bare machine
-    #[command(disable_help_flag = true)]
-    LinuxBench(Arguments),
-    /// Measure workloads in a guest under several strategies
+    /// Measure workloads in a guest under several strategies, beside the same guest on the bare machine
     #[command(disable_help_flag = true)]
     Bench(Arguments),
     /// Boot Debian's kernel in QEMU, run a guest under several strategies, compare them
@@ -67,7 +64,6 @@ fn run(command: Command) -> Result<()> {
         Command::Setup(args) => setup::run(&project, &args).map(drop),
         Command::Build(args) => programs::build_command(&project, &args),
         Command::LinuxGuest(_) => pass_on(Package::LinuxGuestBuilder, "linux-guest"),
-        Command::LinuxBench(_) => pass_on(Package::Lab, "linux-bench"),
         Command::Bench(_) => pass_on(Package::Lab, "bench"),
         Command::Demo(args) => demo::run(&project, &args),
         Command::Record(_) => pass_on(Package::Lab, "record"),
@@ -87,8 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_is_not_looked_at() {
-        let passed_on =
-            ["linux-guest", "linux-bench", "bench", "record", "instructions", "profile", "fuzz", "inject"];
+        let passed_on = ["linux-guest", "bench", "record", "instructions", "profile", "fuzz", "inject"];
         for command in passed_on {
             for rest in [&["--help"][..], &["--", "--help"], &["compare", "-x", "--", "-h"], &[]] {
                 Cli::try_parse_from(["cargo xtask", command].iter().chain(rest)).unwrap();

@@ -1,4 +1,4 @@
-# Functions for the steps that run in the host VM (xtask/src/scenarios.rs, xtask/src/demo.rs).
+# Functions for the steps that run in the host VM (xtask/vm/scenarios, xtask/src/demo.rs).
 
 # fail TEXT...: ends the step, saying why.
 fail() {

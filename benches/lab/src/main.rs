@@ -7,7 +7,6 @@
 //! | command of `cargo xtask` | what it does | module |
 //! | --- | --- | --- |
 //! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`](mod@bench) |
-//! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux_bench`] |
 //! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
 //! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
@@ -23,7 +22,6 @@ use xtask::tally;
 
 mod bench;
 mod instructions;
-mod linux_bench;
 mod profile;
 mod record;
 
@@ -37,10 +35,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure workloads in a guest under several strategies
+    /// Measure workloads in a guest under several strategies, beside the same guest on the bare machine
     Bench(bench::command::Args),
-    /// Measure the Linux guest under several strategies, beside the same kernel on the bare machine
-    LinuxBench(linux_bench::Args),
     /// Count the instructions of one workload by function: of the guest, the Switcher, the module, the host
     Profile(profile::Args),
     /// Count the instructions of the pager's hot paths, and compare them with the committed ones
@@ -68,7 +64,6 @@ fn run(command: Command) -> Result<()> {
     let project = Project::locate()?;
     match command {
         Command::Bench(args) => bench::command::run(&project, &args)?,
-        Command::LinuxBench(args) => linux_bench::run(&project, &args)?,
         Command::Profile(args) => profile::run(&project, &args)?,
         Command::Instructions(args) => instructions::run(&project, &args)?,
         Command::Record(args) => record::run(&project, &args)?,

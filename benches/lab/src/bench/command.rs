@@ -95,6 +95,9 @@ struct Measure {
     /// [default: ctx16, fork and mmap1000, as far as they are measured]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     profile: Vec<String>,
+    /// Which of Debian's Linux sources the Linux guest is made of
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "6.1", conflicts_with = "kernel")]
+    source: Series,
     /// An i386 Linux of your own that speaks lguest's ABI, an ELF file, in place of the project's
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -318,6 +321,7 @@ impl Measure {
             clock: Time::Instructions,
             no_native: false,
             profile: vec!["none".to_owned()],
+            source: Series::V6_1,
             kernel: None,
             bare_kernel: None,
             separate_boots: false,
@@ -379,7 +383,7 @@ fn measure(
             Some(kernel) => Files::mini(kernel),
             None => match &args.kernel {
                 Some(kernel) => Files::given(project, &machine, kernel, args.bare_kernel.as_deref())?,
-                None => Files::linux(project, &machine, flavour, native)?,
+                None => Files::linux(project, &machine, args.source, flavour, native)?,
             },
         };
         let versions = &mut results.configuration.versions;
@@ -471,8 +475,14 @@ impl Files {
     }
 
     /// Linux with the port, and without it if there is to be a baseline.
-    fn linux(project: &Project, machine: &Machine, flavour: Flavour, native: bool) -> Result<Files> {
-        let recipe = Recipe::guest(Series::V6_1, flavour == Flavour::Pae);
+    fn linux(
+        project: &Project,
+        machine: &Machine,
+        series: Series,
+        flavour: Flavour,
+        native: bool,
+    ) -> Result<Files> {
+        let recipe = Recipe::guest(series, flavour == Flavour::Pae);
         let guest = linux_guest::prepare(project, machine, &recipe)?;
         let guests = guest.files("linux").into();
         let version = Some(format!("Linux {}", guest.kernel.version));
@@ -555,6 +565,9 @@ fn configuration(
     }
     let profiled = if profiled.is_empty() { "none".to_owned() } else { profiled.join(",") };
     command.push_str(&format!(" --profile {profiled}"));
+    if args.source != Series::V6_1 {
+        command.push_str(&format!(" --source {}", args.source));
+    }
     for (option, file) in [("--kernel", &args.kernel), ("--bare-kernel", &args.bare_kernel)] {
         if let Some(name) = file.as_deref().and_then(Path::file_name) {
             command.push_str(&format!(" {option} {}", name.to_string_lossy()));

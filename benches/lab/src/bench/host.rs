@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::matrix::Cell;
 use super::results::{Outcome, Row};
 use super::span;
-use super::workloads::Guest;
+use super::workloads::{BOOT, Guest};
 use xtask::kernels::Kernels;
 use xtask::project::Project;
 use xtask::qemu::Clock;
@@ -88,6 +88,13 @@ lguest --memory {memory}M {options} /guests/mini-guest bench={workload} seed={se
 status=$?
 cat /tmp/spans
 [ $status = 0 ] || fail \"the guest ended with status $status\"
+unload"
+            ),
+            // With time stamps on Linux's messages its first process tells when it was started.
+            Guest::Linux if workload == BOOT => format!(
+                "{begin}
+export MEMORY={memory}M APPEND=quiet
+in_linux --strategy '{strategy}' -- true
 unload"
             ),
             // The marks are messages of Linux's: the console has them as well as the launcher, which completes them. A

@@ -4,8 +4,11 @@
 //! ```text
 //! span end ctx16 operations=2048 ticks=21575610 tsc_khz=1000000 counter.world_switches=2311
 //! ```
+//!
+//! A boot of Linux has no marks: its first process says when it was started (`examples/linux-guest/init`).
 
 use super::results::Span;
+use super::workloads::BOOT;
 
 /// The span of `workload` in what was printed. With `instruction_ns` the time-stamp counter counts
 /// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest says.
@@ -17,6 +20,9 @@ pub fn find<'a>(
     workload: &str,
     instruction_ns: Option<u64>,
 ) -> Result<Span, String> {
+    if workload == BOOT {
+        return boot(lines, instruction_ns);
+    }
     let begins = format!("span end {workload} ");
     let mut found = lines.into_iter().filter_map(|line| line.trim_end().strip_prefix(&begins));
     let line = found.next().ok_or_else(|| format!("no span of {workload} was marked"))?;
@@ -24,6 +30,20 @@ pub fn find<'a>(
         return Err(format!("more than one span of {workload} was marked"));
     }
     parse(line, instruction_ns).ok_or_else(|| format!("the span `{line}` is not understood"))
+}
+
+/// The span from the start of Linux's clock to its first process.
+fn boot<'a>(
+    lines: impl IntoIterator<Item = &'a String>,
+    instruction_ns: Option<u64>,
+) -> Result<Span, String> {
+    let said = lines.into_iter().find_map(|line| line.split_once("user space after "));
+    let (_, after) = said.ok_or("Linux came to no user space")?;
+    let seconds = after.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    let seconds = seconds.ok_or_else(|| format!("`{after}` is no time"))?;
+    let nanoseconds = (seconds * 1e9).round() as u64;
+    let instructions = instruction_ns.map(|ns| nanoseconds / ns);
+    Ok(Span { operations: 1, nanoseconds, instructions, ..Span::default() })
 }
 
 /// The values behind a span's name; those that are strange to this program are passed over.
@@ -77,6 +97,21 @@ mod tests {
         assert_eq!((span.nanoseconds, span.instructions), (2000, None));
         let unknown = LINES.replace("tsc_khz=2000000", "tsc_khz=0");
         assert!(find_in(&unknown, None).is_err());
+    }
+
+    #[test]
+    fn a_boot_ends_where_user_space_begins() {
+        let text = "[    0.1] Run /init as init process\r\n\
+            guest: Linux 6.1, 1 kB of memory, user space after 0.250001 s\r\nguest: status 0\n";
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let span = find(&lines, BOOT, Some(2)).unwrap();
+        assert_eq!(
+            (span.operations, span.nanoseconds, span.instructions),
+            (1, 250_001_000, Some(125_000_500))
+        );
+        assert_eq!(find(&lines, BOOT, None).unwrap().instructions, None);
+        assert!(find(&lines[..1], BOOT, None).is_err());
+        assert!(find(&["user space after  s".to_owned()], BOOT, None).is_err());
     }
 
     #[test]

@@ -29,8 +29,12 @@ impl Guest {
     }
 }
 
-/// Workloads of the Linux guest (`examples/linux-guest/programs/src/bin/guest-bench/workloads.rs`).
-const LINUX: &[&str] = &["getpid", "ctx2", "ctx4", "ctx6", "ctx16", "fork", "cow256", "mmap1000", "exec"];
+/// Not a program's workload: Linux's way from its first instruction to its first process.
+pub const BOOT: &str = "boot";
+
+/// Workloads of the Linux guest (`examples/linux-guest/programs/src/bin/guest-bench/workloads.rs`), and [`BOOT`].
+const LINUX: &[&str] =
+    &[BOOT, "getpid", "ctx2", "ctx4", "ctx6", "ctx16", "fork", "cow256", "mmap1000", "exec"];
 
 /// Workloads of the example guest (`examples/mini-guest/programs/src/workloads.rs`).
 const MINI: &[&str] = &[

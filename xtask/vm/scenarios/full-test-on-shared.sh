@@ -1,0 +1,3 @@
+load strategy=shared
+lguest $GUEST test=full || fail 'the guest ended with status' $?
+unload

@@ -1,0 +1,5 @@
+lguest $GUEST 2>/tmp/error && fail 'a guest runs without the module'
+[ $? = 125 ] || fail "the launcher's status is" $?
+cat /tmp/error
+grep -q /dev/lguest /tmp/error || fail 'the message does not name /dev/lguest'
+grep -q insmod /tmp/error || fail 'the message does not say what to do'
