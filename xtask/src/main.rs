@@ -12,7 +12,7 @@
 //! | `linux-bench` | what it costs to be a guest, beside the same kernel on the bare machine | [`linux`] |
 //! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`](mod@bench) |
 //! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
-//! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
+//! | `demo` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`], [`transcript`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
 //! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
 //! | `fuzz` | random attacks on the module in QEMU, coverage-guided ones on all that parses bytes | [`fuzz`] |
@@ -66,6 +66,7 @@ mod system_packages;
 mod tally;
 mod test;
 mod toolchain;
+mod transcript;
 mod vm;
 
 use project::Project;
