@@ -1,4 +1,4 @@
-//! Reading the guest's own page tables.
+//! Reading the guest's own page tables (ARCHITECTURE.md, invariant 5).
 //!
 //! The tables lie in guest memory and the guest may change them at any moment, so every entry is read
 //! once and checked before it is used. Entries above level 1 may carry only the bits that Linux gives a

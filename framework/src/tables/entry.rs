@@ -1,6 +1,6 @@
 //! The conversion: how an entry of the guest's becomes one that the processor walks.
 //!
-//! This file is what keeps a guest within its own memory, whatever strategy it runs on. Every entry that maps a page comes
+//! This file is what keeps a guest within its own memory, whatever strategy it runs on (ARCHITECTURE.md, invariant 3). Every entry that maps a page comes
 //! from [`ShadowEntry::new`]; there is no other way to make one, and [`Tables`](super::Tables) takes nothing else. So what
 //! that function says holds of every page that a guest can reach:
 //!
