@@ -2,7 +2,7 @@
 /*
  * What each of the host's processors needs before it can run a guest, also when it comes online later:
  *
- * - Its GDT gets the Switcher's two segments, in slots that Linux leaves free. The Switcher runs on them in
+ * - Its GDT gets the Switcher's two segments, at indices that Linux leaves free. The Switcher runs on them in
  *   both worlds.
  * - Global pages are turned off (CR4.PGE). A global TLB entry survives the change of CR3, so the guest would
  *   see the host's kernel instead of itself. Off for as long as the module is loaded: turning it off and on
@@ -37,7 +37,7 @@ static int prepare_cpu(unsigned int cpu)
 	unsigned long flags;
 
 	if (gdt[LG_GDT_CS].p || gdt[LG_GDT_DS].p) {
-		pr_err("lg: GDT slots %d and %d of CPU %u are taken by something else\n", LG_GDT_CS, LG_GDT_DS, cpu);
+		pr_err("lg: descriptors %d and %d in the GDT of CPU %u are taken by something else\n", LG_GDT_CS, LG_GDT_DS, cpu);
 		return -EBUSY;
 	}
 	gdt[LG_GDT_CS] = code;

@@ -39,7 +39,7 @@ bool lg_fail_now(const char *where)
 	return false;
 }
 
-asmlinkage bool lg_fail_slot(void)
+asmlinkage bool lg_fail_vcpu(void)
 {
 	return lg_should_fail();
 }

@@ -64,8 +64,8 @@ asmlinkage void lg_count_guests(int change);
 /* Pages and references that strategies forgot: /sys/module/lg/parameters/forgotten. */
 asmlinkage void lg_count_forgotten(u32 pages);
 
-/* Whether the slot that is about to be taken is to be refused (lg_fail.c). */
-asmlinkage bool lg_fail_slot(void);
+/* Whether the virtual CPU that is about to be taken is to be refused (lg_fail.c). */
+asmlinkage bool lg_fail_vcpu(void);
 
 /*
  * A mutex, made and used by Rust; `create` returns NULL when memory is short. All but `unlock` and `try_lock` may
@@ -173,7 +173,7 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
 /*
  * Runs the guest until something happens, unless an interrupt other than those `seen` became pending, or
  * the task has something else to do; then it looks as if a hardware interrupt had come at once. `state` is
- * the slot's state page. With `ts`, CR0.TS is set meanwhile. Returns the vector; after a page fault, the
+ * the state page. With `ts`, CR0.TS is set meanwhile. Returns the vector; after a page fault, the
  * virtual CPU's `cr2` is CR2.
  */
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);

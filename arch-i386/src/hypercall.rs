@@ -51,7 +51,7 @@ hypercalls! {
     LoadTls = 16,
     /// `(physical)`: tell the launcher: a virtqueue's address, or an early console string.
     Notify = 17,
-    /// `(slot, low, high)`: one descriptor of the GDT.
+    /// `(index, low, high)`: one descriptor of the GDT.
     LoadGdtEntry = 18,
     /// Deliver pending interrupts now; nothing else.
     SendInterrupts = 19,

@@ -17,12 +17,12 @@ pub const GDT_ENTRIES: usize = 32;
 /// The ring a guest's kernel runs in.
 pub const GUEST_PL: u32 = 1;
 
-/// GDT slots with a fixed meaning: i386 Linux's, which the guest shares, and the Switcher's two, which
+/// Descriptor indices with a fixed meaning: i386 Linux's, which the guest shares, and the Switcher's two, which
 /// Linux leaves free (`asm/segment.h`, `asm/lguest.h`).
-pub mod slot {
-    /// First of the three thread-local-storage slots.
+pub mod index {
+    /// First of the three thread-local-storage descriptors.
     pub const TLS_MIN: usize = 6;
-    /// Thread-local-storage slots.
+    /// Thread-local-storage descriptors.
     pub const TLS_ENTRIES: usize = 3;
     /// The Switcher's code segment.
     pub const LGUEST_CS: usize = 10;
@@ -43,15 +43,15 @@ pub mod slot {
 }
 
 /// Selector of the Switcher's code segment, ring 0, valid in the host's and in a guest's GDT.
-pub const LGUEST_CS: u32 = (slot::LGUEST_CS * 8) as u32;
+pub const LGUEST_CS: u32 = (index::LGUEST_CS * 8) as u32;
 /// Selector of the Switcher's data segment.
-pub const LGUEST_DS: u32 = (slot::LGUEST_DS * 8) as u32;
+pub const LGUEST_DS: u32 = (index::LGUEST_DS * 8) as u32;
 /// Selector of the TSS, the same in the host's and in a guest's GDT.
-pub const TSS: u32 = (slot::TSS * 8) as u32;
+pub const TSS: u32 = (index::TSS * 8) as u32;
 /// Selector of a guest kernel's code.
-pub const GUEST_CS: u32 = (slot::KERNEL_CS * 8) as u32 | GUEST_PL;
+pub const GUEST_CS: u32 = (index::KERNEL_CS * 8) as u32 | GUEST_PL;
 /// Selector of a guest kernel's data and stack.
-pub const GUEST_DS: u32 = (slot::KERNEL_DS * 8) as u32 | GUEST_PL;
+pub const GUEST_DS: u32 = (index::KERNEL_DS * 8) as u32 | GUEST_PL;
 
 const DPL_SHIFT: u32 = 13;
 const DPL_MASK: u32 = 3 << DPL_SHIFT;

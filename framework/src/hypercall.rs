@@ -14,7 +14,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
 use arch_i386::lguest_data::{self, RING_DONE, RING_SIZE, offset};
 use arch_i386::paging::{Entry, Paging};
-use arch_i386::segment::{Descriptor, GUEST_PL, slot};
+use arch_i386::segment::{Descriptor, GUEST_PL, index};
 use arch_i386::trap;
 use core::num::NonZeroU32;
 use fallible::boxed;
@@ -145,7 +145,7 @@ impl Guest {
     }
 
     fn load_tls<H: Host>(&mut self, host: &mut H, array: GuestPhys) -> Result<(), Kill> {
-        let mut bytes = [0; slot::TLS_ENTRIES * size_of::<Descriptor>()];
+        let mut bytes = [0; index::TLS_ENTRIES * size_of::<Descriptor>()];
         host.read(array, &mut bytes)?;
         let [a, b, c, d, e, f] = words(&bytes);
         self.segments.load_tls([(a, b), (c, d), (e, f)].map(|(low, high)| Descriptor { low, high }));

@@ -72,8 +72,8 @@ pub enum Kill {
     LguestData(GuestPhys),
     #[error("bad system-call vector {0:#x}: only 0x80 is free")]
     SyscallVector(u32),
-    #[error("bad GDT slot {0}: there are 32")]
-    GdtSlot(u32),
+    #[error("bad descriptor index {0}: the GDT has 32")]
+    DescriptorIndex(u32),
     #[error("bad IDT vector {0}: there are 256")]
     IdtVector(u32),
     #[error("bad gate type {0:#x} for vector {1}: interrupt (0xe) and trap (0xf) gates only")]

@@ -14,7 +14,7 @@
 
 use crate::kill::Kill;
 use arch_i386::segment::{
-    Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, GateType, IDT_ENTRIES, LGUEST_CS, slot,
+    Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, GateType, IDT_ENTRIES, LGUEST_CS, index,
 };
 use arch_i386::trap;
 
@@ -22,7 +22,7 @@ use arch_i386::trap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum GdtChange {
     Nothing,
-    /// Only the thread-local-storage slots, as on every process switch.
+    /// Only the thread-local-storage descriptors, as on every process switch.
     Tls,
     All,
 }
@@ -42,9 +42,9 @@ impl Default for Segments {
     }
 }
 
-/// Slots that hold the Switcher's own descriptors, or that no guest is trusted with.
-const fn is_reserved_slot(slot: usize) -> bool {
-    matches!(slot, slot::LGUEST_CS | slot::LGUEST_DS | slot::TSS | slot::DOUBLE_FAULT_TSS)
+/// Indices of descriptors that are the Switcher's own, or that no guest is trusted with.
+const fn is_reserved(index: usize) -> bool {
+    matches!(index, index::LGUEST_CS | index::LGUEST_DS | index::TSS | index::DOUBLE_FAULT_TSS)
 }
 
 /// Vectors that the guest never handles itself: they are the host's, or end the guest.
@@ -80,8 +80,8 @@ impl Segments {
     #[must_use]
     pub fn new() -> Self {
         let mut gdt = [Descriptor::default(); GDT_ENTRIES];
-        gdt[slot::KERNEL_CS] = Descriptor::FLAT_CODE.with_dpl(GUEST_PL);
-        gdt[slot::KERNEL_DS] = Descriptor::FLAT_DATA.with_dpl(GUEST_PL);
+        gdt[index::KERNEL_CS] = Descriptor::FLAT_CODE.with_dpl(GUEST_PL);
+        gdt[index::KERNEL_DS] = Descriptor::FLAT_DATA.with_dpl(GUEST_PL);
         let idt = [Descriptor::default(); IDT_ENTRIES];
         Self { gdt, idt, gdt_change: GdtChange::All, idt_changed: true }
     }
@@ -94,15 +94,15 @@ impl Segments {
 
     /// LOAD_GDT_ENTRY.
     pub(crate) fn load_gdt_entry(&mut self, number: u32, descriptor: Descriptor) -> Result<(), Kill> {
-        let entry = self.gdt.get_mut(number as usize).ok_or(Kill::GdtSlot(number))?;
+        let entry = self.gdt.get_mut(number as usize).ok_or(Kill::DescriptorIndex(number))?;
         *entry = accepted(descriptor);
         self.gdt_change = GdtChange::All;
         Ok(())
     }
 
     /// LOAD_TLS.
-    pub(crate) fn load_tls(&mut self, tls: [Descriptor; slot::TLS_ENTRIES]) {
-        let entries = &mut self.gdt[slot::TLS_MIN..][..slot::TLS_ENTRIES];
+    pub(crate) fn load_tls(&mut self, tls: [Descriptor; index::TLS_ENTRIES]) {
+        let entries = &mut self.gdt[index::TLS_MIN..][..index::TLS_ENTRIES];
         let tls = tls.map(accepted);
         if entries != tls {
             entries.copy_from_slice(&tls);
@@ -143,12 +143,12 @@ impl Segments {
         match self.gdt_change {
             GdtChange::Nothing => {}
             GdtChange::Tls => {
-                let tls = slot::TLS_MIN..slot::TLS_MIN + slot::TLS_ENTRIES;
+                let tls = index::TLS_MIN..index::TLS_MIN + index::TLS_ENTRIES;
                 gdt[tls.clone()].copy_from_slice(&self.gdt[tls]);
             }
             GdtChange::All => {
                 for (i, (to, from)) in gdt.iter_mut().zip(&self.gdt).enumerate() {
-                    if !is_reserved_slot(i) {
+                    if !is_reserved(i) {
                         *to = *from;
                     }
                 }
@@ -204,16 +204,16 @@ mod tests {
     }
 
     #[test]
-    fn reserved_slots_stay_the_switchers() {
+    fn reserved_descriptors_stay_the_switchers() {
         let mut segments = Segments::new();
-        for slot in 0..GDT_ENTRIES as u32 {
-            segments.load_gdt_entry(slot, Descriptor::FLAT_CODE).unwrap();
+        for index in 0..GDT_ENTRIES as u32 {
+            segments.load_gdt_entry(index, Descriptor::FLAT_CODE).unwrap();
         }
         let (gdt, _) = synced(&mut segments);
         for reserved in [10, 11, 16, 31] {
             assert_eq!(gdt[reserved], Descriptor { low: 0xdead, high: 0xbeef });
         }
-        assert_eq!(segments.load_gdt_entry(32, Descriptor::FLAT_CODE), Err(Kill::GdtSlot(32)));
+        assert_eq!(segments.load_gdt_entry(32, Descriptor::FLAT_CODE), Err(Kill::DescriptorIndex(32)));
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_change_copies_three_slots_only() {
+    fn a_tls_change_copies_three_descriptors_only() {
         let mut segments = Segments::new();
         synced(&mut segments);
         let tls = Descriptor { low: 0x1234_ffff, high: 0x00cf_f200 };

@@ -606,7 +606,7 @@ fn a_bad_request_is_the_end() {
     let bad: [(Hypercall, [u32; 4], Kill); 6] = [
         (Hypercall::SetStack, [0x68, 0x6000, 1, 0], Kill::StackSegment(0x68)),
         (Hypercall::SetStack, [0x69, 0x6000, 3, 0], Kill::StackPages(3)),
-        (Hypercall::LoadGdtEntry, [99, 0, 0, 0], Kill::GdtSlot(99)),
+        (Hypercall::LoadGdtEntry, [99, 0, 0, 0], Kill::DescriptorIndex(99)),
         (Hypercall::LoadIdtEntry, [3, 0, 0x8500, 0], Kill::GateType(5, 3)),
         (Hypercall::SetPte, [0, WINDOW.0, 0, 0], Kill::SwitcherEntry(WINDOW)),
         (

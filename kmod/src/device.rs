@@ -20,7 +20,7 @@
 use crate::errno::Errno;
 use crate::linux::{Eventfd, Eventfds, Linux, Vcpu};
 use crate::log::{self, Cause, Line};
-use crate::module::{self, Slot, module};
+use crate::module::{self, VcpuArea, module};
 use crate::plugin::Plugin;
 use crate::request::{self, Memory, Request};
 use crate::shim::{self, RawVcpu};
@@ -103,16 +103,16 @@ impl Live {
     ) -> Result<Box<Self>, Errno> {
         let module = module();
         let choice = module::choose(strategy, formats, Cause::Launcher)?;
-        let slot = Slot::take(module).ok_or_else(|| {
+        let vcpu_area = VcpuArea::take(module).ok_or_else(|| {
             log::launcher_error(format_args!(
                 "no room for another guest; load the module with a larger max_guests"
             ));
             Errno::ENOSPC
         })?;
-        let (area, number, frames) = (*slot.area(), slot.number(), slot.frames());
+        let (area, number, frames) = (*vcpu_area.area(), vcpu_area.number(), vcpu_area.frames());
         let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
         let plugin = Plugin::new().ok_or(Errno::ENOMEM)?;
-        let host = Linux::new((vcpu, plugin), slot, memory, eventfds, module.no_execute)?;
+        let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, module.no_execute)?;
 
         let mut live = boxed_with(|| Self { guest: None, leaf: None, host })?;
         // From here on `drop` takes it back, and gives the table back.

@@ -8,7 +8,7 @@
 //!   launcher ── read, write ──▶ lg_device.c ──▶ device ──▶ framework::Guest ──▶ strategies
 //!                                                 │              │ Host, PagingHost
 //!                                                 │              ▼
-//!                                        request, slots        linux ──▶ lg_memory.c, lg_vcpu.c
+//!                                        request, vcpu_numbers linux ──▶ lg_memory.c, lg_vcpu.c
 //!                                                                │
 //!                                                                └─▶ switcher's text, in lg_area.c's pages
 //! ```
@@ -16,7 +16,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`request`] | what a launcher writes, parsed and checked |
-//! | [`slots`] | which of the Switcher's slots are taken |
+//! | [`vcpu_numbers`] | which of the Switcher's virtual CPUs are taken |
 //! | `constructors` | what registers itself by a constructor |
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
@@ -29,7 +29,7 @@
 //!
 //! # Where `unsafe` is
 //! In calls of the shim, in the entry points that C calls with pointers, and in references to the pages
-//! of a slot. Each such module says what makes it sound. `request` and `slots` have none, and their
+//! of a virtual CPU. Each such module says what makes it sound. `request` and `vcpu_numbers` have none, and their
 //! tests run on the developer's machine.
 //!
 //! # Contexts
@@ -42,7 +42,7 @@
 extern crate alloc as alloc_crate;
 
 pub mod request;
-pub mod slots;
+pub mod vcpu_numbers;
 
 #[cfg(target_os = "none")]
 mod alloc;

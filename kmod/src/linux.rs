@@ -5,7 +5,7 @@
 //! anywhere, also while the launcher exits.
 
 use crate::errno::Errno;
-use crate::module::Slot;
+use crate::module::VcpuArea;
 use crate::plugin::Plugin;
 use crate::request::Memory;
 use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
@@ -110,9 +110,9 @@ struct Recording(NonNull<RawRecording>);
 unsafe impl Send for Recording {}
 
 impl Recording {
-    /// One for the guest in this slot, a guest of the current process; `None` when memory is short.
-    fn new(slot: u32) -> Option<Self> {
-        NonNull::new(shim::lg_recording_create(slot)).map(Self)
+    /// One for the guest with this number, a guest of the current process; `None` when memory is short.
+    fn new(number: u32) -> Option<Self> {
+        NonNull::new(shim::lg_recording_create(number)).map(Self)
     }
 
     /// Adds a piece if there is room for all of it.
@@ -139,7 +139,7 @@ pub struct Linux {
     vcpu: Vcpu,
     /// The guest's strategy, as it is guarded.
     plugin: Plugin,
-    slot: Slot,
+    vcpu_area: VcpuArea,
     memory: Memory,
     eventfds: Eventfds,
     no_execute: bool,
@@ -166,7 +166,7 @@ impl Linux {
     /// Checks that the memory is the launcher's as a whole: `EFAULT` if not. `ENOMEM` when memory is short.
     pub fn new(
         (vcpu, plugin): (Vcpu, Plugin),
-        slot: Slot,
+        vcpu_area: VcpuArea,
         memory: Memory,
         eventfds: Eventfds,
         no_execute: bool,
@@ -179,7 +179,7 @@ impl Linux {
         Ok(Self {
             vcpu,
             plugin,
-            slot,
+            vcpu_area,
             memory,
             eventfds,
             no_execute,
@@ -385,7 +385,7 @@ impl PagingHost for Linux {
     fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         let _outside = self.plugin.outside();
         if self.recording.is_none() {
-            self.recording = Recording::new(self.slot.number());
+            self.recording = Recording::new(self.vcpu_area.number());
         }
         self.recording.as_mut().ok_or(NoRoom)?.write(piece)
     }
@@ -420,13 +420,13 @@ impl Host for Linux {
     }
 
     fn regs(&mut self) -> &mut Regs {
-        self.slot.pages().regs()
+        self.vcpu_area.pages().regs()
     }
 
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
-        let text = self.slot.area().text();
-        self.slot.set_root(entry.root.frame());
-        let pages = self.slot.pages();
+        let text = self.vcpu_area.area().text();
+        self.vcpu_area.set_root(entry.root.frame());
+        let pages = self.vcpu_area.pages();
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
         pages.set_stack(entry.ss1, entry.esp1);
@@ -434,7 +434,7 @@ impl Host for Linux {
             return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
         }
         let state: *mut _ = pages;
-        // SAFETY: the pages are those of a slot in the area that the Switcher's text is in, `root` maps
+        // SAFETY: the pages are those of a virtual CPU in the area that the Switcher's text is in, `root` maps
         // both, as every shadow root of this guest does, and the registers have been made safe. While the guest runs it
         // writes to the register page; no reference to it exists then.
         let vector =

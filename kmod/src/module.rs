@@ -1,12 +1,12 @@
 //! Load and unload, and what the parameters ask for.
 //!
-//! Loading copies the Switcher's text into its area; every guest then takes one of the area's slots.
+//! Loading copies the Switcher's text into its area; every guest then takes one of the area's virtual CPUs.
 
 use crate::constructors;
 use crate::errno::Errno;
 use crate::log::{self, Cause};
 use crate::shim;
-use crate::slots::{self, Slots};
+use crate::vcpu_numbers::{self, VcpuNumbers};
 use alloc_crate::boxed::Box;
 use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
@@ -20,14 +20,14 @@ use framework::registry::{self, Choice, ConfigError, RegistrationError};
 use framework::strategy::Formats;
 use strategies as _;
 use switcher::area::Area;
-use switcher::map::SlotFrames;
-use switcher::state::{HostContext, SlotPages};
+use switcher::map::VcpuFrames;
+use switcher::state::{HostContext, VcpuPages};
 use switcher::text;
 
 /// What is fixed from load to unload.
 pub struct Module {
     area: Area,
-    slots: Slots,
+    numbers: VcpuNumbers,
     /// The page format of the host.
     pub paging: Paging,
     /// Whether the processor honours the no-execute bit.
@@ -43,7 +43,7 @@ pub const MAX_GUESTS: u32 = {
     while Area::pages(guests + 1) <= Pae::LEAF_SPAN / PAGE_SIZE / 2 {
         guests += 1;
     }
-    assert!(guests <= slots::MAX && guests <= Area::MAX_SLOTS);
+    assert!(guests <= vcpu_numbers::MAX && guests <= Area::MAX_VCPUS);
     guests
 };
 
@@ -61,30 +61,30 @@ pub fn module() -> &'static Module {
 }
 
 /// A place in the Switcher area, taken by one virtual CPU.
-pub struct Slot {
+pub struct VcpuArea {
     module: &'static Module,
     number: u32,
-    // Invariant: the slot's pages and its host context, of which nobody else has a reference.
-    pages: NonNull<SlotPages>,
+    // Invariant: the virtual CPU's pages and its host context, of which nobody else has a reference.
+    pages: NonNull<VcpuPages>,
     context: NonNull<HostContext>,
 }
 
-impl Slot {
+impl VcpuArea {
     /// Takes a free one and makes it fresh; `None` when all are taken.
     pub fn take(module: &'static Module) -> Option<Self> {
-        if shim::lg_fail_slot() {
+        if shim::lg_fail_vcpu() {
             return None;
         }
-        let number = module.slots.take(module.area.slots())?;
+        let number = module.numbers.take(module.area.vcpus())?;
         let (pages, context) = (module.area.state(number), module.area.host_context(number));
-        let mut slot = Self { module, number, pages: in_area(pages), context: in_area(context) };
-        slot.pages().initialise(&module.area, number);
-        Some(slot)
+        let mut vcpu_area = Self { module, number, pages: in_area(pages), context: in_area(context) };
+        vcpu_area.pages().initialise(&module.area, number);
+        Some(vcpu_area)
     }
 
     /// The two pages.
-    pub const fn pages(&mut self) -> &mut SlotPages {
-        // SAFETY: the area is mapped until unload, the slot is taken by `self` alone, so that `&mut self`
+    pub const fn pages(&mut self) -> &mut VcpuPages {
+        // SAFETY: the area is mapped until unload, the virtual CPU is taken by `self` alone, so that `&mut self`
         // makes the reference unique, and all bytes are valid for the type.
         unsafe { self.pages.as_mut() }
     }
@@ -106,11 +106,11 @@ impl Slot {
     }
 
     /// The real pages that its guest is to see.
-    pub fn frames(&self) -> SlotFrames {
+    pub fn frames(&self) -> VcpuFrames {
         let state = Area::state_page(self.number);
         // SAFETY: the area exists and has these pages.
         let frame = |page| HostFrame(unsafe { shim::lg_area_frame(page) });
-        SlotFrames { text: frame(0), state: frame(state), registers: frame(state + 1) }
+        VcpuFrames { text: frame(0), state: frame(state), registers: frame(state + 1) }
     }
 }
 
@@ -120,9 +120,9 @@ fn in_area<T>(address: GuestVirt) -> NonNull<T> {
     NonNull::new(ptr::with_exposed_provenance_mut(address.0 as usize)).expect("the area is not at 0")
 }
 
-impl Drop for Slot {
+impl Drop for VcpuArea {
     fn drop(&mut self) {
-        self.module.slots.give_back(self.number);
+        self.module.numbers.give_back(self.number);
     }
 }
 
@@ -170,7 +170,7 @@ extern "C" fn lg_rust_init(
     unsafe { shim::lg_vcpu_set_entry(selector, entry.0) };
     let module = boxed(Module {
         area,
-        slots: Slots::new(),
+        numbers: VcpuNumbers::new(),
         paging,
         no_execute: no_execute != 0,
         seed: u64::from(seed_high) << 32 | u64::from(seed_low),

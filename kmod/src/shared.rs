@@ -8,7 +8,7 @@ use crate::module::MAX_GUESTS;
 use crate::shim::{self, RawPlugin, RawVcpu};
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::launcher::STRATEGY_MAX;
-use arch_i386::segment::{Descriptor, GDT_ENTRIES, slot};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
 use core::mem::offset_of;
 use framework::host::LAST_WORDS;
@@ -53,12 +53,12 @@ shared! {
 
     // Descriptor indices, and the flags (low byte: P, DPL, S, type; high nibble: G, D/B, L, AVL) of the Switcher's segments.
     LG_GDT_ENTRIES = GDT_ENTRIES;
-    LG_GDT_CS = slot::LGUEST_CS;
-    LG_GDT_DS = slot::LGUEST_DS;
-    LG_GDT_KERNEL_CS = slot::KERNEL_CS;
-    LG_GDT_KERNEL_DS = slot::KERNEL_DS;
-    LG_GDT_TSS = slot::TSS;
-    LG_GDT_DOUBLE_FAULT_TSS = slot::DOUBLE_FAULT_TSS;
+    LG_GDT_CS = index::LGUEST_CS;
+    LG_GDT_DS = index::LGUEST_DS;
+    LG_GDT_KERNEL_CS = index::KERNEL_CS;
+    LG_GDT_KERNEL_DS = index::KERNEL_DS;
+    LG_GDT_TSS = index::TSS;
+    LG_GDT_DOUBLE_FAULT_TSS = index::DOUBLE_FAULT_TSS;
     LG_CODE_FLAGS = flags(Descriptor::FLAT_CODE);
     LG_DATA_FLAGS = flags(Descriptor::FLAT_DATA);
 

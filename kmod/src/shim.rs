@@ -59,7 +59,7 @@ unsafe extern "C" {
     pub safe fn lg_count_guests(change: i32);
     pub safe fn lg_count_forgotten(pages: u32);
 
-    pub safe fn lg_fail_slot() -> bool;
+    pub safe fn lg_fail_vcpu() -> bool;
 
     pub safe fn lg_mutex_create(inner: bool) -> *mut RawMutex;
     pub fn lg_mutex_destroy(mutex: *mut RawMutex);

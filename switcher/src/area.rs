@@ -10,7 +10,7 @@ pub(crate) const HOST_CONTEXT_SIZE: u32 = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area {
     base: GuestVirt,
-    slots: u32,
+    vcpus: u32,
 }
 
 /// Why an area cannot be where it was meant to be.
@@ -20,44 +20,44 @@ pub enum BadArea {
     Misaligned,
     /// The area is not within one page-table page's reach, so that one could not map it.
     CrossesTable,
-    /// More slots than [`Area::MAX_SLOTS`].
-    TooManySlots,
+    /// More virtual CPUs than [`Area::MAX_VCPUS`].
+    TooManyVcpus,
 }
 
 impl Area {
-    /// Slots whose host contexts fit the one page that there is for them.
-    pub const MAX_SLOTS: u32 = PAGE_SIZE / HOST_CONTEXT_SIZE;
+    /// Virtual CPUs whose host contexts fit the one page that there is for them.
+    pub const MAX_VCPUS: u32 = PAGE_SIZE / HOST_CONTEXT_SIZE;
 
-    /// Pages before those of the slots: the text, and the host contexts.
+    /// Pages before those of the virtual CPUs: the text, and the host contexts.
     const COMMON: u32 = 2;
 
-    /// Pages of an area with that many slots: the text, the host contexts, and two for each.
+    /// Pages of an area with that many virtual CPUs: the text, the host contexts, and two for each.
     #[must_use]
-    pub const fn pages(slots: u32) -> u32 {
-        Self::COMMON + 2 * slots
+    pub const fn pages(vcpus: u32) -> u32 {
+        Self::COMMON + 2 * vcpus
     }
 
-    /// An area of `slots` slots at `base`.
+    /// An area of `virtual CPUs` virtual CPUs at `base`.
     ///
     /// # Errors
     /// [`BadArea`].
-    pub const fn new<F: PageFormat>(base: GuestVirt, slots: u32) -> Result<Self, BadArea> {
+    pub const fn new<F: PageFormat>(base: GuestVirt, vcpus: u32) -> Result<Self, BadArea> {
         if base.offset() != 0 {
             return Err(BadArea::Misaligned);
         }
-        if slots > Self::MAX_SLOTS {
-            return Err(BadArea::TooManySlots);
+        if vcpus > Self::MAX_VCPUS {
+            return Err(BadArea::TooManyVcpus);
         }
-        if Self::pages(slots) > (F::LEAF_SPAN - base.0 % F::LEAF_SPAN) / PAGE_SIZE {
+        if Self::pages(vcpus) > (F::LEAF_SPAN - base.0 % F::LEAF_SPAN) / PAGE_SIZE {
             return Err(BadArea::CrossesTable);
         }
-        Ok(Self { base, slots })
+        Ok(Self { base, vcpus })
     }
 
     /// How many virtual CPUs it has room for.
     #[must_use]
-    pub const fn slots(&self) -> u32 {
-        self.slots
+    pub const fn vcpus(&self) -> u32 {
+        self.vcpus
     }
 
     /// The Switcher's text.
@@ -66,30 +66,30 @@ impl Area {
         self.base
     }
 
-    /// The state page of a slot; its register page follows.
+    /// The state page of a virtual CPU; its register page follows.
     ///
     /// # Panics
-    /// When there is no such slot.
+    /// When there is no such virtual CPU.
     #[must_use]
-    pub const fn state(&self, slot: u32) -> GuestVirt {
-        assert!(slot < self.slots, "no such slot in the Switcher area");
-        GuestVirt(self.base.0 + Self::state_page(slot) * PAGE_SIZE)
+    pub const fn state(&self, vcpu: u32) -> GuestVirt {
+        assert!(vcpu < self.vcpus, "no such virtual CPU in the Switcher area");
+        GuestVirt(self.base.0 + Self::state_page(vcpu) * PAGE_SIZE)
     }
 
-    /// The number of a slot's state page, counted from the area's base; its register page follows.
+    /// The number of a virtual CPU's state page, counted from the area's base; its register page follows.
     #[must_use]
-    pub const fn state_page(slot: u32) -> u32 {
-        Self::COMMON + 2 * slot
+    pub const fn state_page(vcpu: u32) -> u32 {
+        Self::COMMON + 2 * vcpu
     }
 
-    /// A slot's [`HostContext`](crate::state::HostContext), which the host alone can reach.
+    /// A virtual CPU's [`HostContext`](crate::state::HostContext), which the host alone can reach.
     ///
     /// # Panics
-    /// When there is no such slot.
+    /// When there is no such virtual CPU.
     #[must_use]
-    pub const fn host_context(&self, slot: u32) -> GuestVirt {
-        assert!(slot < self.slots, "no such slot in the Switcher area");
-        GuestVirt(self.base.0 + PAGE_SIZE + slot * HOST_CONTEXT_SIZE)
+    pub const fn host_context(&self, vcpu: u32) -> GuestVirt {
+        assert!(vcpu < self.vcpus, "no such virtual CPU in the Switcher area");
+        GuestVirt(self.base.0 + PAGE_SIZE + vcpu * HOST_CONTEXT_SIZE)
     }
 
     /// The first address that is not a guest's: the start of what one page-table page maps.
@@ -127,15 +127,15 @@ mod tests {
         assert!(Area::new::<TwoLevel>(GuestVirt(0xfe5f_9000), 3).is_ok());
         // A page holds 128 contexts of 32 bytes.
         assert!(Area::new::<TwoLevel>(GuestVirt(0xfe00_0000), 128).is_ok());
-        for slots in [129, u32::MAX] {
-            assert_eq!(Area::new::<TwoLevel>(GuestVirt(0xfe00_0000), slots), Err(BadArea::TooManySlots));
+        for vcpus in [129, u32::MAX] {
+            assert_eq!(Area::new::<TwoLevel>(GuestVirt(0xfe00_0000), vcpus), Err(BadArea::TooManyVcpus));
         }
         assert_eq!(Area::new::<Pae>(GuestVirt(0xfe7c_0010), 3), Err(BadArea::Misaligned));
     }
 
     #[test]
-    #[should_panic(expected = "no such slot")]
-    fn a_slot_beyond_the_last_has_no_address() {
+    #[should_panic(expected = "no such virtual CPU")]
+    fn a_vcpu_beyond_the_last_has_no_address() {
         let _ = Area::new::<Pae>(GuestVirt(0xfe7c_0000), 3).unwrap().state(3);
     }
 }

@@ -21,7 +21,7 @@
 //!   supervisor to the page tables; what is there for it to see, and why, is listed in [`state`].
 //! * The **register page** is where traps from the guest push its registers. The guest can write it, so
 //!   nothing on it is trusted beyond that guest: the host masks it before each entry
-//!   ([`state::SlotPages::sanitise`]), and the vector that ended a run travels in a register.
+//!   ([`state::VcpuPages::sanitise`]), and the vector that ended a run travels in a register.
 //! * The **text** (module `text`) is position-independent and fits one page.
 //!
 //! # Why a pair of pages for each virtual CPU

@@ -11,26 +11,26 @@ use arch_i386::table::TablePage;
 
 /// The real pages behind what one guest sees of the Switcher area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotFrames {
+pub struct VcpuFrames {
     /// The text, shared by all.
     pub text: HostFrame,
-    /// The slot's state page.
+    /// The virtual CPU's state page.
     pub state: HostFrame,
-    /// The slot's register page.
+    /// The virtual CPU's register page.
     pub registers: HostFrame,
 }
 
-/// Maps the Switcher's text and the two pages of `slot` in `leaf`, a zeroed level-1 table. The page of the host
-/// contexts and other slots' pages are left out. All three are supervisor pages, which rings 0 and 1 may use and ring 3 may not; only the registers can be written.
+/// Maps the Switcher's text and the two pages of `vcpu` in `leaf`, a zeroed level-1 table. The page of the host
+/// contexts and other virtual CPUs' pages are left out. All three are supervisor pages, which rings 0 and 1 may use and ring 3 may not; only the registers can be written.
 /// With `no_execute` (a processor and format that have the bit) only the text can be executed.
 ///
 /// # Panics
-/// When the area has no such slot.
+/// When the area has no such virtual CPU.
 pub fn map<F: PageFormat>(
     leaf: &mut TablePage,
     area: &Area,
-    slot: u32,
-    frames: SlotFrames,
+    vcpu: u32,
+    frames: VcpuFrames,
     no_execute: bool,
 ) {
     // Accessed and dirty are set beforehand, so that the processor has nothing to write here.
@@ -39,7 +39,7 @@ pub fn map<F: PageFormat>(
     state.set(Flags::NO_EXECUTE, no_execute);
     let registers = state | Flags::WRITABLE | Flags::DIRTY;
 
-    let state_index = F::index(area.state(slot), 1);
+    let state_index = F::index(area.state(vcpu), 1);
     let mut store = |i, frame: HostFrame, flags| F::store(leaf, i, Entry::new(frame.0.into(), flags));
     store(F::index(area.text(), 1), frames.text, text);
     store(state_index, frames.state, state);
@@ -60,17 +60,17 @@ mod tests {
     #[repr(align(4096))]
     struct Page([u64; 512]);
 
-    const FRAMES: SlotFrames =
-        SlotFrames { text: HostFrame(0x100), state: HostFrame(0x1_2345), registers: HostFrame(0x23) };
+    const FRAMES: VcpuFrames =
+        VcpuFrames { text: HostFrame(0x100), state: HostFrame(0x1_2345), registers: HostFrame(0x23) };
 
     /// What a fresh table holds after `map`: index, frame and flags of each present entry.
-    fn mapped<F: PageFormat>(base: u32, slot: u32, no_execute: bool) -> Vec<(usize, u64, Flags)> {
+    fn mapped<F: PageFormat>(base: u32, vcpu: u32, no_execute: bool) -> Vec<(usize, u64, Flags)> {
         let mut page = Box::new(Page([0; 512]));
         // SAFETY: the box is a page, aligned and initialised, and only used through the handle until it
         // is dropped at the end.
         let mut leaf = unsafe { TablePage::from_raw(NonNull::from(&mut page.0), HostFrame(7)) };
         let area = Area::new::<F>(GuestVirt(base), 4).unwrap();
-        map::<F>(&mut leaf, &area, slot, FRAMES, no_execute);
+        map::<F>(&mut leaf, &area, vcpu, FRAMES, no_execute);
         (0..F::ENTRIES)
             .map(|i| (i, F::load(&leaf, i)))
             .filter(|(_, entry)| *entry != Entry::EMPTY)

@@ -28,7 +28,7 @@ use crate::area::{Area, HOST_CONTEXT_SIZE};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::regs::{REGS_SIZE, Regs};
-use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, slot};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, index};
 use core::mem::offset_of;
 
 /// Bytes between the Switcher's entry points for two vectors; the first is at the start of the text.
@@ -117,20 +117,20 @@ pub struct RegisterPage {
 /// The two pages of one virtual CPU, as they follow each other in the Switcher area.
 #[derive(Debug)]
 #[repr(C)]
-pub struct SlotPages {
+pub struct VcpuPages {
     state: StatePage,
     registers: RegisterPage,
 }
 
-/// Offset of the saved registers from the start of the slot.
+/// Offset of the saved registers from the start of the virtual CPU.
 pub(crate) const FRAME: u32 = 2 * PAGE_SIZE - REGS_SIZE;
 
 const _: () = {
     assert!(size_of::<TableRegister>() == 6);
     assert!(size_of::<Tss>() == 104);
     assert!(size_of::<StatePage>() == PAGE_SIZE as usize);
-    assert!(size_of::<SlotPages>() == 2 * PAGE_SIZE as usize);
-    assert!(offset_of!(SlotPages, registers) + offset_of!(RegisterPage, regs) == FRAME as usize);
+    assert!(size_of::<VcpuPages>() == 2 * PAGE_SIZE as usize);
+    assert!(offset_of!(VcpuPages, registers) + offset_of!(RegisterPage, regs) == FRAME as usize);
     assert!(offset_of!(StatePage, gdt) == 0x800);
     assert!(offset_of!(StatePage, tss) == 0x900);
     assert!(offset_of!(StatePage, host_cr3) == 0x968);
@@ -160,21 +160,21 @@ const GUEST_FLAGS: u32 = (RFlags::CARRY_FLAG.bits()
 /// tasks) and RF.
 const FIXED_FLAGS: u32 = 2 | RFlags::INTERRUPT_FLAG.bits() as u32;
 
-impl SlotPages {
-    /// Makes the pages those of a new virtual CPU in `slot`: registers and gates zero, everything that
+impl VcpuPages {
+    /// Makes the pages those of a new virtual CPU in `vcpu`: registers and gates zero, everything that
     /// no guest may set in place. Nothing of a former user stays.
-    pub fn initialise(&mut self, area: &Area, slot: u32) {
-        let state_address = area.state(slot).0;
+    pub fn initialise(&mut self, area: &Area, vcpu: u32) {
+        let state_address = area.state(vcpu).0;
         let at = |offset: usize| state_address + offset as u32;
         let table = |offset, entries| TableRegister {
             limit: (entries * size_of::<Descriptor>() - 1) as u16,
             base: at(offset),
         };
         let mut gdt = [Descriptor::default(); GDT_ENTRIES];
-        gdt[slot::LGUEST_CS] = Descriptor::FLAT_CODE;
-        gdt[slot::LGUEST_DS] = Descriptor::FLAT_DATA;
+        gdt[index::LGUEST_CS] = Descriptor::FLAT_CODE;
+        gdt[index::LGUEST_DS] = Descriptor::FLAT_DATA;
         let tss_limit = size_of::<Tss>() as u32 - 1;
-        gdt[slot::TSS] = Descriptor::tss(at(offset_of!(StatePage, tss)), tss_limit);
+        gdt[index::TSS] = Descriptor::tss(at(offset_of!(StatePage, tss)), tss_limit);
 
         let state = &mut self.state;
         state.idt = [Descriptor::default(); IDT_ENTRIES];
@@ -189,7 +189,7 @@ impl SlotPages {
             // Beyond the limit: there is no bitmap, so no port may be used.
             trap_and_io_bitmap: (tss_limit + 1) << 16,
         };
-        state.host_context = area.host_context(slot).0;
+        state.host_context = area.host_context(vcpu).0;
         (state.host_cr3, state.events, state.padding) = (0, 0, 0);
         state.guest_gdtr = table(offset_of!(StatePage, gdt), GDT_ENTRIES);
         state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
@@ -204,8 +204,8 @@ impl SlotPages {
         &mut self.registers.regs
     }
 
-    /// The descriptor tables that the processor uses for the guest. The slots of the GDT that
-    /// [`SlotPages::initialise`] filled must stay as they are.
+    /// The descriptor tables that the processor uses for the guest. The descriptors of the GDT that
+    /// [`VcpuPages::initialise`] filled must stay as they are.
     pub const fn tables(&mut self) -> (&mut [Descriptor; GDT_ENTRIES], &mut [Descriptor; IDT_ENTRIES]) {
         (&mut self.state.gdt, &mut self.state.idt)
     }
@@ -233,9 +233,9 @@ mod tests {
     use alloc::boxed::Box;
     use arch_i386::paging::Pae;
 
-    fn fresh() -> Box<SlotPages> {
+    fn fresh() -> Box<VcpuPages> {
         // SAFETY: all zeroes is a valid value of every field.
-        let mut pages = unsafe { Box::<SlotPages>::new_zeroed().assume_init() };
+        let mut pages = unsafe { Box::<VcpuPages>::new_zeroed().assume_init() };
         pages.registers.stack[100] = 7;
         pages.registers.regs.eax = 7;
         pages.state.idt[3].low = 7;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_and_stack_are_where_slot_1_is() {
+    fn tables_and_stack_are_where_vcpu_1_is() {
         let pages = fresh();
         let state = 0xfe7c_4000;
         assert_eq!(({ pages.state.guest_idtr.base }, { pages.state.guest_idtr.limit }), (state, 0x7ff));

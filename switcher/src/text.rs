@@ -5,7 +5,7 @@
 //! that ends everything returns to the host. Nothing here runs where it was linked.
 //!
 //! # Registers
-//! In: `eax` the address of the slot's state page, `esi` not 0 where the processor's buffers are to be cleared
+//! In: `eax` the address of the virtual CPU's state page, `esi` not 0 where the processor's buffers are to be cleared
 //! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector that ended the run, with
 //! [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits for the
 //! host: NMIs counted in the low half, machine checks in the high half. `ebp`, `ds`, `es`, `fs` and the
@@ -81,7 +81,7 @@ const ERROR_CODES: u32 = {
 };
 
 /// Selector of the kernel's data and stack in Linux's own GDT.
-const HOST_DS: usize = segment::slot::KERNEL_DS * size_of::<segment::Descriptor>();
+const HOST_DS: usize = segment::index::KERNEL_DS * size_of::<segment::Descriptor>();
 
 /// The byte of the TSS descriptor that holds the busy bit, from the start of a GDT.
 const TSS_TYPE: u32 = segment::TSS + 5;

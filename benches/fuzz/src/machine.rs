@@ -9,7 +9,7 @@ use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::{IRQS, RING_DONE, RING_PENDING, RING_SIZE, Timespec, offset};
 use arch_i386::paging::Paging;
 use arch_i386::regs::Regs;
-use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIES, LGUEST_CS, slot};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIES, LGUEST_CS, index};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{self, IN_SWITCHER};
 use framework::audit::Audited;
@@ -112,7 +112,7 @@ impl Machine<'_> {
     fn check_segments(&self) {
         for (number, descriptor) in self.gdt.iter().enumerate() {
             let reserved =
-                [slot::LGUEST_CS, slot::LGUEST_DS, slot::TSS, slot::DOUBLE_FAULT_TSS].contains(&number);
+                [index::LGUEST_CS, index::LGUEST_DS, index::TSS, index::DOUBLE_FAULT_TSS].contains(&number);
             assert!(
                 !reserved || *descriptor == Descriptor::default(),
                 "the guest has set descriptor {number}"

@@ -23,7 +23,7 @@
 use crate::host;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::Hypercall;
-use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_DS, IDT_ENTRIES, LGUEST_CS, LGUEST_DS, TSS, slot};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_DS, IDT_ENTRIES, LGUEST_CS, LGUEST_DS, TSS, index};
 use arch_i386::trap;
 use core::arch::{asm, global_asm};
 use mini_guest::layout::{KERNEL_BASE, phys_to_virt};
@@ -176,10 +176,10 @@ impl TablePointer {
 /// Takes charge of processor, interrupt controllers and timer; paging is on already.
 pub fn take_over() {
     let tables = tables();
-    tables.gdt[slot::LGUEST_CS] = Descriptor::FLAT_CODE;
-    tables.gdt[slot::LGUEST_DS] = Descriptor::FLAT_DATA;
+    tables.gdt[index::LGUEST_CS] = Descriptor::FLAT_CODE;
+    tables.gdt[index::LGUEST_DS] = Descriptor::FLAT_DATA;
     let base = tables.tss.as_ptr().expose_provenance() as u32;
-    tables.gdt[slot::TSS] = Descriptor::tss(base, (size_of_val(&tables.tss) - 1) as u32);
+    tables.gdt[index::TSS] = Descriptor::tss(base, (size_of_val(&tables.tss) - 1) as u32);
     tables.tss[2] = LGUEST_DS;
     let (gdt, idt) = (TablePointer::to(&tables.gdt), TablePointer::to(&tables.idt));
     // SAFETY: the tables live for ever; the slots used are filled in. The far return reloads CS.
@@ -245,9 +245,9 @@ pub fn call(number: Hypercall, [a, b, c, _]: [u32; 4]) {
         Hypercall::LoadTls => {
             let GuestVirt(array) = phys_to_virt(GuestPhys(a));
             let array = core::ptr::with_exposed_provenance::<Descriptor>(array as usize);
-            for index in 0..slot::TLS_ENTRIES {
+            for index in 0..index::TLS_ENTRIES {
                 // SAFETY: the caller's array of three descriptors.
-                tables().gdt[slot::TLS_MIN + index] = unsafe { array.add(index).read_volatile() };
+                tables().gdt[index::TLS_MIN + index] = unsafe { array.add(index).read_volatile() };
             }
         }
         Hypercall::Ts => set_task_switched(a != 0),
@@ -268,13 +268,13 @@ pub fn call(number: Hypercall, [a, b, c, _]: [u32; 4]) {
 fn load_gdt_entry(index: usize, descriptor: Descriptor) {
     let descriptor = match index {
         // These are this module's, as they are the host's in a guest.
-        slot::LGUEST_CS | slot::LGUEST_DS | slot::TSS | slot::DOUBLE_FAULT_TSS => return,
+        index::LGUEST_CS | index::LGUEST_DS | index::TSS | index::DOUBLE_FAULT_TSS => return,
         // Selectors say ring 1, which data segments of ring 1 take from ring 0 too; code runs in ring 0.
-        slot::KERNEL_CS => descriptor.with_dpl(0),
+        index::KERNEL_CS => descriptor.with_dpl(0),
         _ => descriptor,
     };
     tables().gdt[index] = descriptor;
-    if index == slot::KERNEL_DS {
+    if index == index::KERNEL_DS {
         // SAFETY: the segment that the kernel's code takes to be loaded.
         unsafe { asm!("mov ds, {0:x}", "mov es, {0:x}", in(reg) GUEST_DS, options(nostack)) };
     }

@@ -3,26 +3,26 @@
 use crate::host;
 use crate::traps;
 use arch_i386::hypercall::Hypercall;
-use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, IDT_ENTRIES, slot};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, IDT_ENTRIES, index};
 use arch_i386::trap;
 
 /// The ring of programs.
 pub const USER_PL: u32 = 3;
 /// Selector of a program's code.
-pub const USER_CS: u32 = (slot::USER_CS * 8) as u32 | USER_PL;
+pub const USER_CS: u32 = (index::USER_CS * 8) as u32 | USER_PL;
 /// Selector of a program's data and stack.
-pub const USER_DS: u32 = (slot::USER_DS * 8) as u32 | USER_PL;
+pub const USER_DS: u32 = (index::USER_DS * 8) as u32 | USER_PL;
 /// Selector of the first thread-local-storage segment.
-pub const TLS: u32 = (slot::TLS_MIN * 8) as u32 | USER_PL;
+pub const TLS: u32 = (index::TLS_MIN * 8) as u32 | USER_PL;
 
 /// Loads all of the GDT: flat segments for kernel and programs, everything else empty.
 pub fn load_gdt() {
     for index in 0..GDT_ENTRIES {
         let descriptor = match index {
-            slot::KERNEL_CS => Descriptor::FLAT_CODE.with_dpl(GUEST_PL),
-            slot::KERNEL_DS => Descriptor::FLAT_DATA.with_dpl(GUEST_PL),
-            slot::USER_CS => Descriptor::FLAT_CODE.with_dpl(USER_PL),
-            slot::USER_DS => Descriptor::FLAT_DATA.with_dpl(USER_PL),
+            index::KERNEL_CS => Descriptor::FLAT_CODE.with_dpl(GUEST_PL),
+            index::KERNEL_DS => Descriptor::FLAT_DATA.with_dpl(GUEST_PL),
+            index::USER_CS => Descriptor::FLAT_CODE.with_dpl(USER_PL),
+            index::USER_DS => Descriptor::FLAT_DATA.with_dpl(USER_PL),
             _ => Descriptor::default(),
         };
         host::call(Hypercall::LoadGdtEntry, [index as u32, descriptor.low, descriptor.high]);

@@ -14,7 +14,7 @@ use arch_i386::addr::{GuestFrame, GuestPhys, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF};
 use arch_i386::lguest_data::{RING_PENDING, RING_SIZE};
 use arch_i386::paging::{Entry, Flags};
-use arch_i386::segment::{Descriptor, GUEST_CS, GUEST_DS, LGUEST_CS, LGUEST_DS, TSS, slot};
+use arch_i386::segment::{Descriptor, GUEST_CS, GUEST_DS, LGUEST_CS, LGUEST_DS, TSS, index};
 use arch_i386::trap;
 use core::arch::asm;
 use mini_guest::layout::KERNEL_BASE;
@@ -288,7 +288,7 @@ struct FarPointer {
 fn switcher_descriptors() {
     // A small data segment, not present, ring 3, in place of each.
     let useless = Descriptor { low: 0, high: 0x0000_7200 };
-    for slot in [slot::TSS, slot::LGUEST_CS, slot::LGUEST_DS, slot::DOUBLE_FAULT_TSS] {
+    for slot in [index::TSS, index::LGUEST_CS, index::LGUEST_DS, index::DOUBLE_FAULT_TSS] {
         host::call(Hypercall::LoadGdtEntry, [slot as u32, useless.low, useless.high]);
         host::flush_queue();
     }
@@ -316,7 +316,7 @@ fn vanished_descriptor() {
     host::call(Hypercall::LoadGdtEntry, [SLOT, 0, 0]);
     host::flush_queue();
     // The stack's own segment goes too.
-    host::call(Hypercall::LoadGdtEntry, [slot::KERNEL_DS as u32, 0, 0]);
+    host::call(Hypercall::LoadGdtEntry, [index::KERNEL_DS as u32, 0, 0]);
     host::flush_queue();
 }
 

@@ -14,7 +14,7 @@ use arch_i386::addr::{GuestFrame, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::IRQ_ENABLED;
 use arch_i386::paging::Entry;
-use arch_i386::segment::{Descriptor, GUEST_DS, slot};
+use arch_i386::segment::{Descriptor, GUEST_DS, index};
 use core::arch::{asm, global_asm};
 use mini_guest::frames::OutOfFrames;
 use mini_guest::page_tables::AnyPageTables;
@@ -47,7 +47,7 @@ pub struct Task {
     /// Its FPU registers, if it has used the FPU and does not own it now.
     pub fpu: Option<Registers>,
     /// Its thread-local-storage segments.
-    tls: [Descriptor; slot::TLS_ENTRIES],
+    tls: [Descriptor; index::TLS_ENTRIES],
     /// Its %gs and %fs, which the kernel leaves alone while it works for it.
     gs: u32,
     fs: u32,
@@ -61,7 +61,7 @@ impl Task {
         tables: None,
         regions: Regions::new(),
         fpu: None,
-        tls: [Descriptor { low: 0, high: 0 }; slot::TLS_ENTRIES],
+        tls: [Descriptor { low: 0, high: 0 }; index::TLS_ENTRIES],
         gs: 0,
         fs: 0,
         stack_pointer: 0,

@@ -46,12 +46,12 @@ pub struct Layout {
     pub first: GuestFrame,
     /// Pages of the guest in all: ordinary memory, the device page, the rings.
     pub page_limit: u32,
-    slots: Vec<Slot>,
+    positions: Vec<Position>,
 }
 
 /// Where one device is.
 #[derive(Clone, Debug)]
-struct Slot {
+struct Position {
     /// Guest-physical address of the descriptor.
     address: u32,
     /// Guest-physical address of the accepted features.
@@ -66,7 +66,7 @@ impl Layout {
     /// # Errors
     /// [`TooManyDevices`].
     pub fn new(devices: &[AnyDevice], first: GuestFrame) -> Result<Self, TooManyDevices> {
-        let mut layout = Self { page: Vec::new(), first, page_limit: first.0 + 1, slots: Vec::new() };
+        let mut layout = Self { page: Vec::new(), first, page_limit: first.0 + 1, positions: Vec::new() };
         let mut irq = FIRST_IRQ;
         for device in devices {
             layout.add(device, &mut irq)?;
@@ -106,7 +106,7 @@ impl Layout {
         let accepted = self.first.start().0 + self.page.len() as u32;
         self.page.extend(&[0; 4][..feature_len]);
         self.page.extend(config);
-        self.slots.push(Slot { address, accepted, feature_len: feature_len as u8, queues });
+        self.positions.push(Position { address, accepted, feature_len: feature_len as u8, queues });
         Ok(())
     }
 }
@@ -114,7 +114,7 @@ impl Layout {
 /// One device with what runs it.
 struct Attached {
     device: AnyDevice,
-    slot: Slot,
+    position: Position,
     kicks: Vec<Arc<Kick>>,
     /// Empty unless the guest has set the device up.
     workers: Vec<Worker>,
@@ -134,15 +134,15 @@ impl Bus {
     pub fn new(context: Context, devices: Vec<AnyDevice>, layout: &Layout) -> Result<Self, Outcome> {
         let failed = |error| Outcome::Failed { doing: "connecting a device with the host".into(), error };
         let mut attached = Vec::new();
-        for (device, slot) in devices.into_iter().zip(&layout.slots) {
+        for (device, position) in devices.into_iter().zip(&layout.positions) {
             let mut kicks = Vec::new();
-            for queue in &slot.queues {
+            for queue in &position.queues {
                 let kick = Kick::new().map_err(failed)?;
                 let address = GuestFrame(queue.pfn).start().0;
                 context.host.attach_eventfd(address, rustix::fd::AsFd::as_fd(&kick)).map_err(failed)?;
                 kicks.push(Arc::new(kick));
             }
-            attached.push(Attached { device, slot: slot.clone(), kicks, workers: Vec::new() });
+            attached.push(Attached { device, position: position.clone(), kicks, workers: Vec::new() });
         }
         Ok(Self { context, attached })
     }
@@ -153,11 +153,11 @@ impl Bus {
     /// How the guest's life ends by this.
     pub fn notify(&mut self, address: u32) -> Result<bool, Outcome> {
         for attached in &mut self.attached {
-            if address == attached.slot.address {
+            if address == attached.position.address {
                 attached.status_changed(&self.context)?;
                 return Ok(true);
             }
-            let rings = attached.slot.queues.iter().map(|queue| GuestFrame(queue.pfn).start().0);
+            let rings = attached.position.queues.iter().map(|queue| GuestFrame(queue.pfn).start().0);
             if let Some((_, kick)) = rings.zip(&attached.kicks).find(|(ring, _)| *ring == address) {
                 kick.signal();
                 return Ok(true);
@@ -169,7 +169,7 @@ impl Bus {
 
 impl Attached {
     fn status_changed(&mut self, context: &Context) -> Result<(), Outcome> {
-        let status = self.slot.address + offset_of!(DeviceDesc, status) as u32;
+        let status = self.position.address + offset_of!(DeviceDesc, status) as u32;
         let status = read_byte(&context.memory, status)?;
         if status == 0 || status & STATUS_FAILED != 0 {
             self.reset(&context.memory)
@@ -183,8 +183,8 @@ impl Attached {
     /// Stops the workers, and forgets what guest and device had agreed on.
     fn reset(&mut self, memory: &GuestMemory) -> Result<(), Outcome> {
         self.workers.clear();
-        zero(memory, self.slot.accepted, self.slot.feature_len.into())?;
-        for queue in &self.slot.queues {
+        zero(memory, self.position.accepted, self.position.feature_len.into())?;
+        for queue in &self.position.queues {
             zero(memory, GuestFrame(queue.pfn).start().0, ring_bytes(queue.num))?;
         }
         Ok(())
@@ -193,8 +193,8 @@ impl Attached {
     fn start(&mut self, context: &Context) -> Result<(), Outcome> {
         let name = self.device.name();
         let mut accepted = 0;
-        for i in 0..u32::from(self.slot.feature_len) {
-            accepted |= u32::from(read_byte(&context.memory, self.slot.accepted + i)?) << (8 * i);
+        for i in 0..u32::from(self.position.feature_len) {
+            accepted |= u32::from(read_byte(&context.memory, self.position.accepted + i)?) << (8 * i);
         }
         let offered = self.device.features();
         if accepted & !offered != 0 {
@@ -202,7 +202,7 @@ impl Attached {
             return Err(Outcome::Violation { device: format!("its {name}"), violation });
         }
         let services = self.device.start()?;
-        for ((service, queue), kick) in services.into_iter().zip(&self.slot.queues).zip(&self.kicks) {
+        for ((service, queue), kick) in services.into_iter().zip(&self.position.queues).zip(&self.kicks) {
             let worker = Worker::start(context.clone(), name.clone(), *queue, kick.clone(), service)
                 .map_err(|error| Outcome::Failed { doing: format!("starting the {name}"), error })?;
             self.workers.push(worker);

@@ -39,9 +39,9 @@ const START: Duration = Duration::from_secs(180);
 /// The same where the rarer acts of a guest are waited for.
 const SLOW: Duration = Duration::from_secs(600);
 
-/// Slots of the guest's GDT that guests of ours leave free.
-const ABSENT_SLOT: u32 = 20;
-const MOVED_SLOT: u32 = 21;
+/// Indices in the guest's GDT that guests of ours leave free.
+const ABSENT_INDEX: u32 = 20;
+const MOVED_INDEX: u32 = 21;
 
 /// The byte with the type of a present TSS's descriptor (SDM vol. 3A, 7.2.2).
 const TSS_AVAILABLE: u8 = 0x89;
@@ -411,9 +411,9 @@ impl<'a> Session<'a> {
 
     /// Loads the data segments with one that begins elsewhere than at 0, as a guest may.
     fn move_segments(&mut self) -> Result<()> {
-        self.describe(MOVED_SLOT, Descriptor { low: 0x3000_ffff, high: 0x00cf_f312 })?;
+        self.describe(MOVED_INDEX, Descriptor { low: 0x3000_ffff, high: 0x00cf_f312 })?;
         for segment in [Register::Ds, Register::Es, Register::Fs, Register::Gs] {
-            self.gdb.set(segment, (MOVED_SLOT * 8) | 3)?;
+            self.gdb.set(segment, (MOVED_INDEX * 8) | 3)?;
         }
         Ok(())
     }
@@ -427,8 +427,8 @@ impl<'a> Session<'a> {
             Fault::SegmentBeyond => self.replace_segment(0xfffb),
             Fault::SegmentSystem => self.replace_segment(segment::TSS | 3),
             Fault::SegmentAbsent => {
-                self.describe(ABSENT_SLOT, Descriptor { low: 0xffff, high: 0x00cf_7300 })?;
-                self.replace_segment((ABSENT_SLOT * 8) | 3)
+                self.describe(ABSENT_INDEX, Descriptor { low: 0xffff, high: 0x00cf_7300 })?;
+                self.replace_segment((ABSENT_INDEX * 8) | 3)
             }
             Fault::CodeBeyond | Fault::StackBeyond | Fault::CodeNull | Fault::StackNull => {
                 let of_code = matches!(fault, Fault::CodeBeyond | Fault::CodeNull);
@@ -439,19 +439,19 @@ impl<'a> Session<'a> {
             }
             Fault::CodeAbsent | Fault::StackAbsent => {
                 let ring = self.gdb.read_word(code)? & 3;
-                let (at, slot, descriptor) = match fault {
-                    Fault::CodeAbsent => (code, ABSENT_SLOT, Descriptor { low: 0xffff, high: 0x00cf_1b00 }),
-                    _ => (stack, ABSENT_SLOT, Descriptor { low: 0xffff, high: 0x00cf_1300 }),
+                let (at, index, descriptor) = match fault {
+                    Fault::CodeAbsent => (code, ABSENT_INDEX, Descriptor { low: 0xffff, high: 0x00cf_1b00 }),
+                    _ => (stack, ABSENT_INDEX, Descriptor { low: 0xffff, high: 0x00cf_1300 }),
                 };
-                self.describe(slot, descriptor.with_dpl(ring))?;
-                self.gdb.write(at, &((slot * 8) | ring).to_le_bytes())
+                self.describe(index, descriptor.with_dpl(ring))?;
+                self.gdb.write(at, &((index * 8) | ring).to_le_bytes())
             }
         }
     }
 
     /// Puts a descriptor into the guest's GDT, one that the host accepts from a guest.
-    fn describe(&mut self, slot: u32, descriptor: Descriptor) -> Result<()> {
-        let at = self.monitor.tables()?.gdt + slot * 8;
+    fn describe(&mut self, index: u32, descriptor: Descriptor) -> Result<()> {
+        let at = self.monitor.tables()?.gdt + index * 8;
         self.gdb.write(at, &descriptor.low.to_le_bytes())?;
         self.gdb.write(at + 4, &descriptor.high.to_le_bytes())
     }
