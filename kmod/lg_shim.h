@@ -218,7 +218,7 @@ asmlinkage void lg_recording_end(struct lg_recording *recording);
 /* How many allocations fail on purpose, and which; and what counts them (lg_fail.c). */
 extern int lg_failing[];
 bool lg_fail_now(const char *where);
-/* Whether the allocation that is about to be made is to fail. Stands before each that this module makes. */
+/* Whether the allocation that is about to be made is to fail. Asked before each that this module makes. */
 #define lg_should_fail() (unlikely(READ_ONCE(lg_failing[0])) && lg_fail_now(__func__))
 
 /* The `set` of parameters that are read-only. */

@@ -1,6 +1,6 @@
 //! `/dev/lguest`: what a launcher writes to it, and the device page it shows its guest.
 //!
-//! The original's protocol (lguest's `linux/lguest_launcher.h`, Linux 3.11), so that a launcher written
+//! lguest's protocol (lguest's `linux/lguest_launcher.h`, Linux 3.11), so that a launcher written
 //! for it still works: every write is a request word followed by its arguments, all 32 bits wide.
 //!
 //! * A `read` runs the guest until it has something to say: 4 bytes are the address of a

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! in instructions of the host. A *switch* is one entry into the guest and the way back. A batch is what a guest
-//! asks for between two accesses to memory: its ring carries up to 64 hypercalls in one switch (the original's
+//! asks for between two accesses to memory: its ring carries up to 64 hypercalls in one switch (lguest's
 //! guest sends NEW_PGTABLE, SET_STACK and LOAD_TLS of a context switch that way). `SWITCH` is the null hypercall
 //! of `docs/design.md`, measured in QEMU. The others are what the pager itself took in a replay under callgrind
 //! (`docs/design.md`, "What it costs"). The work of the host's kernel for each page that is pinned is not in them,

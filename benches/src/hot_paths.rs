@@ -8,7 +8,7 @@
 //! | `demand-fault` | a page of the guest's is read for the first time; its table is there |
 //! | `set-pte` | an entry that is shadowed changes to another, accessed one |
 //! | `switch-hit` | a page directory is loaded whose shadow is kept |
-//! | `switch-miss` | a page directory is loaded for which another gives way, with 32 pages |
+//! | `switch-miss` | a page directory is loaded for which another is evicted, with 32 pages |
 //! | `flush` | 256 pages of the current process are dropped (and `shared` fills them again) |
 //!
 //! [`Bench::prepare`] brings the guest to the point before the operations; only [`measured`] counts.
@@ -22,7 +22,7 @@ use framework::strategy::Formats;
 use sim::SimHost;
 use std::fmt;
 
-/// The strategies that are measured: the original's way, and what is mended; as many slots each.
+/// The strategies that are measured: lguest's way, and the optimizations; as many slots each.
 pub const STRATEGIES: [&str; 3] = ["lguest", "lru", "shared:budget=0,slots=4"];
 
 /// Slots of each of them.
@@ -34,7 +34,7 @@ const PROCESSES: usize = 2 * SLOTS;
 /// Pages of a process, all under one level-1 table of either format.
 const PAGES: u32 = 256;
 
-/// Pages that a process has mapped when it gives way.
+/// Pages that a process has mapped when it is evicted.
 const WORKING_SET: u32 = 32;
 
 /// Where a process's pages begin.
@@ -295,7 +295,7 @@ mod tests {
                     Path::SetPte => after.set_pte - before.set_pte,
                     Path::SwitchHit => after.page_directory_hits - before.page_directory_hits,
                     Path::SwitchMiss => {
-                        // The original's choice is random, and may fall on one that has just come.
+                        // lguest's choice is random, and may fall on one that has just come.
                         let released = after.released_entries - before.released_entries;
                         let all = u64::from(SLOTS as u32 * WORKING_SET);
                         assert!(released > 0 && released <= all, "{name} released {released} entries");

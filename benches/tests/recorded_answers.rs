@@ -1,4 +1,4 @@
-//! `strategy=lguest` held against recorded answers of the original C code.
+//! `strategy=lguest` held against recorded answers of lguest's C code.
 //!
 //! Each trace in `traces/` has its answers beside it: counts, every shadowed page directory and every
 //! entry in it. Two things are not compared: `table_pages`, since here the Switcher's table is shared by

@@ -16,7 +16,7 @@
 
 use crate::counters::{PagingCounters, RunCounters};
 use crate::guarded::Guarded;
-use crate::host::{Capability, Entry, Host};
+use crate::host::{Capability, GuestEntry, Host};
 use crate::kill::{End, Kill, Panicked};
 use crate::ledger::Forgotten;
 use crate::pager::Pager;
@@ -59,11 +59,11 @@ pub struct Guest {
     pub(crate) ts: bool,
     pub(crate) halted: bool,
     /// The guest came back with a hypercall that has not been done yet.
-    pub(crate) hypercall_waits: bool,
+    pub(crate) pending_hypercall: bool,
     /// The ring entry that comes next.
     pub(crate) ring_next: u32,
     /// The host may have something else to do: asked before the guest is entered again.
-    pub(crate) host_waits: bool,
+    pub(crate) host_work_pending: bool,
     /// What the launcher must be told before the guest goes on.
     pub(crate) notify: Option<GuestPhys>,
     pub(crate) counters: RunCounters,
@@ -91,15 +91,15 @@ impl Guest {
             segments: Segments::new(),
             data: None,
             noirq: 0..0,
-            // The original leaves these zero; a guest that takes a direct trap before SET_STACK dies of
+            // lguest leaves these zero; a guest that takes a direct trap before SET_STACK dies of
             // a double fault.
             ss1: 0,
             esp1: GuestVirt(0),
             ts: false,
             halted: false,
-            hypercall_waits: false,
+            pending_hypercall: false,
             ring_next: 0,
-            host_waits: true,
+            host_work_pending: true,
             notify: None,
             counters: RunCounters::default(),
             end: None,
@@ -154,7 +154,7 @@ impl Guest {
     fn rounds<H: Host>(&mut self, host: &mut H) -> Outcome {
         // The launcher has dealt with what it was told last time.
         self.notify = None;
-        self.host_waits = true;
+        self.host_work_pending = true;
         loop {
             if self.end.is_some() {
                 return Outcome::Ended;
@@ -169,7 +169,7 @@ impl Guest {
 
     /// Once round the loop.
     fn round<H: Host>(&mut self, host: &mut H) -> Result<Option<Outcome>, End> {
-        if self.hypercall_waits {
+        if self.pending_hypercall {
             self.do_hypercalls(host)?;
         }
         if let Some(address) = self.notify {
@@ -178,24 +178,24 @@ impl Guest {
             }
             self.notify = None;
             // The ring may hold the next one already, and whoever listens may refill it.
-            self.host_waits |= !cfg!(feature = "plant-endless-ring");
+            self.host_work_pending |= !cfg!(feature = "plant-endless-ring");
         }
-        if core::mem::take(&mut self.host_waits) && host.interrupted() {
+        if core::mem::take(&mut self.host_work_pending) && host.interrupted() {
             return Ok(Some(Outcome::Interrupted));
         }
-        if self.hypercall_waits {
+        if self.pending_hypercall {
             // The ring has stopped on its way: the rest of it comes first.
             return Ok(None);
         }
         let deliverable = self.deliver_interrupt(host)?;
         if self.halted {
             host.wait(deliverable);
-            self.host_waits = true;
+            self.host_work_pending = true;
             return Ok(None);
         }
         self.counters.world_switches += 1;
         let root = self.paging.root(host);
-        let exit = host.enter(Entry {
+        let exit = host.enter(GuestEntry {
             root,
             segments: &mut self.segments,
             ss1: self.ss1,

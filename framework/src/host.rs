@@ -33,7 +33,7 @@ pub use fallible::OutOfMemory;
 
 /// All that the world switch needs to know to run a guest once.
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub struct GuestEntry<'a> {
     /// The shadow page directory to load into CR3, the Switcher mapped in it.
     pub root: ShadowRoot<'a>,
     /// The guest's descriptor tables and what has changed in them since the last entry.
@@ -95,7 +95,7 @@ pub trait Host: PagingHost {
 
     /// Runs the guest until something happens. If the host has something else to do, now or before the
     /// guest is done, that looks like a hardware interrupt.
-    fn enter(&mut self, entry: Entry<'_>) -> Exit;
+    fn enter(&mut self, entry: GuestEntry<'_>) -> Exit;
 
     /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Asked
     /// when the loop begins, after each hardware interrupt and sleep, every few ring entries, and after each

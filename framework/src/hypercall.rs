@@ -40,11 +40,11 @@ impl Guest {
         let regs = host.regs();
         let args = HypercallArgs { number: regs.eax, args: [regs.ebx, regs.ecx, regs.edx, regs.esi] };
         let Some(data) = self.data else {
-            self.hypercall_waits = false;
+            self.pending_hypercall = false;
             return Ok(self.initialise(host, args)?);
         };
         if self.do_ring(host, data)? == Ring::Done && self.notify.is_none() {
-            self.hypercall_waits = false;
+            self.pending_hypercall = false;
             self.counters.hypercalls += 1;
             self.do_hypercall(host, args)?;
         }
@@ -74,7 +74,7 @@ impl Guest {
             let asks = self.ring_next.is_multiple_of(RING_ENTRIES_AT_ONCE);
             if asks && !cfg!(feature = "plant-endless-ring") && host.interrupted() {
                 // Asked once more on the way out, which returns to the launcher.
-                self.host_waits = true;
+                self.host_work_pending = true;
                 return Ok(Ring::Stopped);
             }
         }

@@ -1,4 +1,5 @@
-//! What a host has given out to a guest's strategy, and gives back to itself when the strategy does not.
+//! What a host has given out to a guest's strategy, and gives back to itself when the strategy does not (ARCHITECTURE.md,
+//! invariants 4 and 12).
 //!
 //! A strategy in safe Rust can forget what it holds: by `mem::forget`, by a `Box` that it leaks, or because it was ended in
 //! the middle of something. None of that may cost the host a page. So every host keeps a [`Ledger`] of its own, which no

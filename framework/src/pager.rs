@@ -253,7 +253,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
         self.counters.set_pgd += 1;
         let entries = self.root_entries();
-        // The original lets one index too many pass.
+        // lguest lets one index too many pass.
         if index as usize >= entries {
             return Err(Kill::DirectoryIndex { index, entries: entries as u32 });
         }

@@ -164,7 +164,7 @@ pub trait PagingHost: sealed::Sealed {
         self.free_table(table, capability);
     }
 
-    /// A point in long work at which the host may run something else. Whoever releases or looks at entries without
+    /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Whoever releases or looks at entries without
     /// an end that is in sight calls this at least once for every table.
     ///
     /// Returns whether the work is to be left undone as it is: the launcher is being killed, so that the guest is

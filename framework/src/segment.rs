@@ -6,7 +6,7 @@
 //! * Segments: only code and data descriptors are kept, with privilege level 0 raised to 1 and the
 //!   accessed bit set (the guest's copy of the GDT is read-only to it, so the processor must not want
 //!   to set it). Gates, TSS and LDT descriptors are dropped: through one of those a guest could reach
-//!   ring 0. (The original keeps them, with a bit changed.)
+//!   ring 0. (lguest keeps them, with a bit changed.)
 //! * Gates: only the handler's address, the privilege level and the type survive; the selector is
 //!   always the guest kernel's.
 //!

@@ -1,4 +1,4 @@
-//! The shadow root that the world switch loads.
+//! The shadow root that the world switch loads (ARCHITECTURE.md, invariant 9).
 
 use arch_i386::addr::HostFrame;
 use core::fmt;

@@ -25,7 +25,7 @@ impl Guest {
         };
         match vector {
             trap::HYPERCALL => {
-                self.hypercall_waits = true;
+                self.pending_hypercall = true;
                 return Ok(());
             }
             trap::PAGE_FAULT => {
@@ -61,7 +61,7 @@ impl Guest {
     /// A real interrupt has come and been dealt with; it may have given the host something to do.
     fn host_interrupt(&mut self) {
         self.counters.host_interrupts += 1;
-        self.host_waits = true;
+        self.host_work_pending = true;
     }
 
     /// Hands a trap to the guest's own handler.

@@ -1,4 +1,4 @@
-//! Reading the guest's own page tables.
+//! Reading the guest's own page tables (ARCHITECTURE.md, invariant 5).
 //!
 //! The tables lie in guest memory and the guest may change them at any moment, so every entry is read
 //! once and checked before it is used. Entries above level 1 may carry only the bits that Linux gives a
@@ -162,7 +162,7 @@ pub fn entry_address<F: PageFormat>(table: GuestPhys, va: GuestVirt, level: usiz
     GuestPhys(table.0.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
 }
 
-/// Translates an address by the guest's tables, whatever rights they give. (The original does not look
+/// Translates an address by the guest's tables, whatever rights they give. (lguest does not look
 /// at what the tables say besides, and where a middle entry is missing trips over it.)
 ///
 /// # Errors

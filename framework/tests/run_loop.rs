@@ -9,7 +9,7 @@ use arch_i386::segment::{GUEST_CS, GUEST_DS};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
 use framework::guest::{Guest, Outcome, SetUpError};
-use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Capability, Exit, GuestEntry, Host, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice};
@@ -160,7 +160,7 @@ impl Host for Machine {
     fn regs(&mut self) -> &mut Regs {
         &mut self.regs
     }
-    fn enter(&mut self, entry: Entry<'_>) -> Exit {
+    fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         self.ts = entry.ts;
         // At the script's end somebody presses ^C, which ends the run like a hardware interrupt.
         self.script.pop_front().map_or(exit(0x30), |mut run| run(self))

@@ -13,7 +13,7 @@
 //!   about, so giving everything back touches none of the launcher's memory.
 //!
 //! # The end of a guest
-//! Its reason is text. Launchers of the original read into a single word, find `ENOENT` there, and read
+//! Its reason is text. Launchers of lguest read into a single word, find `ENOENT` there, and read
 //! again into a larger buffer; so a buffer of a word gets `ENOENT`, and a larger one the text, at once and
 //! as often as it is read.
 
@@ -58,19 +58,19 @@ struct File {
 
 enum Session {
     /// No guest yet.
-    Fresh(Wishes),
+    Fresh(Options),
     Live(Box<Live>),
 }
 
 /// What a launcher has chosen for its guest, as far as it has.
 #[derive(Default)]
-struct Wishes {
+struct Options {
     strategy: Option<String>,
     /// The format of the guest's page tables.
     paging: Option<Paging>,
 }
 
-impl Wishes {
+impl Options {
     /// The page formats of the guest and this host.
     fn formats(&self) -> Formats {
         let shadow = module().paging;
@@ -247,7 +247,7 @@ enum Answer {
 impl File {
     fn new() -> Result<Box<Self>, OutOfMemory> {
         boxed(Self {
-            session: Mutex::new(Session::Fresh(Wishes::default()))?,
+            session: Mutex::new(Session::Fresh(Options::default()))?,
             vcpu: AtomicPtr::new(ptr::null_mut()),
             eventfds: Arc::try_new(Mutex::new_inner(Vec::new())?).map_err(|_| OutOfMemory)?,
             ended: AtomicBool::new(false),
@@ -327,28 +327,28 @@ impl File {
         match Request::parse(bytes).map_err(|_| Errno::EINVAL)? {
             Request::Strategy(text) => {
                 let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-                let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
-                module::choose(text, wishes.formats(), Cause::Launcher)?;
+                let Session::Fresh(options) = &mut *session else { return Err(Errno::EBUSY) };
+                module::choose(text, options.formats(), Cause::Launcher)?;
                 let mut chosen = String::new();
                 chosen.try_reserve_exact(text.len()).map_err(|_| Errno::ENOMEM)?;
                 chosen.push_str(text);
-                wishes.strategy = Some(chosen);
+                options.strategy = Some(chosen);
                 Ok(8 + text.len() as u32)
             }
             Request::Paging(paging) => {
                 let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-                let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
+                let Session::Fresh(options) = &mut *session else { return Err(Errno::EBUSY) };
                 let formats = Formats { guest: paging, shadow: module().paging };
                 if !Formats::SERVED.contains(&formats) {
                     log::launcher_error(format_args!("{}", ConfigError::PaeGuest));
                     return Err(Errno::EINVAL);
                 }
-                wishes.paging = Some(paging);
+                options.paging = Some(paging);
                 Ok(8)
             }
             Request::Initialize { memory, start } => {
                 self.initialize(memory, start)?;
-                // As the original answers: the arguments without the request word.
+                // As lguest answers: the arguments without the request word.
                 Ok(12)
             }
             Request::Irq(irq) => {
@@ -400,9 +400,9 @@ impl File {
 
     fn initialize(&self, memory: Memory, start: u32) -> Result<(), Errno> {
         let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-        let Session::Fresh(wishes) = &mut *session else { return Err(Errno::EBUSY) };
+        let Session::Fresh(options) = &mut *session else { return Err(Errno::EBUSY) };
         let mut buffer = [0; STRATEGY_MAX];
-        let strategy = match &wishes.strategy {
+        let strategy = match &options.strategy {
             Some(chosen) => chosen.as_str(),
             None => {
                 // SAFETY: pointer and size are the buffer's.
@@ -410,7 +410,7 @@ impl File {
                 str::from_utf8(&buffer[..len as usize]).map_err(|_| Errno::EINVAL)?
             }
         };
-        let live = Live::new(memory, start, (strategy, wishes.formats()), Arc::clone(&self.eventfds))?;
+        let live = Live::new(memory, start, (strategy, options.formats()), Arc::clone(&self.eventfds))?;
         self.vcpu.store(live.host.vcpu().raw(), Ordering::Release);
         *session = Session::Live(live);
         Ok(())

@@ -22,7 +22,7 @@ use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use framework::host::{
-    BadAddress, Capability, Entry, Exit, Host, NoRoom, OutOfMemory, PagingHost, PinFailed,
+    BadAddress, Capability, Exit, GuestEntry, Host, NoRoom, OutOfMemory, PagingHost, PinFailed,
 };
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
@@ -423,7 +423,7 @@ impl Host for Linux {
         self.slot.pages().regs()
     }
 
-    fn enter(&mut self, entry: Entry<'_>) -> Exit {
+    fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.slot.area().text();
         self.slot.set_root(entry.root.frame());
         let pages = self.slot.pages();

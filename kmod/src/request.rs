@@ -1,7 +1,7 @@
 //! What a launcher writes to `/dev/lguest`, parsed and checked as far as that goes without the kernel.
 //!
 //! A write is a request word and its arguments (see [`arch_i386::launcher`]). What comes after the
-//! arguments is ignored, as in the original, whose launchers write more than they need.
+//! arguments is ignored, as in lguest, whose launchers write more than they need.
 
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::launcher::{self, STRATEGY_MAX};

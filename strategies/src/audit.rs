@@ -1,4 +1,4 @@
-//! `audit`: stands before another strategy and audits its shadow tables.
+//! `audit`: wraps another strategy and audits its shadow tables.
 //!
 //! [`framework::audit`] says what is proved. A guest whose shadow tables have a defect is killed.
 

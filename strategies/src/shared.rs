@@ -5,14 +5,14 @@
 //!
 //! | parameter | lguest | here |
 //! | --- | --- | --- |
-//! | `kernel` | shadows the kernel's half in each page directory anew | once, for all |
+//! | `shared-kernel` | shadows the kernel's half in each page directory anew | once, for all |
 //! | `precise` | drops everything at SET_PMD | what it names |
-//! | `in-use` | looks at every entry of a table to release it | at those in use |
+//! | `release-by-use` | looks at every entry of a table to release it | at those in use |
 //! | `budget` | four page directories | as many as fit into that much memory |
 //! | `policy` | a random one is evicted | the least recently used one, or what another policy chooses |
-//! | `around` | fills the page that was missed | neighbours that were used as well, unless the guest flushes all the time |
-//! | `announced` | fills what SET_PTE marks accessed if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
-//! | `flushed` | drops at a flush what the guest did not change, too | fills it again |
+//! | `fault-around` | fills the page that was missed | neighbours that were used as well, unless the guest flushes all the time |
+//! | `populate-on-set-pte` | fills what SET_PTE marks accessed if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
+//! | `refill-after-flush` | drops at a flush what the guest did not change, too | fills it again |
 //! | `refill` | starts an evicted page directory from nothing | from what it had mapped |
 //!
 //! [`Optimizations`] tells why each is right.
@@ -23,31 +23,34 @@ use arch_i386::paging::Paging;
 use framework::parameter::{Flag, Number, Parameter};
 use framework::registry::{CACHES, CacheEntry, PolicyUse, SLOTS};
 
-static KERNEL: Flag =
-    Flag { name: "kernel", help: "shadow the kernel's half once, for all page directories", default: true };
+static SHARED_KERNEL: Flag = Flag {
+    name: "shared-kernel",
+    help: "shadow the kernel's half once, for all page directories",
+    default: true,
+};
 static PRECISE: Flag =
     Flag { name: "precise", help: "drop no more than SET_PGD and SET_PMD name", default: true };
-static IN_USE: Flag =
-    Flag { name: "in-use", help: "release a table by its entries in use, not by all", default: true };
+static RELEASE_BY_USE: Flag =
+    Flag { name: "release-by-use", help: "release a table by its entries in use, not by all", default: true };
 static BUDGET: Number = Number {
     name: "budget",
     help: "KiB of page tables; 0 for a fixed number of slots",
     default: 4096,
     range: 0..=262_144,
 };
-static AROUND: Number = Number {
-    name: "around",
+static FAULT_AROUND: Number = Number {
+    name: "fault-around",
     help: "pages filled at a demand fault, if used before; 0 for one",
     default: 16,
     range: 0..=MAX_FAULT_AROUND as u64,
 };
-static ANNOUNCED: Flag = Flag {
-    name: "announced",
+static POPULATE: Flag = Flag {
+    name: "populate-on-set-pte",
     help: "fill what SET_PTE marks accessed, even where that takes a new table",
     default: true,
 };
-static FLUSHED: Flag =
-    Flag { name: "flushed", help: "fill again at once what a flush has dropped", default: true };
+static REFILL_AFTER_FLUSH: Flag =
+    Flag { name: "refill-after-flush", help: "fill again at once what a flush has dropped", default: true };
 static REFILL: Number = Number {
     name: "refill",
     help: "pages filled at once for a page directory that was evicted or flushed",
@@ -55,14 +58,14 @@ static REFILL: Number = Number {
     range: 0..=1024,
 };
 static PARAMETERS: [Parameter; 9] = [
-    Parameter::Flag(&KERNEL),
+    Parameter::Flag(&SHARED_KERNEL),
     Parameter::Flag(&PRECISE),
-    Parameter::Flag(&IN_USE),
+    Parameter::Flag(&RELEASE_BY_USE),
     Parameter::Number(&BUDGET),
     Parameter::Number(&SLOTS),
-    Parameter::Number(&AROUND),
-    Parameter::Flag(&ANNOUNCED),
-    Parameter::Flag(&FLUSHED),
+    Parameter::Number(&FAULT_AROUND),
+    Parameter::Flag(&POPULATE),
+    Parameter::Flag(&REFILL_AFTER_FLUSH),
     Parameter::Number(&REFILL),
 ];
 
@@ -80,12 +83,12 @@ static SHARED: CacheEntry = CacheEntry {
         };
         let optimizations = Optimizations {
             rights_of_every_level: true,
-            shared_kernel: values.flag(&KERNEL),
+            shared_kernel: values.flag(&SHARED_KERNEL),
             precise: values.flag(&PRECISE),
-            release_by_use: values.flag(&IN_USE),
-            fault_around: values.number(&AROUND) as usize,
-            populate_on_set_pte: values.flag(&ANNOUNCED),
-            refill_after_flush: values.flag(&FLUSHED),
+            release_by_use: values.flag(&RELEASE_BY_USE),
+            fault_around: values.number(&FAULT_AROUND) as usize,
+            populate_on_set_pte: values.flag(&POPULATE),
+            refill_after_flush: values.flag(&REFILL_AFTER_FLUSH),
             refill: values.number(&REFILL) as usize,
         };
         let policy = policy.build(capacity.slots())?;

@@ -25,13 +25,13 @@ const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
 const PAGES: u32 = 256;
 
-/// `shared` with little room, and with some of its mends turned off.
+/// `shared` with a small capacity, and with some of its optimizations turned off.
 const VARIANTS: [&str; 5] = [
     "shared:budget=60",
-    "shared:budget=0,slots=2,in-use=off",
-    "shared:kernel=off,around=16",
+    "shared:budget=0,slots=2,release-by-use=off",
+    "shared:shared-kernel=off,fault-around=16",
     "shared:precise=off,refill=0",
-    "shared:announced=off,flushed=off",
+    "shared:populate-on-set-pte=off,refill-after-flush=off",
 ];
 
 /// Strategies and the formats they serve. All policies run on the same pager, so that two of them and one that
@@ -406,7 +406,7 @@ proptest! {
 
     #[test]
     fn a_recording_comes_to_what_was_recorded(steps in steps(), pick in any::<usize>()) {
-        // One that stands before another stands before no third.
+        // One that wraps another wraps no third.
         let wrappers = ["audit", "record"];
         for (name, Formats { guest, shadow }) in formats(pick).filter(|(name, _)| !wrappers.contains(name)) {
             match guest {

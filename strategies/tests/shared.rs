@@ -1,7 +1,7 @@
-//! What the mends of `shared` are worth, each alone, and what they must not cost.
+//! What the optimizations of `shared` are worth, each alone, and what they must not cost.
 //!
 //! The loads are generated (`sim::generate`), with 16 processes. Bounds are the goals of the
-//! strategy, or what a mend must do by its nature; none is a measured value.
+//! strategy, or what an optimization must do by its nature; none is a measured value.
 
 use arch_i386::paging::Paging;
 use framework::registry::{self, Choice, POLICIES};
@@ -43,17 +43,24 @@ fn shared_has_a_tenth_of_the_misses_and_demand_faults() {
     }
 }
 
-/// `shared` with every mend off but these.
-fn with(mends: &[&str]) -> String {
-    let off =
-        ["kernel=off", "precise=off", "budget=0", "around=0", "announced=off", "flushed=off", "refill=0"];
-    let name = |mend: &str| mend.split('=').next().unwrap().to_owned();
-    let off = off.into_iter().filter(|off| mends.iter().all(|mend| name(mend) != name(off)));
-    format!("shared:{}", off.chain(mends.iter().copied()).collect::<Vec<_>>().join(","))
+/// `shared` with every optimization off but these.
+fn with(optimizations: &[&str]) -> String {
+    let off = [
+        "shared-kernel=off",
+        "precise=off",
+        "budget=0",
+        "fault-around=0",
+        "populate-on-set-pte=off",
+        "refill-after-flush=off",
+        "refill=0",
+    ];
+    let name = |it: &str| it.split('=').next().unwrap().to_owned();
+    let off = off.into_iter().filter(|off| optimizations.iter().all(|it| name(it) != name(off)));
+    format!("shared:{}", off.chain(optimizations.iter().copied()).collect::<Vec<_>>().join(","))
 }
 
 #[test]
-fn without_mends_it_is_lru() {
+fn without_optimizations_it_is_lru() {
     for paging in [Paging::TwoLevel, Paging::Pae] {
         let (bare, lru) = (run(&with(&[]), paging, 1), run("lru", paging, 1));
         assert_eq!((bare.counters, bare.hit, bare.pinned), (lru.counters, lru.hit, lru.pinned), "{paging}");
@@ -62,15 +69,23 @@ fn without_mends_it_is_lru() {
 
 /// Each optimization alone, and all of them.
 const OPTIMIZATIONS: [&[&str]; 9] = [
-    &["kernel=on"],
+    &["shared-kernel=on"],
     &["precise=on"],
-    &["in-use=off"],
+    &["release-by-use=off"],
     &["budget=64"],
-    &["around=16"],
-    &["announced=on", "refill=64"],
-    &["flushed=on", "refill=64"],
+    &["fault-around=16"],
+    &["populate-on-set-pte=on", "refill=64"],
+    &["refill-after-flush=on", "refill=64"],
     &["refill=64"],
-    &["kernel=on", "precise=on", "budget=64", "around=16", "announced=on", "flushed=on", "refill=64"],
+    &[
+        "shared-kernel=on",
+        "precise=on",
+        "budget=64",
+        "fault-around=16",
+        "populate-on-set-pte=on",
+        "refill-after-flush=on",
+        "refill=64",
+    ],
 ];
 
 fn policies() -> impl Iterator<Item = &'static str> {
@@ -115,28 +130,29 @@ fn a_capacity_in_memory_asks_the_policy() {
 }
 
 #[test]
-fn each_mend_alone_saves_demand_faults() {
-    for mends in [
-        &["kernel=on"][..],
+fn each_optimization_alone_saves_demand_faults() {
+    for optimizations in [
+        &["shared-kernel=on"][..],
         &["precise=on"],
         &["budget=4096"],
-        &["around=8"],
-        &["announced=on"],
+        &["fault-around=8"],
+        &["populate-on-set-pte=on"],
         &["refill=64"],
         // How many pages it fills is the other's parameter.
-        &["refill=64", "flushed=on"],
+        &["refill=64", "refill-after-flush=on"],
     ] {
-        let (_, others) = mends.split_last().unwrap();
-        let (bare, mended) = (run(&with(others), Paging::Pae, 1), run(&with(mends), Paging::Pae, 1));
-        let (few, many) = (mended.counters.demand_faults, bare.counters.demand_faults);
-        assert!(few < many, "{mends:?}: {few} demand faults instead of {many}");
+        let (_, others) = optimizations.split_last().unwrap();
+        let (bare, optimized) =
+            (run(&with(others), Paging::Pae, 1), run(&with(optimizations), Paging::Pae, 1));
+        let (few, many) = (optimized.counters.demand_faults, bare.counters.demand_faults);
+        assert!(few < many, "{optimizations:?}: {few} demand faults instead of {many}");
     }
 }
 
 #[test]
 fn releasing_by_use_looks_at_what_is_there() {
     let (by_use, all) =
-        (run("shared:budget=64", Paging::Pae, 1), run("shared:budget=64,in-use=off", Paging::Pae, 1));
+        (run("shared:budget=64", Paging::Pae, 1), run("shared:budget=64,release-by-use=off", Paging::Pae, 1));
     assert_eq!(by_use.counters.released_entries, all.counters.released_entries);
     assert!(by_use.counters.visited_entries <= by_use.counters.released_entries);
     assert_eq!(all.counters.visited_entries % 512, 0, "whole tables");
@@ -160,7 +176,7 @@ fn a_short_name_stands_for_its_text() {
     let [short, long] =
         ["shared-lirs", "shared:policy=lirs"].map(|text| Choice::parse(text).unwrap().to_string());
     assert_eq!(short, long);
-    assert!(long.starts_with("shared:policy=lirs,kernel=on,"), "{long}");
+    assert!(long.starts_with("shared:policy=lirs,shared-kernel=on,"), "{long}");
     assert!(Choice::parse("shared-lirs:slots=2").is_err(), "a short name takes no parameters");
     registry::check().unwrap();
 }

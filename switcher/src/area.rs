@@ -1,8 +1,10 @@
 //! Where everything lies in the Switcher area.
 
-use crate::state::HOST_CONTEXT_SIZE;
 use arch_i386::addr::{GuestVirt, PAGE_SIZE};
 use arch_i386::paging::PageFormat;
+
+/// Bytes from one virtual CPU's host context to the next.
+pub(crate) const HOST_CONTEXT_SIZE: u32 = 32;
 
 /// The area's place in the address space, the same for the host and every guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@
 //!
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
-use crate::area::Area;
+use crate::area::{Area, HOST_CONTEXT_SIZE};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::regs::{REGS_SIZE, Regs};
@@ -98,9 +98,6 @@ pub struct HostContext {
     pub(crate) idtr: TableRegister,
     unused: [u8; 6],
 }
-
-/// Bytes from one virtual CPU's host context to the next.
-pub(crate) const HOST_CONTEXT_SIZE: u32 = 32;
 
 impl HostContext {
     /// Sets the shadow root that the next entry loads.

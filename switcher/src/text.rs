@@ -38,7 +38,7 @@
 //!
 //! # Software interrupts
 //! `int n` pushes no error code, whatever the vector. Where the guest's gate for a vector with an error
-//! code admits it, a stub that counted on one would save everything a word too low and read the way home
+//! code admits it, a stub that counted on one would save everything a word too low and read the saved host context
 //! from the wrong place. The frame of a trap from an outer ring ends where the page ends, so its start
 //! tells whether it is a word short.
 //!

@@ -2,7 +2,7 @@
 
 use crate::confinement::Confine;
 use crate::memory_size::MemorySize;
-use crate::paging::Wish;
+use crate::paging::RequestedFormat;
 use crate::recording;
 use clap::Parser;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Cli {
 
     /// The format of the guest's page tables
     #[arg(long, value_enum, default_value_t)]
-    pub paging: Wish,
+    pub paging: RequestedFormat,
 
     /// An initial RAM disk, put at the top of the guest's memory
     #[arg(long, value_name = "FILE")]

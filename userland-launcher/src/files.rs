@@ -7,7 +7,7 @@ use crate::cli::Cli;
 use crate::devices::block::Block;
 use crate::devices::entropy::Entropy;
 use crate::devices::network::Network;
-use crate::launch::LaunchError;
+use crate::launch_error::LaunchError;
 use crate::paging;
 use arch_i386::paging::Paging;
 use std::fs::File;

@@ -179,7 +179,7 @@ impl DeviceFile {
         Ok(Self { file, memory: OnceLock::new(), opener: opener.clone() })
     }
 
-    /// Writes one request. The original's module answers 0 or a part of the length, ours the length, so
+    /// Writes one request. lguest's module answers 0 or a part of the length, ours the length, so
     /// that nothing can be read from it but success.
     fn request(&self, request: &[u8]) -> io::Result<usize> {
         loop {

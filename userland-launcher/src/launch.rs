@@ -6,20 +6,18 @@
 //!  worker threads one for each virtqueue the guest has set up
 //! ```
 
-use crate::boot_params::{self, CommandLineTooLong, Initrd};
+use crate::boot_params::{self, Initrd};
 use crate::cli::Cli;
 use crate::console_output::ConsoleOutput;
 use crate::counters::ticks;
-use crate::devices::block::BlockError;
-use crate::devices::bus::{Bus, Layout, TooManyDevices};
+use crate::devices::bus::{Bus, Layout};
 use crate::devices::console::Console;
-use crate::devices::network::NetworkError;
 use crate::devices::{AnyDevice, worker::Context};
 use crate::files::Files;
 use crate::guest_memory::GuestMemory;
 use crate::host::{Host, HostError};
-use crate::kernel::{Kernel, KernelError};
-use crate::memory_size::{MemorySize, in_mebibytes};
+use crate::kernel::Kernel;
+pub use crate::launch_error::LaunchError;
 use crate::outcome::Outcome;
 use crate::paging;
 use crate::recording::Recording;
@@ -33,110 +31,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use thiserror::Error;
-
-/// Why a guest could not be started.
-#[derive(Debug, Error)]
-pub enum LaunchError {
-    /// The kernel's file cannot be opened.
-    #[error("cannot open kernel {path}")]
-    OpenKernel {
-        /// The kernel.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The kernel's file is no kernel for this guest.
-    #[error("cannot start kernel {path}")]
-    Kernel {
-        /// The kernel.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: KernelError,
-    },
-    /// The initial RAM disk cannot be read.
-    #[error("cannot read initrd {path}")]
-    ReadInitrd {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The initial RAM disk does not fit above the kernel.
-    #[error(
-        "initrd {path} has {len} bytes, which does not fit above the kernel; give the guest at least \
-         --memory {enough}",
-        enough = in_mebibytes(*needed)
-    )]
-    InitrdTooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        len: u64,
-        /// Bytes of memory that would hold kernel and initrd.
-        needed: u64,
-    },
-    /// The command line is too long.
-    #[error(transparent)]
-    CommandLine(#[from] CommandLineTooLong),
-    /// `mmap` failed.
-    #[error("cannot map {0} of guest memory: give --memory less")]
-    MapMemory(MemorySize, #[source] io::Error),
-    /// A disk's file cannot be used.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// There is no random source.
-    #[error("cannot open /dev/urandom for --rng")]
-    Entropy(#[source] io::Error),
-    /// The TAP interface cannot be used.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    /// More devices than the bus takes.
-    #[error(transparent)]
-    Devices(#[from] TooManyDevices),
-    /// Where the counters shall go cannot be written to.
-    #[error("cannot write the counters to {path}")]
-    Counters {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Where the spans shall go cannot be written to.
-    #[error("cannot write the spans to {path}")]
-    Spans {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Where the guest shall be recorded cannot be written to.
-    #[error("cannot record the guest to {path}")]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// No more processes.
-    #[error("cannot start the process that stays root for --user")]
-    Helper(#[source] io::Error),
-    /// The host does not want the guest.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The recording of a life is not whole.
-    #[error("cannot record the guest")]
-    Recording(#[source] io::Error),
-    /// No more threads.
-    #[error("cannot start the guest's thread")]
-    Thread(#[source] io::Error),
-}
 
 /// A guest that is ready to start.
 pub struct Prepared {

@@ -13,7 +13,7 @@
 //! | [`kernel`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
-//! | [`launch`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
+//! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is told about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
@@ -29,6 +29,7 @@ pub mod guest_memory;
 pub mod host;
 pub mod kernel;
 pub mod launch;
+pub mod launch_error;
 pub mod memory_size;
 pub mod opener;
 pub mod outcome;

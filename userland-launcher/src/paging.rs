@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 /// What the user may say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Wish {
+pub enum RequestedFormat {
     /// What command line, kernel and host say
     #[default]
     Auto,
@@ -33,7 +33,7 @@ pub enum Wish {
     Pae,
 }
 
-impl Wish {
+impl RequestedFormat {
     const fn paging(self) -> Option<Paging> {
         match self {
             Self::Auto => None,
@@ -80,12 +80,12 @@ pub fn of_command_line(line: &str) -> Option<Paging> {
 /// The guest's format, if anybody has an opinion on it. `kernel` is [`of_kernel`]'s.
 #[must_use]
 pub fn decide(
-    wish: Wish,
+    requested: RequestedFormat,
     command_line: &str,
     kernel: Option<Paging>,
     host: Option<Paging>,
 ) -> Option<Paging> {
-    wish.paging().or_else(|| of_command_line(command_line)).or(kernel).or(host)
+    requested.paging().or_else(|| of_command_line(command_line)).or(kernel).or(host)
 }
 
 /// The one format that a kernel's file says it can do; `None` when it can do both or does not say.
@@ -145,12 +145,12 @@ mod tests {
     #[test]
     fn the_first_opinion_counts() {
         use Paging::{Pae, TwoLevel};
-        let all = |wish, line, kernel| decide(wish, line, kernel, Some(Pae));
-        assert_eq!(all(Wish::Pae, "lguest.paging=2", Some(TwoLevel)), Some(Pae));
-        assert_eq!(all(Wish::TwoLevel, "lguest.paging=3", Some(Pae)), Some(TwoLevel));
-        assert_eq!(all(Wish::Auto, "lguest.paging=2", Some(Pae)), Some(TwoLevel));
-        assert_eq!(all(Wish::Auto, "quiet", Some(TwoLevel)), Some(TwoLevel));
-        assert_eq!(all(Wish::Auto, "quiet", None), Some(Pae));
-        assert_eq!(decide(Wish::Auto, "", None, None), None);
+        let all = |requested, line, kernel| decide(requested, line, kernel, Some(Pae));
+        assert_eq!(all(RequestedFormat::Pae, "lguest.paging=2", Some(TwoLevel)), Some(Pae));
+        assert_eq!(all(RequestedFormat::TwoLevel, "lguest.paging=3", Some(Pae)), Some(TwoLevel));
+        assert_eq!(all(RequestedFormat::Auto, "lguest.paging=2", Some(Pae)), Some(TwoLevel));
+        assert_eq!(all(RequestedFormat::Auto, "quiet", Some(TwoLevel)), Some(TwoLevel));
+        assert_eq!(all(RequestedFormat::Auto, "quiet", None), Some(Pae));
+        assert_eq!(decide(RequestedFormat::Auto, "", None, None), None);
     }
 }

@@ -78,7 +78,7 @@ fn next_exit(host: &dyn Host) -> Exit {
             Err(e) => match e.raw_os_error() {
                 Some(libc::EINTR | libc::EAGAIN) => {}
                 Some(ERESTART) => return Exit::Ended(Outcome::Restart),
-                // The original's module: the guest has just died, the next read tells why.
+                // lguest's module: the guest has just died, the next read tells why.
                 Some(libc::ENOENT) if !died => died = true,
                 _ => return failed(e),
             },

@@ -1,13 +1,14 @@
 //! `cargo xtask demo`: one boot of Debian's kernel in which a guest runs under one strategy after the other,
 //! live, and a table that compares them. The guest is Linux with a short load in it, unless another is asked
-//! for.
+//! for. `--svg FILE` makes a picture of what it shows, as at the head of the README.
 
 use std::convert::Infallible;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::counters::Counters;
@@ -17,12 +18,13 @@ use crate::project::Project;
 use crate::qemu::{Clock, Processor};
 use crate::setup;
 use crate::steps::{Event, Outcome, Step, parse};
+use crate::transcript::{Kind, Transcript};
 use crate::vm::{Contents, GuestFile, Vm};
 
 /// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
 const SHIFT: u8 = 1;
 
-/// The least that is worth comparing: the original's way, and the obvious other one.
+/// The least that is worth comparing: lguest's way, and the obvious other one.
 pub const DEFAULT_STRATEGIES: [&str; 2] = ["lguest", "lru"];
 
 /// Options of `cargo xtask demo`.
@@ -36,6 +38,9 @@ pub struct Args {
     /// Give a shell instead: the Linux guest's; with another guest the host VM's, with all at hand
     #[arg(long)]
     shell: bool,
+    /// Draw what is shown, as a picture of a terminal, into this file (SVG)
+    #[arg(long, value_name = "FILE", conflicts_with = "shell")]
+    svg: Option<PathBuf>,
 }
 
 /// What runs as the guest.
@@ -134,12 +139,12 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
 
     eprintln!("  booting Debian's Linux {}-{} in QEMU\n", machine.kernels.release, vm.flavour);
     let steps = steps(&args.strategies, &args.host);
-    let mut screen = Screen { strategies: &args.strategies };
+    let mut screen = Screen { strategies: &args.strategies, transcript: Transcript::default() };
     let boot = vm.run(project, &machine.kernels, &contents, &steps, |line| screen.show(line))?;
 
     // The first step loads the module, the last unloads it.
     let runs = &boot.outcomes[1..=args.strategies.len()];
-    println!("\n{}", table(&args.strategies, runs, vm.clock));
+    screen.transcript.print(Kind::Result, &format!("\n{}", table(&args.strategies, runs, vm.clock)));
     let logs = boot.logs();
     if let Some(breakdown) = &boot.breakdown {
         bail!("{breakdown}.\n{logs}\nTo look around by hand: cargo xtask demo --shell");
@@ -147,7 +152,26 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     if !boot.complaints.is_empty() {
         bail!("the host's kernel complained:\n    {}\n{logs}", boot.complaints.join("\n    "));
     }
-    boot.check_steps(&steps)
+    boot.check_steps(&steps)?;
+    if let Some(file) = &args.svg {
+        let picture = screen.transcript.svg(&command(std::env::args().skip(1)));
+        fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// The command line that shows what this one shows, without a picture of it.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let mut arguments = arguments.peekable();
+    let mut command = "cargo xtask".to_owned();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--svg" => drop(arguments.next()),
+            _ if argument.starts_with("--svg=") => {}
+            _ => command.extend([" ", &argument]),
+        }
+    }
+    command
 }
 
 /// `cargo xtask shell`.
@@ -198,36 +222,38 @@ fn steps(strategies: &[String], host: &HostArgs) -> Vec<Step> {
 /// Shows the console live, with headings instead of markers.
 struct Screen<'a> {
     strategies: &'a [String],
+    transcript: Transcript,
 }
 
 impl Screen<'_> {
     fn show(&mut self, line: &str) {
+        let mut print = |kind, text: &str| self.transcript.print(kind, text);
         match parse(line) {
-            Event::Begin(step) => println!("{}", self.heading(step)),
+            Event::Begin(step) => print(Kind::Heading, &heading(self.strategies, step)),
             Event::End { output, status } => {
                 if !output.is_empty() {
-                    println!("  | {output}");
+                    print(Kind::Guest, &format!("  | {output}"));
                 }
                 if status != 0 {
-                    println!("  ended with status {status}");
+                    print(Kind::Result, &format!("  ended with status {status}"));
                 }
             }
             // The counters are shown in the table.
             Event::Output(text) if text.starts_with("counter ") => {}
-            Event::Output(text) => println!("  | {text}"),
+            Event::Output(text) => print(Kind::Guest, &format!("  | {text}")),
             Event::Done => {}
         }
     }
+}
 
-    fn heading(&self, step: &str) -> String {
-        let name = step.split_once('-').map_or(step, |(_, name)| name);
-        let strategy = name.strip_prefix("run-").and_then(|n| self.strategies.get(n.parse::<usize>().ok()?));
-        match (name, strategy) {
-            (_, Some(strategy)) => format!("the guest under strategy {strategy}:"),
-            ("load", _) => "insmod lg.ko strategy=lguest seed=42".to_owned(),
-            ("unload", _) => "rmmod lg".to_owned(),
-            _ => name.to_owned(),
-        }
+fn heading(strategies: &[String], step: &str) -> String {
+    let name = step.split_once('-').map_or(step, |(_, name)| name);
+    let strategy = name.strip_prefix("run-").and_then(|n| strategies.get(n.parse::<usize>().ok()?));
+    match (name, strategy) {
+        (_, Some(strategy)) => format!("the guest under strategy {strategy}:"),
+        ("load", _) => "insmod lg.ko strategy=lguest seed=42".to_owned(),
+        ("unload", _) => "rmmod lg".to_owned(),
+        _ => name.to_owned(),
     }
 }
 
@@ -313,6 +339,13 @@ mod tests {
             "-",
             "wall-clock ticks say nothing of the strategy"
         );
+    }
+
+    #[test]
+    fn the_picture_shows_the_command_without_itself() {
+        let command = |text: &str| command(text.split(' ').map(str::to_owned));
+        assert_eq!(command("demo --svg docs/demo.svg --pae"), "cargo xtask demo --pae");
+        assert_eq!(command("demo --svg=x.svg"), "cargo xtask demo");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
 //! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`plugin`], [`programs`] |
-//! | `demo`, `shell` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`] |
+//! | `demo`, `shell` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`], [`transcript`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`processors`], [`boots`], [`tally`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
@@ -51,6 +51,7 @@ pub mod system_packages;
 pub mod tally;
 pub mod test;
 pub mod toolchain;
+pub mod transcript;
 pub mod vm;
 
 /// How a program ends: a failure is printed first.

@@ -14,7 +14,7 @@ use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{self, IN_SWITCHER};
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
-use framework::host::{BadAddress, Capability, Entry, Exit, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Capability, Exit, GuestEntry, Host, OutOfMemory, PagingHost, PinFailed};
 use framework::kill::{End, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::pager::Pager;
@@ -205,7 +205,7 @@ impl Host for Machine<'_> {
         &mut self.regs
     }
 
-    fn enter(&mut self, entry: Entry<'_>) -> Exit {
+    fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         self.rounds += 1;
         count(1);
         entry.segments.sync(&mut self.gdt, &mut self.idt, stub);

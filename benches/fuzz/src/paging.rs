@@ -21,9 +21,9 @@ pub const STRATEGIES: [&str; 12] = [
     "arc:slots=3",
     "s3-fifo:slots=3",
     "shared",
-    "shared:around=64,refill=8",
-    "shared:kernel=off",
-    "shared:announced=off,flushed=off,around=2",
+    "shared:fault-around=64,refill=8",
+    "shared:shared-kernel=off",
+    "shared:populate-on-set-pte=off,refill-after-flush=off,fault-around=2",
     "shared:budget=64",
     "pae",
 ];

@@ -6,43 +6,18 @@
 //! its end mark was cut, and reading it ends with an error that says so.
 
 use crate::trace::source::Source;
+use error::Next;
+pub use error::{Malformed, TraceError};
 use framework::trace::TEXT_END;
-use framework::trace::binary::{BinaryError, Decoder, Encoder, MAGIC, MAX_RECORD};
+use framework::trace::binary::{Decoder, Encoder, MAGIC, MAX_RECORD};
 pub use framework::trace::{Header, Operation};
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use std::io::{self, Cursor, Read, Write};
-use text::{Malformed, TextReader};
+use text::TextReader;
 
+mod error;
 mod source;
 pub mod text;
-
-/// A trace that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum TraceError {
-    #[error("after line {line}: {source}")]
-    Line { line: u64, source: io::Error },
-    #[error("line {line}: {reason}")]
-    Malformed { line: u64, reason: Malformed },
-    #[error("the trace ends after line {line}, where `{expected}` should follow")]
-    MissingHeader { line: u64, expected: &'static str },
-    #[error("at byte {at} of the binary trace: {source}")]
-    Byte { at: u64, source: io::Error },
-    #[error("at byte {at} of the binary trace: {reason}")]
-    Binary { at: u64, reason: BinaryError },
-    #[error(
-        "there is no end mark after operation {after}: the trace was cut; --accept-loss replays what there is (a text that is whole all the same wants a last line `end`)"
-    )]
-    Cut { after: u64 },
-    #[error("the trace goes on behind its end mark, which follows operation {after}")]
-    BehindEnd { after: u64 },
-    #[error("the first bytes cannot be read: {0}")]
-    Begin(io::Error),
-    #[error(
-        "after operation {after}: the recording lost {operations} operations here; record it again with a larger buffer, or replay it with --accept-loss"
-    )]
-    Lost { after: u64, operations: u64 },
-}
 
 /// The first bytes of an LZ4 frame (LZ4 frame format 1.6, "Magic number").
 const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
@@ -151,14 +126,6 @@ impl<R: Read> Reader<R> {
         self.accept_cut = accept;
         self
     }
-}
-
-/// What comes next in a trace.
-enum Next {
-    Operation(Operation),
-    EndMark,
-    /// Nothing: the input ends without an end mark.
-    Cut,
 }
 
 fn decode<R: Read>(decoder: &mut Decoder, source: &mut Source<R>) -> Result<Next, TraceError> {

@@ -11,7 +11,7 @@ use arch_i386::lguest_data::{RING_SIZE, offset};
 
 use crate::dice::Dice;
 use crate::guest;
-use crate::life::Memory;
+use crate::memory::Memory;
 use crate::shared::Shared;
 
 /// What attackers know.

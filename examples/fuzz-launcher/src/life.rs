@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -12,6 +12,7 @@ use arch_i386::launcher::Request;
 use crate::attack::{self, World};
 use crate::dice::Dice;
 use crate::guest::{self, Guest, Kind};
+use crate::memory::Memory;
 use crate::shared::Shared;
 
 /// Strategies, and what is none.
@@ -20,8 +21,8 @@ const STRATEGIES: [&str; 12] = [
     "lru:slots=1",
     "lru:slots=8",
     "shared",
-    "shared:around=64",
-    "shared:announced=off,flushed=off",
+    "shared:fault-around=64",
+    "shared:populate-on-set-pte=off,refill-after-flush=off",
     "shared:budget=64",
     "arc:slots=3",
     "pae",
@@ -29,49 +30,6 @@ const STRATEGIES: [&str; 12] = [
     "record:touch=all,of=shared",
     "nosuch:slots=1",
 ];
-
-/// The guest's memory in the launcher.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// Where it begins.
-    pub base: usize,
-    /// Its length in bytes.
-    pub len: usize,
-    /// The file that it is of, if it is of one.
-    pub file: Option<RawFd>,
-    /// Whether children of this process share it.
-    pub shared: bool,
-}
-
-impl Memory {
-    fn new(dice: &mut Dice, pages: u32, kind: Kind) -> Option<Memory> {
-        let len = pages as usize * 4096;
-        let (flags, file) = match if kind == Kind::Refilled { 1 } else { dice.below(3) } {
-            0 => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None),
-            1 => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, None),
-            _ => {
-                // SAFETY: the name is a C string.
-                let file = unsafe { libc::memfd_create(c"guest".as_ptr(), 0) };
-                // SAFETY: no pointers.
-                if file < 0 || unsafe { libc::ftruncate(file, len as i32 as libc::off_t) } != 0 {
-                    return None;
-                }
-                (libc::MAP_SHARED, Some(file))
-            }
-        };
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping, where the kernel has room.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, file.unwrap_or(-1), 0) };
-        let shared = flags & libc::MAP_SHARED != 0;
-        (base != libc::MAP_FAILED).then_some(Memory { base: base as usize, len, file, shared })
-    }
-
-    /// Loads the guest.
-    fn load(&self, contents: &[u8]) {
-        // SAFETY: nothing else is in this memory, and it is as long as the smallest guest.
-        unsafe { std::ptr::copy_nonoverlapping(contents.as_ptr(), self.base as *mut u8, contents.len()) };
-    }
-}
 
 extern "C" fn noticed(_: i32) {}
 
@@ -128,7 +86,7 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
     }
     if !dice.one_in(4) {
         let strategy = if kind == Kind::Aliases {
-            dice.pick(&["lguest:slots=8", "shared:around=64,budget=65536"])
+            dice.pick(&["lguest:slots=8", "shared:fault-around=64,budget=65536"])
         } else {
             dice.pick(&STRATEGIES)
         };

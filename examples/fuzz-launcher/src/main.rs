@@ -10,6 +10,7 @@ mod attack;
 mod dice;
 mod guest;
 mod life;
+mod memory;
 mod shared;
 mod watch;
 

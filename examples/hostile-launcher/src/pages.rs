@@ -12,7 +12,7 @@ use crate::process::{Child, check_death, longest_wait, processors, until};
 use crate::program::{PROGRAM, SCRATCH, Step};
 
 /// A strategy that keeps as much as a guest maps, and fills 64 pages at a fault: the quickest way to many entries.
-const LARGE: &str = "shared:budget=262144,around=64";
+const LARGE: &str = "shared:budget=262144,fault-around=64";
 /// What one fault brings in on it.
 const STRIDE: u32 = 64 * 4096;
 /// So many page directories have over 4.2 million entries.

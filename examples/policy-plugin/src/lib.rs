@@ -1,4 +1,4 @@
-//! An eviction policy in a crate of its own: the slot used *most* recently gives way.
+//! An eviction policy in a crate of its own: the slot used *most* recently is evicted.
 //!
 //! The opposite of `lru`, and the better one where processes take turns: with `n` slots and `n + 1`
 //! processes in a ring, `lru` throws out exactly the page directory that comes next and never hits,
@@ -35,7 +35,7 @@ impl EvictionPolicy for Mru {
 #[linkme::distributed_slice(POLICIES)]
 static MRU: PolicyEntry = PolicyEntry {
     name: "mru",
-    help: "the slot that was switched to last gives way",
+    help: "the slot that was switched to last is evicted",
     parameters: &[],
     build: |_config| Ok(boxed(Mru { last: 0 })?),
 };

@@ -1,7 +1,7 @@
-//! A strategy under audit: stands before another one and audits it after its operations.
+//! A strategy under audit: wraps another one and audits it after its operations.
 
+use super::entries::{Announced, audit_with, current_directory};
 use super::seen::{Reader, Seen, SeenBy};
-use super::{Announced, audit_with, current_directory};
 use crate::counters::PagingCounters;
 use crate::inspect::Inspect;
 use crate::kill::Kill;

@@ -159,6 +159,6 @@ pub static STRATEGIES: [StrategyEntry];
 #[linkme::distributed_slice]
 pub static WRAPPERS: [WrapperEntry];
 
-/// The parameter that every policy has. Four is the original's number.
+/// The parameter that every policy has. Four is lguest's number.
 pub static SLOTS: Number =
     Number { name: "slots", help: "shadow page directories kept", default: 4, range: 1..=1024 };

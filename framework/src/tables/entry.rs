@@ -1,6 +1,6 @@
 //! The conversion: how an entry of the guest's becomes one that the processor walks.
 //!
-//! This file is what keeps a guest within its own memory, whatever strategy it runs on. Every entry that maps a page comes
+//! This file is what keeps a guest within its own memory, whatever strategy it runs on (ARCHITECTURE.md, invariant 3). Every entry that maps a page comes
 //! from [`ShadowEntry::new`]; there is no other way to make one, and [`Tables`](super::Tables) takes nothing else. So what
 //! that function says holds of every page that a guest can reach:
 //!
@@ -152,7 +152,7 @@ impl<'h> ShadowEntry<'h> {
         {
             return Err(Kill::PageTableEntry(guest));
         }
-        // The original asks for a writable page only if the entry is dirty, so that set_pte with a writable
+        // lguest asks for a writable page only if the entry is dirty, so that set_pte with a writable
         // entry that is merely accessed lets a guest write to a page which the host shares with others.
         let write = flags.intersects(Flags::DIRTY | Flags::WRITABLE);
         let frame = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;

@@ -32,6 +32,8 @@
 
 //!
 //! # What a strategy cannot do
+//! (Invariants 1, 2 and 4 of ARCHITECTURE.md.)
+//!
 //! Strategies are not trusted; these tables are. A strategy names roots and tables by numbers, and never has a table page
 //! or a shadow entry in its hands that it could keep. Every root has the Switcher from the day it is made and
 //! until it goes, every entry of a level-1 table comes from the one [conversion](ShadowEntry::new), every entry above leads
@@ -138,7 +140,7 @@ fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// No tables yet. Releasing goes by the entries in use if `by_use` says so; otherwise through all of
-    /// a table's, as the original does.
+    /// a table's, as lguest does.
     ///
     /// # Panics
     /// When the window does not start where a level-1 table's span does.

@@ -1,4 +1,4 @@
-//! `record`: stands before another strategy and writes down what the guest asks of it.
+//! `record`: wraps another strategy and writes down what the guest asks of it.
 //!
 //! The result is a paging trace (`docs/trace-format.md`) that can be replayed on any strategy. Requests
 //! and faults are there to be seen; what is not is the guest's own stores to its page tables, for which

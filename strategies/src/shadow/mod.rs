@@ -57,8 +57,7 @@ use throttle::PrefetchThrottle;
 
 use alloc::boxed::Box;
 pub use capacity::Capacity;
-pub use optimizations::Optimizations;
-pub use prefetch::MAX_FAULT_AROUND;
+pub use optimizations::{MAX_FAULT_AROUND, Optimizations};
 
 /// Shadow paging with a cache of page directories: the guest's have the format `G`, their shadows `S`.
 pub struct ShadowCache<G, S> {

@@ -3,6 +3,9 @@
 //! lguest's author lists most of these in the comments of `page_tables.c` as what is slow and why it was
 //! left so.
 
+/// The largest value of [`Optimizations::fault_around`].
+pub const MAX_FAULT_AROUND: usize = 64;
+
 /// Which optimizations are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Optimizations {

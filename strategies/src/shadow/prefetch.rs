@@ -9,6 +9,7 @@
 //! earlier than it would have.
 
 use super::ShadowCache;
+use super::optimizations::MAX_FAULT_AROUND;
 use super::slots::Slot;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
@@ -17,9 +18,6 @@ use framework::fallible::OutOfMemory;
 use framework::host::{PagingHost, reschedule_point};
 use framework::tables::LeafId;
 use framework::walk::{self, WalkResult};
-
-/// The largest value of [`Optimizations::fault_around`](super::Optimizations::fault_around).
-pub const MAX_FAULT_AROUND: usize = 64;
 
 /// Bytes of the guest's table that are read at a time: no more than are used as a rule, as they are zeroed first.
 const PIECE: usize = 128;

@@ -48,7 +48,7 @@ fn model(policy: &str, size: usize) -> Option<Box<dyn Model>> {
     })
 }
 
-/// The policies that have a model; `lguest` is held against the original's recorded answers instead.
+/// The policies that have a model; `lguest` is held against lguest's recorded answers instead.
 fn modelled() -> Vec<&'static str> {
     registry::all_names().into_iter().filter(|policy| model(policy, 1).is_some()).collect()
 }

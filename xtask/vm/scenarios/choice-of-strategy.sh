@@ -1,12 +1,12 @@
 # What is written to the module's parameter holds for guests started from then on, and the launcher's
-# choice goes before it. With one slot page directories give way, with 1024 none does.
+# choice goes before it. With one slot page directories are evicted, with 1024 none is.
 load strategy=lru:slots=1
 evictions() {
     lguest --counters=/tmp/counters "$@" $GUEST test=quick >/tmp/out 2>&1 && status=0 || status=$?
     [ $status = 0 ] || { cat /tmp/out; fail "lguest $* ended with status $status"; }
     sed -n 's/^counter evictions //p' /tmp/counters
 }
-[ "$(evictions)" -gt 0 ] || fail 'nothing gives way to another in one slot'
+[ "$(evictions)" -gt 0 ] || fail 'nothing is evicted from one slot'
 echo arc:slots=1024 >/sys/module/lg/parameters/strategy || fail 'another strategy was refused'
 [ "$(parameter strategy)" = arc:slots=1024 ] || fail 'strategy reads' "$(parameter strategy)"
 [ "$(evictions)" = 0 ] || fail 'the strategy that was written is not used'

@@ -32,7 +32,7 @@ pub fn cells(strategies: &[String], workloads: &[String], runs: u32, seed: u32) 
     cells
 }
 
-/// Takes a list such as `lguest,lru:slots=4,shared:kernel=on,precise=off` apart: what has an equals sign but no
+/// Takes a list such as `lguest,lru:slots=4,shared:shared-kernel=on,precise=off` apart: what has an equals sign but no
 /// name before it belongs to the strategy before.
 pub fn strategies(list: &str) -> Vec<String> {
     let mut strategies: Vec<String> = Vec::new();
@@ -69,7 +69,10 @@ mod tests {
             strategies("lguest,lru:slots=4,lru:slots=16,shared"),
             ["lguest", "lru:slots=4", "lru:slots=16", "shared"]
         );
-        assert_eq!(strategies("shared:kernel=on,precise=off, lru"), ["shared:kernel=on,precise=off", "lru"]);
+        assert_eq!(
+            strategies("shared:shared-kernel=on,precise=off, lru"),
+            ["shared:shared-kernel=on,precise=off", "lru"]
+        );
         assert_eq!(strategies("2q,"), ["2q"]);
     }
 }

@@ -3,42 +3,12 @@
 //! The reader refuses what it does not understand with the line's number, and never guesses. (The writer
 //! is `Display` of [`Header`] and [`Operation`].)
 
+use super::error::{Malformed, Next, TraceError};
 use super::source::Source;
-use super::{Next, TraceError};
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::Paging;
-use framework::trace::{Header, HeaderError, Operation, TEXT_END, physical_bits};
+use framework::trace::{Header, Operation, TEXT_END, physical_bits};
 use std::io::Read;
-
-/// What is wrong with a line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Malformed {
-    #[error("`{0}` where the header wants `{1}`")]
-    Header(String, &'static str),
-    #[error("version {0}; this reader knows version 1")]
-    Version(u64),
-    #[error("{0}")]
-    Impossible(#[from] HeaderError),
-    #[error("`{0}` is no operation")]
-    UnknownOperation(String),
-    #[error("`{0}` is an operation of traces with `paging 3`")]
-    NeedsPae(&'static str),
-    #[error("a word is missing: {0}")]
-    Missing(&'static str),
-    #[error("`{0}` is one word too many")]
-    TooMany(String),
-    #[error("`{0}` is no number (decimal, or hexadecimal with 0x)")]
-    Number(String),
-    #[error("{what} {value:#x} is wider than {bits} bits")]
-    TooWide { what: &'static str, value: u64, bits: u32 },
-    #[error("`{0}` where {1} is wanted")]
-    Word(String, &'static str),
-    #[error("the line is longer than {0} bytes")]
-    TooLong(usize),
-    #[error("the line has no line break at its end: the trace was cut here")]
-    Cut,
-}
 
 /// [`TEXT_END`] without its line end.
 const END: &[u8] = TEXT_END.trim_ascii_end().as_bytes();
