@@ -64,7 +64,7 @@ const SECTIONS: [(&str, &str); 13] = [
 /// Those that need QEMU, and what is done in it.
 const IN_QEMU: [&str; 5] = ["vm", "inject", "processors", "bench", "linux"];
 
-/// How the names of the Linux guest's scenarios begin. What they are knows the crate that makes them.
+/// How the names of the Linux guest's scenarios begin. The crate that makes them knows which there are.
 pub const OF_LINUX: &str = "linux-";
 
 /// Folders with a workspace of their own, as they are built for i386 only.
@@ -75,7 +75,7 @@ const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
 /// The crates of the workspace that only ever run on the developer's machine.
-const HERE_ONLY: [&str; 5] = ["xtask", "lab", "attack", "linux-guest-builder", "fuzz-targets"];
+const HERE_ONLY: [&str; 6] = ["xtask", "module-link", "lab", "attack", "linux-guest-builder", "fuzz-targets"];
 
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)

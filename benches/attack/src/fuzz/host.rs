@@ -15,14 +15,14 @@ use xtask::project::Project;
 use xtask::qemu::{Clock, Processor};
 use xtask::setup::Machine;
 use xtask::steps::Step;
-use xtask::toolchain::Target as Machines;
+use xtask::toolchain;
 use xtask::vm::{Contents, GuestFile, Special, Vm};
 
 /// The hostile launcher, a static 32-bit program.
 const LAUNCHER: Program<'_> = Program {
     what: "hostile launcher",
     folder: "examples/fuzz-launcher",
-    target: Machines::Program,
+    target: toolchain::Target::Program,
     options: &QUICK_RELEASE,
 };
 

@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn names_are_told_from_those_without_linux() {
-        assert!(names().all(|name| name.starts_with("linux-")));
-        assert!(xtask::scenarios::names().all(|name| !name.starts_with("linux-")));
+        assert!(names().all(|name| name.starts_with(xtask::test::OF_LINUX)));
+        assert!(xtask::scenarios::names().all(|name| !name.starts_with(xtask::test::OF_LINUX)));
         assert!(names().any(|name| name == PANIC));
         assert!(is_long(DEBUG) && !is_long(PANIC));
     }
