@@ -187,6 +187,8 @@ fn check(formats: Formats, combinations: impl Fn(&mut dyn FnMut(&[u64]))) {
         let choice = Choice::parse(name).unwrap();
         // Policies see no table and run on the same pager: two of them stand for all.
         let stands = choice.policy(0).is_none() || ["lguest", "lru"].contains(&name);
+        // Nor does the recorder decide anything.
+        let stands = stands && name != "record";
         if choice.check_formats(formats).is_err() || !stands {
             continue;
         }

@@ -6,7 +6,7 @@
 //! two kinds of things:
 //!
 //! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping says
-//!   ([`Inspect::check`]), the Switcher's window is in every root, every entry that maps something
+//!   ([`Inspect::check`](crate::inspect::Inspect::check)), the Switcher's window is in every root, every entry that maps something
 //!   holds one reference and there are no others, no entry is global.
 //! * **Of what has just been announced** ([`Announced`]): the operation that announced it dropped what was
 //!   there, so that whatever is there now was made from the tables as they are now. The entry leads to
