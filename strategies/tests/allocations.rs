@@ -112,7 +112,8 @@ fn each_allocation_of_a_strategy_fails_once() {
         // Policies see no table and run on the same pager: with the other formats two of them stand for all.
         let stands = choice.policy(0).is_none() || ["lguest", "lru"].contains(&text);
         for formats in Formats::SERVED {
-            if choice.check_formats(formats).is_err() || !stands && formats != Formats::both(Paging::TwoLevel) {
+            if choice.check_formats(formats).is_err() || !stands && formats != Formats::both(Paging::TwoLevel)
+            {
                 continue;
             }
             let life = |failing: u64| {

@@ -1,6 +1,6 @@
 //! Whether the tables that the processor walks are what the bookkeeping says, for the audit.
 
-use super::ids::{LeafId, place, places, places_per_entry};
+use super::ids::{LeafId, leaf_index_of, leaf_indices, leaf_indices_per_entry};
 use super::leaf::LeafTable;
 use super::root::Root;
 use super::{Tables, WINDOW_FLAGS, table_flags};
@@ -38,21 +38,21 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn check_root(&self, root: &Root, found: &mut dyn FnMut(Defect)) {
         let table = root.page.frame();
         let is_owner = self.owner.as_ref().is_some_and(|owner| owner.page.frame() == table);
-        let shares = |place: usize| !is_owner && place >= self.shared_from;
-        let holder = |place: usize| match &self.owner {
-            Some(owner) if shares(place) => owner,
+        let shares = |leaf_index: usize| !is_owner && leaf_index >= self.shared_from;
+        let holder = |leaf_index: usize| match &self.owner {
+            Some(owner) if shares(leaf_index) => owner,
             _ => root,
         };
-        for place in 0..places::<S>() {
-            let known = root.leaves[place] != LeafId::NONE;
-            if known != (root.in_use.next(place) == Some(place)) || known && shares(place) {
-                found(Defect::InUse { table, index: place });
+        for leaf_index in 0..leaf_indices::<S>() {
+            let known = root.leaves[leaf_index] != LeafId::NONE;
+            if known != (root.in_use.next(leaf_index) == Some(leaf_index)) || known && shares(leaf_index) {
+                found(Defect::InUse { table, index: leaf_index });
             }
         }
-        let window = place::<S>(self.window.start());
+        let window = leaf_index_of::<S>(self.window.start());
         if S::LEVELS == 3 {
             for index in 0..S::ROOT_ENTRIES {
-                let middle = holder(index * places_per_entry::<S>()).middles[index].as_ref();
+                let middle = holder(index * leaf_indices_per_entry::<S>()).middles[index].as_ref();
                 let expected = middle.map(|page| Entry::new(page.frame().0.into(), S::ROOT_FLAGS));
                 let entry = S::load(&root.page, index).without(PROCESSOR_SETS);
                 if entry != expected.unwrap_or(Entry::EMPTY) {
@@ -65,22 +65,22 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 }
             }
         }
-        for place in 0..places::<S>() {
-            let holder = holder(place);
+        for leaf_index in 0..leaf_indices::<S>() {
+            let holder = holder(leaf_index);
             let directory = match S::LEVELS {
                 // The entry itself is in the root, a copy if it is shared.
                 2 => Some(&root.page),
-                _ => holder.middles[place / S::ENTRIES].as_ref(),
+                _ => holder.middles[leaf_index / S::ENTRIES].as_ref(),
             };
-            let expected = if place == window {
+            let expected = if leaf_index == window {
                 Entry::new(self.window.leaf().0.into(), WINDOW_FLAGS)
             } else {
-                self.link_to(holder.leaves[place])
+                self.link_to(holder.leaves[leaf_index])
             };
-            let index = place % S::ENTRIES;
+            let index = leaf_index % S::ENTRIES;
             let entry = directory.map_or(Entry::EMPTY, |page| S::load(page, index));
             if entry.without(PROCESSOR_SETS) != expected.without(PROCESSOR_SETS) {
-                found(if place == window {
+                found(if leaf_index == window {
                     Defect::Window { root: table }
                 } else {
                     let table = directory.map_or(HostFrame(0), |page| page.frame());

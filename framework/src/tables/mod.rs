@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Two page formats meet here: the shadow's, which is the host's, and that of the guest's tables, which
-//! the shadow stands for. A root has one *place* for each level-1 table that it can have, 1024 with two
-//! levels and 2048 with PAE; what an entry of the guest's covers is a number of places:
+//! the shadow stands for. A root has one *leaf-table index* for each level-1 table that it can have, 1024 with two
+//! levels and 2048 with PAE; what an entry of the guest's covers is a number of these:
 //!
 //! | guest on host | root entry | level-1 table |
 //! | --- | --- | --- |
@@ -58,7 +58,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 use entry::page_of;
 use fallible::OutOfMemory;
-use ids::{place, places, places_per_entry};
+use ids::{leaf_index_of, leaf_indices, leaf_indices_per_entry};
 use leaf::{InUse, LeafTable};
 use root::{MiddleCounts, Root};
 
@@ -67,7 +67,7 @@ pub use crate::walk::Origin;
 pub use entry::ShadowEntry;
 pub use ids::{LeafId, RootId};
 
-/// Who has what is at a place: a root itself, or the owner of the shared half.
+/// Who has what is at a leaf-table index: a root itself, or the owner of the shared half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Own(RootId),
@@ -107,9 +107,9 @@ pub enum Part {
 pub struct Tables<G, S> {
     roots: Vec<Option<Root>>,
     leaves: Vec<Option<LeafTable>>,
-    /// Unused places in `leaves`.
+    /// Unused elements of `leaves`.
     free: Vec<LeafId>,
-    /// What is shared by all roots, from the place `shared_from` on.
+    /// What is shared by all roots, from the leaf-table index `shared_from` on.
     owner: Option<Root>,
     shared_from: usize,
     middle_counts: MiddleCounts,
@@ -156,7 +156,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             leaves: Vec::new(),
             free: Vec::new(),
             owner: None,
-            shared_from: places::<S>(),
+            shared_from: leaf_indices::<S>(),
             middle_counts: MiddleCounts::NONE,
             window,
             current: NO_ROOT,
@@ -200,8 +200,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     #[inline]
-    fn holder_of(&self, root: RootId, place: usize) -> Holder {
-        if place < self.shared_from { Holder::Own(root) } else { Holder::Shared }
+    fn holder_of(&self, root: RootId, leaf_index: usize) -> Holder {
+        if leaf_index < self.shared_from { Holder::Own(root) } else { Holder::Shared }
     }
 
     #[inline]
@@ -250,7 +250,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn root_with_window(&self, host: &mut dyn PagingHost) -> Result<Root, OutOfMemory> {
         let mut root = Root::new::<S>(host)?;
         let (start, leaf) = (self.window.start(), self.window.leaf());
-        match root.link::<S>(host, place::<S>(start), leaf, WINDOW_FLAGS) {
+        match root.link::<S>(host, leaf_index_of::<S>(start), leaf, WINDOW_FLAGS) {
             Ok(()) => Ok(root),
             Err(error) => {
                 host.free_table(root.page, Capability::new());
@@ -274,7 +274,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             None => self.root_with_window(host)?,
             Some(owner) => {
                 let mut root = Root::new::<S>(host)?;
-                root.copy_entries::<S>(owner, self.shared_from / places_per_entry::<S>()..S::ROOT_ENTRIES);
+                root.copy_entries::<S>(
+                    owner,
+                    self.shared_from / leaf_indices_per_entry::<S>()..S::ROOT_ENTRIES,
+                );
                 root
             }
         };
@@ -295,9 +298,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// # Panics
     /// When a table is there.
     pub fn share_from(&mut self, host: &mut dyn PagingHost, kernel: GuestVirt) -> Result<(), OutOfMemory> {
-        let first = (kernel.0 as usize).div_ceil(places_per_entry::<S>() * S::LEAF_SPAN as usize);
-        let shared_from = first * places_per_entry::<S>();
-        if self.owner.is_some() || shared_from > place::<S>(self.window.start()) {
+        let first = (kernel.0 as usize).div_ceil(leaf_indices_per_entry::<S>() * S::LEAF_SPAN as usize);
+        let shared_from = first * leaf_indices_per_entry::<S>();
+        if self.owner.is_some() || shared_from > leaf_index_of::<S>(self.window.start()) {
             return Ok(());
         }
         for root in self.roots.iter().flatten() {
@@ -312,7 +315,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             }
         }
         self.pages += owner.pages();
-        let window = place::<S>(self.window.start());
+        let window = leaf_index_of::<S>(self.window.start());
         for root in self.roots.iter_mut().flatten() {
             self.pages -= root.pages();
             root.unlink::<S>(window);
@@ -324,10 +327,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         Ok(())
     }
 
-    /// The level-1 table at a place, if it is there.
+    /// The level-1 table at a leaf-table index, if it is there.
     #[inline]
-    fn find(&self, root: RootId, place: usize) -> Option<LeafId> {
-        let leaf = self.holder(self.holder_of(root, place))?.leaves[place];
+    fn find(&self, root: RootId, leaf_index: usize) -> Option<LeafId> {
+        let leaf = self.holder(self.holder_of(root, leaf_index))?.leaves[leaf_index];
         (leaf != LeafId::NONE).then_some(leaf)
     }
 
@@ -348,9 +351,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         va: GuestVirt,
         origin: Origin,
     ) -> Result<LeafId, OutOfMemory> {
-        match self.find(root, place::<S>(va)) {
+        match self.find(root, leaf_index_of::<S>(va)) {
             Some(leaf) => Ok(leaf),
-            None => self.add_leaf(host, root, place::<S>(va), origin),
+            None => self.add_leaf(host, root, leaf_index_of::<S>(va), origin),
         }
     }
 
@@ -358,11 +361,14 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         &mut self,
         host: &mut dyn PagingHost,
         root: RootId,
-        place: usize,
+        leaf_index: usize,
         origin: Origin,
     ) -> Result<LeafId, OutOfMemory> {
         // There is none to be found in the window, so that nothing takes the Switcher's place.
-        assert!(place < ids::place::<S>(self.window.start()), "place {place} is not the guest's");
+        assert!(
+            leaf_index < ids::leaf_index_of::<S>(self.window.start()),
+            "leaf-table index {leaf_index} is not the guest's"
+        );
         if self.free.is_empty() {
             let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
             if LeafId(id) == LeafId::NONE {
@@ -375,37 +381,38 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             self.free.push(LeafId(id));
         }
         let page = host.alloc_table(TableKind::Level1(S::PAGING), Capability::new())?;
-        let holder = self.holder_of(root, place);
+        let holder = self.holder_of(root, leaf_index);
         let holder = self.holder_mut(holder);
         let before = holder.pages();
-        if let Err(error) = holder.link::<S>(host, place, page.frame(), table_flags::<S>(origin)) {
+        if let Err(error) = holder.link::<S>(host, leaf_index, page.frame(), table_flags::<S>(origin)) {
             host.free_table(page, Capability::new());
             return Err(error);
         }
         let pages = 1 + holder.pages() - before;
         if S::LEVELS == 3 {
-            let before = core::mem::replace(&mut holder.middle_origins[place / S::ENTRIES], origin.middle);
+            let before =
+                core::mem::replace(&mut holder.middle_origins[leaf_index / S::ENTRIES], origin.middle);
             self.middle_counts.change(before, origin.middle);
         }
         self.pages += pages;
-        let id = self.free.pop().expect("a place was made above");
+        let id = self.free.pop().expect("one was made above");
         self.leaves[usize::from(id.0)] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
-        let holder = self.holder_of(root, place);
+        let holder = self.holder_of(root, leaf_index);
         let holder = self.holder_mut(holder);
-        holder.leaves[place] = id;
-        holder.in_use.insert(place);
-        self.tell_roots(place);
+        holder.leaves[leaf_index] = id;
+        holder.in_use.insert(leaf_index);
+        self.enter_in_roots(leaf_index);
         Ok(id)
     }
 
-    /// Enters what the owner has at a place of the shared half in every root.
-    fn tell_roots(&mut self, place: usize) {
+    /// Enters what the owner has at an index of the shared half in every root.
+    fn enter_in_roots(&mut self, leaf_index: usize) {
         if S::LEVELS == 2
-            && place >= self.shared_from
+            && leaf_index >= self.shared_from
             && let Some(owner) = &self.owner
         {
             for root in self.roots.iter_mut().flatten() {
-                root.copy_entries::<S>(owner, place..place + 1);
+                root.copy_entries::<S>(owner, leaf_index..leaf_index + 1);
             }
         }
     }
@@ -414,7 +421,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline]
     #[must_use]
     pub fn entry(&self, root: RootId, va: GuestVirt) -> Option<Entry> {
-        self.find(root, place::<S>(va)).map(|leaf| self.entry_in(leaf, va))
+        self.find(root, leaf_index_of::<S>(va)).map(|leaf| self.entry_in(leaf, va))
     }
 
     /// The shadow entry for an address in its table.
@@ -496,18 +503,18 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// that takes two tables and only the other is there, this one is made (memory permitting), so that
     /// the guest sees no difference between the formats.
     fn find_or_complete(&mut self, host: &mut dyn PagingHost, root: RootId, va: GuestVirt) -> Option<LeafId> {
-        let place = place::<S>(va);
-        let found = self.find(root, place);
+        let leaf_index = leaf_index_of::<S>(va);
+        let found = self.find(root, leaf_index);
         if G::LEAF_SPAN <= S::LEAF_SPAN || found.is_some() {
             return found;
         }
-        let origin = self.leaf(self.find(root, place ^ 1)?).origin;
-        self.add_leaf(host, root, place, origin).ok()
+        let origin = self.leaf(self.find(root, leaf_index ^ 1)?).origin;
+        self.add_leaf(host, root, leaf_index, origin).ok()
     }
 
-    /// The places that an entry of the guest's root covers.
-    fn places_of(index: usize) -> Range<usize> {
-        let each = places::<S>() / G::ROOT_ENTRIES;
+    /// The leaf-table indices that an entry of the guest's root covers.
+    fn leaf_indices_of(index: usize) -> Range<usize> {
+        let each = leaf_indices::<S>() / G::ROOT_ENTRIES;
         index * each..(index + 1) * each
     }
 
@@ -519,12 +526,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         root: RootId,
         indices: Range<usize>,
     ) -> Progress {
-        let start = Self::places_of(indices.start).start;
-        let end = Self::places_of(indices.end).start;
-        self.release_places(host, root, start..end)?;
+        let start = Self::leaf_indices_of(indices.start).start;
+        let end = Self::leaf_indices_of(indices.end).start;
+        self.release_leaves(host, root, start..end)?;
         if S::LEVELS == 3 {
             let shared = self.shared_from / S::ENTRIES;
-            let window = place::<S>(self.window.start()) / S::ENTRIES;
+            let window = leaf_index_of::<S>(self.window.start()) / S::ENTRIES;
             let whole = start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared);
             let root =
                 self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
@@ -536,28 +543,28 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         Progress::Continue(())
     }
 
-    /// Releases the level-1 tables at these places; those of the shared half are released for all roots.
-    fn release_places(&mut self, host: &mut dyn PagingHost, root: RootId, range: Range<usize>) -> Progress {
+    /// Releases the level-1 tables at these indices; those of the shared half are released for all roots.
+    fn release_leaves(&mut self, host: &mut dyn PagingHost, root: RootId, range: Range<usize>) -> Progress {
         self.release_in(host, Holder::Own(root), range.start..range.end.min(self.shared_from))?;
         self.release_in(host, Holder::Shared, range.start.max(self.shared_from)..range.end)
     }
 
     fn release_in(&mut self, host: &mut dyn PagingHost, holder: Holder, range: Range<usize>) -> Progress {
         let mut from = range.start;
-        while let Some(place) = self.holder(holder).and_then(|root| root.in_use.next(from))
-            && place < range.end
+        while let Some(leaf_index) = self.holder(holder).and_then(|root| root.in_use.next(from))
+            && leaf_index < range.end
         {
-            from = place + 1;
-            self.remove_leaf(host, holder, place);
+            from = leaf_index + 1;
+            self.remove_leaf(host, holder, leaf_index);
             reschedule_point(host)?;
         }
         Progress::Continue(())
     }
 
     /// Releases all that a level-1 table maps, and the table.
-    fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, place: usize) {
-        let id = self.holder_mut(holder).unlink::<S>(place);
-        self.tell_roots(place);
+    fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, leaf_index: usize) {
+        let id = self.holder_mut(holder).unlink::<S>(leaf_index);
+        self.enter_in_roots(leaf_index);
         let LeafTable { mut page, in_use, .. } =
             self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
         self.free.push(id);
@@ -582,7 +589,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// Whether the entry of this index in the guest's root is in the shared half.
     #[must_use]
     pub fn is_shared(&self, index: usize) -> bool {
-        self.owner.is_some() && Self::places_of(index).start >= self.shared_from
+        self.owner.is_some() && Self::leaf_indices_of(index).start >= self.shared_from
     }
 
     /// What the shared half's shadow of an entry of the guest's root stands for: the frame that the entry
@@ -590,12 +597,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[must_use]
     pub fn shared_target(&self, index: usize) -> Option<(GuestFrame, Option<Flags>)> {
         let owner = self.owner.as_ref()?;
-        let places = Self::places_of(index);
+        let indices = Self::leaf_indices_of(index);
         if G::LEVELS == 3 {
-            let used = owner.in_use.next(places.start).is_some_and(|place| place < places.end);
+            let used = owner.in_use.next(indices.start).is_some_and(|leaf_index| leaf_index < indices.end);
             return owner.middle_origins[index].filter(|_| used).map(|middle| (middle, None));
         }
-        let leaf = places.map(|place| owner.leaves[place]).find(|&leaf| leaf != LeafId::NONE)?;
+        let leaf = indices.map(|leaf_index| owner.leaves[leaf_index]).find(|&leaf| leaf != LeafId::NONE)?;
         let Origin { table, flags, .. } = self.leaf(leaf).origin;
         Some((table, Some(flags)))
     }
@@ -609,18 +616,19 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         va: GuestVirt,
         now: Origin,
     ) -> Progress {
-        let place = place::<S>(va);
+        let leaf_index = leaf_index_of::<S>(va);
         if G::LEVELS == 3 {
-            let entry = place / S::ENTRIES;
-            let then = self.holder(self.holder_of(root, place)).and_then(|root| root.middle_origins[entry]);
+            let entry = leaf_index / S::ENTRIES;
+            let then =
+                self.holder(self.holder_of(root, leaf_index)).and_then(|root| root.middle_origins[entry]);
             if then.is_some() && then != now.middle {
-                return self.release_places(host, root, entry * S::ENTRIES..(entry + 1) * S::ENTRIES);
+                return self.release_leaves(host, root, entry * S::ENTRIES..(entry + 1) * S::ENTRIES);
             }
         }
-        if let Some(leaf) = self.find(root, place)
+        if let Some(leaf) = self.find(root, leaf_index)
             && self.leaf(leaf).origin != now
         {
-            self.release_places(host, root, place..place + 1)?;
+            self.release_leaves(host, root, leaf_index..leaf_index + 1)?;
         }
         Progress::Continue(())
     }
@@ -639,8 +647,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         for holder in (0..roots).map(|id| Holder::Own(RootId(id))).chain([Holder::Shared]) {
             for entry in 0..S::ROOT_ENTRIES.min(4) {
                 if self.holder(holder).is_some_and(|root| root.middle_origins[entry] == Some(middle)) {
-                    let place = entry * S::ENTRIES + index;
-                    self.release_in(host, holder, place..place + 1)?;
+                    let leaf_index = entry * S::ENTRIES + index;
+                    self.release_in(host, holder, leaf_index..leaf_index + 1)?;
                 }
             }
         }
@@ -649,7 +657,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     /// Releases everything under a root, the shared half excepted.
     pub fn release_own(&mut self, host: &mut dyn PagingHost, id: RootId) -> Progress {
-        self.release_in(host, Holder::Own(id), 0..places::<S>())
+        self.release_in(host, Holder::Own(id), 0..leaf_indices::<S>())
     }
 
     /// Gives a root and everything under it back, the shared half excepted, to the end.
@@ -670,9 +678,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 self.remove_root(host, RootId(index as u16));
             }
         }
-        while self.release_in(host, Holder::Shared, 0..places::<S>()).is_break() {}
+        while self.release_in(host, Holder::Shared, 0..leaf_indices::<S>()).is_break() {}
         if let Some(owner) = self.owner.take() {
-            self.shared_from = places::<S>();
+            self.shared_from = leaf_indices::<S>();
             self.free_root(host, owner);
         }
     }
@@ -684,7 +692,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     /// Gives back what a root without tables under it consists of.
     fn free_pages(&mut self, host: &mut dyn PagingHost, mut root: Root) {
-        root.unlink::<S>(place::<S>(self.window.start()));
+        root.unlink::<S>(leaf_index_of::<S>(self.window.start()));
         root.free_middles::<S>(host, &mut self.middle_counts, 0..S::ROOT_ENTRIES);
         host.free_table(root.page, Capability::new());
     }
@@ -693,7 +701,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline]
     #[must_use]
     pub fn lookup(&self, root: RootId, va: GuestVirt) -> Option<Lookup> {
-        let leaf = self.leaf(self.find(root, place::<S>(va))?);
+        let leaf = self.leaf(self.find(root, leaf_index_of::<S>(va))?);
         let entry = S::load(&leaf.page, S::index(va, 1));
         entry.present().then(|| Lookup {
             entry,
@@ -707,9 +715,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     pub fn list_pages(&self, root: RootId, end: GuestVirt, limit: usize, pages: &mut Vec<GuestVirt>) {
         let root = self.root(root);
         let limit = limit.min(pages.capacity());
-        for place in root.in_use.iter() {
-            for index in self.leaf(root.leaves[place]).in_use.iter() {
-                let va = GuestVirt(place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE);
+        for leaf_index in root.in_use.iter() {
+            for index in self.leaf(root.leaves[leaf_index]).in_use.iter() {
+                let va = GuestVirt(leaf_index as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE);
                 if va >= end || pages.len() >= limit {
                     return;
                 }
@@ -733,10 +741,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 None => return Progress::Continue(()),
             },
         };
-        for place in holder.in_use.iter() {
-            let leaf = self.leaf(holder.leaves[place]);
+        for leaf_index in holder.in_use.iter() {
+            let leaf = self.leaf(holder.leaves[leaf_index]);
             for index in leaf.in_use.iter() {
-                let va = place as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
+                let va = leaf_index as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
                 visit(GuestVirt(va), S::load(&leaf.page, index), leaf.origin.flags)?;
             }
         }

@@ -1,6 +1,6 @@
 //! A shadow page directory: the root page, with PAE its middle pages, and the tables under them.
 
-use super::ids::{LeafId, places};
+use super::ids::{LeafId, leaf_indices};
 use super::leaf::InUse;
 use crate::ledger::TableKind;
 use crate::paging_host::{Capability, PagingHost};
@@ -53,7 +53,7 @@ pub(super) struct Root {
     pub(super) middle_origins: [Option<GuestFrame>; 4],
     /// For each [`PageFormat::LEAF_SPAN`] of address space, its table, if it is this root's own.
     pub(super) leaves: Box<[LeafId]>,
-    /// The places of `leaves` that have one.
+    /// The indices of `leaves` that have one.
     pub(super) in_use: InUse<64>,
 }
 
@@ -61,8 +61,8 @@ impl Root {
     /// An empty one.
     pub(super) fn new<S: PageFormat>(host: &mut dyn PagingHost) -> Result<Self, OutOfMemory> {
         let mut leaves = Vec::new();
-        leaves.try_reserve_exact(places::<S>()).map_err(|_| OutOfMemory)?;
-        leaves.resize(places::<S>(), LeafId::NONE);
+        leaves.try_reserve_exact(leaf_indices::<S>()).map_err(|_| OutOfMemory)?;
+        leaves.resize(leaf_indices::<S>(), LeafId::NONE);
         Ok(Self {
             page: host.alloc_table(TableKind::Directory, Capability::new())?,
             middles: [const { None }; 4],
@@ -78,10 +78,10 @@ impl Root {
         1 + self.middles.iter().flatten().count()
     }
 
-    /// The page with the directory entries for a place, if it is there.
-    fn directory_mut<S: PageFormat>(&mut self, place: usize) -> Option<&mut TablePage> {
+    /// The page with the directory entries for a leaf-table index, if it is there.
+    fn directory_mut<S: PageFormat>(&mut self, leaf_index: usize) -> Option<&mut TablePage> {
         match S::LEVELS {
-            3 => self.middles[place / S::ENTRIES].as_mut(),
+            3 => self.middles[leaf_index / S::ENTRIES].as_mut(),
             _ => Some(&mut self.page),
         }
     }
@@ -90,15 +90,15 @@ impl Root {
     pub(super) fn link<S: PageFormat>(
         &mut self,
         host: &mut dyn PagingHost,
-        place: usize,
+        leaf_index: usize,
         table: HostFrame,
         flags: Flags,
     ) -> Result<(), OutOfMemory> {
         if S::LEVELS == 3 {
-            self.add_middle::<S>(host, place / S::ENTRIES)?;
+            self.add_middle::<S>(host, leaf_index / S::ENTRIES)?;
         }
-        if let Some(page) = self.directory_mut::<S>(place) {
-            S::store(page, place % S::ENTRIES, Entry::new(table.0.into(), flags));
+        if let Some(page) = self.directory_mut::<S>(leaf_index) {
+            S::store(page, leaf_index % S::ENTRIES, Entry::new(table.0.into(), flags));
         }
         Ok(())
     }
@@ -117,13 +117,13 @@ impl Root {
         Ok(())
     }
 
-    /// Takes a level-1 table out of its place.
-    pub(super) fn unlink<S: PageFormat>(&mut self, place: usize) -> LeafId {
-        if let Some(page) = self.directory_mut::<S>(place) {
-            S::store(page, place % S::ENTRIES, Entry::EMPTY);
+    /// Takes a level-1 table out of its root.
+    pub(super) fn unlink<S: PageFormat>(&mut self, leaf_index: usize) -> LeafId {
+        if let Some(page) = self.directory_mut::<S>(leaf_index) {
+            S::store(page, leaf_index % S::ENTRIES, Entry::EMPTY);
         }
-        self.in_use.remove(place);
-        core::mem::replace(&mut self.leaves[place], LeafId::NONE)
+        self.in_use.remove(leaf_index);
+        core::mem::replace(&mut self.leaves[leaf_index], LeafId::NONE)
     }
 
     /// Makes entries of the root page the same as another root's.
