@@ -177,6 +177,9 @@ fn a_short_name_stands_for_its_text() {
         ["shared-lirs", "shared:policy=lirs"].map(|text| Choice::parse(text).unwrap().to_string());
     assert_eq!(short, long);
     assert!(long.starts_with("shared:policy=lirs,shared-kernel=on,"), "{long}");
-    assert!(Choice::parse("shared-lirs:slots=2").is_err(), "a short name takes no parameters");
+    let with_more = Choice::parse("shared-lirs:budget=64,hir=5").unwrap().to_string();
+    assert_eq!(with_more, Choice::parse("shared:policy=lirs,budget=64,hir=5").unwrap().to_string());
+    let error = Choice::parse("shared-lirs:policy=lru").unwrap_err().to_string();
+    assert_eq!(error, "parameter policy is set twice");
     registry::check().unwrap();
 }

@@ -15,7 +15,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arch_i386::paging::Paging;
 use core::fmt;
-use fallible::{boxed, text};
+use fallible::{OutOfMemory, boxed, text};
 
 /// A strategy of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -93,10 +93,10 @@ impl Choice {
     /// [`ConfigError`], saying what would be right.
     pub fn parse(choice: &str) -> Result<Self, ConfigError> {
         let choice = choice.trim();
-        if let Some(preset) = presets::named(choice) {
-            return Self::parse(preset.text);
-        }
         let (name, rest) = choice.split_once(':').unwrap_or((choice, ""));
+        if let Some(preset) = presets::named(name) {
+            return Self::parse(&joined(preset.text, rest)?);
+        }
         let mut candidates = Found::all().filter(|found| found.name() == name);
         let Some(found) = candidates.next() else {
             return Err(ConfigError::UnknownStrategy { name: text(format_args!("{name}")), known: names() });
@@ -222,6 +222,20 @@ impl fmt::Display for Choice {
         }
         self.of.as_ref().map_or(Ok(()), |of| write!(f, "{separator}{OF}={of}"))
     }
+}
+
+/// A strategy's text with more assignments behind it. (Never cut off: half a number is another number.)
+fn joined(choice: &str, assignments: &str) -> Result<String, OutOfMemory> {
+    let separator = match (assignments.is_empty(), choice.contains(':')) {
+        (true, _) => "",
+        (false, true) => ",",
+        (false, false) => ":",
+    };
+    let parts = [choice, separator, assignments];
+    let mut joined = String::new();
+    joined.try_reserve_exact(parts.iter().map(|part| part.len()).sum()).map_err(|_| OutOfMemory)?;
+    parts.iter().for_each(|part| joined.push_str(part));
+    Ok(joined)
 }
 
 /// Whether a part of a cache's text names the policy.
