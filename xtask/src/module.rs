@@ -109,6 +109,7 @@ impl ModuleSource {
             bail!("{} holds no crate; is this a whole work tree?", self.folder.display());
         }
         interface::check(&self.folder)?;
+        let _lock = project.lock_build()?;
         let progress = Progress::start("kernel module, Rust side");
         run_logged(
             machine
@@ -144,6 +145,7 @@ impl ModuleSource {
         out: &Path,
         rust: &RustSide,
     ) -> Result<PathBuf> {
+        let _lock = project.lock_build()?;
         let progress = Progress::start(format!("kernel module for {name}"));
         let build = out.join("kbuild");
         fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;

@@ -84,26 +84,34 @@ impl Project {
 
     /// Takes the cache's lock until the returned file is dropped; waits when another run holds it.
     pub fn lock_cache(&self) -> Result<File> {
-        self.lock("lock")
+        lock(&self.cache, "lock")
     }
 
     /// As [`Project::lock_cache`], for the part of the cache in which kernels for guests are built: that takes
     /// minutes, in which other runs need not wait.
     pub fn lock_guest_kernels(&self) -> Result<File> {
-        self.lock("guest-kernels.lock")
+        lock(&self.cache, "guest-kernels.lock")
     }
 
-    fn lock(&self, name: &str) -> Result<File> {
-        fs::create_dir_all(&self.cache)
-            .with_context(|| format!("cannot make the cache folder {}", self.cache.display()))?;
-        let path = self.cache.join(name);
-        let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        if file.try_lock().is_err() {
-            eprintln!("waiting for another run of cargo xtask to leave {} ...", self.cache.display());
-            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        }
-        Ok(file)
+    /// As [`Project::lock_cache`], for the folder in which the module is built.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or the lock not be taken.
+    pub fn lock_build(&self) -> Result<File> {
+        lock(&self.out(), "lock")
     }
+}
+
+/// Waits until no other run uses a folder, and keeps the others out until the result is dropped.
+fn lock(folder: &Path, name: &str) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let path = folder.join(name);
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        eprintln!("waiting for another run of cargo xtask to leave {} ...", folder.display());
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// Whether a character means nothing else in a makefile or a shell.
