@@ -111,6 +111,12 @@ fn each_allocation_of_a_strategy_fails_once() {
         let choice = Choice::parse(text).unwrap();
         // Policies see no table and run on the same pager: with the other formats two of them stand for all.
         let stands = choice.policy(0).is_none() || ["lguest", "lru"].contains(&text);
+        // A shorter pointer changes sizes, not the places where memory is asked for; two see to that.
+        if cfg!(target_pointer_width = "32")
+            && !["lru", "record:touch=all,of=shared:budget=60"].contains(&text)
+        {
+            continue;
+        }
         for formats in Formats::SERVED {
             if choice.check_formats(formats).is_err() || !stands && formats != Formats::both(Paging::TwoLevel)
             {
@@ -133,7 +139,8 @@ fn each_allocation_of_a_strategy_fails_once() {
             failed += all;
         }
     }
-    assert!(failed > 500, "there were only {failed} allocations");
+    let least = if cfg!(target_pointer_width = "32") { 100 } else { 500 };
+    assert!(failed > least, "there were only {failed} allocations");
 }
 
 #[test]
