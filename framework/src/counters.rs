@@ -31,7 +31,7 @@ counters! {
         page_directory_loads,
         /// Those whose page directory was shadowed already.
         page_directory_hits,
-        /// Page faults that filled a shadow entry; the guest never heard of them.
+        /// Page faults that filled a shadow entry; the guest got no trap.
         demand_faults,
         /// Page faults that were the guest's own.
         reflected_faults,
@@ -43,7 +43,7 @@ counters! {
         set_pmd,
         /// Requests to flush the user half.
         flush_user,
-        /// Times that everything was thrown away.
+        /// Times that everything was dropped.
         flush_all,
         /// Shadow entries filled before the guest asked for them.
         filled_ahead,

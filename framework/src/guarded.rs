@@ -38,7 +38,7 @@ impl Guarded {
     /// Has the strategy made.
     ///
     /// # Errors
-    /// Those of `build`.
+    /// Those of `build`, when it cannot make the strategy.
     pub(crate) fn build<H: Host, E>(
         &mut self,
         host: &mut H,

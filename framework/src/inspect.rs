@@ -30,7 +30,7 @@ pub struct Mapping {
     pub entry: Entry,
     /// Flags of the directory entry that leads to its table: rights need both.
     pub table_flags: Flags,
-    /// It is in a table that all page directories share: told of for each of them, but one entry, which
+    /// It is in a table that all page directories share: visited for each of them, but one entry, which
     /// holds one page.
     pub shared: bool,
 }

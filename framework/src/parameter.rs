@@ -207,15 +207,16 @@ impl fmt::Display for Value {
     }
 }
 
-/// The values of a strategy's parameters: what its text says, and the defaults of the others.
+/// The values of a strategy's parameters: those that its text sets, and the defaults of the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Values(Vec<(&'static str, Value)>);
 
 impl Values {
-    /// Understands `name=value[,name=value…]` for a strategy that has these parameters.
+    /// Parses `name=value[,name=value…]` for a strategy that has these parameters.
     ///
     /// # Errors
-    /// [`ConfigError`], saying what would be right.
+    /// [`ConfigError`] when an assignment is not `name=value`, names no parameter or one that is set already, or has a value
+    /// that is out of range; its text contains what would be right.
     pub fn parse(
         strategy: &'static str,
         parameters: &[Parameter],

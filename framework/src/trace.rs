@@ -15,7 +15,7 @@ pub mod binary;
 /// The last line of a whole trace in the text form, its line end included.
 pub const TEXT_END: &str = "end\n";
 
-/// What a trace says before its first operation.
+/// The header of a trace, before its first operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The guest's page format.
@@ -118,7 +118,7 @@ impl Header {
     /// A header of these numbers, as a trace gives them.
     ///
     /// # Errors
-    /// [`HeaderError`].
+    /// [`HeaderError`] when the levels are not 2 or 3, the pages none or too many, or the Switcher is misplaced.
     pub fn new(levels: u64, pages: u64, seed: u64, cpus: u64, switcher: u64) -> Result<Self, HeaderError> {
         let (paging, span) = match levels {
             2 => (Paging::TwoLevel, TwoLevel::LEAF_SPAN),

@@ -76,7 +76,7 @@ impl ChosenPolicy<'_> {
     /// Makes one for so many slots.
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when there is no memory for the policy.
     pub fn build(&self, slots: usize) -> BuiltPolicy {
         (self.entry.build)(&PolicyConfig { slots, seed: self.seed, values: self.values })
     }
@@ -107,7 +107,7 @@ pub struct WrapperEntry {
     pub help: &'static str,
     /// Its own parameters, [`OF`] not among them.
     pub parameters: &'static [Parameter],
-    /// The wrapped strategy's text when this one's does not say.
+    /// The wrapped strategy's text when this one's has no `of=`.
     pub of: &'static str,
     /// Makes one round the other, for one guest.
     pub build: BuildWrapper,

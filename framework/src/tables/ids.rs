@@ -16,17 +16,17 @@ impl LeafId {
     pub(super) const NONE: Self = Self(u16::MAX);
 }
 
-/// The place of an address in a root.
+/// The leaf-table index of an address in a root.
 pub(super) fn place<S: PageFormat>(va: GuestVirt) -> usize {
     (va.0 / S::LEAF_SPAN) as usize
 }
 
-/// The places of a root.
+/// The number of leaf-table indices of a root.
 pub(super) const fn places<S: PageFormat>() -> usize {
     ((u32::MAX / S::LEAF_SPAN) + 1) as usize
 }
 
-/// How many places an entry of the shadow's root page covers: 1, or with PAE 512.
+/// How many leaf-table indices an entry of the shadow's root page covers: 1, or with PAE 512.
 pub(super) const fn places_per_entry<S: PageFormat>() -> usize {
     places::<S>() / S::ROOT_ENTRIES
 }

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Two page formats meet here: the shadow's, which is the host's, and that of the guest's tables, which
-//! the shadow stands for. A root has one *place* for each level-1 table that it can have, 1024 with two
-//! levels and 2048 with PAE; what an entry of the guest's covers is a number of places:
+//! the shadow stands for. A root has one *leaf-table index* (`place` in the code) for each level-1 table that it
+//! can have, 1024 with two levels and 2048 with PAE. An entry of the guest's covers this many of them:
 //!
 //! | guest on host | root entry | level-1 table |
 //! | --- | --- | --- |
@@ -29,7 +29,6 @@
 //! *owner*, which no processor ever walks from, holds what is under them; every other root has a copy of
 //! its upper entries. With PAE the copies never change, as they lead to middle pages that stay; with two
 //! levels a table that comes or goes is entered in each root, once for 4 MiB.
-
 //!
 //! # What a strategy cannot do
 //! (Invariants 1, 2 and 4 of ARCHITECTURE.md.)
@@ -67,7 +66,7 @@ pub use crate::walk::Origin;
 pub use entry::ShadowEntry;
 pub use ids::{LeafId, RootId};
 
-/// Who has what is at a place: a root itself, or the owner of the shared half.
+/// Who has the level-1 table of a leaf-table index: a root itself, or the owner of the shared half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Own(RootId),
@@ -107,9 +106,9 @@ pub enum Part {
 pub struct Tables<G, S> {
     roots: Vec<Option<Root>>,
     leaves: Vec<Option<LeafTable>>,
-    /// Unused places in `leaves`.
+    /// Unused elements of `leaves`.
     free: Vec<LeafId>,
-    /// What is shared by all roots, from the place `shared_from` on.
+    /// What is shared by all roots, from the leaf-table index `shared_from` on.
     owner: Option<Root>,
     shared_from: usize,
     middle_counts: MiddleCounts,
@@ -139,8 +138,8 @@ fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
 }
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
-    /// No tables yet. Releasing goes by the entries in use if `by_use` says so; otherwise through all of
-    /// a table's, as lguest does.
+    /// No tables yet. With `by_use`, releasing a table visits its entries in use; otherwise all of them, as in
+    /// lguest.
     ///
     /// # Panics
     /// When the window does not start where a level-1 table's span does.
@@ -262,7 +261,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// A new root with nothing in it but the Switcher and the shared half.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; nothing is left behind.
+    /// [`OutOfMemory`] when the host has no page for it; nothing is left behind.
     pub fn add_root(&mut self, host: &mut dyn PagingHost) -> Result<RootId, OutOfMemory> {
         let unused = self.roots.iter().position(Option::is_none);
         if unused.is_none() {
@@ -290,7 +289,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// go. Nothing may be mapped there. Where that would leave out the Switcher, nothing is shared.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; nothing is shared then.
+    /// [`OutOfMemory`] when the host has no page for it; nothing is shared then.
     ///
     /// # Panics
     /// When a table is there.
@@ -324,7 +323,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         Ok(())
     }
 
-    /// The level-1 table at a place, if it is there.
+    /// The level-1 table at a leaf-table index, if it is there.
     #[inline]
     fn find(&self, root: RootId, place: usize) -> Option<LeafId> {
         let leaf = self.holder(self.holder_of(root, place))?.leaves[place];
@@ -336,7 +335,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// [`Tables::release_if_moved`].
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when the table is not there and the host has no page for it.
     ///
     /// # Panics
     /// For an address in the window or above.
@@ -398,7 +397,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         Ok(id)
     }
 
-    /// Enters what the owner has at a place of the shared half in every root.
+    /// Copies what the owner has at a leaf-table index of the shared half to every root.
     fn tell_roots(&mut self, place: usize) {
         if S::LEVELS == 2
             && place >= self.shared_from
@@ -505,7 +504,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.add_leaf(host, root, place, origin).ok()
     }
 
-    /// The places that an entry of the guest's root covers.
+    /// The leaf-table indices that an entry of the guest's root covers.
     fn places_of(index: usize) -> Range<usize> {
         let each = places::<S>() / G::ROOT_ENTRIES;
         index * each..(index + 1) * each
@@ -536,7 +535,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         Progress::Continue(())
     }
 
-    /// Releases the level-1 tables at these places; those of the shared half are released for all roots.
+    /// Releases the level-1 tables at these leaf-table indices; those of the shared half are released for all roots.
     fn release_places(&mut self, host: &mut dyn PagingHost, root: RootId, range: Range<usize>) -> Progress {
         self.release_in(host, Holder::Own(root), range.start..range.end.min(self.shared_from))?;
         self.release_in(host, Holder::Shared, range.start.max(self.shared_from)..range.end)

@@ -53,7 +53,7 @@ pub(super) struct Root {
     pub(super) middle_origins: [Option<GuestFrame>; 4],
     /// For each [`PageFormat::LEAF_SPAN`] of address space, its table, if it is this root's own.
     pub(super) leaves: Box<[LeafId]>,
-    /// The places of `leaves` that have one.
+    /// The leaf-table indices that have one.
     pub(super) in_use: InUse<64>,
 }
 
@@ -78,7 +78,7 @@ impl Root {
         1 + self.middles.iter().flatten().count()
     }
 
-    /// The page with the directory entries for a place, if it is there.
+    /// The page with the directory entry for a leaf-table index, if it is there.
     fn directory_mut<S: PageFormat>(&mut self, place: usize) -> Option<&mut TablePage> {
         match S::LEVELS {
             3 => self.middles[place / S::ENTRIES].as_mut(),
@@ -117,7 +117,7 @@ impl Root {
         Ok(())
     }
 
-    /// Takes a level-1 table out of its place.
+    /// Takes a level-1 table out of the root.
     pub(super) fn unlink<S: PageFormat>(&mut self, place: usize) -> LeafId {
         if let Some(page) = self.directory_mut::<S>(place) {
             S::store(page, place % S::ENTRIES, Entry::EMPTY);
