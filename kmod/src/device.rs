@@ -9,8 +9,8 @@
 //!   get `EINVAL`, after the guest's end `ENOENT`.
 //! * An address has one eventfd: attaching another takes the place of the one before. A guest can have
 //!   [`MAX_EVENTFDS`]; beyond that, launchers get `ENOSPC`.
-//! * Whoever closes the file last ends the guest. That may be the launcher's own exit, however it comes
-//!   about, so giving everything back touches none of the launcher's memory.
+//! * The last close of the file ends the guest. That may be the launcher's exit for any reason, so giving
+//!   everything back touches none of the launcher's memory.
 //!
 //! # The end of a guest
 //! Its reason is text. Launchers of lguest read into a single word, find `ENOENT` there, and read
@@ -189,7 +189,7 @@ struct UserText {
     /// Where it goes, and how much there is room for.
     user: u32,
     room: u32,
-    /// How long it is so far, whatever there is room for.
+    /// How long it is so far, including what there is no room for.
     length: u32,
     error: Option<Errno>,
 }
@@ -236,7 +236,7 @@ const NOTIFICATION: u32 = 4;
 /// References on pages that are given back within a few hundredths of a second.
 const LONG_RELEASE: u64 = 1 << 15;
 
-/// What a launcher is to hear of its guest.
+/// What a launcher reads of its guest.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
 enum Answer {
     Notify(GuestPhys),

@@ -33,7 +33,7 @@ impl Line {
         let _ = self.write_fmt(text);
     }
 
-    /// What a plug-in's panic said, and where. Where its words panic themselves, this is not come back from.
+    /// The message of a plug-in's panic, and where it was. If the message itself panics, this does not return.
     fn of_panic(info: &PanicInfo<'_>) -> Self {
         let mut line = Self::new(format_args!(""));
         line.add(WORDS, format_args!("{}", info.message()));

@@ -44,8 +44,8 @@ impl Arc {
         }
     }
 
-    /// Forgets the ghosts that are too many. The paper makes room before, which comes to the same: what goes is the oldest
-    /// ghost, and if there was none, the one that was made just now.
+    /// Forgets the ghosts that are too many. The paper does so before the insertion, which has the same result: the oldest
+    /// ghost goes, and if there was none, the one that was made just now.
     fn forget_ghosts(&mut self) {
         let slots = self.slots;
         while self.lists.len(ONCE) + self.lists.len(ONCE_GHOSTS) > slots && self.lists.len(ONCE_GHOSTS) > 0 {

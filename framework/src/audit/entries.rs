@@ -67,7 +67,7 @@ impl Report {
 }
 
 /// Compares everything that a strategy has mapped with the guest's tables. If the host breaks it off, or the strategy has
-/// no [`Inspect`](crate::inspect::Inspect), the report is empty.
+/// no [`Inspect`], the report is empty.
 #[must_use]
 pub fn audit(strategy: &dyn Pager, host: &mut dyn PagingHost, announced: &Announced) -> Report {
     audit_with(strategy, host, announced, &mut Seen::default())

@@ -41,7 +41,7 @@ impl Output {
     /// before the guest runs.
     ///
     /// # Errors
-    /// [`NoRoom`].
+    /// [`NoRoom`] when the host cannot keep the header.
     pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
         let (encoder, start) = Encoder::new(header);
         host.record(&start)?;

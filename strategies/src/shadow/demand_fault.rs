@@ -23,7 +23,7 @@ use framework::tables::ShadowEntry;
 use framework::walk::{self, WalkResult};
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// What the guest's tables say about an address; `None` when a level above is not present.
+    /// The walk through the guest's tables for an address; `None` when a level above the last is not present.
     fn walk(&self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Option<WalkResult>, Kill> {
         if self.linear {
             return Ok(Some(WalkResult::linear(va)));
