@@ -45,9 +45,9 @@ counters! {
         flush_user,
         /// Times that everything was dropped.
         flush_all,
-        /// Shadow entries filled before the guest asked for them.
+        /// Shadow entries filled before the guest missed them.
         filled_ahead,
-        /// Shadow page directories given up for others.
+        /// Shadow page directories evicted.
         evictions,
         /// Shadow entries released (each had a page pinned).
         released_entries,

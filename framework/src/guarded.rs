@@ -1,7 +1,7 @@
 //! The one way into a guest's strategy: every call of plug-in code goes through here.
 //!
 //! A strategy, or the policy in it, may panic. Then the guest ends with the panic's words, the strategy is *abandoned*
-//! (never called again, and never dropped), and the host takes back what it held. [`Host`] says what the host does for
+//! (never called again, and never dropped), and the host takes back what it held. [`Host`] describes what the host does for
 //! that.
 //!
 //! # Why this is sound

@@ -42,7 +42,7 @@ pub enum Outcome {
     Ended,
 }
 
-/// All that the host knows about one guest.
+/// All state that the host keeps of one guest.
 pub struct Guest {
     pub(crate) paging: Guarded,
     /// The format of the guest's page tables, and what is not the guest's of its address space.

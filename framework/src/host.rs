@@ -1,6 +1,6 @@
 //! What the framework needs from the program that embeds it: the host.
 //!
-//! [`PagingHost`] is all that the shadow pager asks for: the guest's memory, real pages under it, and
+//! [`PagingHost`] is all that the shadow pager needs: the guest's memory, real pages under it, and
 //! pages for tables. [`Host`] adds what running a guest takes: a clock, interrupts, and the world
 //! switch itself. The kernel module implements both on Linux; tests and replay on plain memory.
 //!
@@ -31,7 +31,7 @@ use arch_i386::regs::Regs;
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
 
-/// All that the world switch needs to know to run a guest once.
+/// The input of the world switch, to run a guest once.
 #[derive(Debug)]
 pub struct GuestEntry<'a> {
     /// The shadow page directory to load into CR3, the Switcher mapped in it.

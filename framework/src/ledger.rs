@@ -46,7 +46,7 @@ fn references<S: PageFormat>(table: &TablePage, visit: &mut dyn FnMut(HostFrame)
     }
 }
 
-/// What a strategy has forgotten, and the host has taken back.
+/// What a strategy has leaked, and the host has taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "what was forgotten is a mistake of the strategy's"]
 pub struct Forgotten {

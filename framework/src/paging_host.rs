@@ -47,7 +47,7 @@ pub struct NoRoom;
 /// }
 /// ```
 ///
-/// A host that hands on what it is asked for has one, for as long as it takes:
+/// A host that passes a call on to another host has one for that call:
 ///
 /// ```
 /// # use framework::host::{Capability, PagingHost};
@@ -197,7 +197,7 @@ pub(crate) struct PinnedPage<'h> {
 }
 
 impl<'h> PinnedPage<'h> {
-    /// The page that `host` has just been asked for by [`PagingHost::pin`].
+    /// The page that `host` has just returned from [`PagingHost::pin`].
     #[inline]
     pub(crate) fn in_transit(host: &'h mut dyn PagingHost, page: HostFrame) -> Self {
         Self { host, page }
@@ -229,7 +229,7 @@ impl fmt::Debug for PinnedPage<'_> {
     }
 }
 
-/// Whether long work goes on, or is left undone as the host has said; see [`PagingHost::reschedule_point`].
+/// Whether long work goes on, or is left undone as the host requires; see [`PagingHost::reschedule_point`].
 pub type Progress = ControlFlow<()>;
 
 /// Lets the host run something else in the middle of long work.

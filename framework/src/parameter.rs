@@ -29,7 +29,7 @@ pub struct Number {
     pub name: &'static str,
     /// One line of help, with the unit.
     pub help: &'static str,
-    /// The value when the text does not say; one of the range.
+    /// The value when the text does not set it; one of the range.
     pub default: u64,
     /// The values that make sense.
     pub range: RangeInclusive<u64>,
@@ -42,7 +42,7 @@ pub struct Flag {
     pub name: &'static str,
     /// One line of help: what `on` does.
     pub help: &'static str,
-    /// The value when the text does not say.
+    /// The value when the text does not set it.
     pub default: bool,
 }
 

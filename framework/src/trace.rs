@@ -1,7 +1,7 @@
 //! The paging trace: what a guest asks of its pager, one operation after the other.
 //!
 //! The vocabulary that recording (`strategies`, in the module) and replay (`sim`, anywhere) share, so
-//! it needs neither a file nor an allocator. `docs/trace-format.md` says what each operation means;
+//! it needs neither a file nor an allocator. `docs/trace-format.md` defines what each operation means;
 //! [`Display`](fmt::Display) writes the text form, a header or an operation with its line ends, and
 //! [`binary`] a form of a few bytes an operation. Either form closes with an end mark ([`TEXT_END`],
 //! [`binary::Encoder::end`]), without which a trace that was cut would be taken for a shorter one.

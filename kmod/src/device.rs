@@ -264,7 +264,7 @@ impl File {
         })
     }
 
-    /// Runs the guest until it has something to say.
+    /// Runs the guest until there is something to return to the launcher.
     fn read(&self, user: u32, size: u32) -> Result<u32, Errno> {
         let vcpu = self.vcpu.load(Ordering::Acquire);
         if vcpu.is_null() || size < NOTIFICATION {
@@ -290,7 +290,7 @@ impl File {
         }
     }
 
-    /// Runs the guest; what there is to say of it afterwards.
+    /// Runs the guest, and returns what the launcher is to read of it.
     fn run(&self) -> Result<Answer, Errno> {
         let mut session = self.session.lock()?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
@@ -319,7 +319,7 @@ impl File {
         }
     }
 
-    /// Does what the launcher asks; returns what `write` returns.
+    /// Does the launcher's request; returns what `write` returns.
     fn write(&self, user: u32, size: u32) -> Result<u32, Errno> {
         let mut buffer = [0; request::MAX];
         let bytes = &mut buffer[..(size as usize).min(request::MAX)];

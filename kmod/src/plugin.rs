@@ -101,7 +101,7 @@ impl Drop for Plugin {
     }
 }
 
-/// What the last panic said.
+/// The message of the last panic.
 ///
 /// # Safety
 /// The object lives, and its plug-in code is not at work as long as the text is used.

@@ -11,7 +11,7 @@ use arch_i386::paging::Paging;
 /// Bytes of a write that are looked at.
 pub const MAX: usize = 8 + STRATEGY_MAX;
 
-/// What a launcher says about its guest's memory.
+/// The memory that a launcher gives its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Where it begins in the launcher; the start of a page.

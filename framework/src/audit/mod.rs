@@ -5,7 +5,7 @@
 //! perhaps in a batch; until then an entry may be older than the table it came from. So the audit proves
 //! two kinds of things:
 //!
-//! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping says
+//! * **At any time**: the tables that the processor walks agree with the strategy's bookkeeping
 //!   ([`Inspect::check`]), the Switcher's window is in every root, every entry that maps something
 //!   holds one reference and there are no others, no entry is global.
 //! * **Of what the last operation covers** ([`Announced`]): the operation dropped what was there, so that each entry that
@@ -15,9 +15,9 @@
 //!   of which means that the guest does not depend on a bit that the host would set.)
 //!
 //! An entry that no operation has covered since its change, and that disagrees, is *stale*: counted, and legal. So is one
-//! that disagrees because the launcher has changed its guest's memory meanwhile (`seen.rs` says how that is known). A guest
-//! that makes a request for every change, as the tests' guests do, can be checked with [`Announced::Everything`] after each
-//! of its operations.
+//! that disagrees because the launcher has changed its guest's memory meanwhile (`seen.rs` describes how that is known). A
+//! guest that makes a request for every change, as the tests' guests do, can be checked with [`Announced::Everything`]
+//! after each of its operations.
 //!
 //! [`Audited`] does all that to a guest while it runs.
 

@@ -97,7 +97,7 @@ pub struct StrategyEntry {
     pub build: fn(&BuildContext, &Values) -> BuiltStrategy,
 }
 
-/// A strategy that wraps another one and sees what is asked of it, as it is registered. Its text
+/// A strategy that wraps another one and sees the requests to it, as it is registered. Its text
 /// ends with the wrapped one's, as in `record:touch=all,of=lru:slots=8`.
 #[derive(Clone, Copy, Debug)]
 pub struct WrapperEntry {

@@ -1,4 +1,4 @@
-//! Whether the tables that the processor walks are what the bookkeeping says, for the audit.
+//! Whether the tables that the processor walks agree with the bookkeeping, for the audit.
 
 use super::ids::{LeafId, place, places, places_per_entry};
 use super::leaf::LeafTable;

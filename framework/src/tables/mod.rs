@@ -467,7 +467,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Puts the shadow of this entry of the guest's, or nothing, in the place of what is there for an address. Where
-    /// the guest's table has no shadow, nothing happens, and no page is asked for.
+    /// the guest's table has no shadow, nothing happens, and no page is pinned.
     ///
     /// # Errors
     /// As [`ShadowEntry::new`]; the old entry is gone all the same.
@@ -511,7 +511,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Releases all that these entries of the guest's root map; of the shared half, for all roots. The
-    /// Switcher stays. Returns whether all is released: not when the host has said that it is to be left undone.
+    /// Switcher stays. Returns whether all is released: not when the host has required to leave it undone.
     pub fn release_entries(
         &mut self,
         host: &mut dyn PagingHost,

@@ -171,7 +171,7 @@ impl<F: PageFormat> Book<F> {
         }
     }
 
-    /// Records one entry, if it is in memory, and says what it is.
+    /// Records one entry, if it is in memory, and returns it.
     pub fn record_entry(&mut self, host: &mut dyn PagingHost, at: GuestPhys) -> Option<Entry> {
         let now = read_entry::<F>(host, at).ok()?;
         self.saw(host, at, now);

@@ -14,7 +14,7 @@ use framework::kill::Kill;
 use framework::tables::{RootId, Tables};
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// The slot for a page directory that is not shadowed. The second value says that its root is new, so
+    /// The slot for a page directory that is not shadowed. The second value is set when its root is new, so
     /// that not even the kernel's half is there.
     pub(super) fn take_slot(
         &mut self,
