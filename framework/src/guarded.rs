@@ -6,7 +6,7 @@
 //!
 //! # Why this is sound
 //! Where panics do not unwind, the frames between the panic and the guard go without their destructors being run. Safe code
-//! has to live with that, since [`core::mem::forget`] is safe, as long as nothing that the lost frames had borrowed is in an
+//! must allow that, since [`core::mem::forget`] is safe, as long as nothing that the lost frames had borrowed is in an
 //! invalid state:
 //!
 //! * The strategy may be in any state. It is abandoned.

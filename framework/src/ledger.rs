@@ -1,7 +1,7 @@
 //! What a host has given out to a guest's strategy, and takes back when the strategy does not return it (ARCHITECTURE.md,
 //! invariants 4 and 12).
 //!
-//! A strategy in safe Rust can leak what it holds: by `mem::forget`, by a `Box` that it leaks, or because it was ended in
+//! A strategy in safe Rust can leak what it holds: by `mem::forget`, by `Box::leak`, or because it was ended in
 //! the middle of something. None of that may cost the host a page. So every host keeps a [`Ledger`] of its own, which no
 //! strategy sees:
 //!

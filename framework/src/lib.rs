@@ -1,4 +1,4 @@
-//! The hypervisor's logic, without a privileged instruction and without a line that knows Linux.
+//! The hypervisor's logic, without a privileged instruction and independent of Linux.
 //!
 //! The same code runs inside the kernel module, in tests and benchmarks on a simulated host, and under
 //! Miri; the [`Host`](host::Host) trait is the seam. The crate has three layers, to be read in this
@@ -24,8 +24,8 @@
 //! [`watch`] how one strategy observes the host of another. [`kill`] has the reasons why a guest dies, [`config_error`]
 //! those why a strategy's text is refused, [`counters`] what is counted and [`trace`] how a guest's requests are recorded.
 //!
-//! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here knows
-//! Linux or a privileged instruction. No file imports another one that imports it, in however many steps.
+//! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here depends
+//! on Linux or executes a privileged instruction. No file imports another one that imports it, in however many steps.
 //!
 //! Nothing here may end the host's kernel when memory is short: every allocation is made by [`fallible`], or by the
 //! `try_reserve` of the collections.

@@ -92,7 +92,7 @@ pub trait Pager {
     fn tear_down(&mut self, host: &mut dyn PagingHost);
 }
 
-/// A strategy that a registration has made; only [`Built::new`] makes one, with the wrapper round it.
+/// A strategy that a registration has made; only [`Built::new`] makes one, with the wrapper around it.
 pub struct Built(Box<dyn Pager>);
 
 impl Built {

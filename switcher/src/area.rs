@@ -55,7 +55,7 @@ impl Area {
         Ok(Self { base, vcpus })
     }
 
-    /// How many virtual CPUs it has room for.
+    /// The number of its virtual CPUs.
     #[must_use]
     pub const fn vcpus(&self) -> u32 {
         self.vcpus

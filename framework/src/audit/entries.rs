@@ -49,7 +49,7 @@ impl Announced {
 /// What an audit came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Entries held against the guest's tables.
+    /// Entries compared with the guest's tables.
     pub entries: u64,
     /// Those that disagree with them, and may.
     pub stale: u64,

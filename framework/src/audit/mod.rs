@@ -1,4 +1,4 @@
-//! The audit: every shadow entry held against the guest's own tables (ARCHITECTURE.md, invariants 2, 4, 6 and 7).
+//! The audit: every shadow entry compared with the guest's own tables (ARCHITECTURE.md, invariants 2, 4, 6 and 7).
 //!
 //! # What can be proved, and when
 //! A shadow entry is a cached copy, as a TLB's. A guest changes its tables first and makes the request later,

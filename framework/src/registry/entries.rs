@@ -109,7 +109,7 @@ pub struct WrapperEntry {
     pub parameters: &'static [Parameter],
     /// The wrapped strategy's text when this one's has no `of=`.
     pub of: &'static str,
-    /// Makes one round the other, for one guest.
+    /// Makes one around the wrapped strategy, for one guest.
     pub build: BuildWrapper,
 }
 
