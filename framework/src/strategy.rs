@@ -76,7 +76,7 @@ pub enum Loaded {
 /// that it is called with lies in the Switcher's window, no index of [`set_pgd`](Self::set_pgd) outside of its table,
 /// requests are counted, and after each request that may have dropped the guest's kernel stack it is mapped again, by a
 /// [`demand_fault`](Self::demand_fault). A strategy may always drop more than the request names: what is missing is filled
-/// by the next fault. So the default of a method drops everything.
+/// by the next fault. So the default for a request drops everything.
 ///
 /// A strategy need not be `Send`, and one with [`Tables`](crate::tables::Tables) is not: what is of one guest stays with it.
 /// A host that runs a guest on several threads in turn moves all that belongs to the guest together.
