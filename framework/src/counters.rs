@@ -31,7 +31,7 @@ counters! {
         page_directory_loads,
         /// Those whose page directory was shadowed already.
         page_directory_hits,
-        /// Page faults that filled a shadow entry; the guest never heard of them.
+        /// Page faults that filled a shadow entry; the guest got no trap.
         demand_faults,
         /// Page faults that were the guest's own.
         reflected_faults,
@@ -43,11 +43,11 @@ counters! {
         set_pmd,
         /// Requests to flush the user half.
         flush_user,
-        /// Times that everything was thrown away.
+        /// Times that everything was dropped.
         flush_all,
-        /// Shadow entries filled before the guest asked for them.
+        /// Shadow entries filled before the guest missed them.
         filled_ahead,
-        /// Shadow page directories given up for others.
+        /// Shadow page directories evicted.
         evictions,
         /// Shadow entries released (each had a page pinned).
         released_entries,

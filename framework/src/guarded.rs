@@ -1,12 +1,12 @@
 //! The one way into a guest's strategy: every call of plug-in code goes through here.
 //!
 //! A strategy, or the policy in it, may panic. Then the guest ends with the panic's words, the strategy is *abandoned*
-//! (never called again, and never dropped), and the host takes back what it held. [`Host`] says what the host does for
+//! (never called again, and never dropped), and the host takes back what it held. [`Host`] describes what the host does for
 //! that.
 //!
 //! # Why this is sound
 //! Where panics do not unwind, the frames between the panic and the guard go without their destructors being run. Safe code
-//! has to live with that, since [`core::mem::forget`] is safe, as long as nothing that the lost frames had borrowed is in an
+//! must allow that, since [`core::mem::forget`] is safe, as long as nothing that the lost frames had borrowed is in an
 //! invalid state:
 //!
 //! * The strategy may be in any state. It is abandoned.
@@ -38,7 +38,7 @@ impl Guarded {
     /// Has the strategy made.
     ///
     /// # Errors
-    /// Those of `build`.
+    /// Those of `build`, when it cannot make the strategy.
     pub(crate) fn build<H: Host, E>(
         &mut self,
         host: &mut H,

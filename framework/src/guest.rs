@@ -1,15 +1,14 @@
 //! A guest and the loop that runs it.
 //!
-//! One call of [`Guest::run`] enters the guest again and again until the launcher has to be told
-//! something. Each time round: do the hypercall it came back with, tell the launcher what it must
-//! know, deliver an interrupt if there is one, sleep if the guest is halted, enter the guest, look at
-//! why it came back. Guests have one virtual CPU.
+//! One call of [`Guest::run`] enters the guest again and again until the launcher has something to do.
+//! Each round: do the hypercall that the guest came back with, pass on a notification, deliver a pending
+//! interrupt, sleep if the guest is halted, enter the guest, handle its exit. Guests have one virtual CPU.
 //!
 //! # Bounds
-//! Neither a guest nor whoever else writes to its memory can keep the host at work without end: between two
-//! questions whether the host has something else to do ([`Host::interrupted`], or the same question in
+//! Neither a guest nor another writer to its memory can keep the host at work without end: between two
+//! checks whether the host has something else to do ([`Host::interrupted`], or the same check in
 //! [`Host::enter`]) there are at most [`RING_ENTRIES_AT_ONCE`](crate::hypercall::RING_ENTRIES_AT_ONCE) ring
-//! entries or one notification, and a call that may take long asks within
+//! entries or one notification, and a call that may take long checks within
 //! ([`PagingHost::reschedule_point`](crate::host::PagingHost::reschedule_point)).
 //!
 //! Source: lguest's `core.c`, `run_guest`.
@@ -35,7 +34,7 @@ use core::ops::Range;
 /// Why [`Guest::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The launcher is to look at this address: a virtqueue, or an early console string.
+    /// The launcher must look at this address: a virtqueue, or an early console string.
     Notify(GuestPhys),
     /// The launcher has a signal to handle.
     Interrupted,
@@ -43,14 +42,14 @@ pub enum Outcome {
     Ended,
 }
 
-/// All that the host knows about one guest.
+/// All state that the host keeps of one guest.
 pub struct Guest {
     pub(crate) paging: Guarded,
     /// The format of the guest's page tables, and what is not the guest's of its address space.
     pub(crate) format: Paging,
     pub(crate) window: SwitcherWindow,
     pub(crate) segments: Segments,
-    /// Where the shared page is, once the guest has told.
+    /// Where the shared page is, once the guest has named it.
     pub(crate) data: Option<GuestPhys>,
     /// Instructions that must not be interrupted.
     pub(crate) noirq: Range<u32>,
@@ -62,9 +61,9 @@ pub struct Guest {
     pub(crate) pending_hypercall: bool,
     /// The ring entry that comes next.
     pub(crate) ring_next: u32,
-    /// The host may have something else to do: asked before the guest is entered again.
+    /// The host may have something else to do, which is checked before the guest is entered again.
     pub(crate) host_work_pending: bool,
-    /// What the launcher must be told before the guest goes on.
+    /// The notification that the launcher must get before the guest goes on.
     pub(crate) notify: Option<GuestPhys>,
     pub(crate) counters: RunCounters,
     end: Option<End>,
@@ -106,11 +105,11 @@ impl Guest {
         }
     }
 
-    /// Has the guest's strategy made by `build`, and the first shadow page directory by the strategy. Whatever the result,
+    /// Makes the guest's strategy by `build`, which then makes the first shadow page directory. On success and on failure,
     /// [`Guest::tear_down`] must follow in the end.
     ///
     /// # Errors
-    /// [`SetUpError`]; the guest cannot run then.
+    /// [`SetUpError`] when the strategy cannot be made, has no memory or panics; the guest cannot run then.
     pub fn set_up<H: Host>(
         &mut self,
         host: &mut H,
@@ -131,7 +130,7 @@ impl Guest {
     /// and is checked like every other when it is used.)
     ///
     /// # Errors
-    /// The strategy's.
+    /// Those of the strategy's `translate`.
     pub(crate) fn translate<H: Host>(&mut self, host: &mut H, va: GuestVirt) -> Result<GuestPhys, Kill> {
         self.paging.call(host, |strategy, host| strategy.translate(host, va))
     }
@@ -142,7 +141,7 @@ impl Guest {
         self.end.get_or_insert(panicked.into());
     }
 
-    /// Runs the guest until the launcher has to be told something.
+    /// Runs the guest until the launcher has something to do.
     pub fn run<H: Host>(&mut self, host: &mut H) -> Outcome {
         host.guard(|host| self.rounds(host)).unwrap_or_else(|panicked| {
             self.abandon(panicked);
@@ -150,7 +149,7 @@ impl Guest {
         })
     }
 
-    /// Goes round the loop until the launcher has to be told something.
+    /// Goes round the loop until the launcher has something to do.
     fn rounds<H: Host>(&mut self, host: &mut H) -> Outcome {
         // The launcher has dealt with what it was told last time.
         self.notify = None;
@@ -212,7 +211,7 @@ impl Guest {
         self.end.as_ref()
     }
 
-    /// What the run loop counted, and what the pager did; nothing of the latter when the strategy has panicked.
+    /// The counters of the run loop and of the pager; the latter are 0 when the strategy has panicked.
     #[must_use]
     pub fn counters<H: Host>(&mut self, host: &mut H) -> Counters {
         let paging = &mut self.paging;
@@ -229,7 +228,7 @@ impl Guest {
         Counters { run: self.counters, paging }
     }
 
-    /// Gives back everything that the guest holds of the host's. Returns what its strategy had forgotten, or, if it has
+    /// Gives back everything that the guest holds of the host's. Returns what its strategy had leaked, or, if it has
     /// panicked, held.
     pub fn tear_down<H: Host>(mut self, host: &mut H) -> Forgotten {
         host.set_timer(None);

@@ -1,6 +1,6 @@
-//! What the framework needs from whoever embeds it.
+//! What the framework needs from the program that embeds it: the host.
 //!
-//! [`PagingHost`] is all that the shadow pager asks for: the guest's memory, real pages under it, and
+//! [`PagingHost`] is all that the shadow pager needs: the guest's memory, real pages under it, and
 //! pages for tables. [`Host`] adds what running a guest takes: a clock, interrupts, and the world
 //! switch itself. The kernel module implements both on Linux; tests and replay on plain memory.
 //!
@@ -10,9 +10,9 @@
 //!
 //! * What takes or gives back real pages needs a [`Capability`], which this crate alone can make. Strategies get at real
 //!   pages by [`tables`](crate::tables) only.
-//! * Only a [`TrustedHost`](arch_i386::table::TrustedHost) can be a [`PagingHost`], which takes an `unsafe impl`. A strategy that wraps another one and
-//!   observes its host does so by a [`Watched`](crate::watch::Watched) host.
-//! * What it forgets is in the host's [`Ledger`](crate::ledger::Ledger), from which [`Host::reclaim`] gives it back. A
+//! * Only a [`TrustedHost`](arch_i386::table::TrustedHost) can be a [`PagingHost`], which takes an `unsafe impl`. A strategy
+//!   that wraps another one and observes its host does so by a [`Watched`](crate::watch::Watched) host.
+//! * What it leaks is in the host's [`Ledger`](crate::ledger::Ledger), from which [`Host::reclaim`] gives it back. A
 //!   strategy never sees a [`Host`].
 //!
 //! Every method runs with interrupts on and may sleep, except [`Host::enter`], which turns them off
@@ -31,7 +31,7 @@ use arch_i386::regs::Regs;
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
 
-/// All that the world switch needs to know to run a guest once.
+/// The input of the world switch, to run a guest once.
 #[derive(Debug)]
 pub struct GuestEntry<'a> {
     /// The shadow page directory to load into CR3, the Switcher mapped in it.
@@ -74,7 +74,7 @@ pub trait Host: PagingHost {
     /// that plug-in code has borrowed is used again, and the result is an error. Guards are not nested.
     ///
     /// # Errors
-    /// [`Panicked`], with the panic's words.
+    /// [`Panicked`], with the panic's words, when plug-in code has panicked.
     fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked>
     where
         Self: Sized;
@@ -99,7 +99,7 @@ pub trait Host: PagingHost {
 
     /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Asked
     /// when the loop begins, after each hardware interrupt and sleep, every few ring entries, and after each
-    /// notification that somebody has heard.
+    /// notification that was delivered.
     fn interrupted(&mut self) -> bool;
 
     /// The virtual interrupts that are pending, a bit each.
@@ -120,7 +120,7 @@ pub trait Host: PagingHost {
     /// The speed of the time-stamp counter in kHz; 0 when it is not constant.
     fn tsc_khz(&self) -> u32;
 
-    /// Whether somebody in the launcher listens for a notification of this address without the run
-    /// loop returning; if so, they have been told.
+    /// Delivers a notification of this address without the run loop returning, if the launcher has attached
+    /// something to it (an eventfd). Returns whether it was delivered.
     fn notify(&mut self, address: GuestPhys) -> bool;
 }

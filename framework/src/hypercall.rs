@@ -1,8 +1,8 @@
 //! Hypercalls: the guest's ring and its direct requests, and where each is routed.
 //!
-//! Ring entries come first, in order, at most one turn of the ring at a time; then the call in the
-//! registers. A notification stops the ring until the launcher has been told, and every few entries it stops until
-//! the host has been asked whether it has something else to do. Whatever concerns page tables goes to the guest's
+//! Ring entries come first, in order, at most one turn of the ring at a time; then the call in the registers. A
+//! notification stops the ring until it is delivered to the launcher, and every few entries the ring stops for a check
+//! whether the host has something else to do. Requests that concern page tables go to the guest's
 //! [`PagingStrategy`](crate::strategy::PagingStrategy) untouched.
 //!
 //! Source: lguest's `hypercalls.c`.
@@ -19,8 +19,8 @@ use arch_i386::trap;
 use core::num::NonZeroU32;
 use fallible::boxed;
 
-/// How many ring entries are done before the host is asked whether it has something else to do. The longest calls
-/// ask within; of the others, a SET_PTE in the kernel's half of 1024 shadow page directories is the longest.
+/// How many ring entries are done before a check whether the host has something else to do. The longest calls
+/// check within; of the others, a SET_PTE in the kernel's half of 1024 shadow page directories is the longest.
 pub const RING_ENTRIES_AT_ONCE: u32 = 8;
 
 const _: () = assert!((RING_SIZE as u32).is_multiple_of(RING_ENTRIES_AT_ONCE));

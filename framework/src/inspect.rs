@@ -30,7 +30,7 @@ pub struct Mapping {
     pub entry: Entry,
     /// Flags of the directory entry that leads to its table: rights need both.
     pub table_flags: Flags,
-    /// It is in a table that all page directories share: told of for each of them, but one entry, which
+    /// It is in a table that all page directories share: visited for each of them, but one entry, which
     /// holds one page.
     pub shared: bool,
 }
@@ -52,6 +52,6 @@ pub trait Inspect {
     fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()>;
 
     /// Holds the tables that the processor walks against the strategy's own bookkeeping, for the
-    /// [`audit`](crate::audit). One that keeps none has nothing to say.
+    /// [`audit`](crate::audit). The default, for a strategy that keeps none, finds nothing.
     fn check(&self, _host: &mut dyn PagingHost, _found: &mut dyn FnMut(Defect)) {}
 }

@@ -1,11 +1,11 @@
 //! Virtual interrupts, and how a guest is made to run one of its handlers.
 //!
 //! A guest's interrupt flag is a word in its shared page. Before each entry the lowest pending,
-//! unmasked interrupt is delivered if that word allows it; if not, `irq_pending` tells the guest to ask
-//! when it enables interrupts again.
+//! unmasked interrupt is delivered if that word allows it; if not, `irq_pending` requires the guest to make a
+//! hypercall when it enables interrupts again.
 //!
 //! One thing is done differently from lguest's `interrupts_and_traps.c`: there, `irq_pending` is never
-//! cleared once it has been set, so that a guest asks needlessly for ever after; here it is cleared as
+//! cleared once it has been set, so that a guest makes needless hypercalls for ever after; here it is cleared as
 //! soon as nothing is left.
 
 use crate::guest::Guest;

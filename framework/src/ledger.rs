@@ -1,14 +1,14 @@
-//! What a host has given out to a guest's strategy, and gives back to itself when the strategy does not (ARCHITECTURE.md,
+//! What a host has given out to a guest's strategy, and takes back when the strategy does not return it (ARCHITECTURE.md,
 //! invariants 4 and 12).
 //!
-//! A strategy in safe Rust can forget what it holds: by `mem::forget`, by a `Box` that it leaks, or because it was ended in
+//! A strategy in safe Rust can leak what it holds: by `mem::forget`, by `Box::leak`, or because it was ended in
 //! the middle of something. None of that may cost the host a page. So every host keeps a [`Ledger`] of its own, which no
 //! strategy sees:
 //!
 //! * each table page that is out, and whether its entries hold references on the guest's pages. A present entry of a
 //!   level-1 table holds one, and nothing else does, since [`tables`](crate::tables) alone writes entries;
 //! * the one page that is in transit: pinned, and in no table yet. Since that page borrows the host, there is no second one;
-//!   whoever takes one while another is noted has forgotten that other.
+//!   a strategy that takes one while another is noted has leaked the other.
 //!
 //! When nothing is left of the strategy, the host goes through its ledger and takes back what is in it
 //! ([`Host::reclaim`](crate::host::Host::reclaim)).
@@ -46,7 +46,7 @@ fn references<S: PageFormat>(table: &TablePage, visit: &mut dyn FnMut(HostFrame)
     }
 }
 
-/// What a strategy has forgotten, and the host has taken back.
+/// What a strategy has leaked, and the host has taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "what was forgotten is a mistake of the strategy's"]
 pub struct Forgotten {
@@ -105,7 +105,7 @@ impl Ledger {
     /// Makes sure that the next [`Ledger::give_out`] needs no memory.
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when there is no memory for another line.
     pub fn reserve(&mut self) -> Result<(), OutOfMemory> {
         if self.free == END { self.lines.try_reserve(1).map_err(|_| OutOfMemory) } else { Ok(()) }
     }

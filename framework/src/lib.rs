@@ -1,4 +1,4 @@
-//! The hypervisor's logic, without a privileged instruction and without a line that knows Linux.
+//! The hypervisor's logic, without a privileged instruction and independent of Linux.
 //!
 //! The same code runs inside the kernel module, in tests and benchmarks on a simulated host, and under
 //! Miri; the [`Host`](host::Host) trait is the seam. The crate has three layers, to be read in this
@@ -17,19 +17,18 @@
 //!
 //! [`guarded`] is the one way from the first layer into the plug-ins: a plug-in that panics ends its guest only.
 //!
-//! [`audit`] proves what can be proved of the shadow tables while a guest runs; [`defect`] is what it finds.
+//! [`audit`] checks what can be proved of the shadow tables while a guest runs; [`defect`] is what it finds.
 //!
-//! [`host`] says what all of it needs from whoever embeds it ([`paging_host`] the part that strategies see), [`window`] and
-//! [`shadow_root`] what passes between tables and world switch, [`ledger`] how a host gets back what a strategy forgets,
-//! [`watch`] how one strategy observes the host of another. [`kill`] says why a guest dies, [`config_error`] why a
-//! strategy's text is refused, [`counters`] what is counted and [`trace`] how what a guest asks of its pager is written
-//! down.
+//! [`host`] is what all of it needs from its host ([`paging_host`] the part that strategies see), [`window`] and
+//! [`shadow_root`] what passes between tables and world switch, [`ledger`] how a host gets back what a strategy leaks,
+//! [`watch`] how one strategy observes the host of another. [`kill`] has the reasons why a guest dies, [`config_error`]
+//! those why a strategy's text is refused, [`counters`] what is counted and [`trace`] how a guest's requests are recorded.
 //!
-//! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here knows
-//! Linux or a privileged instruction. No file imports another one that imports it, in however many steps.
+//! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here depends
+//! on Linux or executes a privileged instruction. No file imports another one that imports it, in however many steps.
 //!
-//! Nothing here may end the host's kernel when memory is short: whatever allocates does so by [`fallible`], or by
-//! the `try_reserve` of the collections.
+//! Nothing here may end the host's kernel when memory is short: every allocation is made by [`fallible`], or by the
+//! `try_reserve` of the collections.
 #![no_std]
 #![forbid(unsafe_code)]
 

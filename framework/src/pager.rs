@@ -1,9 +1,9 @@
 //! Pagers: strategies as the run loop has them, with what every strategy must do done for it.
 //!
-//! [`Checked`] is the one wrapper round a [`PagingStrategy`]. It refuses what concerns the Switcher's window or an entry
-//! that no table has, counts the guest's requests, and keeps the guest's kernel stack mapped after whatever may have
-//! dropped it. So none of it is left to the memory of whoever writes a strategy. What wraps a strategy and sees
-//! what is asked of it (the audit, the recorder) is a [`Pager`] round a pager.
+//! [`Checked`] is the one wrapper around a [`PagingStrategy`]. It refuses what concerns the Switcher's window or an entry
+//! that no table has, counts the guest's requests, and maps the guest's kernel stack again after each request that may
+//! have dropped it. So the author of a strategy need not remember any of it. A wrapper that sees the requests to a strategy
+//! (the audit, the recorder) is a [`Pager`] around a pager.
 
 use crate::counters::PagingCounters;
 use crate::inspect::Inspect;
@@ -73,7 +73,7 @@ pub trait Pager {
     /// a trap frame there without help.
     ///
     /// # Errors
-    /// [`Kill`] when the guest does not map them writable.
+    /// [`Kill::StackPage`] when the guest does not map them writable, or the strategy's own when it cannot fill them.
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
 
     /// See [`PagingStrategy::root`].
@@ -92,14 +92,14 @@ pub trait Pager {
     fn tear_down(&mut self, host: &mut dyn PagingHost);
 }
 
-/// A strategy that a registration has made; only [`Built::new`] makes one, with the wrapper round it.
+/// A strategy that a registration has made; only [`Built::new`] makes one, with the wrapper around it.
 pub struct Built(Box<dyn Pager>);
 
 impl Built {
     /// Wraps the strategy that `make` makes, in its place.
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when there is no memory for the strategy; `make` is not called then.
     #[inline(never)] // Or the caller's frame, on a kernel's stack, would have room for all that it may make.
     pub fn new<S: PagingStrategy + 'static>(
         formats: Formats,

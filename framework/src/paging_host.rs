@@ -1,6 +1,6 @@
 //! What shadow paging needs from the host: the guest's memory, real pages under it, and pages for tables.
 //!
-//! [`host`](crate::host) says what a strategy cannot do with it.
+//! [`host`](crate::host) lists what a strategy cannot do with it.
 
 use crate::ledger::TableKind;
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
@@ -23,7 +23,7 @@ pub struct BadAddress {
 /// The real page under a guest page cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinFailed {
-    /// The launcher has not mapped it, not writable, or the host is out of memory.
+    /// The launcher has not mapped it, or not writable, or the host is out of memory.
     #[error("guest page {0} has no page of the host under it")]
     Missing(GuestFrame),
     /// The host keeps no more references to it: a guest can map a page more often than the host can count.
@@ -31,7 +31,7 @@ pub enum PinFailed {
     TooOften(GuestFrame),
 }
 
-/// The part of a recording that was to be kept is lost: whoever reads it has not made room in time.
+/// A part of a recording is lost, as its reader has not made room for it in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no room for more of the recording")]
 pub struct NoRoom;
@@ -47,7 +47,7 @@ pub struct NoRoom;
 /// }
 /// ```
 ///
-/// A host that hands on what it is asked for has one, for as long as it takes:
+/// A host that passes a call on to another host has one for that call:
 ///
 /// ```
 /// # use framework::host::{Capability, PagingHost};
@@ -137,7 +137,8 @@ pub trait PagingHost: sealed::Sealed {
     /// shadow tables.
     ///
     /// # Errors
-    /// [`PinFailed`]; always for a frame beyond [`PagingHost::page_limit`].
+    /// [`PinFailed::Missing`] when the host has no page there, always for a frame beyond [`PagingHost::page_limit`];
+    /// [`PinFailed::TooOften`] when the page can take no more references.
     fn pin(&mut self, frame: GuestFrame, write: bool, _: Capability) -> Result<HostFrame, PinFailed>;
 
     /// Nothing is in transit any more. Where the page that was has taken the place of another one, or is not needed, gives
@@ -153,7 +154,7 @@ pub trait PagingHost: sealed::Sealed {
     /// A zeroed page for a table of this kind, noted in the host's [`Ledger`](crate::ledger::Ledger).
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when the host has no page, or the guest has reached its limit.
     fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory>;
 
     /// Takes a table page back; what it holds does not matter.
@@ -164,8 +165,8 @@ pub trait PagingHost: sealed::Sealed {
         self.free_table(table, capability);
     }
 
-    /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Whoever releases or looks at entries without
-    /// an end that is in sight calls this at least once for every table.
+    /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Code that releases or
+    /// reads entries without a fixed bound calls this at least once for every table.
     ///
     /// Returns whether the work is to be left undone as it is: the launcher is being killed, so that the guest is
     /// never entered again, and all that is left to do is to give everything back. As long as that lasts
@@ -173,10 +174,11 @@ pub trait PagingHost: sealed::Sealed {
     fn reschedule_point(&mut self) -> bool;
 
     /// Keeps the next piece of the guest's recording (a [`trace`](crate::trace)), all of it or nothing,
-    /// without waiting for whoever reads it. A host that keeps no recordings forgets it.
+    /// without waiting for its reader. A host that keeps no recordings drops it.
     ///
     /// # Errors
-    /// [`NoRoom`]. Up to [`LAST_WORDS`] bytes can be kept once even then, to say that something is lost.
+    /// [`NoRoom`] when the reader has not made room for the piece. Up to [`LAST_WORDS`] bytes can be kept once even then, for
+    /// the note of a loss.
     fn record(&mut self, _piece: &[u8]) -> Result<(), NoRoom> {
         Ok(())
     }
@@ -195,7 +197,7 @@ pub(crate) struct PinnedPage<'h> {
 }
 
 impl<'h> PinnedPage<'h> {
-    /// The page that `host` has just been asked for by [`PagingHost::pin`].
+    /// The page that `host` has just returned from [`PagingHost::pin`].
     #[inline]
     pub(crate) fn in_transit(host: &'h mut dyn PagingHost, page: HostFrame) -> Self {
         Self { host, page }
@@ -227,7 +229,7 @@ impl fmt::Debug for PinnedPage<'_> {
     }
 }
 
-/// Whether long work goes on, or is left undone as the host has said; see [`PagingHost::reschedule_point`].
+/// Whether long work goes on, or is left undone as the host requires; see [`PagingHost::reschedule_point`].
 pub type Progress = ControlFlow<()>;
 
 /// Lets the host run something else in the middle of long work.

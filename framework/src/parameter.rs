@@ -29,7 +29,7 @@ pub struct Number {
     pub name: &'static str,
     /// One line of help, with the unit.
     pub help: &'static str,
-    /// The value when the text does not say; one of the range.
+    /// The value when the text does not set it; one of the range.
     pub default: u64,
     /// The values that make sense.
     pub range: RangeInclusive<u64>,
@@ -42,7 +42,7 @@ pub struct Flag {
     pub name: &'static str,
     /// One line of help: what `on` does.
     pub help: &'static str,
-    /// The value when the text does not say.
+    /// The value when the text does not set it.
     pub default: bool,
 }
 
@@ -207,15 +207,16 @@ impl fmt::Display for Value {
     }
 }
 
-/// The values of a strategy's parameters: what its text says, and the defaults of the others.
+/// The values of a strategy's parameters: those that its text sets, and the defaults of the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Values(Vec<(&'static str, Value)>);
 
 impl Values {
-    /// Understands `name=value[,name=value…]` for a strategy that has these parameters.
+    /// Parses `name=value[,name=value…]` for a strategy that has these parameters.
     ///
     /// # Errors
-    /// [`ConfigError`], saying what would be right.
+    /// [`ConfigError`] when an assignment is not `name=value`, names no parameter or one that is set already, or has a value
+    /// that is out of range; its text contains what would be right.
     pub fn parse(
         strategy: &'static str,
         parameters: &[Parameter],

@@ -9,17 +9,17 @@
 //!
 //! * A policy serves one guest, from its first page directory to its end. Nothing is called twice at
 //!   once.
-//! * [`victim`](EvictionPolicy::victim) decides, [`filled`](EvictionPolicy::filled) keeps the books. The
+//! * [`victim`](EvictionPolicy::victim) decides, [`filled`](EvictionPolicy::filled) reports what was done. The
 //!   answer of `victim` is nearly always followed by `filled` for that slot and that directory; but when the host
-//!   is short of memory another slot is filled, so that only `filled` says what became of a slot's old
+//!   is short of memory another slot is filled, so that only `filled` reports what became of a slot's old
 //!   directory.
 //! * The capacity of a cache may be an amount of memory. Then `slots` is the most there can ever be;
-//!   [`resized`](EvictionPolicy::resized) says how many there are, whenever `victim` is about to be asked; and `victim` is
-//!   also asked when the tables of the current directory have grown, which ends in [`evicted`](EvictionPolicy::evicted)
+//!   [`resized`](EvictionPolicy::resized) is called with the current number before each `victim`; and `victim` is
+//!   also called when the tables of the current directory have grown, which ends in [`evicted`](EvictionPolicy::evicted)
 //!   for some slot and not in `filled`. Where `victim` names a free slot then, or the one that the guest runs on, the next
 //!   filled one after it is taken.
-//! * A directory is known by its address. A guest may free one and use its page for a new one; nobody
-//!   can tell, so a policy that remembers directories which were evicted may remember a dead one.
+//! * A directory is known by its address. A guest may free one and use its page for a new one, which
+//!   cannot be detected: a policy that remembers evicted directories may remember a dead one.
 //! * All methods run in the hypercall path of a process: interrupts on, sleeping allowed, allocation
 //!   allowed. The policies in `strategies` allocate only when they are built, so that a switch never
 //!   waits for memory; a test holds them to it.
@@ -58,7 +58,7 @@ pub trait EvictionPolicy: Send {
     /// The slot that the new page directory shall take, or that is to be emptied.
     fn victim(&mut self, incoming: GuestPhys) -> usize;
 
-    /// Whether a slot that was never filled is taken before [`EvictionPolicy::victim`] is asked.
+    /// Whether a slot that was never filled is taken before [`EvictionPolicy::victim`] is called.
     fn takes_free_slots_first(&self) -> bool {
         true
     }

@@ -4,8 +4,8 @@
 //! copied into the guest's state page when something has changed. What decides about safety is short:
 //!
 //! * Segments: only code and data descriptors are kept, with privilege level 0 raised to 1 and the
-//!   accessed bit set (the guest's copy of the GDT is read-only to it, so the processor must not want
-//!   to set it). Gates, TSS and LDT descriptors are dropped: through one of those a guest could reach
+//!   accessed bit set (the GDT that the processor uses is read-only to the guest, so the processor must not
+//!   have to set it). Gates, TSS and LDT descriptors are dropped: through one of those a guest could reach
 //!   ring 0. (lguest keeps them, with a bit changed.)
 //! * Gates: only the handler's address, the privilege level and the type survive; the selector is
 //!   always the guest kernel's.

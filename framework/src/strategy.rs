@@ -57,7 +57,7 @@ impl fmt::Display for Formats {
 pub enum Fault {
     /// The shadow tables had not caught up; the guest can go on.
     Fixed,
-    /// The guest's own tables forbid the access: its page-fault handler must hear of it.
+    /// The guest's own tables forbid the access: the fault goes to the guest's page-fault handler.
     Reflected,
 }
 
@@ -73,10 +73,10 @@ pub enum Loaded {
 }
 
 /// A guest's shadow paging: what a strategy decides. All else is done for it by its [`pager`](crate::pager): no address
-/// that it is called with lies in the Switcher's window, no index outside of its table, requests are counted, and after
-/// whatever may have dropped the guest's kernel stack it is mapped again, by a [`demand_fault`](Self::demand_fault).
-/// A strategy may always drop more than it is told to: what is missing is filled by the next fault. So what a method that it
-/// leaves out does is to drop everything.
+/// that it is called with lies in the Switcher's window, no index of [`set_pgd`](Self::set_pgd) outside of its table,
+/// requests are counted, and after each request that may have dropped the guest's kernel stack it is mapped again, by a
+/// [`demand_fault`](Self::demand_fault). A strategy may always drop more than the request names: what is missing is filled
+/// by the next fault. So the default for a request drops everything.
 ///
 /// A strategy need not be `Send`, and one with [`Tables`](crate::tables::Tables) is not: what is of one guest stays with it.
 /// A host that runs a guest on several threads in turn moves all that belongs to the guest together.
@@ -84,14 +84,14 @@ pub trait PagingStrategy {
     /// Takes the first shadow page directory; the guest starts on a linear mapping of its memory.
     ///
     /// # Errors
-    /// [`Kill::OutOfMemory`]; `tear_down` is still called.
+    /// [`Kill::OutOfMemory`] when the host has no page for it; `tear_down` is still called.
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
 
     /// LGUEST_INIT: from `kernel_address` up, all the guest's page directories are alike. The host has just written to the
     /// guest's memory, so that what is mapped of it may be stale.
     ///
     /// # Errors
-    /// [`Kill`].
+    /// [`Kill`] when the host has no memory for what the strategy makes of it.
     fn guest_initialised(
         &mut self,
         host: &mut dyn PagingHost,
@@ -115,7 +115,7 @@ pub trait PagingStrategy {
     /// NEW_PGTABLE: the guest loads CR3.
     ///
     /// # Errors
-    /// [`Kill`].
+    /// [`Kill::OutOfMemory`] when the host has no page for its shadow.
     fn load_page_directory(
         &mut self,
         host: &mut dyn PagingHost,
@@ -129,7 +129,7 @@ pub trait PagingStrategy {
     /// SET_PTE: the entry for `va` in that page directory is now `entry`.
     ///
     /// # Errors
-    /// [`Kill`].
+    /// [`Kill`] when the strategy maps `entry` at once, and it is malformed or the host has no page for it.
     fn set_pte(
         &mut self,
         host: &mut dyn PagingHost,
@@ -141,7 +141,7 @@ pub trait PagingStrategy {
     /// SET_PGD: a top-level entry of that page directory has changed.
     ///
     /// # Errors
-    /// [`Kill`].
+    /// [`Kill`] when the strategy cannot go on; dropping entries needs nothing that can fail.
     fn set_pgd(&mut self, host: &mut dyn PagingHost, _directory: GuestPhys, _index: u32) -> Result<(), Kill> {
         self.flush_all(host);
         Ok(())
@@ -150,7 +150,7 @@ pub trait PagingStrategy {
     /// SET_PMD: an entry of that page middle directory has changed (PAE guests; the index may be any number).
     ///
     /// # Errors
-    /// [`Kill`].
+    /// [`Kill::MiddleIndex`] when the index is outside of the table, for a strategy that goes by it.
     fn set_pmd(&mut self, host: &mut dyn PagingHost, _middle: GuestPhys, _index: u32) -> Result<(), Kill> {
         self.flush_all(host);
         Ok(())
@@ -170,7 +170,8 @@ pub trait PagingStrategy {
     /// Translates an address by the guest's own current tables.
     ///
     /// # Errors
-    /// [`Kill::Unmapped`], or [`Kill::Memory`] when a table lies outside memory.
+    /// [`Kill::Unmapped`] when the guest does not map it, [`Kill::Memory`] when a table lies outside memory, or another
+    /// when an entry is malformed.
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill>;
 
     /// What can be seen of its shadow tables, for a strategy that can be audited and dumped.
@@ -178,7 +179,7 @@ pub trait PagingStrategy {
         None
     }
 
-    /// What the strategy has counted so far of its own doings. The guest's requests are counted already.
+    /// The strategy's own counters. The guest's requests are counted by its pager.
     fn counters(&self) -> PagingCounters {
         PagingCounters::default()
     }

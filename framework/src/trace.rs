@@ -1,7 +1,7 @@
 //! The paging trace: what a guest asks of its pager, one operation after the other.
 //!
 //! The vocabulary that recording (`strategies`, in the module) and replay (`sim`, anywhere) share, so
-//! it needs neither a file nor an allocator. `docs/trace-format.md` says what each operation means;
+//! it needs neither a file nor an allocator. `docs/trace-format.md` defines what each operation means;
 //! [`Display`](fmt::Display) writes the text form, a header or an operation with its line ends, and
 //! [`binary`] a form of a few bytes an operation. Either form closes with an end mark ([`TEXT_END`],
 //! [`binary::Encoder::end`]), without which a trace that was cut would be taken for a shorter one.
@@ -15,7 +15,7 @@ pub mod binary;
 /// The last line of a whole trace in the text form, its line end included.
 pub const TEXT_END: &str = "end\n";
 
-/// What a trace says before its first operation.
+/// The header of a trace, before its first operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The guest's page format.
@@ -118,7 +118,7 @@ impl Header {
     /// A header of these numbers, as a trace gives them.
     ///
     /// # Errors
-    /// [`HeaderError`].
+    /// [`HeaderError`] when the levels are not 2 or 3, the pages none or too many, or the Switcher is misplaced.
     pub fn new(levels: u64, pages: u64, seed: u64, cpus: u64, switcher: u64) -> Result<Self, HeaderError> {
         let (paging, span) = match levels {
             2 => (Paging::TwoLevel, TwoLevel::LEAF_SPAN),

@@ -17,7 +17,7 @@ use arch_i386::segment::GUEST_PL;
 use arch_i386::trap::{self, PageFaultErrorCode};
 
 impl Guest {
-    /// Deals with whatever ended the run.
+    /// Handles the exit that ended the run.
     pub(crate) fn handle_exit<H: Host>(&mut self, host: &mut H, exit: Exit) -> Result<(), Kill> {
         let Ok(vector) = u8::try_from(exit.vector) else {
             let eip = GuestVirt(host.regs().eip);
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// Emulates the few instructions that a guest's kernel executes although it should not: port I/O,
-    /// to which nothing ever answers (reads give all ones), and `cli`, which is skipped. Says whether
+    /// to which no device answers (reads give all ones), and `cli`, which is skipped. Returns whether
     /// it was one of them.
     fn emulate<H: Host>(&mut self, host: &mut H) -> bool {
         let Regs { cs, eip, .. } = *host.regs();

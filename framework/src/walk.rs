@@ -17,7 +17,7 @@ const _: () = assert!(RIGHTS == Flags::WRITABLE.union(Flags::USER_ACCESSIBLE).bi
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkResult {
-    /// Flags of the entry that leads to the level-1 table. (A PAE root entry has none to tell.)
+    /// Flags of the entry that leads to the level-1 table. (A PAE root entry has no rights.)
     pub table_flags: Flags,
     /// The middle table that the walk went through, with PAE.
     pub middle: Option<GuestFrame>,
@@ -88,7 +88,7 @@ pub fn until_dirty(guest: Entry) -> Entry {
 /// Reads one entry of a guest's page table.
 ///
 /// # Errors
-/// [`BadAddress`].
+/// [`BadAddress`] when it lies outside the guest's memory.
 #[inline]
 pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Result<Entry, BadAddress> {
     Ok(Entry(match F::ENTRY_SIZE {
@@ -100,7 +100,7 @@ pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Re
 /// Stores one entry of a guest's page table.
 ///
 /// # Errors
-/// [`BadAddress`].
+/// [`BadAddress`] when it lies outside the guest's memory.
 #[inline]
 pub fn write_entry<F: PageFormat>(
     host: &mut dyn PagingHost,
@@ -123,7 +123,8 @@ pub fn frame_within(host: &dyn PagingHost, entry: Entry) -> Option<GuestFrame> {
 /// Walks a page directory of the guest's down to level 1. `None` when a level above is not present.
 ///
 /// # Errors
-/// [`Kill`] for a malformed entry above level 1, or a table outside memory.
+/// [`Kill::DirectoryEntry`] or [`Kill::MiddleEntry`] for a malformed entry above level 1, [`Kill::Memory`] for a table
+/// outside memory.
 #[inline(always)] // Or what was found would go through memory.
 pub fn walk<F: PageFormat>(
     host: &mut dyn PagingHost,
@@ -162,11 +163,11 @@ pub fn entry_address<F: PageFormat>(table: GuestPhys, va: GuestVirt, level: usiz
     GuestPhys(table.0.wrapping_add(F::index(va, level) as u32 * F::ENTRY_SIZE))
 }
 
-/// Translates an address by the guest's tables, whatever rights they give. (lguest does not look
-/// at what the tables say besides, and where a middle entry is missing trips over it.)
+/// Translates an address by the guest's tables, without regard to the rights that they give. (lguest checks nothing
+/// else of the entries, and fails where a middle entry is missing.)
 ///
 /// # Errors
-/// [`Kill::Unmapped`], or as [`walk`].
+/// [`Kill::Unmapped`] when it is not mapped, [`Kill::PageTableEntry`] when its frame is beyond memory, or as [`walk`].
 pub fn translate<F: PageFormat>(
     host: &mut dyn PagingHost,
     directory: GuestPhys,

@@ -1,7 +1,7 @@
 //! A host that is observed on behalf of a strategy that wraps another one.
 //!
-//! A wrapper gives the wrapped strategy a [`Watched`] host, and its [`Watcher`] hears what passes. It cannot change what
-//! passes: that would put the wrapper between shadow tables and the pages that they are made of.
+//! A wrapper gives the wrapped strategy a [`Watched`] host, whose [`Watcher`] is called after each access. It cannot change
+//! the access: that would put the wrapper between shadow tables and the pages that they are made of.
 
 use crate::ledger::TableKind;
 use crate::paging_host::{BadAddress, Capability, NoRoom, PagingHost, PinFailed, sealed};
@@ -9,7 +9,7 @@ use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
 use arch_i386::table::TablePage;
 use fallible::OutOfMemory;
 
-/// Hears what passes between a strategy and its host, after it has passed.
+/// Observes the accesses of a strategy to its host; called after each.
 pub trait Watcher {
     /// Bytes of the guest's memory were read.
     fn read(&mut self, _host: &mut dyn PagingHost, _at: GuestPhys, _bytes: &[u8]) {}

@@ -1,8 +1,8 @@
 //! The kernel's memory for Rust's collections.
 //!
-//! Every request may fail. What `Box::new`, `vec!`, `format!` and a collection that grows by itself make of that is a
-//! panic, which is a BUG() in the module's own code; so nothing here and in the crates below uses them, but [`fallible`] and `try_reserve`. The parameter
-//! `fail_allocation` (`lg_fail.c`) and a test of the strategies fail each request once.
+//! Every request may fail. `Box::new`, `vec!`, `format!` and a collection that grows by itself panic then, which is a BUG()
+//! in the module's own code. So nothing here and in the crates below uses them, but [`fallible`] and `try_reserve`. The
+//! parameter `fail_allocation` (`lg_fail.c`) and a test of the strategies fail each request once.
 
 use crate::shim;
 use core::alloc::{GlobalAlloc, Layout};

@@ -9,8 +9,8 @@
 //!   get `EINVAL`, after the guest's end `ENOENT`.
 //! * An address has one eventfd: attaching another takes the place of the one before. A guest can have
 //!   [`MAX_EVENTFDS`]; beyond that, launchers get `ENOSPC`.
-//! * Whoever closes the file last ends the guest. That may be the launcher's own exit, however it comes
-//!   about, so giving everything back touches none of the launcher's memory.
+//! * The last close of the file ends the guest. That may be the launcher's exit for any reason, so giving
+//!   everything back touches none of the launcher's memory.
 //!
 //! # The end of a guest
 //! Its reason is text. Launchers of lguest read into a single word, find `ENOENT` there, and read
@@ -189,7 +189,7 @@ struct UserText {
     /// Where it goes, and how much there is room for.
     user: u32,
     room: u32,
-    /// How long it is so far, whatever there is room for.
+    /// How long it is so far, including what there is no room for.
     length: u32,
     error: Option<Errno>,
 }
@@ -236,7 +236,7 @@ const NOTIFICATION: u32 = 4;
 /// References on pages that are given back within a few hundredths of a second.
 const LONG_RELEASE: u64 = 1 << 15;
 
-/// What a launcher is to hear of its guest.
+/// What a launcher reads of its guest.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
 enum Answer {
     Notify(GuestPhys),
@@ -264,7 +264,7 @@ impl File {
         })
     }
 
-    /// Runs the guest until it has something to say.
+    /// Runs the guest until there is something to return to the launcher.
     fn read(&self, user: u32, size: u32) -> Result<u32, Errno> {
         let vcpu = self.vcpu.load(Ordering::Acquire);
         if vcpu.is_null() || size < NOTIFICATION {
@@ -290,7 +290,7 @@ impl File {
         }
     }
 
-    /// Runs the guest; what there is to say of it afterwards.
+    /// Runs the guest, and returns what the launcher is to read of it.
     fn run(&self) -> Result<Answer, Errno> {
         let mut session = self.session.lock()?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
@@ -319,7 +319,7 @@ impl File {
         }
     }
 
-    /// Does what the launcher asks; returns what `write` returns.
+    /// Does the launcher's request; returns what `write` returns.
     fn write(&self, user: u32, size: u32) -> Result<u32, Errno> {
         let mut buffer = [0; request::MAX];
         let bytes = &mut buffer[..(size as usize).min(request::MAX)];

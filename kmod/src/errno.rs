@@ -1,4 +1,4 @@
-//! What the kernel's interfaces answer when they cannot do as they are told.
+//! The error numbers of the kernel's interfaces.
 
 use fallible::OutOfMemory;
 

@@ -29,7 +29,7 @@
 //!
 //! # Where `unsafe` is
 //! In calls of the shim, in the entry points that C calls with pointers, and in references to the pages
-//! of a virtual CPU. Each such module says what makes it sound. `request` and `vcpu_numbers` have none, and their
+//! of a virtual CPU. Each such module explains what makes it sound. `request` and `vcpu_numbers` have none, and their
 //! tests run on the developer's machine.
 //!
 //! # Contexts

@@ -202,7 +202,7 @@ impl Linux {
     }
 
     /// Has `access` done with the launcher's address of a range of guest-physical memory. The address
-    /// that it gets is of user space, as `new` has checked; it says whether the pages could be had.
+    /// that it gets is of user space, as `new` has checked; it returns whether the pages could be had.
     fn access(&self, at: GuestPhys, len: u32, access: impl FnOnce(u32) -> bool) -> Result<(), BadAddress> {
         let within = at.0.checked_add(len).is_some_and(|end| end <= self.memory.bytes());
         if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
@@ -312,7 +312,7 @@ impl PagingHost for Linux {
         self.access(at, 4, |user| unsafe { shim::lg_put_user_32(user, value) })
     }
 
-    /// Every pin is one for writing, whatever `write` says; `lg_memory.c` tells why.
+    /// Every pin is one for writing, also without `write`; `lg_memory.c` explains why.
     fn pin(&mut self, frame: GuestFrame, _write: bool, _: Capability) -> Result<HostFrame, PinFailed> {
         let _outside = self.plugin.outside();
         if frame.0 >= self.memory.pages {

@@ -33,7 +33,7 @@ impl Line {
         let _ = self.write_fmt(text);
     }
 
-    /// What a plug-in's panic said, and where. Where its words panic themselves, this is not come back from.
+    /// The message of a plug-in's panic, and where it was. If the message itself panics, this does not return.
     fn of_panic(info: &PanicInfo<'_>) -> Self {
         let mut line = Self::new(format_args!(""));
         line.add(WORDS, format_args!("{}", info.message()));
@@ -78,7 +78,7 @@ fn log(level: u32, text: fmt::Arguments<'_>) {
     Line::new(text).log(level);
 }
 
-/// Logs what went wrong, for the administrator, who has asked for it.
+/// Logs what went wrong in a request of the administrator's.
 pub fn error(text: fmt::Arguments<'_>) {
     log(shim::LOG_ERROR, text);
 }
@@ -88,7 +88,7 @@ pub fn error(text: fmt::Arguments<'_>) {
 pub enum Cause {
     /// The administrator, who loads the module or writes to its parameters.
     Administrator,
-    /// A launcher, which could do it without end: some of it is left out then, as the log says.
+    /// A launcher, which could do it without end: some of it is left out then, which the log notes.
     Launcher,
 }
 

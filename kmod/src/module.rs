@@ -50,7 +50,7 @@ pub const MAX_GUESTS: u32 = {
 /// Set between load and unload.
 static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
 
-/// The module, for whoever keeps it loaded by an open file.
+/// The module, for callers that keep it loaded by an open file.
 ///
 /// # Panics
 /// Before `lg_rust_init` and after `lg_rust_exit`.
@@ -60,7 +60,7 @@ pub fn module() -> &'static Module {
     unsafe { module.as_ref() }
 }
 
-/// A place in the Switcher area, taken by one virtual CPU.
+/// The pages of one virtual CPU in the Switcher area.
 pub struct VcpuArea {
     module: &'static Module,
     number: u32,
@@ -193,8 +193,8 @@ extern "C" fn lg_rust_exit() {
     unsafe { shim::lg_area_destroy() };
 }
 
-/// Understands a strategy's text and says whether it can serve these formats; if not, the log tells why
-/// and what can.
+/// Parses a strategy's text and checks that it can serve these formats; if not, the reason and the valid
+/// choices are logged.
 pub fn choose(text: &str, formats: Formats, cause: Cause) -> Result<Choice, Errno> {
     let choice = Choice::parse(text).and_then(|choice| choice.check_formats(formats).map(|()| choice));
     choice.map_err(|reason| {
@@ -240,7 +240,7 @@ struct Buffer<'a> {
 }
 
 impl Buffer<'_> {
-    /// Puts a text in the place of the last bytes.
+    /// Overwrites the last bytes with a text.
     fn end_with(&mut self, text: &str) {
         self.used = self.used.saturating_sub(text.len());
         // What is longer than the buffer is cut off again.

@@ -1,7 +1,7 @@
 //! A guest's plug-in code, its strategy and policy, as the module has it: guarded against its panics, and its memory kept
 //! account of.
 //!
-//! `lg_plugin.c` is the C side. A word that both sides have says whether plug-in code is at work; the panic handler and
+//! `lg_plugin.c` is the C side. A word that both sides have is set while plug-in code runs; the panic handler and
 //! the allocator act by it. It is set by [`Plugin::inside`], and cleared for as long as code of the module runs that
 //! plug-in code has called ([`Plugin::outside`]).
 
@@ -32,7 +32,7 @@ impl Plugin {
     /// Runs `call`, and comes back also when plug-in code within it panics.
     ///
     /// # Errors
-    /// [`Panicked`]; then `call` was given up in the middle, without a destructor.
+    /// [`Panicked`] when plug-in code has panicked; then `call` was given up in the middle, without a destructor.
     ///
     /// # Safety
     /// The object lives. `call` may be given up wherever it calls plug-in code: nothing that it has on its stack needs its
@@ -101,7 +101,7 @@ impl Drop for Plugin {
     }
 }
 
-/// What the last panic said.
+/// The message of the last panic.
 ///
 /// # Safety
 /// The object lives, and its plug-in code is not at work as long as the text is used.

@@ -11,7 +11,7 @@ use arch_i386::paging::Paging;
 /// Bytes of a write that are looked at.
 pub const MAX: usize = 8 + STRATEGY_MAX;
 
-/// What a launcher says about its guest's memory.
+/// The memory that a launcher gives its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Where it begins in the launcher; the start of a page.
@@ -104,7 +104,7 @@ impl<'a> Request<'a> {
     /// Parses the first bytes of a write; [`MAX`] of them are enough.
     ///
     /// # Errors
-    /// [`Invalid`].
+    /// [`Invalid`] when the request is unknown or too short, or has an argument that makes no sense.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Invalid> {
         let (words, _) = bytes.as_chunks::<4>();
         let word = |i: usize| words.get(i).map(|&word| u32::from_le_bytes(word)).ok_or(Invalid::Short);

@@ -1,4 +1,4 @@
-//! The C functions that `lg_shim.h` declares, as Rust sees them. That file says what each does and in which context.
+//! The C functions that `lg_shim.h` declares, as Rust sees them. That file describes what each does and in which context.
 //! `cargo xtask build` refuses a module in which the two differ, in a name, a type or an argument's name.
 
 use core::ffi::c_void;

@@ -1,7 +1,7 @@
 //! `arc`: between recency and frequency, at a balance that evicted directories adjust when they return.
 //!
 //! Directories that were loaded once lately are in one list (T1 in the paper), those loaded more often in
-//! another (T2); each has a list of ghosts behind it (B1, B2). A ghost that returns says which list was too
+//! another (T2); each has a list of ghosts behind it (B1, B2). A ghost that returns shows which list was too
 //! short, and the first list's target size moves that way. The target moves by whole numbers here: the paper's
 //! quotients, rounded down. N. Megiddo and D. S. Modha, "ARC: a self-tuning, low overhead replacement cache",
 //! USENIX FAST 2003, figure 4.
@@ -44,8 +44,8 @@ impl Arc {
         }
     }
 
-    /// Forgets the ghosts that are too many. The paper makes room before, which comes to the same: what goes is the oldest
-    /// ghost, and if there was none, the one that was made just now.
+    /// Forgets the ghosts that are too many. The paper does so before the insertion, which has the same result: the oldest
+    /// ghost goes, and if there was none, the one that was made just now.
     fn forget_ghosts(&mut self) {
         let slots = self.slots;
         while self.lists.len(ONCE) + self.lists.len(ONCE_GHOSTS) > slots && self.lists.len(ONCE_GHOSTS) > 0 {

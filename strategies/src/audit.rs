@@ -1,6 +1,6 @@
 //! `audit`: wraps another strategy and audits its shadow tables.
 //!
-//! [`framework::audit`] says what is proved. A guest whose shadow tables have a defect is killed.
+//! [`framework::audit`] describes what is proved. A guest whose shadow tables have a defect is killed.
 
 use framework::audit::Audited;
 use framework::fallible::boxed;

@@ -1,8 +1,7 @@
 //! Ghosts: page directories that were evicted lately, by name only.
 //!
-//! Policies that learn from their mistakes remember what they have thrown out. [`Ghosts`] gives each such
-//! directory a number that no slot has, for [`Lists`] to keep in order. How many
-//! there can be is fixed when they are made; nothing is allocated later.
+//! Adaptive policies remember what they have evicted. [`Ghosts`] gives each such directory a number that no slot has, for
+//! [`Lists`] to keep in order. How many there can be is fixed when they are made; nothing is allocated later.
 
 use crate::lists::Lists;
 use alloc::boxed::Box;
@@ -22,7 +21,7 @@ pub struct Ghosts {
 }
 
 impl Ghosts {
-    /// Room for that many, with the numbers from `first` up.
+    /// A capacity of that many, with the numbers from `first` up.
     pub fn new(first: usize, room: usize) -> Result<Self, OutOfMemory> {
         let mut numbers = HashMap::with_hasher(FxBuildHasher);
         // A table that is at most half full makes room by tidying up, without allocating.
@@ -41,8 +40,8 @@ impl Ghosts {
         !self.free.is_empty()
     }
 
-    /// Remembers a directory; the number that it had before, if any, is its number again. `None` when there is
-    /// no room.
+    /// Remembers a directory; the number that it had before, if any, is its number again. `None` when they
+    /// are full.
     pub fn remember(&mut self, directory: GuestPhys) -> Option<usize> {
         if let Some(number) = self.find(directory) {
             return Some(number);
@@ -59,7 +58,7 @@ impl Ghosts {
         self.free.push(number);
     }
 
-    /// Forgets a directory that comes back, and takes it off its list; says whether it was remembered.
+    /// Forgets a directory that comes back, and takes it off its list; returns whether it was remembered.
     pub fn take_off(&mut self, lists: &mut Lists, directory: GuestPhys) -> bool {
         let ghost = self.find(directory);
         if let Some(ghost) = ghost {
@@ -69,7 +68,7 @@ impl Ghosts {
         ghost.is_some()
     }
 
-    /// Remembers a directory in front of a list; if there is no room, the list's oldest is forgotten for it.
+    /// Remembers a directory in front of a list; if the ghosts are full, the list's oldest is forgotten for it.
     pub fn put_on(&mut self, lists: &mut Lists, list: usize, directory: GuestPhys) {
         if !self.has_room() {
             self.forget_oldest(lists, list);

@@ -36,7 +36,7 @@ impl EvictionPolicy for AnySlot {
     }
 }
 
-/// Not among the policies that other caches can have: it asks for free slots, which only a fixed number of slots has.
+/// Not among the policies that other caches can have: it may choose free slots, which only a fixed number of slots has.
 static ANY_SLOT: PolicyEntry = PolicyEntry {
     name: "lguest",
     help: "a random slot is evicted, free or not",

@@ -15,16 +15,16 @@
 //! | `lirs` | by how many others ran between the last two uses | [`lirs`](mod@lirs) |
 //! | `s3-fifo` | three queues, with counts of uses | [`s3_fifo`](mod@s3_fifo) |
 //! | `shared` | any policy, with the kernel's half shadowed once and every other optimization | [`shared`](mod@shared) |
-//! | `pae` | any policy, for PAE hosts, with a SET_PMD that drops what it names | [`shared`](mod@shared) |
+//! | `pae` | any policy, for PAE hosts, where SET_PMD drops only what it names | [`shared`](mod@shared) |
 //! | `tlb` | one page directory, dropped at each CR3 load | [`tlb`](mod@tlb) |
-//! | `audit` | wraps another strategy and proves its shadow tables right | [`audit`](mod@audit) |
+//! | `audit` | wraps another strategy and checks its shadow tables | [`audit`](mod@audit) |
 //! | `record` | wraps another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
 //!
 //! All but the last three are the [shadow cache](shadow) with an eviction policy; those from `random` to `s3-fifo` on the
 //! plain one.
 //!
 //! A new eviction policy is a file here, an [`EvictionPolicy`](framework::policy::EvictionPolicy) in it,
-//! and one `linkme` line. [`lists`] and [`ghosts`] are what most of them are made of. A crate that wants the
+//! and one `linkme` line. [`lists`] and [`ghosts`] are what most of them are made of. A crate that needs the
 //! strategies in its registry must refer to this one: `use strategies as _;`.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -60,7 +60,7 @@ impl Lirs {
         }
     }
 
-    /// Puts a slot on top of the stack as LIR; the one at the bottom gives its place up if there are too many.
+    /// Puts a slot on top of the stack as LIR; the one at the bottom becomes HIR if there are too many.
     fn promote(&mut self, slot: usize) {
         self.queues.remove(slot);
         self.stack.push_front(STACK, slot);

@@ -11,11 +11,11 @@
 //! | `budget` | four page directories | as many as fit into that much memory |
 //! | `policy` | a random one is evicted | the least recently used one, or what another policy chooses |
 //! | `fault-around` | fills the page that was missed | neighbours that were used as well, unless the guest flushes all the time |
-//! | `populate-on-set-pte` | fills what SET_PTE marks accessed if it has a table for it | makes the table; keeps it in mind for a page directory not shadowed |
+//! | `populate-on-set-pte` | fills what SET_PTE marks accessed if it has a table for it | makes the table; remembers the page for a page directory not shadowed |
 //! | `refill-after-flush` | drops at a flush what the guest did not change, too | fills it again |
 //! | `refill` | starts an evicted page directory from nothing | from what it had mapped |
 //!
-//! [`Optimizations`] tells why each is right.
+//! [`Optimizations`] explains why each is right.
 
 use crate::shadow::{self, Capacity, MAX_FAULT_AROUND, Optimizations};
 use arch_i386::addr::PAGE_SIZE;

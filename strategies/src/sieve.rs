@@ -1,6 +1,6 @@
 //! `sieve`: a queue in order of filling, and a hand that goes through it; a used slot gets a second chance where it is.
 //!
-//! As `clock`, but a new slot goes to the front of the queue and not to the place where the hand is, so that it
+//! As `clock`, but a new slot goes to the front of the queue and not to the position of the hand, so that it
 //! is looked at soon. Y. Zhang et al., "SIEVE is simpler than LRU: an efficient turn-key eviction algorithm for
 //! web caches", USENIX NSDI 2024.
 

@@ -13,7 +13,7 @@ pub struct Area {
     vcpus: u32,
 }
 
-/// Why an area cannot be where it was meant to be.
+/// Why an area cannot be at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadArea {
     /// The base is not the start of a page.
@@ -37,10 +37,11 @@ impl Area {
         Self::COMMON + 2 * vcpus
     }
 
-    /// An area of `virtual CPUs` virtual CPUs at `base`.
+    /// An area of `vcpus` virtual CPUs at `base`.
     ///
     /// # Errors
-    /// [`BadArea`].
+    /// [`BadArea`] when the base is not the start of a page, one page-table page cannot map all of it, or there are more than
+    /// [`Area::MAX_VCPUS`].
     pub const fn new<F: PageFormat>(base: GuestVirt, vcpus: u32) -> Result<Self, BadArea> {
         if base.offset() != 0 {
             return Err(BadArea::Misaligned);
@@ -54,7 +55,7 @@ impl Area {
         Ok(Self { base, vcpus })
     }
 
-    /// How many virtual CPUs it has room for.
+    /// The number of its virtual CPUs.
     #[must_use]
     pub const fn vcpus(&self) -> u32 {
         self.vcpus

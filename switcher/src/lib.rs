@@ -14,8 +14,8 @@
 //! The host maps all of it. A guest's shadow roots map the text and the two pages of its own virtual
 //! CPU, through one page-table page that all of its roots share ([`map`]).
 //!
-//! * The **host contexts** ([`state::HostContext`]), one for each virtual CPU, hold what leads home: the
-//!   host's stack, CR4 and tables. No guest maps that page.
+//! * The **host contexts** ([`state::HostContext`]), one for each virtual CPU, hold the saved host
+//!   context: the host's stack, CR4 and tables. No guest maps that page.
 //! * The **state page** ([`state`]) holds what the processor reads while the guest runs (descriptor
 //!   tables, task state) and the host's CR3. The guest cannot write it. Its kernel can read it, for ring 1 is
 //!   supervisor to the page tables; what is there for it to see, and why, is listed in [`state`].

@@ -1,7 +1,7 @@
 //! The one mapper: how the Switcher gets into a guest's shadow roots.
 //!
 //! A guest gets one level-1 page table for the Switcher's window, filled in once. Every shadow root of
-//! that guest, whatever its strategy, points its window's entry there, so that no strategy knows more of
+//! that guest, on every strategy, points its window's entry there, so that no strategy knows more of
 //! the Switcher than that entry, and switching roots or host CPUs changes nothing.
 
 use crate::area::Area;
@@ -20,9 +20,10 @@ pub struct VcpuFrames {
     pub registers: HostFrame,
 }
 
-/// Maps the Switcher's text and the two pages of `vcpu` in `leaf`, a zeroed level-1 table. The page of the host
-/// contexts and other virtual CPUs' pages are left out. All three are supervisor pages, which rings 0 and 1 may use and ring 3 may not; only the registers can be written.
-/// With `no_execute` (a processor and format that have the bit) only the text can be executed.
+/// Maps the Switcher's text and the two pages of `vcpu` in `leaf`, a zeroed level-1 table. The page of the host contexts
+/// and other virtual CPUs' pages are left out. All three are supervisor pages, which rings 0 and 1 may use and ring 3 may
+/// not; only the registers can be written. With `no_execute` (a processor and format that have the bit) only the text can
+/// be executed.
 ///
 /// # Panics
 /// When the area has no such virtual CPU.

@@ -14,7 +14,7 @@
 //! | what | who needs it | what a guest learns |
 //! | --- | --- | --- |
 //! | IDT, GDT, TSS | the processor, at every trap and segment load | what it has set itself, and addresses in the Switcher area |
-//! | `guest_gdtr`, `guest_idtr` | `lgdt`, `lidt`; they could be elsewhere | what `sgdt` and `sidt` tell any program |
+//! | `guest_gdtr`, `guest_idtr` | `lgdt`, `lidt`; they could be elsewhere | what `sgdt` and `sidt` return to any program |
 //! | `host_cr3` | the way out: nothing of the host is mapped before it is loaded | the physical address of its launcher's page directory |
 //! | `host_context` | the way out, from the page just named to the next | an address in the Switcher area |
 //! | `events` | the handler of NMIs and machine checks on the way out | that one came |
@@ -85,8 +85,8 @@ pub struct StatePage {
     unused: [u8; PAGE_SIZE as usize - 0x982],
 }
 
-/// What a virtual CPU's host must have back, and what is loaded for the guest while the host's page tables still
-/// are: on a page that no guest maps.
+/// The saved host context of a virtual CPU, and what is loaded for the guest while the host's page tables are still
+/// loaded: on a page that no guest maps.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct HostContext {
@@ -215,8 +215,8 @@ impl VcpuPages {
         (self.state.tss.ss1, self.state.tss.esp1) = (ss1, esp1);
     }
 
-    /// Makes the saved registers safe for the `iret` that enters the guest. Says no when code or stack
-    /// segment name ring 0, from where no guest comes.
+    /// Makes the saved registers safe for the `iret` that enters the guest. Returns `false` when the code or
+    /// stack segment names ring 0, from which no guest comes.
     #[must_use]
     pub const fn sanitise(&mut self) -> bool {
         let regs = &mut self.registers.regs;

@@ -6,15 +6,15 @@
 //!
 //! # Registers
 //! In: `eax` the address of the virtual CPU's state page, `esi` not 0 where the processor's buffers are to be cleared
-//! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector that ended the run, with
-//! [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits for the
-//! host: NMIs counted in the low half, machine checks in the high half. `ebp`, `ds`, `es`, `fs` and the
+//! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector
+//! that ended the run, with [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits
+//! for the host: NMIs counted in the low half, machine checks in the high half. `ebp`, `ds`, `es`, `fs` and the
 //! flags are kept, `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and
 //! the LDT are what a process of the host chooses for itself, so their loads may fault and belong to C, where
 //! a fault has a fix-up.
 //!
 //! # The order of things
-//! Whatever moment an NMI or a machine check chooses, it must find an IDT whose handler can run, a code
+//! An NMI or a machine check may come at any moment, and must find an IDT whose handler can run, a code
 //! segment that its `iret` can return to, and a stack.
 //!
 //! * The Switcher runs on a code segment of its own, the same in the host's GDT and in every guest's.
@@ -32,19 +32,19 @@
 //!
 //! # Faults in the Switcher
 //! Loading the guest's segment registers, or the last `iret`, faults when the guest has left something
-//! that cannot be loaded. The stub sees ring 0 in the stacked CS (the guest is in ring 1 or 3) and goes
-//! home with [`IN_SWITCHER`]; the guest's registers are lost, and its life is over. The vector is
+//! that cannot be loaded. The stub sees ring 0 in the stacked CS (the guest is in ring 1 or 3) and
+//! returns to the host with [`IN_SWITCHER`]; the guest's registers are lost, and its life is over. The vector is
 //! returned in a register, not in memory that such a fault, or the guest, may overwrite.
 //!
 //! # Software interrupts
-//! `int n` pushes no error code, whatever the vector. Where the guest's gate for a vector with an error
+//! `int n` pushes no error code for any vector. Where the guest's gate for a vector with an error
 //! code admits it, a stub that counted on one would save everything a word too low and read the saved host context
 //! from the wrong place. The frame of a trap from an outer ring ends where the page ends, so its start
-//! tells whether it is a word short.
+//! shows whether it is a word short.
 //!
 //! # NMIs and machine checks
 //! One that interrupts the guest is an exit like any other, and the host runs its handler at once. One that
-//! interrupts the Switcher is told from a fault by its vector, and treated by where it came:
+//! interrupts the Switcher is distinguished from a fault by its vector, and treated by where it came:
 //!
 //! * On the way in it becomes an exit: the guest is not entered, for the host may wait for this processor (a
 //!   machine check gathers all of them). Up to the last `iret` the guest's registers still lie in their frame,
@@ -56,7 +56,7 @@
 //!
 //! Either way the handler ends by `iret`, which lets the next NMI in. It may itself be interrupted by the
 //! other kind of event, which is counted. `eax` holds the state page whenever the stack is the host's;
-//! otherwise the stack tells where it is.
+//! otherwise it is found by the stack.
 //!
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 

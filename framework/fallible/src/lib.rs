@@ -1,7 +1,7 @@
 //! Allocations that fail with an error.
 //!
 //! `Box::new`, `vec!` and `format!` panic when memory is short. Inside a kernel that is an oops, or in a plug-in the end of
-//! its guest, which whoever uses up the memory can provoke. So the hypervisor's crates allocate by these functions, and by
+//! its guest, and who uses up the memory can provoke that. So the hypervisor's crates allocate by these functions, and by
 //! the `try_reserve` of the collections.
 //!
 //! ```
@@ -42,7 +42,7 @@ impl From<TryReserveError> for OutOfMemory {
 /// As `Box::new`. A value of more than a few hundred bytes is better made by [`boxed_with`].
 ///
 /// # Errors
-/// [`OutOfMemory`]; the value is dropped.
+/// [`OutOfMemory`] when memory is short; the value is dropped.
 pub fn boxed<T>(value: T) -> Result<Box<T>, OutOfMemory> {
     boxed_with(|| value)
 }
@@ -51,7 +51,7 @@ pub fn boxed<T>(value: T) -> Result<Box<T>, OutOfMemory> {
 /// the value while the allocator is at work, which may need much of the stack itself.
 ///
 /// # Errors
-/// [`OutOfMemory`]; then nothing is made.
+/// [`OutOfMemory`] when memory is short; `make` is not called then.
 #[inline]
 pub fn boxed_with<T>(make: impl FnOnce() -> T) -> Result<Box<T>, OutOfMemory> {
     let layout = Layout::new::<T>();
@@ -83,7 +83,7 @@ unsafe fn make_at<T>(place: NonNull<T>, make: impl FnOnce() -> T) {
 /// As `vec![value; len]`, of a length that stays.
 ///
 /// # Errors
-/// [`OutOfMemory`].
+/// [`OutOfMemory`] when memory is short.
 pub fn filled<T: Clone>(value: T, len: usize) -> Result<Box<[T]>, OutOfMemory> {
     let mut items = Vec::new();
     items.try_reserve_exact(len)?;
@@ -94,7 +94,7 @@ pub fn filled<T: Clone>(value: T, len: usize) -> Result<Box<[T]>, OutOfMemory> {
 /// As `Iterator::collect`, of items whose number is known.
 ///
 /// # Errors
-/// [`OutOfMemory`].
+/// [`OutOfMemory`] when memory is short.
 pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, OutOfMemory> {
     let mut collected = Vec::new();
     collected.try_reserve_exact(items.len())?;
@@ -107,7 +107,7 @@ pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, O
 /// As `Vec::push`.
 ///
 /// # Errors
-/// [`OutOfMemory`]; the item is dropped.
+/// [`OutOfMemory`] when memory is short; the item is dropped.
 pub fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
     items.try_reserve(1)?;
     items.push(item);

@@ -1,4 +1,4 @@
-//! Holds entries against the guest's tables: what one audit does.
+//! One audit: compares shadow entries with the guest's tables.
 
 use super::seen::{Reader, Seen, SeenBy};
 use crate::defect::Defect;
@@ -11,7 +11,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 use core::ops::Range;
 
-/// What the last operation has announced.
+/// What the last operation covers: the entries that it has the strategy drop or replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announced {
     /// Nothing.
@@ -35,7 +35,7 @@ impl Announced {
         }
     }
 
-    /// What has been said of this entry itself.
+    /// The value that the operation names for this entry itself.
     fn entry(&self, directory: GuestPhys, va: GuestVirt) -> Option<Entry> {
         match self {
             Self::Entry(of, page, entry) if of.is_none_or(|of| of == directory) && page.page() == va => {
@@ -49,7 +49,7 @@ impl Announced {
 /// What an audit came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Entries held against the guest's tables.
+    /// Entries compared with the guest's tables.
     pub entries: u64,
     /// Those that disagree with them, and may.
     pub stale: u64,
@@ -66,8 +66,8 @@ impl Report {
     }
 }
 
-/// Holds everything that a strategy has mapped against the guest's tables. If the host breaks it off, or the strategy lets
-/// nothing be seen, nothing has been found.
+/// Compares everything that a strategy has mapped with the guest's tables. If the host breaks it off, or the strategy has
+/// no [`Inspect`], the report is empty.
 #[must_use]
 pub fn audit(strategy: &dyn Pager, host: &mut dyn PagingHost, announced: &Announced) -> Report {
     audit_with(strategy, host, announced, &mut Seen::default())
@@ -158,7 +158,7 @@ pub(super) fn current_directory(strategy: &dyn Pager) -> GuestPhys {
     current
 }
 
-/// What the guest's tables say of an address, if they make sense.
+/// The walk through the guest's tables for an address, if they are not malformed.
 fn walk(
     (inspect, paging): (&dyn Inspect, Paging),
     host: &mut dyn PagingHost,

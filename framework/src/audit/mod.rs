@@ -1,24 +1,23 @@
-//! The audit: every shadow entry held against the guest's own tables (ARCHITECTURE.md, invariants 2, 4, 6 and 7).
+//! The audit: every shadow entry compared with the guest's own tables (ARCHITECTURE.md, invariants 2, 4, 6 and 7).
 //!
 //! # What can be proved, and when
-//! A shadow entry is a cached copy, as a TLB's. A guest changes its tables first and tells the host later,
+//! A shadow entry is a cached copy, as a TLB's. A guest changes its tables first and makes the request later,
 //! perhaps in a batch; until then an entry may be older than the table it came from. So the audit proves
 //! two kinds of things:
 //!
 //! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping says
 //!   ([`Inspect::check`](crate::inspect::Inspect::check)), the Switcher's window is in every root, every entry that maps something
 //!   holds one reference and there are no others, no entry is global.
-//! * **Of what has just been announced** ([`Announced`]): the operation that announced it dropped what was
-//!   there, so that whatever is there now was made from the tables as they are now. The entry leads to
-//!   the guest's page; it gives no right that the guest's entries do not give on every level; the access
-//!   shows in the guest's entry, and the write too if the entry is writable. (An entry that comes with
-//!   SET_PTE is mapped as it is once the guest has marked it accessed or dirty, either of which says
-//!   that the guest has seen what it wants to see.)
+//! * **Of what the last operation covers** ([`Announced`]): the operation dropped what was there, so that each entry that
+//!   is there now was made from the tables as they are now. The entry leads to the guest's page; it gives no right that the
+//!   guest's entries do not give on every level; the access shows in the guest's entry, and the write too if the entry is
+//!   writable. (An entry that comes with SET_PTE is mapped as it is once the guest has marked it accessed or dirty, either
+//!   of which means that the guest does not depend on a bit that the host would set.)
 //!
-//! An entry of the second kind that was not announced and disagrees is *stale*: counted, and legal. So is one that
-//! disagrees because the launcher has changed its guest's memory meanwhile (`seen.rs` says how that is known). A
-//! guest of which it is known that it announces every change, as the tests' are, can be held to
-//! [`Announced::Everything`] after each of its operations.
+//! An entry that no operation has covered since its change, and that disagrees, is *stale*: counted, and legal. So is one
+//! that disagrees because the launcher has changed its guest's memory meanwhile (`seen.rs` describes how that is known). A
+//! guest that makes a request for every change, as the tests' guests do, can be checked with [`Announced::Everything`]
+//! after each of its operations.
 //!
 //! [`Audited`] does all that to a guest while it runs.
 

@@ -1,17 +1,17 @@
-//! What an audited strategy has seen of the launcher's memory, so that nobody takes the launcher's doing for a mistake of
-//! the host's.
+//! What an audited strategy has seen of the launcher's memory, so that a change by the launcher is not reported as a mistake
+//! of the host's.
 //!
 //! Guest memory is the launcher's: it may map other pages in the place of some, and it and its devices may write to the
 //! guest's tables while the guest runs. So what the audit finds in memory need not be what the strategy has found. Two
 //! things are kept:
 //!
 //! * for which guest pages the host has given out each page that is pinned. A shadow entry that leads to a page which the
-//!   host gave out for the guest's page is right, whatever is in its place by now;
+//!   host gave out for the guest's page is right, even if another is in its place by now;
 //! * what was read of the guest's memory since the last operation began. An entry that is made of what has changed since
 //!   cannot be judged.
 //!
 //! Both excuse only what they explain: a page that was given out for another guest page, or a table that was not read
-//! again after it was announced, is a defect as ever.
+//! again after a request for it, is a defect as ever.
 
 use crate::paging_host::PagingHost;
 use crate::watch::Watcher;

@@ -34,10 +34,10 @@ pub enum RegistrationError {
     OutOfMemory(#[from] OutOfMemory),
 }
 
-/// Looks at all registrations. Whoever has a registry asks this once, before anything is chosen from it.
+/// Checks all registrations. A program with a registry must call this once, before anything is chosen from it.
 ///
 /// # Errors
-/// The first [`RegistrationError`].
+/// The first [`RegistrationError`] that is found.
 pub fn check() -> Result<(), RegistrationError> {
     if !POLICIES.is_empty() && PLAIN_CACHE.len() != 1 {
         return Err(RegistrationError::PlainCaches(PLAIN_CACHE.len()));

@@ -75,7 +75,7 @@ impl Found {
     }
 }
 
-/// A strategy's text, understood: which strategy, with which values.
+/// A parsed text of a strategy: which strategy, with which values.
 #[derive(Clone, Debug)]
 pub struct Choice {
     pub(super) found: Found,
@@ -87,10 +87,11 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Understands a text such as `lru:slots=8`.
+    /// Parses a text such as `lru:slots=8`.
     ///
     /// # Errors
-    /// [`ConfigError`], saying what would be right.
+    /// [`ConfigError`] when there is no such strategy or parameter, or a value is out of range; its text contains what would
+    /// be right.
     pub fn parse(choice: &str) -> Result<Self, ConfigError> {
         let choice = choice.trim();
         let (name, rest) = choice.split_once(':').unwrap_or((choice, ""));
@@ -124,7 +125,7 @@ impl Choice {
         Ok(Self { found, values, policy, of: of.map(boxed).transpose()? })
     }
 
-    /// Understands what follows `of=` in a wrapper's text.
+    /// Parses what follows `of=` in a wrapper's text.
     pub(super) fn parse_wrapped(wrapper: &WrapperEntry, choice: &str) -> Result<Self, ConfigError> {
         let name = choice.split(':').next().unwrap_or_default();
         if let Some((name, after)) = name.split_once(',') {
@@ -144,10 +145,11 @@ impl Choice {
         self.found.name()
     }
 
-    /// Says no where the strategy cannot serve these page formats.
+    /// Checks that the strategy can serve these page formats.
     ///
     /// # Errors
-    /// [`ConfigError::PaeGuest`], which holds of every strategy, or [`ConfigError::Format`].
+    /// [`ConfigError::PaeGuest`] for a PAE guest on 2-level shadows, which no strategy serves; [`ConfigError::Format`] for
+    /// shadows in a format that this strategy does not serve.
     pub fn check_formats(&self, formats: Formats) -> Result<(), ConfigError> {
         if !Formats::SERVED.contains(&formats) {
             Err(ConfigError::PaeGuest)
@@ -164,7 +166,7 @@ impl Choice {
         self.found.parameters().any(|parameter| parameter.name() == name)
     }
 
-    /// Makes the policy alone, and says for how many slots; `None` for a strategy that is more than a policy on the plain
+    /// Makes the policy alone, and returns for how many slots; `None` for a strategy that is more than a policy on the plain
     /// cache, or has none. This is for tests and tools.
     ///
     /// # Panics
@@ -188,7 +190,7 @@ impl Choice {
     /// Makes the strategy for one guest.
     ///
     /// # Errors
-    /// As [`Choice::check_formats`], and [`ConfigError::OutOfMemory`].
+    /// As [`Choice::check_formats`], and [`ConfigError::OutOfMemory`] when there is no memory for the strategy.
     pub fn build(&self, context: &BuildContext) -> Result<Box<dyn Pager>, ConfigError> {
         self.check_formats(context.formats)?;
         let build_cache = match self.found {
@@ -277,10 +279,10 @@ fn split_of(text: &str) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// Understands a text and makes the strategy, for one guest.
+/// Parses a text and makes the strategy, for one guest.
 ///
 /// # Errors
-/// [`ConfigError`].
+/// As [`Choice::parse`] and [`Choice::build`].
 pub fn build(choice: &str, context: &BuildContext) -> Result<Box<dyn Pager>, ConfigError> {
     Choice::parse(choice)?.build(context)
 }

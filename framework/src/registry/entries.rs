@@ -76,7 +76,7 @@ impl ChosenPolicy<'_> {
     /// Makes one for so many slots.
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when there is no memory for the policy.
     pub fn build(&self, slots: usize) -> BuiltPolicy {
         (self.entry.build)(&PolicyConfig { slots, seed: self.seed, values: self.values })
     }
@@ -97,7 +97,7 @@ pub struct StrategyEntry {
     pub build: fn(&BuildContext, &Values) -> BuiltStrategy,
 }
 
-/// A strategy that wraps another one and sees what is asked of it, as it is registered. Its text
+/// A strategy that wraps another one and sees the requests to it, as it is registered. Its text
 /// ends with the wrapped one's, as in `record:touch=all,of=lru:slots=8`.
 #[derive(Clone, Copy, Debug)]
 pub struct WrapperEntry {
@@ -107,9 +107,9 @@ pub struct WrapperEntry {
     pub help: &'static str,
     /// Its own parameters, [`OF`] not among them.
     pub parameters: &'static [Parameter],
-    /// The wrapped strategy's text when this one's does not say.
+    /// The wrapped strategy's text when this one's has no `of=`.
     pub of: &'static str,
-    /// Makes one round the other, for one guest.
+    /// Makes one around the wrapped strategy, for one guest.
     pub build: BuildWrapper,
 }
 

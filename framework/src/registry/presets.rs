@@ -29,7 +29,7 @@ pub struct TooManyPresets;
 /// Adds one. Its name may be no strategy's, which [`check`](super::check()) sees to.
 ///
 /// # Errors
-/// [`TooManyPresets`].
+/// [`TooManyPresets`] when there are [`MAX_PRESETS`] already.
 pub fn add_preset(preset: &'static Preset) -> Result<(), TooManyPresets> {
     let cell = PRESETS.get(COUNT.fetch_add(1, Ordering::Relaxed)).ok_or(TooManyPresets)?;
     cell.set(preset).map_err(|()| TooManyPresets)

@@ -1,4 +1,4 @@
-//! Whether the tables that the processor walks are what the bookkeeping says, for the audit.
+//! Whether the tables that the processor walks agree with the bookkeeping, for the audit.
 
 use super::ids::{LeafId, leaf_index_of, leaf_indices, leaf_indices_per_entry};
 use super::leaf::LeafTable;

@@ -1,8 +1,8 @@
 //! The conversion: how an entry of the guest's becomes one that the processor walks.
 //!
-//! This file is what keeps a guest within its own memory, whatever strategy it runs on (ARCHITECTURE.md, invariant 3). Every entry that maps a page comes
-//! from [`ShadowEntry::new`]; there is no other way to make one, and [`Tables`](super::Tables) takes nothing else. So what
-//! that function says holds of every page that a guest can reach:
+//! This file keeps a guest within its own memory, on every strategy (ARCHITECTURE.md, invariant 3). Every entry that maps a
+//! page comes from [`ShadowEntry::new`]; there is no other way to make one, and [`Tables`](super::Tables) takes nothing else.
+//! So what that function guarantees holds for every page that a guest can reach:
 //!
 //! * the page is one that the host has given out for the guest page which the guest's entry names, and it has a reference
 //!   for as long as the entry is there;
@@ -15,8 +15,8 @@ use crate::paging_host::{Capability, PagingHost, PinnedPage};
 use arch_i386::addr::{GuestFrame, HostFrame};
 use arch_i386::paging::{Entry, Flags};
 
-/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where the
-/// original lets them pass, they make the processor fault again and again.
+/// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where
+/// lguest (C) lets them pass, they make the processor fault again and again.
 const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
 /// What a level-1 entry must not have. ([`Flags::HUGE_PAGE`] is PAT at this level, the third of the bits that say how a
@@ -25,8 +25,8 @@ const REFUSED: Flags = Flags::HUGE_PAGE.union(RESERVED);
 
 /// What a guest may have in its own entries and the processor must not find in the shadow's.
 ///
-/// * A guest believes that it uses global pages (it tells user flushes from kernel flushes by that); here entries
-///   would survive the switch to the host.
+/// * Global: a guest marks its kernel's pages global (so that a flush of the user half keeps them). In a shadow, such
+///   entries would survive the switch to the host.
 /// * How a page is cached is the host's choice: it has the same page mapped write-back, and where the two disagree,
 ///   what one has written the other need not see, and neither need the host's devices (Intel SDM vol. 3A, 12.12.4;
 ///   the class of XSA-402). Above level 1, a guest's entries may have none of these bits
@@ -138,8 +138,8 @@ pub struct ShadowEntry<'h> {
 
 impl<'h> ShadowEntry<'h> {
     /// The shadow of a present level-1 entry of the guest's: the page becomes the host's, with a reference held, and the
-    /// flags those of the guest's entry that the processor may see. A strategy that wants fewer rights takes them from
-    /// `guest`; a page that will not be written need not be had for writing then.
+    /// flags those of the guest's entry that the processor may see. To give fewer rights, a strategy removes them
+    /// from `guest`; without the right to write, the page is not pinned for writing.
     ///
     /// # Errors
     /// [`Kill::PageTableEntry`] for an entry that is not present, leads out of the guest's memory or has bits that are

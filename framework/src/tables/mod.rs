@@ -29,7 +29,6 @@
 //! *owner*, which no processor ever walks from, holds what is under them; every other root has a copy of
 //! its upper entries. With PAE the copies never change, as they lead to middle pages that stay; with two
 //! levels a table that comes or goes is entered in each root, once for 4 MiB.
-
 //!
 //! # What a strategy cannot do
 //! (Invariants 1, 2 and 4 of ARCHITECTURE.md.)
@@ -139,8 +138,8 @@ fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
 }
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
-    /// No tables yet. Releasing goes by the entries in use if `by_use` says so; otherwise through all of
-    /// a table's, as lguest does.
+    /// No tables yet. With `by_use`, releasing a table visits its entries in use; otherwise all of them, as in
+    /// lguest.
     ///
     /// # Panics
     /// When the window does not start where a level-1 table's span does.
@@ -262,7 +261,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// A new root with nothing in it but the Switcher and the shared half.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; nothing is left behind.
+    /// [`OutOfMemory`] when the host has no page for it; nothing is left behind.
     pub fn add_root(&mut self, host: &mut dyn PagingHost) -> Result<RootId, OutOfMemory> {
         let unused = self.roots.iter().position(Option::is_none);
         if unused.is_none() {
@@ -293,7 +292,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// go. Nothing may be mapped there. Where that would leave out the Switcher, nothing is shared.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; nothing is shared then.
+    /// [`OutOfMemory`] when the host has no page for it; nothing is shared then.
     ///
     /// # Panics
     /// When a table is there.
@@ -339,7 +338,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// [`Tables::release_if_moved`].
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when the table is not there and the host has no page for it.
     ///
     /// # Panics
     /// For an address in the window or above.
@@ -475,7 +474,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Puts the shadow of this entry of the guest's, or nothing, in the place of what is there for an address. Where
-    /// the guest's table has no shadow, nothing happens, and no page is asked for.
+    /// the guest's table has no shadow, nothing happens, and no page is pinned.
     ///
     /// # Errors
     /// As [`ShadowEntry::new`]; the old entry is gone all the same.
@@ -519,7 +518,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Releases all that these entries of the guest's root map; of the shared half, for all roots. The
-    /// Switcher stays. Returns whether all is released: not when the host has said that it is to be left undone.
+    /// Switcher stays. Returns whether all is released: not when the host has required to leave it undone.
     pub fn release_entries(
         &mut self,
         host: &mut dyn PagingHost,

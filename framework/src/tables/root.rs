@@ -12,8 +12,8 @@ use arch_i386::table::TablePage;
 use core::ops::Range;
 use fallible::OutOfMemory;
 
-/// How many middle tables of all roots stand for each of the guest's, by a hash of its frame: that none does is
-/// certain. A guest names each middle table that it fills, most of which have no shadow yet.
+/// Counts of the middle tables of all roots by the guest's table that they stand for, hashed by its frame: a count of 0
+/// is certain. A guest names each middle table that it fills, most of which have no shadow yet.
 #[derive(Debug)]
 pub(super) struct MiddleCounts([u16; 64]);
 

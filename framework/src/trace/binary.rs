@@ -40,7 +40,7 @@ mod kind {
     pub const RUN: u8 = 11;
     pub const TRANSLATE: u8 = 12;
     pub const LOST: u8 = 13;
-    /// No operation: the end mark, by which a whole trace is told from one that was cut between two records.
+    /// No operation: the end mark, which distinguishes a whole trace from one that was cut between two records.
     pub const END: u8 = 14;
     pub const MASK: u8 = 15;
 }

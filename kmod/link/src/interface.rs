@@ -1,4 +1,4 @@
-//! What the C and the Rust of the kernel module have to agree on, so that neither is right by care alone.
+//! What the C and the Rust of the kernel module have to agree on, and the check that they do.
 //!
 //! Functions: `lg_shim.h` declares every one that crosses the border, for both sides' readers. The C compiler holds the
 //! C files to it; [`check`] holds the Rust side to it, in both directions: what Rust calls (its `extern "C"` blocks) and

@@ -26,7 +26,7 @@ const SLICE_PREFIXES: [&str; 2] = ["linkme_", "linkm2_"];
 /// The section of the numbers that C has from Rust: a symbol for each.
 const NUMBERS: &str = ".lg_shared";
 
-/// What a library holds that the link has to be told of.
+/// What the link needs to know of a library.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Library {
     /// The sections of `linkme` slices.
@@ -119,7 +119,7 @@ fn numbers(file: &object::File<'_>, section: &object::Section<'_, '_>) -> Result
 /// Checks that the kernel's module loader for i386 knows every relocation of `file`.
 ///
 /// # Errors
-/// Names the first that it does not know, and its section.
+/// When there is one that it does not know; the message names the first and its section.
 pub fn check_relocations(file: &[u8]) -> Result<()> {
     let file = object::File::parse(file).context("the prelinked file is no object")?;
     for section in file.sections() {

@@ -1,7 +1,7 @@
 //! The recording itself: what has been written of the guest's tables, and what is written next.
 //!
-//! [`Known`] is what a replay has of those tables. Whatever is read of the guest's memory is held against it, and `w`
-//! written for what differs. It never matters why an entry is looked at.
+//! [`Known`] is what a replay has of those tables. Everything that is read of the guest's memory is compared with it, and `w`
+//! written for what differs. It never matters why an entry is read.
 
 use super::known::{CHUNK, Chunk, Known, chunk_of};
 use super::output::Output;
@@ -42,7 +42,7 @@ pub struct Walked {
     epoch: u64,
 }
 
-/// The walks to stacks that have been recorded, each at the one place that it can be.
+/// The walks to stacks that have been recorded, each at the one index that it can have.
 pub type Stacks = Box<[Walked]>;
 
 /// A recording. `F` is the format of the guest's tables.
@@ -52,7 +52,7 @@ pub struct Book<F> {
     stacks: Stacks,
     /// Goes up when an entry of those walks may have changed.
     epoch: u64,
-    /// The same for one page directory; some share a place.
+    /// The same for one page directory; some share an index.
     epochs_of: [u64; DIRECTORIES],
     /// The lowest and the highest address of all stacks.
     lowest: GuestVirt,
@@ -64,7 +64,7 @@ impl<F: PageFormat> Book<F> {
     /// What [`Book::new`] is made from, beside the output.
     ///
     /// # Errors
-    /// [`OutOfMemory`].
+    /// [`OutOfMemory`] when memory is short.
     pub fn stacks() -> Result<Stacks, OutOfMemory> {
         filled(Walked::default(), STACKS)
     }
@@ -85,7 +85,7 @@ impl<F: PageFormat> Book<F> {
     /// Begins the recording.
     ///
     /// # Errors
-    /// [`NoRoom`].
+    /// [`NoRoom`] when the host cannot keep the header.
     pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
         self.output.begin(host, header)
     }
@@ -171,7 +171,7 @@ impl<F: PageFormat> Book<F> {
         }
     }
 
-    /// Records one entry, if it is in memory, and says what it is.
+    /// Records one entry, if it is in memory, and returns it.
     pub fn record_entry(&mut self, host: &mut dyn PagingHost, at: GuestPhys) -> Option<Entry> {
         let now = read_entry::<F>(host, at).ok()?;
         self.saw(host, at, now);

@@ -54,7 +54,7 @@ impl Known {
         page.chunks.get_mut(chunk).filter(|_| page.known[chunk / 32] >> (chunk % 32) & 1 != 0)
     }
 
-    /// What the replay has in a chunk of which nothing is kept; `None` when nobody knows.
+    /// What the replay has in a chunk of which nothing is kept; `None` when that is unknown.
     pub fn elsewhere(&self) -> Option<Chunk> {
         self.blank.then_some([0; WORDS])
     }
@@ -89,7 +89,7 @@ impl Known {
         Ok(())
     }
 
-    /// From now on nobody knows what the replay has.
+    /// From now on it is unknown what the replay has.
     pub fn forget(&mut self) {
         self.pages.clear();
         self.kept = 0;

@@ -1,17 +1,16 @@
-//! `record`: wraps another strategy and writes down what the guest asks of it.
+//! `record`: wraps another strategy and records what the guest asks of it.
 //!
 //! The result is a paging trace (`docs/trace-format.md`) that can be replayed on any strategy. Requests
-//! and faults are there to be seen; what is not is the guest's own stores to its page tables, for which
-//! nothing traps. So the recorder keeps the picture that a replay has of those tables (`known.rs`) and holds
-//! against it what is read of the guest's memory; for entries that differ it writes `w` before the operation.
-//! What is read is:
+//! and faults reach the recorder; the guest's own stores to its page tables do not, as they do not trap. So the recorder
+//! keeps what a replay has of those tables (`known.rs`) and compares with it what is read of the guest's memory; for entries
+//! that differ it writes `w` before the operation. What is read is:
 //!
-//! * whatever the recorded strategy reads (`watch.rs`). So its own recording always has all that it needs;
+//! * everything that the recorded strategy reads (`watch.rs`). So its own recording always has all that it needs;
 //! * the walks to the kernel stack, which must not be missing: before `init`, `cr3`, `stack`, and where everything is
 //!   dropped;
 //! * when touches are recorded, all else that *any* strategy may read: the entries that `pte`, `pgd` and `pmd` name;
-//!   the walk to each missing entry and its neighbours (`around`); and at `cr3` and `flush user`, wherever this page
-//!   directory has been touched or announced before, as it may all be filled at once.
+//!   the walk to each missing entry and its neighbours (`around`); and at `cr3` and `flush user`, the entries
+//!   of this page directory near each one that was touched, or named by `pte`, before, as all may be filled at once.
 //!
 //! Accessed and dirty bits that the strategy sets itself are no stores of the guest's, and are not
 //! written: the replayed strategy sets its own.
@@ -94,7 +93,7 @@ static RECORD: WrapperEntry = WrapperEntry {
     },
 };
 
-/// The most places that are remembered for a page directory, and for how many page directories.
+/// The most groups of entries that are remembered for a page directory, and for how many page directories.
 const MAX_PLACES: usize = 1024;
 const MAX_DIRECTORIES: usize = 256;
 
@@ -110,7 +109,7 @@ fn remember<T: Eq + Hash>(set: &mut Set<T>, member: T, limit: usize) {
     }
 }
 
-/// A strategy with a recorder before it. `F` is the format of the guest's tables.
+/// A strategy wrapped by the recorder. `F` is the format of the guest's tables.
 struct Recorder<F> {
     of: Box<dyn Pager>,
     book: Book<F>,
@@ -125,7 +124,7 @@ struct Recorder<F> {
     /// From here up is the kernel's half.
     kernel_address: GuestVirt,
     stack: Stack,
-    /// Where each page directory has been touched or announced, a place of [`Recorder::place_size`] entries each.
+    /// Where each page directory has been touched, or named by SET_PTE: groups of [`Recorder::place_size`] entries.
     touched: HashMap<GuestPhys, Set<GuestVirt>, FxBuildHasher>,
     /// What the recorder itself has asked for, which the guest has not.
     own: PagingCounters,
@@ -149,7 +148,7 @@ impl<F: PageFormat> Recorder<F> {
         })
     }
 
-    /// Has the recorded strategy do something, and records what it reads; then the guest's request for it.
+    /// Calls the recorded strategy, and records what it reads; then the guest's request for it.
     #[inline(always)] // for the encoder, which knows the kind of operation then
     fn watched<R>(
         &mut self,
@@ -183,7 +182,7 @@ impl<F: PageFormat> Recorder<F> {
         }
     }
 
-    /// Remembers that a page directory is touched or announced at this address.
+    /// Remembers that a page directory is touched, or named by SET_PTE, at this address.
     fn remember_touch(&mut self, directory: GuestPhys, va: GuestVirt) {
         if !self.touched.contains_key(&directory) {
             if self.touched.len() >= MAX_DIRECTORIES {
@@ -198,12 +197,12 @@ impl<F: PageFormat> Recorder<F> {
         remember(self.touched.entry(directory).or_default(), place, MAX_PLACES);
     }
 
-    /// Entries of a place: what one touch may lead a strategy to fill, and a chunk at least.
+    /// Entries of a group: what one touch may lead a strategy to fill, and a chunk at least.
     fn place_size(&self) -> u32 {
         self.around.max(CHUNK as u32 / F::ENTRY_SIZE)
     }
 
-    /// Records the entries of all places where a page directory has been touched.
+    /// Records the entries of all groups in which a page directory has been touched.
     fn record_touched(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
         if !self.records_touches() {
             return;

@@ -41,7 +41,7 @@ impl Output {
     /// before the guest runs.
     ///
     /// # Errors
-    /// [`NoRoom`].
+    /// [`NoRoom`] when the host cannot keep the header.
     pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
         let (encoder, start) = Encoder::new(header);
         host.record(&start)?;
@@ -126,7 +126,7 @@ mod tests {
         (host, output)
     }
 
-    /// Puts that many operations; says how many times others were lost.
+    /// Puts that many operations; returns how many times others were lost.
     fn put(output: &mut Output, host: &mut SimHost, operations: u32) -> usize {
         (0..operations).filter(|i| output.put(host, switch(*i)).is_err()).count()
     }

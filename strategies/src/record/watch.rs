@@ -1,6 +1,6 @@
 //! What the recorded strategy reads of the guest's tables, as its host is watched.
 //!
-//! So a recording has all that its own strategy looks at, whatever that is, and can be replayed on it.
+//! So a recording has all that its own strategy reads, and can be replayed on it.
 
 use super::book::Book;
 use super::known::{CHUNK, chunk_of};

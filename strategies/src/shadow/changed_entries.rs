@@ -1,11 +1,11 @@
-//! Part 3, changed entries: the guest says by set_pte, set_pgd or set_pmd what it has changed in its tables.
+//! Part 3, changed entries: the guest names by set_pte, set_pgd or set_pmd what it has changed in its tables.
 //!
 //! In lguest this is `guest_set_pte`, `guest_set_pgd` and `guest_set_pmd`. A shadow entry is dropped, or replaced at once if
 //! the guest has marked the new one accessed or dirty already. An entry of the kernel's half is changed in all slots.
 //!
 //! Different here:
-//! * an entry that is marked and not present is dropped (lguest maps it, and loses a page);
-//! * what set_pte says of a page directory without a table, or without a shadow, need not be lost
+//! * an entry that is marked and not present is dropped (lguest maps it, and leaks a page);
+//! * a page that set_pte names may be populated even where there is no table for it, or no shadow of its page directory
 //!   ([`Optimizations::populate_on_set_pte`](super::Optimizations::populate_on_set_pte));
 //! * set_pgd and set_pmd may drop just what they name ([`Optimizations::precise`](super::Optimizations::precise)).
 
@@ -61,7 +61,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     ) {
         // Where the host breaks off what follows, the guest does not come to see what is left.
         if self.optimizations.precise && self.tables.is_shared(index) {
-            // Of whatever page directory it is said, it holds of all. But a guest also says it when it
+            // The request holds for all page directories, whichever it names. But a guest also makes it when it
             // gives a page directory what the others have had for long.
             if !self.has_shared_target(host, directory, index) {
                 let root = self.slots.current_slot().root;

@@ -7,7 +7,7 @@
 //! * the rights of an access are those of every level together, as the processor has them. lguest looks at the last level
 //!   only; where an upper level forbids the access, it answers "fixed" for ever. [`Optimizations::LGUEST`] keeps that
 //!   answer, since recorded figures of lguest have it;
-//! * a fetch from a page that may not be executed is the guest's fault to handle (lguest knows no such page);
+//! * a fetch from a page that may not be executed is a fault of the guest's own (lguest has no such page);
 //! * neighbours may be filled as well ([`prefetch`](super::prefetch)).
 //!
 //! [`Optimizations::LGUEST`]: super::Optimizations::LGUEST
@@ -23,7 +23,7 @@ use framework::tables::ShadowEntry;
 use framework::walk::{self, WalkResult};
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// What the guest's tables say about an address; `None` when a level above is not present.
+    /// The walk through the guest's tables for an address; `None` when a level above the last is not present.
     fn walk(&self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Option<WalkResult>, Kill> {
         if self.linear {
             return Ok(Some(WalkResult::linear(va)));

@@ -8,7 +8,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt};
 const MAX_DIRECTORIES: usize = 128;
 
 /// Pages below the kernel that are to be filled when the guest comes to a page directory that is not shadowed:
-/// what was mapped when it was evicted, and what SET_PTE said since.
+/// what was mapped when it was evicted, and what SET_PTE has named since.
 #[derive(Debug, Default)]
 pub(super) struct EvictedSets {
     /// The last ones at the back.

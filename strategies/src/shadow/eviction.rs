@@ -1,7 +1,7 @@
 //! Eviction: the slot for a page directory that is not shadowed, and what goes when a budget is exceeded.
 //!
-//! The policy chooses, and whatever it answers, a safe slot is taken. With a fixed number of slots it is asked when all are
-//! taken; with a budget of table pages also when the tables of the current page directory have grown beyond it.
+//! The policy chooses; if its answer is no slot, a safe one is taken. With a fixed number of slots the policy is asked when
+//! all are taken; with a budget of table pages also when the tables of the current page directory have grown beyond it.
 //!
 //! lguest keeps four slots and chooses one of them at random in `new_pgdir`, free or not.
 
@@ -14,7 +14,7 @@ use framework::kill::Kill;
 use framework::tables::{RootId, Tables};
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// The slot for a page directory that is not shadowed. The second value says that its root is new, so
+    /// The slot for a page directory that is not shadowed. The second value is set when its root is new, so
     /// that not even the kernel's half is there.
     pub(super) fn take_slot(
         &mut self,

@@ -1,4 +1,4 @@
-//! Part 5, flushing: the guest says that any entry may have changed, of the user half or of everything.
+//! Part 5, flushing: any entry may have changed, of the user half or of everything.
 //!
 //! In lguest this is `guest_pagetable_flush_user` and `guest_pagetable_clear_all`. Shadow tables are dropped whole; the
 //! slots stay taken.

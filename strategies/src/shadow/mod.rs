@@ -1,6 +1,6 @@
 //! Shadow paging with a cache of page directories: the pager under every eviction policy.
 //!
-//! A guest has a page directory for each of its processes; this keeps shadows of the last few, in shadow *slots*. Which
+//! A guest has a page directory for each of its processes; this cache keeps shadows of some, in shadow *slots*. Which
 //! slot is evicted is an [`EvictionPolicy`]'s choice; everything else is here. lguest's `page_tables.c` does seven things,
 //! and so does this, in the same order:
 //!
@@ -14,8 +14,8 @@
 //! | 6. the Switcher | [`framework::tables`] | every root maps it from the day it is made |
 //! | 7. set-up | [`set_up`] | the linear mapping before the first page directory; the end |
 //!
-//! Each file says what lguest does there and what is different here. What can be better than in lguest is in
-//! [`optimizations`], each on its own switch.
+//! Each file describes what lguest does there and what is different here. What can be better than in lguest is in
+//! [`optimizations`], each with its own switch.
 //!
 //! The rest: [`slots`] (which page directories are shadowed), [`capacity`] and [`eviction`] (how many, and which is
 //! evicted), [`prefetch`] with [`throttle`] and [`evicted`] (entries that are filled before they are missed), [`inspect`]
@@ -78,7 +78,7 @@ pub struct ShadowCache<G, S> {
 /// A cache for these formats, one of [`Formats::SERVED`]. The policy is one for [`Capacity::slots`].
 ///
 /// # Errors
-/// [`OutOfMemory`].
+/// [`OutOfMemory`] when there is no memory for the cache or its slots.
 ///
 /// # Panics
 /// When the formats are not served.

@@ -1,4 +1,4 @@
-//! What a shadow cache can do better than lguest, each on its own switch.
+//! What a shadow cache can do better than lguest, each with its own switch.
 //!
 //! lguest's author lists most of these in the comments of `page_tables.c` as what is slow and why it was
 //! left so.
@@ -9,7 +9,7 @@ pub const MAX_FAULT_AROUND: usize = 64;
 /// Which optimizations are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Optimizations {
-    /// A demand fault is fixed only if every level of the guest's tables allows the access, as the processor has it.
+    /// A demand fault is fixed only if every level of the guest's tables allows the access, as on a processor.
     /// Not an optimization but a fix, which [`Optimizations::LGUEST`] alone lacks: lguest looks at the last level only, and
     /// a guest whose page directory forbids what its page table allows faults for ever there.
     pub rights_of_every_level: bool,
@@ -23,7 +23,7 @@ pub struct Optimizations {
     /// but never a page that is not its own.
     pub shared_kernel: bool,
     /// SET_PGD and SET_PMD drop what they name and no more; see [`Tables`](framework::tables::Tables) for how
-    /// that is found. lguest, told of a middle entry, drops everything of all page directories.
+    /// that is found. lguest drops everything of all page directories at SET_PMD.
     pub precise: bool,
     /// Releasing a table goes by the entries in use, not through all of them.
     pub release_by_use: bool,
@@ -31,9 +31,10 @@ pub struct Optimizations {
     /// many pages (the missing one included) at most. 0 and 1 turn it off. It is suppressed while the guest flushes
     /// everything again and again, before what was filled can have been used.
     pub fault_around: usize,
-    /// What SET_PTE marks as accessed is filled, whatever that takes: a table of its own; and if the page directory is not
-    /// shadowed, at the latest when the guest comes to it, as [`Optimizations::refill`] has it. lguest fills it only where
-    /// it finds a table, so that every first page of 4 MiB, and all that fork has made for a child, is missed once more.
+    /// An entry that SET_PTE marks as accessed is filled at once, in a new table if there is none. If the page directory is
+    /// not shadowed, the page is remembered and filled when the guest loads it, as with [`Optimizations::refill`]. lguest
+    /// fills the entry only if there is a table, so that the first page of each 4 MiB, and all that fork has made for a
+    /// child, is missed once more.
     pub populate_on_set_pte: bool,
     /// When the guest flushes the user half, what that had mapped is filled again at once, up to
     /// [`Optimizations::refill`] pages: a guest flushes for the few entries that it has changed, and goes on with the
@@ -57,6 +58,6 @@ impl Optimizations {
         refill: 0,
     };
 
-    /// No optimization, and rights as the processor has them.
+    /// No optimization, and rights as on a processor.
     pub const NONE: Self = Self { rights_of_every_level: true, ..Self::LGUEST };
 }

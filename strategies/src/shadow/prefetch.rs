@@ -1,12 +1,11 @@
 //! Prefetching: the neighbours of a missing page, what SET_PTE names, and the working set of a page directory that was
 //! evicted or flushed.
 //!
-//! A guest that has marked a page accessed (or whose accesses were marked for it) is likely to use it
-//! again. Such a page is filled without being asked for, by the rules of a demand fault for reading: from
-//! the guest's tables as they are now, whatever was shadowed before; writable only if it is dirty, so that
-//! the guest's tables need no change; and where anything is wrong with it, not at all. So nothing is
-//! mapped that the guest could not have had mapped by touching it, and no mistake of the guest's shows
-//! earlier than it would have.
+//! A guest that has marked a page accessed (or whose accesses were marked for it) is likely to use it again. Such a page is
+//! filled before it is missed, by the rules of a demand fault for reading: from the guest's tables as they are now, not from
+//! what was shadowed before; writable only if it is dirty, so that the guest's tables need no change; and not at all if its
+//! entry is malformed. So nothing is mapped that the guest could not have had mapped by touching it, and no mistake of the
+//! guest's shows earlier than it would have.
 
 use super::ShadowCache;
 use super::optimizations::MAX_FAULT_AROUND;
@@ -107,7 +106,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     }
 
     /// Makes the table for a page below the kernel that SET_PTE names with this entry, unless it is there.
-    /// When the guest's tables say something else by now, or memory is short, the page is left to a fault.
+    /// When the guest's tables have another entry by now, or memory is short, the page is left to a fault.
     pub(super) fn add_table_for(
         &mut self,
         host: &mut dyn PagingHost,

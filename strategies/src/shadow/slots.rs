@@ -1,7 +1,7 @@
 //! The slots: which page directories are shadowed, and where.
 //!
-//! Two page directories may be alike, since the one that a guest begins with is known by address 0; the
-//! lowest slot counts then.
+//! Two slots may have the same address, since the page directory that a guest begins with is known by address 0.
+//! Then the lowest slot counts.
 
 use alloc::vec::Vec;
 use arch_i386::addr::GuestPhys;
@@ -21,8 +21,8 @@ pub(super) struct Slot {
     pub(super) root: RootId,
 }
 
-/// What the index of that many slots has room for, so that it never allocates when one is filled: a table that is at
-/// most half full makes room by tidying up.
+/// The capacity of the index for that many slots, so that it never allocates when one is filled: a hash table that is at
+/// most half full rehashes in place.
 const fn room(slots: usize) -> usize {
     2 * (slots + 1)
 }

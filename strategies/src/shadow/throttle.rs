@@ -1,13 +1,13 @@
-//! The prefetch throttle: whether it pays to fill neighbours of a missing page.
+//! The prefetch throttle: whether fault-around is suppressed.
 
-/// A flush of everything has come too soon for filling around faults to have paid, if less than so many faults for each
+/// A flush of everything has come too soon for fault-around to be worth its cost, if fewer than this many faults for each
 /// page that may be filled have come since the last one.
 const THRESHOLD: usize = 8;
 
 /// How fast one flush of everything follows another, by the demand faults in between.
 ///
 /// The kernel marks all of its memory as accessed, so that there is always something to fill. A guest that flushes
-/// again and again loses it before it has used it. What it did last is taken for what it does next.
+/// again and again drops it before it has used it. The throttle predicts that the guest goes on as it did last.
 #[derive(Debug, Default)]
 pub(super) struct PrefetchThrottle {
     /// Demand faults since the last flush of everything.
