@@ -58,7 +58,6 @@ static LGUEST: CacheEntry = CacheEntry {
     policy: PolicyUse::Fixed(&ANY_SLOT),
     build: |context, values, policy| {
         let capacity = Capacity::Slots(values.number(&SLOTS) as usize);
-        let policy = policy.build(capacity.slots())?;
-        shadow::build(context.formats, context.window, capacity, policy, Optimizations::LGUEST)
+        shadow::with_policy(context, capacity, policy, Optimizations::LGUEST)
     },
 };

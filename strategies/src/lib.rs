@@ -24,7 +24,7 @@
 //! plain one.
 //!
 //! A new eviction policy is a file here, an [`EvictionPolicy`](framework::policy::EvictionPolicy) in it,
-//! and one `linkme` line. [`lists`] and [`ghosts`] are what most of them are made of. A crate that needs the
+//! and one `linkme` line. [`lists`], [`ghosts`] and [`share`] are what most of them are made of. A crate that needs the
 //! strategies in its registry must refer to this one: `use strategies as _;`.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -49,6 +49,7 @@ pub mod random;
 pub mod record;
 pub mod s3_fifo;
 pub mod shadow;
+pub mod share;
 pub mod shared;
 pub mod sieve;
 pub mod slru;

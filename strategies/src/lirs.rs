@@ -9,6 +9,7 @@
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
+use crate::share::at_least_one;
 use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
 use framework::fallible::{boxed, filled};
@@ -151,7 +152,7 @@ impl EvictionPolicy for Lirs {
     }
 
     fn resized(&mut self, slots: usize) {
-        self.lir_room = lir_room(slots, self.hir);
+        self.lir_room = slots - at_least_one(slots, self.hir);
         self.demote();
     }
 
@@ -159,12 +160,6 @@ impl EvictionPolicy for Lirs {
         // The stack's bottom is a slot: it is LIR.
         self.queues.back(HIR).or(self.stack.back(STACK)).unwrap_or(0)
     }
-}
-
-/// The slots that can be LIR, where so many percent are for the others, at least one.
-const fn lir_room(slots: usize, hir: usize) -> usize {
-    let others = slots * hir / 100;
-    slots - if others == 0 { 1 } else { others }
 }
 
 static ROOM: Number = Number {
@@ -197,7 +192,7 @@ static LIRS: PolicyEntry = PolicyEntry {
             directories: filled(GuestPhys(0), slots)?,
             lir: filled(false, slots)?,
             lir_count: 0,
-            lir_room: lir_room(slots, hir),
+            lir_room: slots - at_least_one(slots, hir),
             hir,
         })?)
     },

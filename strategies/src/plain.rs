@@ -7,6 +7,5 @@ use framework::registry::{BuildCache, PLAIN_CACHE, SLOTS};
 #[linkme::distributed_slice(PLAIN_CACHE)]
 static PLAIN: BuildCache = |context, values, policy| {
     let capacity = Capacity::Slots(values.number(&SLOTS) as usize);
-    let policy = policy.build(capacity.slots())?;
-    shadow::build(context.formats, context.window, capacity, policy, Optimizations::NONE)
+    shadow::with_policy(context, capacity, policy, Optimizations::NONE)
 };

@@ -7,6 +7,7 @@
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
+use crate::share::at_least_one;
 use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
 use framework::fallible::{boxed, filled};
@@ -59,7 +60,7 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn resized(&mut self, slots: usize) {
-        self.small_room = part(slots, self.percent);
+        self.small_room = at_least_one(slots, self.percent);
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
@@ -83,11 +84,6 @@ impl EvictionPolicy for S3Fifo {
     }
 }
 
-/// So many percent of the slots, at least one.
-fn part(slots: usize, percent: usize) -> usize {
-    (slots * percent / 100).max(1)
-}
-
 static ROOM: Number = Number {
     name: "small",
     help: "size of the small queue, in percent of the slots",
@@ -103,7 +99,7 @@ static S3_FIFO: PolicyEntry = PolicyEntry {
     build: |config| {
         let slots = config.slots;
         let percent = config.values.number(&ROOM) as usize;
-        let small_room = part(slots, percent);
+        let small_room = at_least_one(slots, percent);
         let remembered = slots - small_room;
         Ok(boxed(S3Fifo {
             lists: Lists::new(3, slots + remembered)?,

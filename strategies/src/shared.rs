@@ -91,8 +91,7 @@ static SHARED: CacheEntry = CacheEntry {
             refill_after_flush: values.flag(&REFILL_AFTER_FLUSH),
             refill: values.number(&REFILL) as usize,
         };
-        let policy = policy.build(capacity.slots())?;
-        shadow::build(context.formats, context.window, capacity, policy, optimizations)
+        shadow::with_policy(context, capacity, policy, optimizations)
     },
 };
 
@@ -105,8 +104,7 @@ static PAE: CacheEntry = CacheEntry {
     policy: PolicyUse::Named("lru"),
     build: |context, values, policy| {
         let capacity = Capacity::Slots(values.number(&SLOTS) as usize);
-        let policy = policy.build(capacity.slots())?;
         let optimizations = Optimizations { precise: true, ..Optimizations::NONE };
-        shadow::build(context.formats, context.window, capacity, policy, optimizations)
+        shadow::with_policy(context, capacity, policy, optimizations)
     },
 };

@@ -7,6 +7,7 @@
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
+use crate::share::at_least_one;
 use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
 use framework::fallible::{boxed, filled};
@@ -57,7 +58,7 @@ impl EvictionPolicy for TwoQ {
     }
 
     fn resized(&mut self, slots: usize) {
-        self.first_room = part(slots, self.kin);
+        self.first_room = at_least_one(slots, self.kin);
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
@@ -66,11 +67,6 @@ impl EvictionPolicy for TwoQ {
         let order = if self.lists.len(FIRST) > self.first_room { [first, main] } else { [main, first] };
         order.into_iter().flatten().next().unwrap_or(0)
     }
-}
-
-/// So many percent of the slots, at least one.
-fn part(slots: usize, percent: usize) -> usize {
-    (slots * percent / 100).max(1)
 }
 
 static KIN: Number = Number {
@@ -95,12 +91,12 @@ static TWO_Q: PolicyEntry = PolicyEntry {
     build: |config| {
         let slots = config.slots;
         let [kin, kout] = [&KIN, &KOUT].map(|percent| config.values.number(percent) as usize);
-        let remembered = part(slots, kout);
+        let remembered = at_least_one(slots, kout);
         Ok(boxed(TwoQ {
             lists: Lists::new(3, slots + remembered)?,
             ghosts: Ghosts::new(slots, remembered)?,
             directories: filled(GuestPhys(0), slots)?,
-            first_room: part(slots, kin),
+            first_room: at_least_one(slots, kin),
             kin,
         })?)
     },

@@ -45,7 +45,7 @@ fn shared_has_a_tenth_of_the_misses_and_demand_faults() {
 
 /// `shared` with every optimization off but these.
 fn with(optimizations: &[&str]) -> String {
-    let off = [
+    let all_off = [
         "shared-kernel=off",
         "precise=off",
         "budget=0",
@@ -55,8 +55,8 @@ fn with(optimizations: &[&str]) -> String {
         "refill=0",
     ];
     let name = |it: &str| it.split('=').next().unwrap().to_owned();
-    let off = off.into_iter().filter(|off| optimizations.iter().all(|it| name(it) != name(off)));
-    format!("shared:{}", off.chain(optimizations.iter().copied()).collect::<Vec<_>>().join(","))
+    let others = all_off.into_iter().filter(|off| optimizations.iter().all(|it| name(it) != name(off)));
+    format!("shared:{}", others.chain(optimizations.iter().copied()).collect::<Vec<_>>().join(","))
 }
 
 #[test]

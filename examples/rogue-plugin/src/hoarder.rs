@@ -36,7 +36,6 @@ static HOARDER: CacheEntry = CacheEntry {
     policy: PolicyUse::Fixed(&FIRST_SLOT),
     build: |context, _, policy| {
         let capacity = Capacity::Budget(usize::MAX);
-        let policy = policy.build(capacity.slots())?;
-        shadow::build(context.formats, context.window, capacity, policy, Optimizations::NONE)
+        shadow::with_policy(context, capacity, policy, Optimizations::NONE)
     },
 };

@@ -120,7 +120,7 @@ impl Choice {
         let named = matches!(found, Found::Cache(CacheEntry { policy: PolicyUse::Named(_), .. }));
         let of_policy = policy.filter(|_| named).map_or(&[][..], |policy| policy.parameters);
         let parameters = found.parameters().chain(of_policy.iter().copied());
-        let own = own.split(',').filter(|part| !(named && is_policy(part)));
+        let own = own.split(',').filter(|part| !(named && assigned(part, POLICY).is_some()));
         let values = Values::parse_all(found.name(), parameters, own)?;
         Ok(Self { found, values, policy, of: of.map(boxed).transpose()? })
     }
@@ -240,9 +240,9 @@ fn joined(choice: &str, assignments: &str) -> Result<String, OutOfMemory> {
     Ok(joined)
 }
 
-/// Whether a part of a cache's text names the policy.
-fn is_policy(part: &str) -> bool {
-    part.strip_prefix(POLICY).is_some_and(|rest| rest.starts_with('='))
+/// What a part of a text assigns to a word, if it does.
+fn assigned<'a>(part: &'a str, word: &str) -> Option<&'a str> {
+    part.strip_prefix(word)?.strip_prefix('=')
 }
 
 /// The policy of a cache with this text.
@@ -251,7 +251,7 @@ fn policy_of(cache: &CacheEntry, own: &str) -> Result<&'static PolicyEntry, Conf
         PolicyUse::Fixed(entry) => return Ok(entry),
         PolicyUse::Named(default) => default,
     };
-    let mut named = own.split(',').filter(|part| is_policy(part)).map(|part| &part[POLICY.len() + 1..]);
+    let mut named = own.split(',').filter_map(|part| assigned(part, POLICY));
     let name = named.next().unwrap_or(default);
     if named.next().is_some() {
         return Err(ConfigError::SetTwice(POLICY));
@@ -268,10 +268,9 @@ fn policy_of(cache: &CacheEntry, own: &str) -> Result<&'static PolicyEntry, Conf
 
 /// Divides a wrapper's text into its own assignments and what follows `of=`, which is the rest.
 fn split_of(text: &str) -> (&str, Option<&str>) {
-    let starts = |part: &str| part.strip_prefix(OF).is_some_and(|rest| rest.starts_with('='));
     let mut from = 0;
     for part in text.split(',') {
-        if starts(part) {
+        if assigned(part, OF).is_some() {
             return (&text[..from], Some(&text[from + OF.len() + 1..]));
         }
         from += part.len() + 1;

@@ -3,7 +3,6 @@
 //! A preset is registered while the program or module is loaded, by a constructor (the `ctor` crate): unlike the entries of
 //! a distributed slice it need not be known when it is compiled, so that there can be one for each policy that is linked.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
 use once_cell::race::OnceRef;
 
 /// A short name for a strategy's text.
@@ -19,7 +18,6 @@ pub struct Preset {
 pub const MAX_PRESETS: usize = 64;
 
 static PRESETS: [OnceRef<'static, Preset>; MAX_PRESETS] = [const { OnceRef::new() }; MAX_PRESETS];
-static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// There are [`MAX_PRESETS`] already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,8 +29,7 @@ pub struct TooManyPresets;
 /// # Errors
 /// [`TooManyPresets`] when there are [`MAX_PRESETS`] already.
 pub fn add_preset(preset: &'static Preset) -> Result<(), TooManyPresets> {
-    let cell = PRESETS.get(COUNT.fetch_add(1, Ordering::Relaxed)).ok_or(TooManyPresets)?;
-    cell.set(preset).map_err(|()| TooManyPresets)
+    if PRESETS.iter().any(|cell| cell.set(preset).is_ok()) { Ok(()) } else { Err(TooManyPresets) }
 }
 
 /// All presets, in the order in which they were added.

@@ -89,29 +89,31 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     #[inline(never)]
     fn evict_beyond(&mut self, host: &mut dyn PagingHost, budget: usize) {
         let current = self.slots.current();
-        while self.tables.pages() > budget && self.slots.taken().any(|(index, _)| index != current) {
+        while self.tables.pages() > budget
+            && let Some(next) = self.slots.taken_from(current + 1).filter(|&index| index != current)
+        {
             // The policy does not know which one the guest runs on.
             let chosen = self.choose(self.slots.current_slot().directory);
             let taken = self.slots.taken_from(chosen).filter(|&index| index != current);
-            let Some(victim) = taken.or_else(|| self.slots.taken_from(current + 1)) else { return };
+            let victim = taken.unwrap_or(next);
             self.counters.evictions += 1;
             self.remember_pages(victim);
             let Some(Slot { root, .. }) = self.slots.get(victim) else { return };
             if reschedule_point(host).is_break() || self.tables.release_own(host, root).is_break() {
                 return;
             }
-            self.slots.empty(victim);
-            self.tables.remove_root(host, root);
+            self.give_up(host, victim);
             self.policy.evicted(victim);
         }
     }
 
-    /// Empties a slot and gives its tables back, to the end.
-    pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) {
-        if let Some(Slot { root, .. }) = self.slots.empty(index) {
+    /// Empties a slot and gives its tables back, to the end. Returns whether it was taken; the caller tells the policy why.
+    pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) -> bool {
+        let slot = self.slots.empty(index);
+        if let Some(Slot { root, .. }) = slot {
             self.tables.remove_root(host, root);
-            self.policy.emptied(index);
         }
+        slot.is_some()
     }
 
     /// Notes that a slot shadows this page directory from now on.

@@ -49,6 +49,7 @@ use framework::inspect::Inspect;
 use framework::kill::Kill;
 use framework::pager::Built;
 use framework::policy::EvictionPolicy;
+use framework::registry::{BuildContext, ChosenPolicy};
 use framework::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow};
 use framework::tables::{ShadowRoot, Tables};
 use framework::walk;
@@ -96,6 +97,19 @@ pub fn build(
         (Paging::Pae, Paging::Pae) => ShadowCache::<Pae, Pae>::build(window, parts),
         (Paging::Pae, Paging::TwoLevel) => panic!("a {formats} is refused before"),
     }
+}
+
+/// The same with the policy that was chosen.
+///
+/// # Errors
+/// [`OutOfMemory`] when there is no memory for the policy, the cache or its slots.
+pub fn with_policy(
+    context: &BuildContext,
+    capacity: Capacity,
+    policy: &ChosenPolicy<'_>,
+    optimizations: Optimizations,
+) -> Result<Built, OutOfMemory> {
+    build(context.formats, context.window, capacity, policy.build(capacity.slots())?, optimizations)
 }
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {

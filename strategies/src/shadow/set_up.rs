@@ -39,7 +39,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 
     pub(super) fn give_everything_back(&mut self, host: &mut dyn PagingHost) {
         for index in 0..self.slots.len() {
-            self.give_up(host, index);
+            if self.give_up(host, index) {
+                self.policy.emptied(index);
+            }
         }
         self.tables.remove_all(host);
     }
