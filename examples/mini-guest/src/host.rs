@@ -201,6 +201,18 @@ pub fn arm_clock() {
     call(Hypercall::SetClockevent, [TICK, 0, 0]);
 }
 
+/// The clock's interrupt comes no more, until it is armed again. To be called with interrupts off.
+pub fn stop_clock() {
+    let stop = || call(Hypercall::SetClockevent, [0; 3]);
+    stop();
+    // Its handler arms the clock again.
+    if interrupt_pending() {
+        enable_interrupts();
+        disable_interrupts();
+        stop();
+    }
+}
+
 /// The first clock interrupt is on its way.
 pub fn start_clock() {
     mask_clock(false);

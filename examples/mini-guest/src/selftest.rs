@@ -269,6 +269,19 @@ fn interrupt_flag() -> bool {
     let came = call_until(|| ticks() > before);
     host::disable_interrupts();
     ensure!(came, "the clock interrupt that was masked never came");
+    // Stopped, it has nothing to announce.
+    host::stop_clock();
+    let (before, start) = (ticks(), host::rdtsc());
+    let waited = call_until(|| host::rdtsc() - start > long);
+    ensure!(waited, "the time-stamp counter does not move");
+    ensure!(
+        !host::interrupt_pending() && ticks() == before,
+        "the clock's interrupt came although the clock is stopped"
+    );
+    host::arm_clock();
+    ensure!(call_until(host::interrupt_pending), "the clock that was stopped does not start again");
+    host::enable_interrupts();
+    host::disable_interrupts();
     true
 }
 
