@@ -69,10 +69,10 @@ impl Guarded {
     /// As [`Guarded::call`].
     #[inline]
     pub(crate) fn root<H: Host>(&mut self, host: &mut H) -> ShadowRoot<'_> {
-        let root = match self.root {
-            Some(root) => root,
-            None => self.call(host, |strategy, _| strategy.root().frame()),
-        };
+        if let Some(root) = self.root {
+            return ShadowRoot::new(root);
+        }
+        let root = self.call(host, |strategy, _| strategy.root().frame());
         self.root = Some(root);
         ShadowRoot::new(root)
     }

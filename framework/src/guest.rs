@@ -154,14 +154,17 @@ impl Guest {
         // The launcher has dealt with what it was told last time.
         self.notify = None;
         self.host_work_pending = true;
+        if self.end.is_some() {
+            return Outcome::Ended;
+        }
         loop {
-            if self.end.is_some() {
-                return Outcome::Ended;
-            }
             match self.round(host) {
                 Ok(None) => {}
                 Ok(Some(outcome)) => return outcome,
-                Err(end) => self.end = Some(end),
+                Err(end) => {
+                    self.end = Some(end);
+                    return Outcome::Ended;
+                }
             }
         }
     }
@@ -179,8 +182,11 @@ impl Guest {
             // The ring may hold the next one already, and whoever listens may refill it.
             self.host_work_pending |= !cfg!(feature = "plant-endless-ring");
         }
-        if core::mem::take(&mut self.host_work_pending) && host.interrupted() {
-            return Ok(Some(Outcome::Interrupted));
+        if self.host_work_pending {
+            self.host_work_pending = false;
+            if host.interrupted() {
+                return Ok(Some(Outcome::Interrupted));
+            }
         }
         if self.pending_hypercall {
             // The ring has stopped on its way: the rest of it comes first.
@@ -194,13 +200,7 @@ impl Guest {
         }
         self.counters.world_switches += 1;
         let root = self.paging.root(host);
-        let exit = host.enter(GuestEntry {
-            root,
-            segments: &mut self.segments,
-            ss1: self.ss1,
-            esp1: self.esp1.0,
-            ts: self.ts,
-        });
+        let exit = host.enter(GuestEntry { root, segments: &mut self.segments, ts: self.ts });
         self.handle_exit(host, exit)?;
         Ok(None)
     }

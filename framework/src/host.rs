@@ -38,10 +38,6 @@ pub struct GuestEntry<'a> {
     pub root: ShadowRoot<'a>,
     /// The guest's descriptor tables and what has changed in them since the last entry.
     pub segments: &'a mut Segments,
-    /// The guest's kernel stack for traps from ring 3: selector and address.
-    pub ss1: u32,
-    /// See `ss1`.
-    pub esp1: u32,
     /// CR0.TS is to be set while the guest runs.
     pub ts: bool,
 }
@@ -92,6 +88,10 @@ pub trait Host: PagingHost {
 
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;
+
+    /// Sets the guest's kernel stack for traps from ring 3 that take no exit, of all entries from now on: selector and
+    /// address. Both are 0 until then.
+    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt);
 
     /// Runs the guest until something happens. If the host has something else to do, now or before the
     /// guest is done, that looks like a hardware interrupt.

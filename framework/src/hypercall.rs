@@ -141,6 +141,7 @@ impl Guest {
             return Err(Kill::StackPages(pages));
         }
         (self.ss1, self.esp1) = (ss1 & 0xffff, esp1);
+        host.set_kernel_stack(self.ss1, esp1);
         self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
     }
 

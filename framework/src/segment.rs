@@ -20,7 +20,7 @@ use arch_i386::trap;
 
 /// What has changed since the tables were last copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum GdtChange {
+enum Changed {
     Nothing,
     /// Only the thread-local-storage descriptors, as on every process switch.
     Tls,
@@ -32,8 +32,7 @@ enum GdtChange {
 pub struct Segments {
     gdt: [Descriptor; GDT_ENTRIES],
     idt: [Descriptor; IDT_ENTRIES],
-    gdt_change: GdtChange,
-    idt_changed: bool,
+    changed: Changed,
 }
 
 impl Default for Segments {
@@ -83,7 +82,7 @@ impl Segments {
         gdt[index::KERNEL_CS] = Descriptor::FLAT_CODE.with_dpl(GUEST_PL);
         gdt[index::KERNEL_DS] = Descriptor::FLAT_DATA.with_dpl(GUEST_PL);
         let idt = [Descriptor::default(); IDT_ENTRIES];
-        Self { gdt, idt, gdt_change: GdtChange::All, idt_changed: true }
+        Self { gdt, idt, changed: Changed::All }
     }
 
     /// The guest's gate for a vector, if it has set one.
@@ -96,7 +95,7 @@ impl Segments {
     pub(crate) fn load_gdt_entry(&mut self, number: u32, descriptor: Descriptor) -> Result<(), Kill> {
         let entry = self.gdt.get_mut(number as usize).ok_or(Kill::DescriptorIndex(number))?;
         *entry = accepted(descriptor);
-        self.gdt_change = GdtChange::All;
+        self.changed = Changed::All;
         Ok(())
     }
 
@@ -106,7 +105,7 @@ impl Segments {
         let tls = tls.map(accepted);
         if entries != tls {
             entries.copy_from_slice(&tls);
-            self.gdt_change = self.gdt_change.max(GdtChange::Tls);
+            self.changed = self.changed.max(Changed::Tls);
         }
     }
 
@@ -125,7 +124,7 @@ impl Segments {
             Descriptor { low: GUEST_CS << 16 | gate.low & 0xffff, high: gate.high & 0xffff_ef00 }
         };
         self.idt[usize::from(number)] = entry;
-        self.idt_changed = true;
+        self.changed = Changed::All;
         Ok(())
     }
 
@@ -140,36 +139,41 @@ impl Segments {
         idt: &mut [Descriptor; IDT_ENTRIES],
         stub: impl Fn(u8) -> u32,
     ) {
-        match self.gdt_change {
-            GdtChange::Nothing => {}
-            GdtChange::Tls => {
+        match core::mem::replace(&mut self.changed, Changed::Nothing) {
+            Changed::Nothing => {}
+            Changed::Tls => {
                 let tls = index::TLS_MIN..index::TLS_MIN + index::TLS_ENTRIES;
                 gdt[tls.clone()].copy_from_slice(&self.gdt[tls]);
             }
-            GdtChange::All => {
-                for (i, (to, from)) in gdt.iter_mut().zip(&self.gdt).enumerate() {
-                    if !is_reserved(i) {
-                        *to = *from;
-                    }
-                }
+            Changed::All => self.copy_all(gdt, idt, stub),
+        }
+    }
+
+    #[cold]
+    fn copy_all(
+        &self,
+        gdt: &mut [Descriptor; GDT_ENTRIES],
+        idt: &mut [Descriptor; IDT_ENTRIES],
+        stub: impl Fn(u8) -> u32,
+    ) {
+        for (i, (to, from)) in gdt.iter_mut().zip(&self.gdt).enumerate() {
+            if !is_reserved(i) {
+                *to = *from;
             }
         }
-        self.gdt_change = GdtChange::Nothing;
-        if core::mem::take(&mut self.idt_changed) {
-            for (vector, (to, gate)) in (0..=u8::MAX).zip(idt.iter_mut().zip(&self.idt)) {
-                let direct = may_go_direct(vector) && gate.gate_type() == Some(GateType::Trap);
-                *to = if direct {
-                    *gate
-                } else {
-                    // The guest's privilege level is kept where it may have software interrupts.
-                    let dpl = match vector {
-                        trap::HYPERCALL => GUEST_PL,
-                        _ if may_go_direct(vector) => gate.dpl(),
-                        _ => 0,
-                    };
-                    Descriptor::interrupt_gate(LGUEST_CS, stub(vector), dpl)
+        for (vector, (to, gate)) in (0..=u8::MAX).zip(idt.iter_mut().zip(&self.idt)) {
+            let direct = may_go_direct(vector) && gate.gate_type() == Some(GateType::Trap);
+            *to = if direct {
+                *gate
+            } else {
+                // The guest's privilege level is kept where it may have software interrupts.
+                let dpl = match vector {
+                    trap::HYPERCALL => GUEST_PL,
+                    _ if may_go_direct(vector) => gate.dpl(),
+                    _ => 0,
                 };
-            }
+                Descriptor::interrupt_gate(LGUEST_CS, stub(vector), dpl)
+            };
         }
     }
 }

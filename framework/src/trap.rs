@@ -19,15 +19,16 @@ use arch_i386::trap::{self, PageFaultErrorCode};
 impl Guest {
     /// Handles the exit that ended the run.
     pub(crate) fn handle_exit<H: Host>(&mut self, host: &mut H, exit: Exit) -> Result<(), Kill> {
+        // Before all others, as it is what most exits are.
+        if exit.vector == u32::from(trap::HYPERCALL) {
+            self.pending_hypercall = true;
+            return Ok(());
+        }
         let Ok(vector) = u8::try_from(exit.vector) else {
             let eip = GuestVirt(host.regs().eip);
             return Err(Kill::SwitcherFault { vector: exit.vector & 0xff, eip });
         };
         match vector {
-            trap::HYPERCALL => {
-                self.pending_hypercall = true;
-                return Ok(());
-            }
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
                 let fault =

@@ -39,6 +39,7 @@ struct Machine {
     listened_to: Option<GuestPhys>,
     waited_for: Vec<u32>,
     ts: bool,
+    kernel_stack: (u32, GuestVirt),
     /// Ring entries that somebody else fills again whenever one of them has been done.
     refilled: u32,
     /// Calls since the loop has last asked whether it is interrupted, the most of them, and how often it has asked.
@@ -160,6 +161,9 @@ impl Host for Machine {
     fn regs(&mut self) -> &mut Regs {
         &mut self.regs
     }
+    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt) {
+        self.kernel_stack = (ss1, esp1);
+    }
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         self.ts = entry.ts;
         // At the script's end somebody presses ^C, which ends the run like a hardware interrupt.
@@ -215,6 +219,7 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         listened_to: None,
         waited_for: Vec::new(),
         ts: false,
+        kernel_stack: (0, GuestVirt(0)),
         refilled: 0,
         calls: 0,
         most_calls: 0,
@@ -444,6 +449,7 @@ fn from_ring_3_the_frame_goes_on_the_kernel_stack_across_a_page_boundary() {
         exit(0x30)
     });
     then(&mut machine, |m| {
+        assert_eq!(m.kernel_stack, (GUEST_DS, GuestVirt(0x9008)));
         assert_eq!((m.regs.ss, m.regs.esp), (GUEST_DS, 0x9008 - 20));
         assert_eq!(m.stack(0x9008 - 20), [0x0804_8000, 0x73, 0x202, 0xbfff_0000, 0x7b]);
         exit(0x30)

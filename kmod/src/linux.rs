@@ -423,13 +423,16 @@ impl Host for Linux {
         self.vcpu_area.pages().regs()
     }
 
+    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt) {
+        self.vcpu_area.pages().set_stack(ss1, esp1.0);
+    }
+
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.vcpu_area.area().text();
         self.vcpu_area.set_root(entry.root.frame());
         let pages = self.vcpu_area.pages();
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
-        pages.set_stack(entry.ss1, entry.esp1);
         if !pages.sanitise() {
             return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
         }

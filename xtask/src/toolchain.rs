@@ -128,8 +128,9 @@ impl Target {
     /// The compiler's options, the same for all that is built for a target.
     fn flags(self) -> &'static str {
         match self {
-            // Linux's own thunks, which it patches for the processor that it finds.
-            Target::Kernel => "-Zretpoline-external-thunk",
+            // Linux's own thunks, which it patches for the processor that it finds. No padding before loops: a Pentium III has
+            // no long no-ops, so up to 15 of one byte would be executed on the way into each.
+            Target::Kernel => "-Zretpoline-external-thunk -Cllvm-args=-align-loops=1",
             Target::Guest => "",
             Target::Program => "-Ctarget-feature=+crt-static -Cstrip=symbols",
         }

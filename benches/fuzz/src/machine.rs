@@ -205,6 +205,8 @@ impl Host for Machine<'_> {
         &mut self.regs
     }
 
+    fn set_kernel_stack(&mut self, _ss1: u32, _esp1: GuestVirt) {}
+
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         self.rounds += 1;
         count(1);
