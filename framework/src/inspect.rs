@@ -40,6 +40,12 @@ pub trait Inspect {
     /// What the current shadow root holds for an address, if every level is present.
     fn lookup(&self, va: GuestVirt) -> Option<Lookup>;
 
+    /// Whether the level-1 entry of [`Inspect::lookup`] is one that the kernel can write by: checked for the guest's kernel
+    /// stack at each switch of its processes.
+    fn is_writable(&self, va: GuestVirt) -> bool {
+        self.lookup(va).is_some_and(|lookup| lookup.entry.has(Flags::PRESENT | Flags::WRITABLE))
+    }
+
     /// Whether the guest has not loaded a page directory yet and sees its memory mapped linearly.
     fn is_linear(&self) -> bool;
 

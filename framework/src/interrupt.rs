@@ -68,7 +68,7 @@ impl Guest {
         // The real flag is always on while a guest runs; the guest is shown its own.
         let eflags = regs.eflags & !IRQ_ENABLED | irq_enabled & IRQ_ENABLED;
 
-        let mut frame = Frame::default();
+        let mut frame = Frame::new();
         let (ss, esp) = if regs.ss & 3 == GUEST_PL {
             (regs.ss, regs.esp)
         } else {
@@ -82,7 +82,7 @@ impl Guest {
         if let Some(code) = error_code {
             frame.push(code);
         }
-        let esp = esp.wrapping_sub(frame.len());
+        let esp = esp.wrapping_sub(frame.bytes().len() as u32);
         self.write_virtual(host, GuestVirt(esp), frame.bytes())?;
 
         let regs = host.regs();
@@ -130,24 +130,22 @@ fn bits(mut word: u32) -> impl Iterator<Item = u32> {
 }
 
 /// An interrupt frame, built downwards as the processor pushes it; six words at most.
-#[derive(Default)]
 struct Frame {
-    bytes: [u8; 24],
-    used: usize,
+    words: [[u8; 4]; 6],
+    start: usize,
 }
 
 impl Frame {
+    const fn new() -> Self {
+        Self { words: [[0; 4]; 6], start: 6 }
+    }
+
     fn push(&mut self, word: u32) {
-        self.used += 4;
-        let at = self.bytes.len() - self.used;
-        self.bytes[at..][..4].copy_from_slice(&word.to_le_bytes());
+        self.start -= 1;
+        self.words[self.start] = word.to_le_bytes();
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes[self.bytes.len() - self.used..]
-    }
-
-    fn len(&self) -> u32 {
-        self.used as u32
+        self.words[self.start..].as_flattened()
     }
 }

@@ -13,7 +13,7 @@ use crate::shadow_root::ShadowRoot;
 use crate::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow};
 use alloc::boxed::Box;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
-use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
+use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
 use fallible::{OutOfMemory, boxed_with};
@@ -153,7 +153,7 @@ impl<S: PagingStrategy> Checked<S> {
             // `esp1` is the first byte above the stack.
             let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
             if va < self.window.start()
-                && (self.is_writable(va)
+                && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
                     || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
             {
                 continue;
@@ -161,12 +161,6 @@ impl<S: PagingStrategy> Checked<S> {
             return Err(Kill::StackPage(va));
         }
         Ok(())
-    }
-
-    /// Whether it is known that the kernel can write there.
-    fn is_writable(&self, va: GuestVirt) -> bool {
-        let lookup = self.strategy.inspect().and_then(|inspect| inspect.lookup(va));
-        lookup.is_some_and(|lookup| lookup.entry.has(Flags::PRESENT | Flags::WRITABLE))
     }
 
     /// Entries of a page directory of the guest's.

@@ -709,6 +709,14 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         })
     }
 
+    /// Whether the level-1 entry for an address below the window is present and writable.
+    #[inline]
+    #[must_use]
+    pub fn is_writable(&self, root: RootId, va: GuestVirt) -> bool {
+        let leaf = self.find(root, leaf_index_of::<S>(va)).map(|leaf| self.leaf(leaf));
+        leaf.is_some_and(|leaf| S::load(&leaf.page, S::index(va, 1)).has(Flags::PRESENT | Flags::WRITABLE))
+    }
+
     /// Adds the pages below `end` that are mapped under a root, the shared half excepted, in address order, until there
     /// are `limit` of them or `pages` is full.
     pub fn list_pages(&self, root: RootId, end: GuestVirt, limit: usize, pages: &mut Vec<GuestVirt>) {

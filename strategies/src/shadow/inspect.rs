@@ -15,6 +15,10 @@ impl<G: PageFormat, S: PageFormat> Inspect for ShadowCache<G, S> {
         self.tables.lookup(self.slots.current_slot().root, va)
     }
 
+    fn is_writable(&self, va: GuestVirt) -> bool {
+        self.tables.is_writable(self.slots.current_slot().root, va)
+    }
+
     fn is_linear(&self) -> bool {
         self.linear
     }
