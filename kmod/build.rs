@@ -1,4 +1,4 @@
-//! Writes what the module says of its strategies to `modinfo`: a field for each, from the same registry that the
+//! Writes the descriptions of the module's strategies to `modinfo`: a field for each, from the same registry that the
 //! module itself is built with.
 
 use std::fmt::Write;

@@ -107,7 +107,7 @@ static void *vmap_within(u32 size, u32 span)
 	return second;
 }
 
-/* Makes the text executable and read-only. Nobody has used the mapping, so no TLB knows it. */
+/* Makes the text executable and read-only. Nobody has used the mapping, so no TLB holds it. */
 static bool make_text(void *text)
 {
 	unsigned int level;
@@ -130,7 +130,7 @@ static void *map_anywhere(u32 size, u32 span)
 	return address;
 }
 
-/* One of the mappings that fill vmalloc space; each remembers the one below. */
+/* One of the mappings that fill vmalloc space; each records the one below. */
 struct filler {
 	struct filler *below;
 	void *address;

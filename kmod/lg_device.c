@@ -10,7 +10,7 @@
 
 /* An open file. */
 struct lg_file {
-	/* What Rust knows it by. */
+	/* Rust's object for it. */
 	void *rust;
 	struct work_struct release;
 };

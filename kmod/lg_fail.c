@@ -4,9 +4,9 @@
  *
  *   fail_allocation rw  which allocations fail, counted from 1 when this is written: up to four numbers with commas
  *                       between them; 0, the default, for none
- *   allocations     r   how many have been asked for since then; nothing is counted while none fails
+ *   allocations     r   how many have been requested since then; nothing is counted while none fails
  *
- * An allocation is whatever this module asks the kernel for and may not get: memory, pages for tables, mappings, pins,
+ * An allocation is what this module requests of the kernel and may not get: memory, pages for tables, mappings, pins,
  * a place in a list of the kernel's. All guests count together. To count only, let one fail that is never reached.
  *
  * Given when the module is loaded, it holds for loading as well.

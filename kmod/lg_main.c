@@ -32,7 +32,7 @@
 
 #include "lg_shim.h"
 
-/* The kernel's numbers, as Rust knows them (src/shared.rs). */
+/* The kernel's numbers, as Rust has them (src/shared.rs). */
 static_assert(LG_PAGE_SIZE == PAGE_SIZE);
 static_assert(LG_EPERM == EPERM);
 static_assert(LG_ENOENT == ENOENT);

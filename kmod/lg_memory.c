@@ -86,7 +86,7 @@ asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 		return false;						\
 	}
 
-/* As the ring of hypercalls is asked before each hypercall whether it is empty, the shortest of all. */
+/* Each hypercall first checks with it whether the ring of hypercalls is empty, so it is the shortest of all. */
 asmlinkage int lg_get_user_8(unsigned long user)
 {
 	u8 byte;

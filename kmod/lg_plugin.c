@@ -6,7 +6,7 @@
  *
  * Panics: unwinding is not there in the kernel. So lg_plugin_guard() saves where the stack is before it calls what calls
  * plug-in code (lg_plugin_call.S), and a panic in plug-in code goes back there. All frames in between are of safe Rust and
- * hold nothing of the kernel's: whatever C does for plug-in code has returned by then. framework/src/guarded.rs says why
+ * hold nothing of the kernel's: C's calls for plug-in code have returned by then. framework/src/guarded.rs explains why
  * Rust can live with it.
  *
  * Memory: every piece that plug-in code allocates is on a list of its guest's until it is freed, so that what a plug-in

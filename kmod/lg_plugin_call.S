@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A call that can be come back from without its return: what setjmp() and longjmp() do elsewhere. lg_plugin.c says what
- * for. Both functions are called by C as asmlinkage.
+ * A call that can be come back from without its return: what setjmp() and longjmp() do elsewhere. lg_plugin.c describes
+ * its use. Both functions are called by C as asmlinkage.
  */
 #include <linux/linkage.h>
 #include <asm/nospec-branch.h>

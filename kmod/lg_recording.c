@@ -4,7 +4,7 @@
  * a file of debugfs, /sys/kernel/debug/lguest/PID-NUMBER, where PID is the launcher's.
  *
  * The writer never waits: a piece that does not fit is refused, and the recorder (strategies/src/record)
- * says in the recording how much that was. A reader that waits is woken when a quarter of the ring is full.
+ * records how much that was. A reader that waits is woken when a quarter of the ring is full.
  * One reader at a time; what it has read is gone. At the guest's end
  * the file goes, and the ring with it, unless a reader has the file open: it gets what is left and then the
  * end of file, and the ring goes when it closes the file.
@@ -167,7 +167,7 @@ failed:
 
 asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *piece, u32 size)
 {
-	/* Room for saying how much has been lost. */
+	/* Room for a report of how much has been lost. */
 	u32 kept = size > LG_LAST_WORDS ? LG_LAST_WORDS : 0;
 
 	if (kfifo_avail(&recording->ring) < size + kept)
@@ -194,7 +194,7 @@ asmlinkage void lg_recording_end(struct lg_recording *recording)
 
 void lg_recording_init(void)
 {
-	/* Without the folder there is none, and whoever wants to record is told. */
+	/* Without the folder there is none, and the creation of a recording fails. */
 	lg_recordings = lg_should_fail() ? ERR_PTR(-ENOMEM) : debugfs_create_dir("lguest", NULL);
 }
 

@@ -27,14 +27,14 @@
 asmlinkage int lg_rust_init(u32 levels, u32 no_execute, u32 max_guests, u32 seed_low, u32 seed_high);
 /* Module unload; no guest is left. May sleep. */
 asmlinkage void lg_rust_exit(void);
-/* Whether a strategy's text can be served; if not, the log says what can, and the result is -EINVAL. */
+/* Whether a strategy's text can be served; if not, the log lists what can, and the result is -EINVAL. */
 asmlinkage int lg_rust_check_strategy(const char *text, u32 length, u32 levels);
 /* The list of strategies for people: bytes written, at most `size`. */
 asmlinkage u32 lg_rust_strategies(char *to, u32 size);
 
 /*
  * /dev/lguest. `open` returns what the others get as `file`, or NULL when memory is short. Where
- * `release_is_long` says so, `release` has too much to give back for a process that may be waiting for its own
+ * `release_is_long` returns true, `release` has too much to give back for a process that may be waiting for its own
  * end. All may sleep.
  */
 asmlinkage void *lg_rust_open(void);
@@ -48,7 +48,7 @@ asmlinkage long lg_rust_write(const void *file, unsigned long user, u32 size);
 /* Logs a text at one of LG_LOG_…. */
 asmlinkage void lg_log(u32 level, const char *text, u32 length);
 /*
- * Whether something that a launcher has brought about may be logged, which is to be asked before the first line
+ * Whether something that a launcher has brought about may be logged, which is to be checked before the first line
  * of it: for a few things in so many seconds.
  */
 asmlinkage bool lg_log_for_launcher(void);
@@ -69,7 +69,7 @@ asmlinkage bool lg_fail_vcpu(void);
 
 /*
  * A mutex, made and used by Rust; `create` returns NULL when memory is short. All but `unlock` and `try_lock` may
- * sleep. `lock` gives up, and says so by false, when the task is killed. Who holds one may lock an inner one, and nothing
+ * sleep. `lock` gives up, and returns false, when the task is killed. Who holds one may lock an inner one, and nothing
  * while it holds that.
  */
 struct mutex;
@@ -148,7 +148,7 @@ asmlinkage void lg_free(void *memory);
 
 /*
  * Maps `pages` zeroed pages near the top of the address space, within one multiple of `span` bytes, the
- * first of them holding `text`, executable and read-only. Returns the address, or 0 after saying why in
+ * first of them holding `text`, executable and read-only. Returns the address, or 0 after reporting why in
  * the log. May sleep.
  */
 asmlinkage unsigned long lg_area_create(u32 pages, u32 span, const void *text, u32 length);
@@ -177,9 +177,9 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
  * virtual CPU's `cr2` is CR2.
  */
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
-/* Reschedules if need be; says whether the task has a signal to handle. May sleep. */
+/* Reschedules if need be; returns whether the task has a signal to handle. May sleep. */
 asmlinkage bool lg_vcpu_interrupted(void);
-/* The same in the middle of long work; says whether the task is being killed. May sleep. */
+/* The same in the middle of long work; returns whether the task is being killed. May sleep. */
 asmlinkage bool lg_vcpu_reschedule_point(void);
 /* Makes a virtual interrupt (below 32) pending, from any context, and sees that the guest gets it. */
 asmlinkage void lg_vcpu_raise(struct lg_vcpu *vcpu, u32 irq);
@@ -204,11 +204,11 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd);
 struct lg_recording;
 
 /*
- * A ring for the recording of the current process's guest with this number, and its file; NULL after saying
+ * A ring for the recording of the current process's guest with this number, and its file; NULL after reporting
  * why in the log. May sleep.
  */
 asmlinkage struct lg_recording *lg_recording_create(u32 number);
-/* Adds a piece, all of it or nothing; says which. From one task only. Never waits. */
+/* Adds a piece, all of it or nothing; returns which. From one task only. Never waits. */
 asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *piece, u32 size);
 /* Nothing more will come: the ring goes when a reader has read it to its end. May sleep. */
 asmlinkage void lg_recording_end(struct lg_recording *recording);
@@ -218,7 +218,7 @@ asmlinkage void lg_recording_end(struct lg_recording *recording);
 /* How many allocations fail on purpose, and which; and what counts them (lg_fail.c). */
 extern int lg_failing[];
 bool lg_fail_now(const char *where);
-/* Whether the allocation that is about to be made is to fail. Asked before each that this module makes. */
+/* Whether the allocation that is about to be made is to fail. Checked before each that this module makes. */
 #define lg_should_fail() (unlikely(READ_ONCE(lg_failing[0])) && lg_fail_now(__func__))
 
 /* The `set` of parameters that are read-only. */

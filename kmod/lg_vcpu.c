@@ -2,7 +2,7 @@
 /*
  * A virtual CPU as the host's kernel sees it: a task that runs it, an FPU state, a clock, pending interrupts,
  * and the entry into the guest. The world switch itself is the Switcher's (../switcher/src/text.rs); here is
- * what the kernel must be told before and after.
+ * what the kernel must receive before and after.
  */
 #include <linux/atomic.h>
 #include <linux/bitops.h>
@@ -43,7 +43,7 @@ struct lg_vcpu {
 
 	wait_queue_head_t wait;
 	struct hrtimer clock;
-	/* Tells it from every other, also from those that have gone: see `last_vcpu`. */
+	/* Distinguishes it from every other, also from those that have gone: see `last_vcpu`. */
 	u32 number;
 	/* Who may run it. Both are held, so that the comparison means something. */
 	struct task_struct *task;
@@ -106,7 +106,7 @@ asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
 #define LG_SIGNAL_FLAGS (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
 
 /*
- * Lets others run if they wait to; says whether there is a signal as well.
+ * Lets others run if they wait to; returns whether there is a signal as well.
  *
  * A process that spins in user space is quiescent for RCU-tasks at each tick. A guest's process is in the kernel
  * at each tick, and cond_resched() is no quiescent state. So it is reported, or whoever waits for RCU-tasks (for the
@@ -211,7 +211,7 @@ asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
  * the kernel's own switches, which follow the processor and the command line (mitigations=):
  *
  * - Buffers that a guest could sample (MDS, TAA, MMIO stale data, RFDS, TSA): VERW, by the Switcher, after its
- *   last access to anything of the host's. X86_FEATURE_CLEAR_CPU_BUF_VM says whether.
+ *   last access to anything of the host's. X86_FEATURE_CLEAR_CPU_BUF_VM shows whether.
  * - Indirect branches that one guest has trained for another: a barrier when a processor enters another guest
  *   than the last one.
  * - Returns that a guest has prepared for the host: lg_fill_return_stack(), before the first of the host's.
@@ -232,7 +232,7 @@ static void separate_guests(const struct lg_vcpu *vcpu)
 }
 
 /*
- * What a process has asked of the processor for itself, and the guest must not run with: breakpoints (they are not
+ * What a process has requested of the processor for itself, and the guest must not run with: breakpoints (they are not
  * for the guest's addresses), single-stepping by branches, an LDT. Hardly any process has, so one test must do: not
  * 0 if this one has.
  */
@@ -331,7 +331,7 @@ static void replay_events(unsigned long events)
 #define LG_CONCERNS_HOST (BIT(X86_TRAP_DB) | BIT(X86_TRAP_NMI) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_MC))
 
 /*
- * What the host must do, with interrupts off, about the vector that ended a run. Says whether the fault was one of
+ * What the host must do, with interrupts off, about the vector that ended a run. Returns whether the fault was one of
  * the host's own: where it is a guest of KVM, a page of its own may be on its way.
  */
 static bool concern_host(struct lg_vcpu *vcpu, u8 vector)
@@ -372,7 +372,7 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	local_irq_disable();
 
 	/*
-	 * From here on the guest is left at once by whatever arrives. What arrived before, since the caller
+	 * From here on each interrupt ends the run at once. What arrived before, since the caller
 	 * looked, would go unnoticed until the next interrupt.
 	 */
 	flags = read_thread_flags();

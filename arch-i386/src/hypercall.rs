@@ -1,11 +1,11 @@
 //! Hypercalls: the numbers in `eax` and the arguments in `ebx`, `ecx`, `edx`, `esi`.
 //!
-//! A guest asks by `int $0x1f`, or queues the call in its [ring](crate::lguest_data::LguestData).
+//! A guest calls by `int $0x1f`, or queues the call in its [ring](crate::lguest_data::LguestData).
 //! Numbers as in lguest's `asm/lguest_hcall.h` (Linux 3.11); 3, 11 and 12 were never reused.
 
 macro_rules! hypercalls {
     ($($(#[$doc:meta])* $name:ident = $n:literal),* $(,)?) => {
-        /// What a guest can ask of its host.
+        /// What a guest can request of its host.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
         pub enum Hypercall { $($(#[$doc])* $name = $n),* }
@@ -49,7 +49,7 @@ hypercalls! {
     SetPgd = 15,
     /// `(array physical)`: three thread-local-storage descriptors.
     LoadTls = 16,
-    /// `(physical)`: tell the launcher: a virtqueue's address, or an early console string.
+    /// `(physical)`: notify the launcher: a virtqueue's address, or an early console string.
     Notify = 17,
     /// `(index, low, high)`: one descriptor of the GDT.
     LoadGdtEntry = 18,
@@ -59,7 +59,7 @@ hypercalls! {
 
 /// Second argument of [`Hypercall::Shutdown`]: power off. The message is the guest's last word.
 pub const SHUTDOWN_POWEROFF: u32 = 1;
-/// Second argument of [`Hypercall::Shutdown`]: the guest asks to be started again.
+/// Second argument of [`Hypercall::Shutdown`]: the guest requests a restart.
 pub const SHUTDOWN_RESTART: u32 = 2;
 /// Bytes of the message that [`Hypercall::Shutdown`] points to, terminator included.
 pub const SHUTDOWN_MESSAGE: usize = 128;

@@ -3,10 +3,10 @@
 //! lguest's protocol (lguest's `linux/lguest_launcher.h`, Linux 3.11), so that a launcher written
 //! for it still works: every write is a request word followed by its arguments, all 32 bits wide.
 //!
-//! * A `read` runs the guest until it has something to say: 4 bytes are the address of a
+//! * A `read` runs the guest until there is something to report: 4 bytes are the address of a
 //!   [`Notify`](crate::hypercall::Hypercall::Notify), anything longer is the reason why the guest is
 //!   dead, as text with a terminating NUL (a buffer of just 4 bytes gets `ENOENT` instead). `EINTR` (after
-//!   a signal) and a read that is simply repeated go on running. After the guest asked for a restart,
+//!   a signal) and a read that is simply repeated go on running. After the guest requested a restart,
 //!   reads fail with `ERESTART` (85).
 //! * A `write` returns 12 for [`Request::Initialize`], 0 for [`Request::Irq`] and [`Request::Eventfd`], as
 //!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`.
@@ -33,8 +33,8 @@ pub enum Request {
     /// write returns the number of bytes stored; `ERANGE` when they do not fit, `EBUSY` while the guest
     /// runs.
     Counters = 0x101,
-    /// `levels`: the guest's page tables have 2 levels or 3 (PAE), before `Initialize`. A guest of which
-    /// nothing is said has its host's format. 3 on a host with 2 is refused with `EINVAL` and the reason
+    /// `levels`: the guest's page tables have 2 levels or 3 (PAE), before `Initialize`. Without it, a
+    /// guest has its host's format. 3 on a host with 2 is refused with `EINVAL` and the reason
     /// in the kernel's log.
     Paging = 0x102,
 }
@@ -55,12 +55,12 @@ impl Request {
     }
 }
 
-/// The errno of a read after the guest asked to be started again.
+/// The errno of a read after the guest requested a restart.
 pub const ERESTART: i32 = 85;
 
-/// The name of the ELF notes in which a kernel tells its launcher about itself.
+/// The name of the ELF notes in which a kernel describes itself to its launcher.
 pub const NOTE_NAME: &str = "lguest";
-/// The type of the note that tells which formats the kernel's page tables can have: one word, with a bit
+/// The type of the note that lists the formats that the kernel's page tables can have: one word, with a bit
 /// for each of them.
 pub const NOTE_PAGING: u32 = 1;
 /// See [`NOTE_PAGING`].
@@ -101,7 +101,7 @@ pub struct DeviceDesc {
 pub struct VirtqueueConfig {
     /// Entries, a power of two.
     pub num: u16,
-    /// The virtual interrupt that tells the guest of used buffers.
+    /// The virtual interrupt that notifies the guest of used buffers.
     pub irq: u16,
     /// The first page of the ring (legacy virtio layout, 4096-byte alignment).
     pub pfn: u32,

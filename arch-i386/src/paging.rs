@@ -7,7 +7,7 @@
 //!     1024          1024                                      4      512       512
 //! ```
 //!
-//! [`Entry`] is wide enough for both and [`PageFormat`] says what differs, so that walks and shadow
+//! [`Entry`] is wide enough for both and [`PageFormat`] describes what differs, so that walks and shadow
 //! tables are written once. The flag bits are the same in both formats and are the `x86_64` crate's.
 
 use crate::addr::{GuestVirt, PAGE_SHIFT};

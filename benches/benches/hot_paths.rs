@@ -1,4 +1,4 @@
-//! The hot paths of shadow paging by the clock: `cargo bench -p benches`. What they are, `benches::hot_paths` says.
+//! The hot paths of shadow paging by the clock: `cargo bench -p benches`. `benches::hot_paths` lists them.
 
 use benches::hot_paths::{self, measured};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

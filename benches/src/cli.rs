@@ -1,4 +1,4 @@
-//! The program `replay`: runs a paging trace on strategies and says what became of it.
+//! The program `replay`: runs a paging trace on strategies and reports the result.
 //!
 //! It is in the library so that a plug-in can have it with itself in the registry, by a program of a few lines
 //! (`examples/policy-plugin/examples/replay.rs`).
@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs a paging trace on a strategy, or on many at once, and says what became of it.
+/// Runs a paging trace on a strategy, or on many at once, and reports the result.
 #[derive(Debug, Parser)]
 #[command(version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 struct Arguments {

@@ -34,7 +34,7 @@ pub const OPTIMUM: &str = "opt";
 /// Who takes part.
 #[derive(Clone, Debug)]
 pub struct Competitor {
-    /// The strategy as it was asked for, without its slots.
+    /// The strategy as it was requested, without its slots.
     pub name: String,
     /// How many slots it has; `None` for a strategy without such a parameter.
     pub slots: Option<u64>,
@@ -63,7 +63,7 @@ impl fmt::Display for Competitor {
 pub struct Row {
     /// Which.
     pub competitor: Competitor,
-    /// What is told of its replay, or the words of its panic.
+    /// The report of its replay, or the message of its panic.
     pub outcome: Result<Report, String>,
 }
 

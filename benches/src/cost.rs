@@ -7,12 +7,12 @@
 //! ```
 //!
 //! in instructions of the host. A *switch* is one entry into the guest and the way back. A batch is what a guest
-//! asks for between two accesses to memory: its ring carries up to 64 hypercalls in one switch (lguest's
+//! requests between two accesses to memory: its ring carries up to 64 hypercalls in one switch (lguest's
 //! guest sends NEW_PGTABLE, SET_STACK and LOAD_TLS of a context switch that way). `SWITCH` is the null hypercall
 //! of `docs/design.md`, measured in QEMU. The others are what the pager itself took in a replay under callgrind
 //! (`docs/design.md`, "What it costs"). The work of the host's kernel for each page that is pinned is not in them,
-//! nor is what the guest does about its own faults, so that the model is a lower bound and says more about
-//! differences than about sums. A miss has no price of its own: it is the entries that it releases and those that
+//! nor is what the guest does about its own faults, so that the model is a lower bound and describes
+//! differences better than sums. A miss has no price of its own: it is the entries that it releases and those that
 //! are filled again.
 
 use sim::replay::Report;

@@ -29,7 +29,7 @@ fn replay(trace: &Path, strategy: &str, shadow: Option<Paging>) -> String {
     replay.finish(&choice, true).to_string()
 }
 
-/// Holds `lguest` on such a host against the answers to the traces whose names have `part` in them; says
+/// Holds `lguest` on such a host against the answers to the traces whose names have `part` in them; returns
 /// how many those were.
 fn compare(part: &str, shadow: Option<Paging>) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");

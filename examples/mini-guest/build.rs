@@ -24,7 +24,7 @@ fn build_programs(here: &Path) -> PathBuf {
         println!("cargo::rerun-if-changed={}", here.join(input).display());
     }
     let target = variable("TARGET");
-    // For a target that is a file, cargo says no more than the file's name.
+    // For a target that is a file, cargo passes only the file's name.
     let spec = here.join("../../xtask/targets").join(&target).with_extension("json");
     let target_dir = PathBuf::from(variable("OUT_DIR")).join("programs");
     let status = Command::new(variable("CARGO"))
@@ -35,7 +35,7 @@ fn build_programs(here: &Path) -> PathBuf {
         .env("CARGO_TARGET_DIR", &target_dir)
         // The kernel carries the file: debug information would only take room.
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        // What this build was told about itself does not hold for the other.
+        // What cargo passed to this build does not hold for the other.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
         .expect("cargo could not be started");

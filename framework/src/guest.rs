@@ -38,7 +38,7 @@ pub enum Outcome {
     Notify(GuestPhys),
     /// The launcher has a signal to handle.
     Interrupted,
-    /// The guest is dead; [`Guest::end`] says why.
+    /// The guest is dead; [`Guest::end`] returns why.
     Ended,
 }
 
@@ -151,7 +151,7 @@ impl Guest {
 
     /// Goes round the loop until the launcher has something to do.
     fn rounds<H: Host>(&mut self, host: &mut H) -> Outcome {
-        // The launcher has dealt with what it was told last time.
+        // The launcher has dealt with what was reported to it last time.
         self.notify = None;
         self.host_work_pending = true;
         if self.end.is_some() {

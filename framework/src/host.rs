@@ -97,7 +97,7 @@ pub trait Host: PagingHost {
     /// guest is done, that looks like a hardware interrupt.
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit;
 
-    /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Asked
+    /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Checked
     /// when the loop begins, after each hardware interrupt and sleep, every few ring entries, and after each
     /// notification that was delivered.
     fn interrupted(&mut self) -> bool;

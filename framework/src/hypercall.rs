@@ -73,7 +73,7 @@ impl Guest {
             }
             let asks = self.ring_next.is_multiple_of(RING_ENTRIES_AT_ONCE);
             if asks && !cfg!(feature = "plant-endless-ring") && host.interrupted() {
-                // Asked once more on the way out, which returns to the launcher.
+                // Checked once more on the way out, which returns to the launcher.
                 self.host_work_pending = true;
                 return Ok(Ring::Stopped);
             }

@@ -114,7 +114,7 @@ pub enum End {
     Panicked(Panicked),
     /// It shut itself down; its last words, up to a NUL.
     Shutdown(Box<[u8; SHUTDOWN_MESSAGE]>),
-    /// It asked to be started again.
+    /// It requested a restart.
     Restart,
 }
 

@@ -18,7 +18,7 @@ use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
 use fallible::{OutOfMemory, boxed_with};
 
-/// All that a guest can ask of its page tables, as the run loop passes it on.
+/// All that a guest can request of its page tables, as the run loop passes it on.
 ///
 /// The methods that [`PagingStrategy`] has as well do the same. A method that returns [`Kill`] ends the guest; the only
 /// call after that is [`Pager::tear_down`].

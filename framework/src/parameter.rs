@@ -1,7 +1,7 @@
 //! Parameters: what can be set in a strategy's text.
 //!
 //! A plug-in declares each parameter as a `static` of one of three types, lists it in its registry entry
-//! and asks [`Values`] for it by that static, so that a misspelt name or a wrong type does not compile:
+//! and reads it from [`Values`] by that static, so that a misspelt name or a wrong type does not compile:
 //!
 //! ```
 //! use framework::parameter::{Flag, Number, Parameter, Values};

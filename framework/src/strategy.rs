@@ -1,4 +1,4 @@
-//! Paging strategies: all that a guest can ask of its page tables.
+//! Paging strategies: all that a guest can request of its page tables.
 //!
 //! The larger of the two plug-in traits. [`hypercall`](crate::guest) and [`trap`](crate::guest) route
 //! every request that concerns page tables here, through the strategy's [`pager`](crate::pager); nothing else of the

@@ -1,4 +1,4 @@
-//! The paging trace: what a guest asks of its pager, one operation after the other.
+//! The paging trace: a guest's requests to its pager, one operation after the other.
 //!
 //! The vocabulary that recording (`strategies`, in the module) and replay (`sim`, anywhere) share, so
 //! it needs neither a file nor an allocator. `docs/trace-format.md` defines what each operation means;

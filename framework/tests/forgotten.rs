@@ -1,4 +1,4 @@
-//! What a strategy forgets, its host takes back, to the last page, and says how much it was.
+//! What a strategy forgets, its host takes back, to the last page, and reports how much it was.
 
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, TwoLevel};
@@ -145,7 +145,7 @@ fn pae() {
     check::<Pae>();
 }
 
-/// A page that is forgotten is held until another is asked for, and no longer.
+/// A page that is forgotten is held until another is requested, and no longer.
 #[test]
 fn a_forgotten_page_is_given_back_when_the_next_one_comes() {
     let mut host = SimHost::new(PAGES);

@@ -1,5 +1,5 @@
 //! The guest's life on a scripted machine: each entry into the guest is a closure that plays the
-//! guest's part for as long as it runs, and says why it stopped.
+//! guest's part for as long as it runs, and returns why it stopped.
 
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
@@ -42,7 +42,7 @@ struct Machine {
     kernel_stack: (u32, GuestVirt),
     /// Ring entries that somebody else fills again whenever one of them has been done.
     refilled: u32,
-    /// Calls since the loop has last asked whether it is interrupted, the most of them, and how often it has asked.
+    /// Calls since the loop has last checked for an interruption, the most of them, and how often it has checked.
     calls: u32,
     most_calls: u32,
     questions: u32,
@@ -255,7 +255,7 @@ fn initialised() -> (Guest, Machine) {
     (guest, machine)
 }
 
-/// Runs to the script's end and takes everything back, whatever the end was.
+/// Runs to the script's end and takes everything back, for every kind of end.
 fn run(mut guest: Guest, mut machine: Machine) -> (Option<End>, Machine) {
     let outcome = guest.run(&mut machine);
     let end = guest.end().cloned();
@@ -460,7 +460,7 @@ fn from_ring_3_the_frame_goes_on_the_kernel_stack_across_a_page_boundary() {
 #[test]
 fn no_interrupt_where_the_guest_wants_none() {
     let (guest, mut machine) = initialised();
-    // Disabled: told that one waits.
+    // Disabled: notified that one waits.
     then(&mut machine, |m| {
         m.set_word(offset::IRQ_ENABLED, 0);
         m.pending = 1;

@@ -127,7 +127,7 @@ fn check<F: PageFormat>(
     }
     let shadow = tables.entry_in(*leaf, VA).0;
     assert_eq!(shadow, expected.unwrap_or(0), "of {guest:#x}");
-    // What the rule comes to, said once more without it.
+    // What the rule comes to, stated once more without it.
     assert_eq!(shadow & !guest & (P | W | U), 0, "{guest:#x} has less rights than {shadow:#x}");
     assert!(
         shadow == 0 || guest & NX == shadow & NX,
@@ -202,7 +202,7 @@ fn an_entry_that_is_dropped_gives_its_page_back() {
     assert_eq!(tables.entry_in(leaf, VA), Entry(u64::from(elsewhere(4)) << 12 | 0x67));
 }
 
-/// Above level 1, an entry leads to a table, whatever the strategy says of the guest's.
+/// Above level 1, an entry has a table's flags, for any flags of the guest's entry that the strategy passes.
 #[test]
 fn entries_that_lead_to_tables_have_the_flags_of_a_table() {
     fn check<F: PageFormat>() {

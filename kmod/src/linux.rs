@@ -106,7 +106,7 @@ impl Drop for Eventfd {
 /// A guest's recording, as the C side keeps it until it is read.
 struct Recording(NonNull<RawRecording>);
 
-// SAFETY: the C side wants one writer at a time, from whatever thread, which `&mut self` is.
+// SAFETY: the C side requires one writer at a time, from any thread, which `&mut self` is.
 unsafe impl Send for Recording {}
 
 impl Recording {
@@ -392,7 +392,7 @@ impl Host for Linux {
     fn guard<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Result<R, Panicked> {
         let plugin = self.plugin.raw();
         // SAFETY: the object lives as long as `self`. `framework::guarded` calls this and no one else, and promises what is
-        // asked for.
+        // required.
         unsafe { Plugin::guard(plugin, || call(self)) }
     }
 
@@ -479,7 +479,7 @@ impl Host for Linux {
     }
 
     fn notify(&mut self, address: GuestPhys) -> bool {
-        // A process that is being killed tells nobody any more.
+        // A process that is being killed notifies nobody any more.
         let Ok(eventfds) = self.eventfds.lock() else { return false };
         let listener = eventfds.iter().find(|(attached, _)| *attached == address);
         listener.inspect(|(_, eventfd)| eventfd.signal()).is_some()

@@ -93,7 +93,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Whether something that this has brought about may be logged; asked once for all the lines of it.
+    /// Whether something that this has brought about may be logged; checked once for all the lines of it.
     pub fn may_log(self) -> bool {
         self == Self::Administrator || shim::lg_log_for_launcher()
     }

@@ -1,4 +1,4 @@
-//! Load and unload, and what the parameters ask for.
+//! Load and unload, and what the parameters request.
 //!
 //! Loading copies the Switcher's text into its area; every guest then takes one of the area's virtual CPUs.
 

@@ -27,7 +27,7 @@ impl VcpuNumbers {
         assert!(limit <= MAX, "there is room for {MAX} numbers, not {limit}");
         (0..limit).find(|&number| {
             let (word, bit) = self.place(number);
-            // Acquire: whatever the last user of the number did happened before.
+            // Acquire: all that the last user of the number did happened before.
             word.fetch_or(bit, Ordering::Acquire) & bit == 0
         })
     }

@@ -18,7 +18,7 @@
 //! | `pae` | any policy, for PAE hosts, where SET_PMD drops only what it names | [`shared`](mod@shared) |
 //! | `tlb` | one page directory, dropped at each CR3 load | [`tlb`](mod@tlb) |
 //! | `audit` | wraps another strategy and checks its shadow tables | [`audit`](mod@audit) |
-//! | `record` | wraps another strategy and writes a trace of what the guest asks of it | [`record`](mod@record) |
+//! | `record` | wraps another strategy and writes a trace of the guest's requests to it | [`record`](mod@record) |
 //!
 //! All but the last three are the [shadow cache](shadow) with an eviction policy; those from `random` to `s3-fifo` on the
 //! plain one.

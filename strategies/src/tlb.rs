@@ -83,7 +83,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for Tlb<G, S> {
         va: GuestVirt,
         _entry: Entry,
     ) -> Result<(), Kill> {
-        // Of whichever page directory it is said: a fault brings back what was dropped in vain.
+        // The page directory does not matter: a fault brings back what was dropped in vain.
         self.tables.replace_if_tabled(host, self.root_id(), va, None)
     }
 

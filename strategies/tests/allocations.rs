@@ -112,7 +112,7 @@ fn each_allocation_fails_once(formats: Formats) {
         // Policies see no table and run on the same pager: with the other formats two of them stand for all.
         let stands = choice.policy(0).is_none() || ["lguest", "lru"].contains(&text);
         let served = choice.check_formats(formats).is_ok();
-        // A shorter pointer changes sizes, not the places where memory is asked for; two see to that.
+        // A shorter pointer changes sizes, not the places where memory is requested; two see to that.
         let two = ["lru", "record:touch=all,of=shared:budget=60"].contains(&text);
         if !served
             || !stands && formats != Formats::both(Paging::TwoLevel)

@@ -107,7 +107,7 @@ impl Guest {
         })
     }
 
-    /// Changes a shadow entry as broken memory would, and says what the audit finds.
+    /// Changes a shadow entry as broken memory would, and returns what the audit finds.
     fn plant(&mut self, va: GuestVirt, level: u32, change: impl FnOnce(u64) -> u64) -> Report {
         let (table, index) = self.shadow(va, level);
         let entry = Entry(change(self.load(table, index).0));
@@ -147,7 +147,7 @@ fn another_page() {
 #[test]
 fn more_rights_than_the_guest_gives() {
     everywhere(|mut guest| {
-        // The guest takes rights away, announces it, and the strategy has missed it.
+        // The guest takes rights away, reports it, and the strategy has missed it.
         for right in [W, U] {
             guest.store_leaf(PAGE << 12 | (P | W | U | A | D) & !right);
             assert!(
@@ -194,7 +194,7 @@ fn what_the_guest_does_not_map() {
     everywhere(|mut guest| {
         guest.store_leaf(0);
         assert_eq!(first(guest.audit()), Defect::Unmapped { directory: Guest::directory(), va: VA });
-        // As long as it has not announced that, it may be so.
+        // As long as it has not reported that, it may be so.
         let report = audit(&*guest.strategy, &mut guest.host, &Announced::Nothing);
         assert_eq!(report, Report { entries: 1, stale: 1, ..Report::default() });
     });

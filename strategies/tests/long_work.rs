@@ -1,6 +1,6 @@
 //! Long work lets others run, and is left undone when the launcher is killed.
 //!
-//! A guest maps as much as it likes. Whatever it then asks for, there is a point at which the host may run something
+//! A guest maps as much as it likes. In each request after that, there is a point at which the host may run something
 //! else for every table of it; and from the moment on at which its launcher is killed, nothing is finished for its sake
 //! but the giving back.
 
@@ -91,7 +91,7 @@ impl Guest {
 
 type Request = fn(&mut Guest);
 
-/// All that a guest can ask for and that may release much.
+/// All that a guest can request and that may release much.
 const REQUESTS: [(&str, Request); 6] = [
     ("flush_all", |guest| guest.strategy.flush_all(&mut guest.host).unwrap()),
     ("flush_user", |guest| guest.strategy.flush_user(&mut guest.host)),

@@ -2,7 +2,7 @@
 //! write, user, accessed, dirty and page-size on each level of the guest's tables, for each kind of
 //! access.
 //!
-//! What is right is predicted by a model that knows neither shadow tables nor the framework: a few
+//! What is right is predicted by a model that uses neither shadow tables nor the framework: a few
 //! lines of the processor manual (Intel SDM vol. 3A, 4.6 and 4.8) and of lguest's rules for what a
 //! guest may write into its tables.
 
@@ -147,7 +147,7 @@ impl Case {
         }
     }
 
-    /// Faults once and says what came of it.
+    /// Faults once and returns the result.
     fn outcome(&mut self, access: Access) -> Outcome {
         assert!(!self.passes(access), "nothing is mapped before the first fault");
         match self.fault(access) {
@@ -275,7 +275,7 @@ fn check_cacheability(mut case: Case, in_leaf: bool, bits: u64) {
     if in_leaf {
         assert_eq!(fault, Ok(Fault::Fixed));
         assert_eq!(entry & (PWT | PCD), bits, "the guest's entry is its own");
-        // Told of as well: another way into the shadow.
+        // Reported by set_pte as well: another way into the shadow.
         let told = Entry(entry);
         case.strategy.set_pte(&mut case.host, GuestPhys(TABLES[0] * 4096), VA, told).unwrap();
         // A strategy may fill the entry at once, or leave it to a fault.
@@ -292,7 +292,7 @@ fn check_cacheability(mut case: Case, in_leaf: bool, bits: u64) {
     case.end();
 }
 
-/// A fault that is answered "fixed" is fixed, whatever each level says, but for `lguest`.
+/// A fault that is answered "fixed" is fixed, whatever rights each level has, but for `lguest`.
 #[test]
 fn only_lguest_answers_fixed_where_the_processor_faults_again() {
     let levels = [P | U | A | D, P | W | U | A | D];

@@ -1,6 +1,6 @@
-//! What must hold of every strategy whatever a guest does.
+//! What must hold of every strategy for all acts of a guest.
 //!
-//! * A guest that plays by the rules (every change of a table is followed by the request that announces
+//! * A guest that plays by the rules (every change of a table is followed by the request that reports
 //!   it) never runs on a shadow entry that its own tables do not justify: right page, no more rights,
 //!   one reference for each.
 //! * What `record` writes of such a guest comes, replayed, to what became of the guest.
@@ -268,7 +268,7 @@ impl<F: PageFormat> Guest<F> {
         }
     }
 
-    /// This guest announces every change at once, so that all entries must be as its tables say.
+    /// This guest reports every change at once, so that all entries must be as in its tables.
     fn audit(&mut self) {
         let report = audit::audit(&*self.strategy, &mut self.host, &Announced::Everything);
         assert_eq!(report.first, None);

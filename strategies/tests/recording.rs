@@ -43,7 +43,7 @@ impl Trace {
         self
     }
 
-    /// Runs it; says what became of it, and what the strategy recorded.
+    /// Runs it; returns the result, and what the strategy recorded.
     fn run(&self, strategy: &str) -> (Report, Vec<u8>) {
         let choice = Choice::parse(strategy).unwrap();
         let mut replay = Replay::new(&self.header, &choice).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The first page is Linux's `struct boot_params` ("zero page", kernel documentation
 //! `arch/x86/zero-page.rst` and `boot.rst`), the second the command line. A guest needs no registers
-//! set: it knows where to look, and `hardware_subarch` 1 tells Linux 3.x that it is under lguest.
+//! set: the addresses are fixed, and `hardware_subarch` 1 identifies lguest to Linux 3.x.
 
 use arch_i386::addr::PAGE_SIZE;
 use thiserror::Error;

@@ -45,14 +45,14 @@ pub struct Cli {
 
     /// Writes the host's counters to FILE (or standard error) when the guest has ended
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's way to tell --counters from --counters=FILE")]
+    #[allow(clippy::option_option, reason = "clap's way to distinguish --counters from --counters=FILE")]
     pub counters: Option<Option<PathBuf>>,
 
     /// Writes the spans that the guest marks on its early console to FILE, with what the host counted in each
     #[arg(long, value_name = "FILE")]
     pub spans: Option<PathBuf>,
 
-    /// Records what the guest asks of its page tables, as a trace for `replay`; --strategy says on which
+    /// Records the guest's paging requests, as a trace for `replay`; --strategy names the recorded
     /// strategy
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -86,7 +86,7 @@ impl Cli {
         self.kernel_and_arguments.first().map_or(Path::new(""), Path::new)
     }
 
-    /// The strategy that the host is to be asked for, if any.
+    /// The strategy to request of the host, if any.
     #[must_use]
     pub fn strategy(&self) -> Option<String> {
         match &self.record {

@@ -1,6 +1,6 @@
 //! What the launcher gives up once everything is open, before it looks at a guest.
 //!
-//! From then on it is, if `--user` says so, another user than root; it has no capability and no supplementary
+//! From then on it is, with `--user`, another user than root; it has no capability and no supplementary
 //! group, cannot get any by starting a program, and by Landlock opens no file but those that a restarted guest
 //! needs, starts no program, and traces no process outside. Landlock is the kernel's own means for that and works
 //! by system calls that all architectures have in common, so that it serves 32-bit programs as well.
@@ -118,14 +118,14 @@ fn refused<E: Into<io::Error>>(doing: &'static str) -> impl Fn(E) -> ConfineErro
 }
 
 /// No program that is started can have a capability. Who may not empty the set has none to give away, and a
-/// capability that the kernel does not know is none.
+/// capability that the kernel does not support is none.
 fn empty_bounding_set() {
     for capability in CapabilitySet::all().iter() {
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
 }
 
-/// What Landlock shall enforce: of the rights that the crate knows, all that the kernel knows too.
+/// What Landlock shall enforce: of the rights that the crate supports, all that the kernel supports too.
 fn ruleset(allowed: &[Allowed]) -> Result<RulesetCreated, ConfineError> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?

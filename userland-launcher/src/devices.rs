@@ -1,6 +1,6 @@
 //! The guest's devices: virtio on the lguest bus.
 //!
-//! A [`Device`] says what the guest sees of it (its id, features and configuration) and makes one
+//! A [`Device`] describes what the guest sees of it (its id, features and configuration) and makes one
 //! [`QueueService`] for each of its virtqueues when the guest has set it up. The [`bus`] lays devices out
 //! in the device page and follows their status; a [`worker`] thread runs each service.
 //!

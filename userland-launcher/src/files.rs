@@ -26,7 +26,7 @@ pub struct Files {
     pub network: Option<Network>,
     spans: Option<File>,
     record: Option<File>,
-    /// The host's page format, if the module is there to tell it.
+    /// The host's page format, if the module is there to report it.
     pub host_paging: Option<Paging>,
 }
 
@@ -50,7 +50,7 @@ impl Files {
         let record = cli.record.as_ref().map(|path| {
             File::create(path).map_err(|source| LaunchError::Record { path: path.clone(), source })
         });
-        // Missing when the module is; that is for opening its device to say.
+        // Missing when the module is; opening its device reports that.
         let host_paging = std::fs::read_to_string(paging::host_parameter()).ok();
         Ok(Self {
             kernel,

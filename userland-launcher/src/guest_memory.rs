@@ -59,7 +59,7 @@ impl GuestMemory {
     /// becomes of the process, and reserves no swap, so that a big guest costs what it touches.
     ///
     /// # Errors
-    /// What `mmap` says; `ENOMEM` when the address space has no gap of that size.
+    /// The error of `mmap`; `ENOMEM` when the address space has no gap of that size.
     pub fn map(len: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
         let address = unsafe {

@@ -1,4 +1,4 @@
-//! The host: what a launcher asks of the kernel module, and `/dev/lguest`, which answers.
+//! The host: what a launcher requests of the kernel module, and `/dev/lguest`, which answers.
 //!
 //! [`Host`] is the seam for tests, which script one. The requests' layout is
 //! [`arch_i386::launcher`]'s; all their words have 32 bits, so that [`DeviceFile`] works in a
@@ -26,7 +26,7 @@ pub trait Host: Send + Sync {
     /// [`HostError::StrategyRefused`] and others.
     fn select_strategy(&self, spec: &str) -> Result<(), HostError>;
 
-    /// [`Request::Paging`]: tells the format of the guest's page tables, if it is not the host's own. To
+    /// [`Request::Paging`]: passes the format of the guest's page tables, if it is not the host's own. To
     /// be done before [`Host::select_strategy`], since a strategy may not serve every format.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ pub trait Host: Send + Sync {
     /// [`HostError::Initialize`] and others.
     fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError>;
 
-    /// Runs the guest until it has something to say, and stores that in `message`; returns its length.
+    /// Runs the guest until there is something to report, and stores that in `message`; returns its length.
     ///
     /// # Errors
     /// As [`arch_i386::launcher`] describes.
@@ -118,7 +118,7 @@ pub enum HostError {
          kernel) runs both kinds; --paging chooses, where the guest's kernel can do either"
     )]
     PagingRefused(Paging),
-    /// Another failure to tell the format.
+    /// Another failure to pass the format.
     #[error("cannot tell the host that the guest has {paging} page tables")]
     Paging {
         /// The format.
@@ -159,7 +159,7 @@ pub struct DeviceFile {
     opener: Arc<Opener>,
 }
 
-/// Bytes of counter text asked for: hundreds of counters.
+/// Bytes of counter text requested: hundreds of counters.
 const COUNTERS_MAX: usize = 16384;
 
 impl DeviceFile {

@@ -92,7 +92,7 @@ pub struct Kernel {
     paging: Option<Paging>,
 }
 
-/// Enough of the file's start to tell what it is: up to the magic of Linux's boot header.
+/// Enough of the file's start to identify it: up to the magic of Linux's boot header.
 const PROBE: usize = 0x206;
 
 impl Kernel {
@@ -139,7 +139,7 @@ impl Kernel {
         self.entry
     }
 
-    /// The format of its page tables, if it can do only one and says so; see [`paging::of_kernel`].
+    /// The format of its page tables, if it can do only one and states it; see [`paging::of_kernel`].
     #[must_use]
     pub fn paging(&self) -> Option<Paging> {
         self.paging
@@ -184,7 +184,7 @@ fn probe(file: &File) -> Result<[u8; PROBE], KernelError> {
     Ok(start)
 }
 
-/// Tells the kinds of file apart that people try, before the parser sees them.
+/// Distinguishes the kinds of file that people try, before the parser sees them.
 fn check_identity(start: &[u8; PROBE]) -> Result<(), KernelError> {
     if start[..4] != elf::ELFMAG {
         let linux_boot_header = start[0x1fe..0x200] == [0x55, 0xaa] && start[0x202..] == *b"HdrS";

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  main thread    prepares memory; waits for the first outcome; reports
-//!  guest thread   Initialize and every read, as the host wants both from one thread
+//!  guest thread   Initialize and every read, as the host requires both from one thread
 //!  worker threads one for each virtqueue the guest has set up
 //! ```
 
@@ -123,7 +123,7 @@ fn load_initrd(
     Ok(Some(Initrd { start: start as u32, len: len as u32 }))
 }
 
-/// How a guest ended, and what may still be asked about it.
+/// How a guest ended, and what may still be queried of it.
 pub struct Ended {
     /// How.
     pub outcome: Outcome,
@@ -152,7 +152,7 @@ impl Ended {
     }
 }
 
-/// What threads tell the main thread.
+/// What threads report to the main thread.
 enum Event {
     /// The guest is about to execute its first instruction, at this tick.
     Started(u64, Option<Recording>),
@@ -183,7 +183,7 @@ impl Session {
     }
 
     /// Runs guests made by `prepare` on hosts made by `open_host`, one after the other as long as they
-    /// ask to be restarted. What is reported of them goes to `files`.
+    /// request a restart. What is reported of them goes to `files`.
     ///
     /// # Errors
     /// See [`LaunchError`].
@@ -253,7 +253,7 @@ impl Session {
             }
         };
         if matches!(outcome, Outcome::Restart) {
-            // The guest's thread has stopped its workers before it said so.
+            // The guest's thread has stopped its workers before it reported this.
             let _ = thread.join();
             // What the old life's last words were does not concern the new one; a signal does.
             for event in self.receiver.try_iter() {

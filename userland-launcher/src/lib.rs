@@ -2,7 +2,7 @@
 //!
 //! A guest is a process here: its physical memory is a mapping, its devices are threads, and running it
 //! is reading `/dev/lguest`. This library prepares the memory, speaks with the kernel module, and serves
-//! the devices; `main.rs` gives it a terminal. The guest is not trusted: whatever it writes
+//! the devices; `main.rs` gives it a terminal. The guest is not trusted: what it writes
 //! to memory or notifies can end it, and nothing else.
 //!
 //! | module | its part |
@@ -14,7 +14,7 @@
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
-//! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is told about it afterwards |
+//! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is reported about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
 

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     let user = cli.user.as_deref().map(|text| {
-        // Without a list of users only numbers can be used, which is what the error says.
+        // Without a list of users only numbers can be used, which is what the error states.
         User::find(text, &std::fs::read_to_string(USERS).unwrap_or_default())
     });
     let user = user.transpose()?;

@@ -1,7 +1,7 @@
 //! Opens what only root may open: the hypervisor's device, again for each life of a guest, and its recordings.
 //!
-//! A launcher that stays root opens them itself. One that becomes another user cannot, and a guest may ask for
-//! another life at any time; so a helper process stays root in its stead. The helper knows two requests, of one
+//! A launcher that stays root opens them itself. One that becomes another user cannot, and a guest may request
+//! a restart at any time; so a helper process stays root in its stead. The helper serves two requests, of one
 //! byte each and without a parameter, and answers each with an open file (`SCM_RIGHTS`, unix(7)) or an error. It
 //! is confined to what it opens, and ends with the launcher.
 
@@ -40,7 +40,7 @@ impl Opener {
         Self { device: device.to_owned(), helper: None }
     }
 
-    /// A helper process does, confined unless `how` says no. It has the rights that the launcher has now.
+    /// A helper process opens them, confined unless `how` disables that. It has the rights that the launcher has now.
     ///
     /// # Errors
     /// When there is more than one thread, or no more processes.

@@ -1,4 +1,4 @@
-//! How a guest's life ended, and the exit code and message that tell so.
+//! How a guest's life ended, and the exit code and message that report it.
 
 use crate::host::HostError;
 use crate::virtqueue::RingError;
@@ -14,7 +14,7 @@ pub mod exit_code {
     pub const KILLED: u8 = 120;
     /// The guest gave up by itself, as by a kernel panic.
     pub const CRASHED: u8 = 121;
-    /// The guest asked to be restarted more often than allowed.
+    /// The guest requested more restarts than allowed.
     pub const RESTART_LIMIT: u8 = 122;
     /// The launcher could not do its work.
     pub const LAUNCHER: u8 = 125;
@@ -60,9 +60,9 @@ pub enum Outcome {
         /// What it did.
         violation: Violation,
     },
-    /// The guest asked to be started again.
+    /// The guest requested a restart.
     Restart,
-    /// The guest asked to be started again once more than these times that were allowed.
+    /// The guest requested one restart more than this number, which was allowed.
     RestartLimit(u32),
     /// The user typed ctrl-C three times within a second.
     UserLeft,
@@ -88,7 +88,7 @@ impl Outcome {
     /// What the host's reason for a guest's death means, as [`Host::read`](crate::host::Host::read)
     /// gave it: up to the first NUL, in any encoding.
     ///
-    /// A guest that shuts down says `Power down` (as Linux does) or `exit N` with its result, 0 to 255;
+    /// A guest that shuts down passes `Power down` (as Linux does) or `exit N` with its result, 0 to 255;
     /// any other last word is a crash.
     #[must_use]
     pub fn from_death(reason: &[u8]) -> Self {
@@ -136,7 +136,7 @@ impl Outcome {
         }
     }
 
-    /// What to tell the user, unless all went as the guest wanted. What the guest has a part in is one line of
+    /// What to report to the user, unless all went as the guest wanted. What the guest has a part in is one line of
     /// [`visible`] characters.
     #[must_use]
     pub fn message(&self) -> Option<String> {

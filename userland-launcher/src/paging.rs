@@ -2,7 +2,7 @@
 //!
 //! A host serves guests with its own format, and a PAE host also those with two levels. The guest must
 //! know its format before its first page table and the host before its first instruction, so the launcher
-//! tells both. The first of these that has an opinion decides:
+//! passes it to both. The first of these that has an opinion decides:
 //!
 //! 1. the option `--paging`;
 //! 2. the word `lguest.paging=2` or `=3` on the guest's command line;
@@ -20,10 +20,10 @@ use object::read::{ReadCache, ReadRef};
 use std::fs::File;
 use std::path::PathBuf;
 
-/// What the user may say.
+/// What the user may request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RequestedFormat {
-    /// What command line, kernel and host say
+    /// What command line, kernel and host specify
     #[default]
     Auto,
     /// Two levels, 4-byte entries
@@ -43,7 +43,7 @@ impl RequestedFormat {
     }
 }
 
-/// Where the module tells its page format, as [`Paging`] displays it.
+/// Where the module reports its page format, as [`Paging`] displays it.
 #[must_use]
 pub fn host_parameter() -> PathBuf {
     PathBuf::from("/sys/module/lg/parameters/paging")
@@ -55,7 +55,7 @@ pub fn of_host(parameter: &str) -> Option<Paging> {
     [Paging::TwoLevel, Paging::Pae].into_iter().find(|paging| paging.to_string() == parameter.trim())
 }
 
-/// The word of the command line that tells a guest its format starts like this; the levels follow.
+/// The word of the command line that passes a guest its format starts like this; the levels follow.
 const WORD: &str = "lguest.paging=";
 
 /// A command line with the word for this format, and with no other. It comes first, as what follows a word `--` is
@@ -70,7 +70,7 @@ pub fn with_word(line: &str, paging: Paging) -> String {
     [told.as_str()].into_iter().chain(others).collect::<Vec<_>>().join(" ")
 }
 
-/// The format that a command line asks for, if it has the word.
+/// The format that a command line requests, if it has the word.
 #[must_use]
 pub fn of_command_line(line: &str) -> Option<Paging> {
     let levels = line.split_ascii_whitespace().find_map(|word| word.strip_prefix(WORD))?;
@@ -88,7 +88,7 @@ pub fn decide(
     requested.paging().or_else(|| of_command_line(command_line)).or(kernel).or(host)
 }
 
-/// The one format that a kernel's file says it can do; `None` when it can do both or does not say.
+/// The one format that a kernel's file declares; `None` when it declares both or none.
 #[must_use]
 pub fn of_kernel(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option<Paging> {
     match noted(header, file) {
@@ -99,7 +99,7 @@ pub fn of_kernel(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -
     }
 }
 
-/// The formats that the kernel's note has, if there is one. What cannot be read says nothing.
+/// The formats that the kernel's note has, if there is one. What cannot be read counts as none.
 fn noted(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option<u32> {
     for program in header.program_headers(LittleEndian, file).ok()? {
         let Ok(Some(mut notes)) = program.notes(LittleEndian, file) else { continue };

@@ -1,6 +1,6 @@
 //! The guest's recording, from the host to a file, while the guest runs.
 //!
-//! The strategy `record` writes down what a guest asks of its page tables; the host keeps that in a buffer
+//! The strategy `record` writes down a guest's paging requests; the host keeps that in a buffer
 //! of limited size until somebody reads it, here in a thread of its own. The rest of it comes when the
 //! host lets the guest go.
 

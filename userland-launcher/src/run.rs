@@ -1,4 +1,4 @@
-//! The run loop: lets the host run the guest and answers what it says, until its life ends.
+//! The run loop: lets the host run the guest and handles its messages, until its life ends.
 
 use crate::console_output::ConsoleOutput;
 use crate::devices::bus::Bus;
@@ -13,7 +13,7 @@ use std::io;
 /// [`SHUTDOWN_MESSAGE`](arch_i386::hypercall::SHUTDOWN_MESSAGE) bytes, the host's own reasons are a line.
 const MESSAGE_MAX: usize = 1024;
 
-/// The longest early console string that is printed, in bytes; a guest that says more in one notification
+/// The longest early console string that is printed, in bytes; a guest that prints more in one notification
 /// is cut short.
 const EARLY_CONSOLE_MAX: u32 = 4096;
 
@@ -78,7 +78,7 @@ fn next_exit(host: &dyn Host) -> Exit {
             Err(e) => match e.raw_os_error() {
                 Some(libc::EINTR | libc::EAGAIN) => {}
                 Some(ERESTART) => return Exit::Ended(Outcome::Restart),
-                // lguest's module: the guest has just died, the next read tells why.
+                // lguest's module: the guest has just died, the next read returns why.
                 Some(libc::ENOENT) if !died => died = true,
                 _ => return failed(e),
             },
@@ -86,7 +86,7 @@ fn next_exit(host: &dyn Host) -> Exit {
     }
 }
 
-/// The string at `address`, which the guest wants seen before it has a console device: up to its NUL, the end
+/// The string at `address`, which the guest prints before it has a console device: up to its NUL, the end
 /// of memory or [`EARLY_CONSOLE_MAX`], byte for byte.
 fn early_text(memory: &GuestMemory, memory_top: u32, address: u32) -> Result<Vec<u8>, Outcome> {
     let len = (memory_top - address).min(EARLY_CONSOLE_MAX);

@@ -97,7 +97,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
 
-    /// A host that counts how often it was asked for its counters.
+    /// A host that counts how often its counters were requested.
     #[derive(Default)]
     struct Counting(AtomicU64);
 

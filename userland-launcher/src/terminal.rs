@@ -34,7 +34,7 @@ impl Terminal {
     /// If the input is a terminal, passes every key on as it is typed: no echo, no lines, no signals.
     ///
     /// # Errors
-    /// What the terminal says.
+    /// The error of the terminal.
     pub fn hand_over(&self) -> io::Result<()> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         if saved.is_some() || !self.is_interactive() {

@@ -28,9 +28,9 @@ pub const ALIGN: u32 = 4096;
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
-/// In the available ring's flags: the guest wants no interrupt.
+/// In the available ring's flags: the guest requests no interrupt.
 const NO_INTERRUPT: u16 = 1;
-/// In the used ring's flags: the device wants no notification.
+/// In the used ring's flags: the device requests no notification.
 const NO_NOTIFY: u16 = 1;
 
 /// `u32` words of a descriptor and of a used element, `u16` words before the rings' entries.
@@ -89,7 +89,7 @@ const fn used_offset(size: u16) -> u32 {
 #[derive(Debug)]
 pub struct Virtqueue<'m> {
     memory: &'m GuestMemory,
-    // Invariant: a power of two, and the slices below are as long as it says.
+    // Invariant: a power of two, and the slices below have lengths that follow from it.
     size: u16,
     descriptors: &'m [AtomicU32],
     avail: &'m [AtomicU16],
@@ -97,7 +97,7 @@ pub struct Virtqueue<'m> {
     used_elements: &'m [AtomicU32],
     next_avail: u16,
     next_used: u16,
-    /// Something was given back since the guest was last told.
+    /// Something was given back since the guest was last notified.
     untold: bool,
 }
 
@@ -217,12 +217,12 @@ impl<'m> Virtqueue<'m> {
         self.avail[0].load(Ordering::Relaxed) & NO_INTERRUPT == 0
     }
 
-    /// Asks the guest for no notifications: the device is at work and will look by itself.
+    /// Disables the guest's notifications: the device is at work and will look by itself.
     pub fn ignore_notifications(&mut self) {
         self.used_header[0].store(NO_NOTIFY, Ordering::Relaxed);
     }
 
-    /// Asks the guest for notifications. Returns whether it has offered something meanwhile, which it may
+    /// Enables the guest's notifications. Returns whether it has offered something meanwhile, which it may
     /// have done without notifying: then look again before waiting.
     #[must_use]
     pub fn await_notifications(&mut self) -> bool {

@@ -1,7 +1,7 @@
 //! A private apt: Debian's i386 packages, and its Linux sources, on an amd64 system that is left as it is.
 //!
-//! Everything lies in one folder of the cache: lists, status, configuration. The system's own apt never hears
-//! of i386 (`dpkg --add-architecture` would change what every later upgrade does), and the private one
+//! Everything lies in one folder of the cache: lists, status, configuration. The system's own apt is not set up
+//! for i386 (`dpkg --add-architecture` would change what every later upgrade does), and the private one
 //! installs nothing: it resolves versions, downloads and checks signatures; `dpkg-deb` unpacks.
 //!
 //! The main suite is required; others, security updates first among them, are taken along if their index is
@@ -34,7 +34,7 @@ pub struct PrivateApt {
     pub left_out: Option<String>,
 }
 
-/// What apt knows about the version of a package that it would take.
+/// What apt records of the version of a package that it would take.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package {
     /// Its version, epoch and revision included.
@@ -173,7 +173,7 @@ fn write_sources(folder: &Path, architectures: &[&str], sources: &[&Source]) -> 
     fs::write(&path, text.join("\n")).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The one line of apt's complaint that says what was wrong.
+/// The one line of apt's complaint that states what was wrong.
 fn reason(complaint: &str) -> String {
     let line = complaint
         .lines()

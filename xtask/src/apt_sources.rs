@@ -1,4 +1,4 @@
-//! Reading the system's apt sources, to learn from which mirror, and trusting which keys, this machine takes
+//! Reading the system's apt sources, to find from which mirror, and trusting which keys, this machine takes
 //! its Debian packages. The private configuration of [`crate::apt`] uses the same mirror, so that no host
 //! name is written down in this project and a machine behind a mirror of its own works.
 //!
@@ -23,12 +23,12 @@ pub struct Source {
     pub uri: String,
     /// The suite, such as `bookworm`.
     pub suite: String,
-    /// Options that say what to trust, as deb822 fields: (`Signed-By`, value). A value may span lines.
+    /// Options that list what to trust, as deb822 fields: (`Signed-By`, value). A value may span lines.
     pub trust: Vec<(String, String)>,
 }
 
 impl Source {
-    /// This source as a deb822 stanza that asks for package lists of `architectures` only.
+    /// This source as a deb822 stanza that requests package lists of `architectures` only.
     pub fn stanza(&self, architectures: &[&str]) -> String {
         let mut text = format!(
             "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\nArchitectures: {}\nTargets: Packages\n",

@@ -1,4 +1,4 @@
-//! Many host VMs, as many at once as there is room for, and what is told of each.
+//! Many host VMs, as many at once as there is room for, and what is reported of each.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, mpsc};
@@ -30,7 +30,7 @@ pub struct Job {
     pub vm: Vm,
     /// What is in it.
     pub contents: Contents,
-    /// What it is told to do.
+    /// What it has to do.
     pub steps: Vec<Step>,
 }
 

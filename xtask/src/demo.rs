@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: one boot of Debian's kernel in which a guest runs under one strategy after the other,
-//! live, and a table that compares them. The guest is Linux with a short load in it, unless another is asked
-//! for. `--svg FILE` makes a picture of what it shows, as at the head of the README.
+//! live, and a table that compares them. The guest is Linux with a short load in it, unless another is
+//! requested. `--svg FILE` makes a picture of what it shows, as at the head of the README.
 
 use std::convert::Infallible;
 use std::fs;
@@ -78,7 +78,7 @@ impl Guest {
         }
     }
 
-    /// What it is told to do, if nothing else is.
+    /// What it runs, if nothing else is requested.
     fn usual_words(&self) -> &'static str {
         match self {
             Guest::Linux => "load",

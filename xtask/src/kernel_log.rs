@@ -1,6 +1,6 @@
 //! Finding what a kernel complained about: the host VM's in its log, a Linux guest's in what it shows.
 
-/// Openings of the messages by which Linux 6.1 says that something is wrong with itself.
+/// Openings of the messages by which Linux 6.1 reports that something is wrong with itself.
 const COMPLAINTS: [&str; 20] = [
     "WARNING: ",
     "BUG: ",
@@ -40,7 +40,7 @@ pub fn complaints_of_guest(console: &[String]) -> Vec<String> {
 }
 
 fn is_complaint(message: &str) -> bool {
-    // The kernel tells of a program's fault, and our module of a guest's, in the words it has for its own.
+    // The kernel reports a program's fault, and our module a guest's, in the words it has for its own.
     let of_others = message.starts_with("traps: ") || message.starts_with("lg: ");
     // What Debian has left out of it for a newer processor (arch/x86/kernel/cpu/bugs.c).
     let of_its_build = message.contains("WARNING: kernel not compiled with ");

@@ -5,7 +5,7 @@
 //! machine, whose newest version may be another one.
 //!
 //! The headers of a flavour name those that they share by an absolute path of a real installation; that is
-//! the one line which unpacking elsewhere has to mend.
+//! the one line which unpacking elsewhere has to fix.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const LAYOUT: u32 = 1;
 /// What of a kernel's 300 MB is used: itself, and the module that connects a guest's network card.
 const OF_THE_IMAGE: [&str; 2] = ["./boot", "./lib/modules/*/kernel/drivers/net/tun.ko"];
 
-/// The unpacked packages in the cache; also the stamp that says they are whole.
+/// The unpacked packages in the cache; also the stamp that marks them as whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kernels {
     layout: u32,
@@ -110,7 +110,7 @@ impl Kernels {
         self.root.join(format!("boot/vmlinuz-{}-{flavour}", self.release))
     }
 
-    /// The folder that `make -C` wants, to build a module for `flavour`.
+    /// The folder that `make -C` expects, to build a module for `flavour`.
     pub fn headers(&self, flavour: Flavour) -> PathBuf {
         self.root.join(format!("usr/src/linux-headers-{}-{flavour}", self.release))
     }

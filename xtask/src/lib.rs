@@ -15,12 +15,12 @@
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`processors`], [`boots`], [`tally`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
-//! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it is told to do and how it
+//! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it has to do and how it
 //! answers), [`qemu`] (the process and its three serial lines), [`kernel_log`] (what the kernel complained
 //! about) and [`vm`] (all of them together).
 //!
 //! Three notions are shared by all: where things are ([`project`]), which kernel is meant ([`flavour`]) and
-//! how an external program is run and its failure told ([`process`]).
+//! how an external program is run and its failure reported ([`process`]).
 
 use std::process::ExitCode;
 

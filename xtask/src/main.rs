@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's one front door for people and CI. The library beside says what each command does.
+//! `cargo xtask`: the project's one front door for people and CI. The library beside describes what each command does.
 
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ enum Command {
     Bench(Arguments),
     /// Boot Debian's kernel in QEMU, run a guest under several strategies, compare them
     Demo(demo::Args),
-    /// Record what a guest asks of its page tables, as a trace for `replay`
+    /// Record a guest's paging requests, as a trace for `replay`
     #[command(disable_help_flag = true)]
     Record(Arguments),
     /// Count the instructions of the pager's hot paths, and compare them with the committed ones

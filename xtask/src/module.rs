@@ -91,7 +91,7 @@ impl ModuleSource {
         flavours.iter().map(|flavour| self.build_flavour(project, machine, *flavour, &rust)).collect()
     }
 
-    /// Builds for a kernel that is none of Debian's, against the tree in `headers`; `name` tells its results apart.
+    /// Builds for a kernel that is none of Debian's, against the tree in `headers`; `name` distinguishes its results.
     pub fn build_against(
         &self,
         project: &Project,
@@ -152,7 +152,7 @@ impl ModuleSource {
         copy_sources(&self.folder, &build)?;
         write_if_changed(&build.join("lg_shared.h"), rust.header.as_bytes())?;
         write_if_changed(&build.join("lg_rust.o_shipped"), &rust.object)?;
-        // modpost wants to know how every object was made; this one was not made by Kbuild.
+        // modpost requires a record of how every object was made; this one was not made by Kbuild.
         write_if_changed(&build.join(".lg_rust.o.cmd"), b"")?;
 
         let log = project.logs().join(format!("module-kbuild-{name}.log"));

@@ -1,6 +1,6 @@
 //! Plug-ins from outside: crates with policies or strategies that are built into the module.
 //!
-//! The module's crate refers to every crate whose registrations it wants, or the linker would leave them out. For a
+//! The module's crate refers to every crate whose registrations it needs, or the linker would leave them out. For a
 //! plug-in, a copy of `kmod` is made that depends on it and refers to it; the copy is then built as `kmod` is.
 
 use std::fs;

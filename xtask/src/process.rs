@@ -1,4 +1,4 @@
-//! Running external programs: a live line while they work, a log of all they said, and a short answer to
+//! Running external programs: a live line while they work, a log of all they printed, and a short answer to
 //! "what went wrong" when they fail.
 
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ const TAIL_LINES: usize = 30;
 /// The terminal, shared by everything that is being done at the same time.
 static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Where there is no terminal, work that can be counted is told about this many times.
+/// Where there is no terminal, work that can be counted is reported about this many times.
 const TOLD: u64 = 5;
 
 /// Shows that something is being done, for as long as it lives: a spinner on a terminal, plain lines elsewhere.
@@ -73,7 +73,7 @@ impl Progress {
         }
     }
 
-    /// Leaves one line that tells what was done and how long it took.
+    /// Leaves one line that reports what was done and how long it took.
     pub fn done(self) {
         let line = format!("  {} ({:.1} s)", self.what, self.begun.elapsed().as_secs_f32());
         if let Some(bar) = &self.bar {
@@ -95,7 +95,7 @@ impl Drop for Progress {
 ///
 /// # Errors
 /// When it cannot be started or exits with anything but 0: the message names the command, shows the log's last
-/// lines and says where the rest is.
+/// lines and reports where the rest is.
 pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     let line = describe(command);
     let file = begin_log(log, &line)?;

@@ -42,7 +42,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     MODELS.iter().map(|(processor, ..)| processor.name())
 }
 
-/// The VMs of the models that `wanted` says yes to, and the steps in each.
+/// The VMs of the models that `wanted` accepts, and the steps in each.
 pub fn boots(wanted: impl Fn(&str) -> bool) -> Vec<(Vm, Vec<Step>)> {
     let chosen = MODELS.iter().filter(|(processor, ..)| wanted(processor.name()));
     chosen

@@ -59,7 +59,7 @@ enum What {
     Guest,
 }
 
-/// The command itself: sets up, builds, says where the results are.
+/// The command itself: sets up, builds, prints where the results are.
 pub fn build_command(project: &Project, args: &BuildArgs) -> Result<()> {
     let module = args.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
@@ -83,7 +83,7 @@ pub fn build_command(project: &Project, args: &BuildArgs) -> Result<()> {
 
 /// What a host VM is made of: results of the three builds.
 pub struct Built {
-    /// `lg.ko` for each flavour that was asked for, in that order.
+    /// `lg.ko` for each flavour that was requested, in that order.
     pub modules: Result<Vec<PathBuf>>,
     /// The launcher.
     pub launcher: Result<PathBuf>,
@@ -118,7 +118,7 @@ pub const QUICK_RELEASE: [&str; 4] =
 
 /// Programs of one package for i386, as cargo builds them.
 pub struct Program<'a> {
-    /// What is told of it while it is built.
+    /// What is shown of it while it is built.
     pub what: &'a str,
     /// The package's folder in the work tree. Cargo takes its configuration from there.
     pub folder: &'a str,

@@ -25,7 +25,7 @@ pub const EXPORTS: &str = "exports";
 /// Memory of an emulated PC that has room for Linux with guests, in MiB.
 pub const MEMORY: u32 = 512;
 
-/// What Linux is told in any case: panics end the run, and so does whatever would leave the kernel limping. The
+/// Linux's parameters in any case: panics end the run, and oopses are panics. The
 /// self-tests of Linux's cryptography and its search for ISA cards are most of a boot and have nothing to do with
 /// us. Its test of the timer's interrupt counts ticks of a clock on the wall, and panics where the build machine is
 /// busy.
@@ -76,7 +76,7 @@ pub enum Clock {
 pub struct Pc {
     /// The kernel image.
     pub kernel: PathBuf,
-    /// The initial file system of a Linux; without one the kernel is another, to which nothing is told but
+    /// The initial file system of a Linux; without one the kernel is another, which receives nothing but
     /// [`Pc::append`].
     pub initrd: Option<PathBuf>,
     /// Memory in MiB.
@@ -94,7 +94,7 @@ pub struct Pc {
 /// When a run is given up.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Neither serial line said anything for this long.
+    /// Neither serial line printed anything for this long.
     pub silence: Duration,
     /// The whole run took this long.
     pub whole: Duration,
@@ -103,9 +103,9 @@ pub struct Limits {
 /// How a run came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// QEMU ended by itself: power-off, or a panic. Only the log tells which.
+    /// QEMU ended by itself: power-off, or a panic. Only the log shows which.
     ByItself,
-    /// The watchdog ended it, as nothing had been said for too long.
+    /// The watchdog ended it, as nothing had been printed for too long.
     Silent(Duration),
     /// The watchdog ended it, as it had taken too long.
     TooLong(Duration),

@@ -121,7 +121,7 @@ pub fn runs_on(name: &str, processors: u32) -> bool {
     !elsewhere.contains(&name)
 }
 
-/// The steps for the scenarios that `wanted` says yes to.
+/// The steps for the scenarios that `wanted` accepts.
 pub fn steps(wanted: impl Fn(&str) -> bool) -> Vec<Step> {
     all().filter(|scenario| wanted(scenario.name)).map(|scenario| scenario.step(PRELUDE)).collect()
 }

@@ -1,4 +1,4 @@
-//! What the host VM is told to do, and how it answers.
+//! What the host VM has to do, and how it answers.
 //!
 //! A step is a shell script. All steps go into the VM's initial file system; its `init` (`vm/init.sh`) runs
 //! them in order and frames the output of each with marker lines on the second serial line:
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The kernel's own messages take the first serial line, so that no message can fall into a marker. A step
-//! whose end is missing did not end: the VM broke down in it. QEMU's exit status says nothing.
+//! whose end is missing did not end: the VM broke down in it. QEMU's exit status shows nothing.
 
 use std::time::Duration;
 

@@ -63,7 +63,7 @@ pub fn check_system() -> Result<()> {
     Ok(())
 }
 
-/// Installs by apt-get what is missing, after saying what and why.
+/// Installs by apt-get what is missing, after printing what and why.
 pub fn install_missing(project: &Project) -> Result<()> {
     let missing: Vec<_> = NEEDED.into_iter().filter(|(name, _)| installed_version(name).is_none()).collect();
     if missing.is_empty() {

@@ -143,7 +143,7 @@ impl Tally {
         failed == 0
     }
 
-    /// Runs `command`, passing on what it says and keeping it. Returns whether it succeeded, and what it said.
+    /// Runs `command`, passing on what it prints and keeping it. Returns whether it succeeded, and what it printed.
     fn run_shown(&mut self, command: &mut Command) -> Result<(bool, String)> {
         let line = describe(command);
         self.say(&format!("$ {line}"));

@@ -57,14 +57,14 @@ const SECTIONS: [(&str, &str); 13] = [
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
     ("inject", "every event at every instruction of the Switcher, on one way each, on both kernels"),
     ("processors", "some of them on other processors, from a Pentium III to all that QEMU emulates"),
-    ("bench", "a short benchmark gives the same figures twice, and tells what failed"),
+    ("bench", "a short benchmark gives the same figures twice, and reports what failed"),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
 ];
 
 /// Those that need QEMU, and what is done in it.
 const IN_QEMU: [&str; 5] = ["vm", "inject", "processors", "bench", "linux"];
 
-/// How the names of the Linux guest's scenarios begin. The crate that makes them knows which there are.
+/// How the names of the Linux guest's scenarios begin. The crate that makes them has the list of them.
 pub const OF_LINUX: &str = "linux-";
 
 /// Folders with a workspace of their own, as they are built for i386 only.
@@ -81,7 +81,7 @@ const HERE_ONLY: [&str; 6] = ["xtask", "module-link", "lab", "attack", "linux-gu
 /// only; its tests are of layouts in plain memory.)
 const MIRI_CRATES: [&str; 5] = ["arch-i386", "fallible", "framework", "strategies", "switcher"];
 
-/// Runs what was asked for.
+/// Runs what was requested.
 ///
 /// # Errors
 /// When a check failed, after the closing line.

@@ -2,7 +2,7 @@
 //! come to an end.
 //!
 //! What counts is `use` and every path that begins with `crate`, `super` or `self`, outside of tests. That a parent declares
-//! its modules (`mod`) does not count: it says where they are, and needs nothing of them.
+//! its modules (`mod`) does not count: it names where they are, and needs nothing of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The first process of the host VM: runs the steps that xtask has put into /steps, one after the other, and
-# tells how each ended by marker lines (xtask/src/steps.rs reads them). With `lg.shell=host` on the kernel's
+# reports how each ended by marker lines (xtask/src/steps.rs reads them). With `lg.shell=host` on the kernel's
 # command line it gives a shell instead, with `lg.shell=guest` that of the Linux guest.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /root
 /bin/busybox mount -t proc proc /proc

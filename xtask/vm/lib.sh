@@ -1,6 +1,6 @@
 # Functions for the steps that run in the host VM (xtask/vm/scenarios, xtask/src/demo.rs).
 
-# fail TEXT...: ends the step, saying why.
+# fail TEXT...: ends the step, printing why.
 fail() {
     echo "failed: $*"
     exit 1
@@ -32,7 +32,7 @@ unload() {
 }
 
 # in_linux [OPTION...] -- WORD...: runs a command in the Linux guest (see linux-guest), live; fails unless the guest
-# says that the command ended with 0 and is then switched off in good order.
+# reports that the command ended with 0 and is then switched off in good order.
 in_linux() {
     { linux-guest "$@"; echo "$?" >/tmp/linux.status; } 2>&1 | tee /tmp/linux.out
     [ "$(cat /tmp/linux.status)" = 0 ] || fail "the launcher ended with status $(cat /tmp/linux.status)"

@@ -12,6 +12,6 @@ kernel=${KERNEL:-linux}
 # The guest's source of random numbers is the host's, which has none at first and keeps the processor busy until it
 # has some; the guest should not run beside that.
 head -c 1 /dev/random >/dev/null
-# With time stamps a message of the guest's kernel can be told from what its programs print.
+# With time stamps a message of the guest's kernel differs from what its programs print.
 exec lguest --memory "${MEMORY:-64M}" --rng --initrd "/guests/$kernel.initrd" $options \
     "/guests/$kernel" "console=hvc0 printk.time=1 $APPEND $*"

@@ -1,4 +1,4 @@
-//! Targets for what is parsed: nothing may panic, and what is accepted must mean what it says.
+//! Targets for what is parsed: nothing may panic, and what is accepted must mean what it states.
 
 use crate::bytes::Bytes;
 use crate::count;
@@ -44,7 +44,7 @@ pub fn traces(bytes: &[u8]) {
     }
 }
 
-/// A kernel file: read without a panic; an accepted one goes into as much memory as it says it needs.
+/// A kernel file: read without a panic; an accepted one goes into as much memory as it declares.
 pub fn kernels(bytes: &[u8]) {
     thread_local! {
         static SCRATCH: RefCell<File> = RefCell::new(tempfile::tempfile().expect("a temporary file"));
@@ -139,7 +139,7 @@ pub fn requests(bytes: &[u8]) {
 }
 
 /// The description of a strategy: parsed without a panic; an accepted one is described as it was, and serves a guest
-/// or says why not.
+/// or reports why not.
 pub fn choices(bytes: &[u8]) {
     count(1);
     let Ok(text) = str::from_utf8(bytes) else { return };

@@ -1,6 +1,6 @@
 //! libFuzzer on one of the targets, which the environment names: `FUZZ_TARGET=pagers guided [OPTION] [CORPUS]`.
 //!
-//! `cargo xtask fuzz` builds it with the instrumentation that libFuzzer goes by, and calls it. At its end it says how
+//! `cargo xtask fuzz` builds it with the instrumentation that libFuzzer goes by, and calls it. At its end it prints how
 //! many operations it has simulated, and leaves in the file `FUZZ_COVERAGE` which edges of the code were reached.
 #![no_main]
 
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use fuzz_targets::{OPERATIONS, target};
 use libfuzzer_sys::fuzz_target;
 
-/// What the instrumentation knows of an edge: its address, and whether it is a function's first.
+/// What the instrumentation records of an edge: its address, and whether it is a function's first.
 #[repr(C)]
 struct Edge {
     address: usize,
@@ -73,7 +73,7 @@ fn keep_coverage() {
     }
 }
 
-/// The last words.
+/// Prints how many operations were simulated, and leaves the reached edges in the file.
 extern "C" fn tell() {
     eprintln!("operations: {}", OPERATIONS.load(Ordering::Relaxed));
     let Some(file) = std::env::var_os("FUZZ_COVERAGE") else { return };

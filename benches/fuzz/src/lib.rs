@@ -7,7 +7,7 @@
 //! | [`virtqueues`] | a virtqueue in guest memory, with what its descriptors name |
 //! | [`requests`] | a request written to `/dev/lguest` |
 //! | [`choices`] | the description of a strategy |
-//! | [`pagers`] | what a guest asks of its pager, on each strategy under audit |
+//! | [`pagers`] | a guest's requests to its pager, on each strategy under audit |
 //! | [`guests`] | a guest's life: hypercalls, ring, faults and traps on a scripted machine, under audit |
 //!
 //! `cargo xtask fuzz` runs them with coverage to guide it (`guided.rs`, by libFuzzer); `cargo test` runs those inputs
@@ -22,7 +22,7 @@ mod bytes;
 mod formats;
 mod machine;
 mod paging;
-// The module's own parser of requests, which knows nothing of the kernel.
+// The module's own parser of requests, which uses nothing of the kernel.
 #[path = "../../../kmod/src/request.rs"]
 #[allow(dead_code)]
 mod request;

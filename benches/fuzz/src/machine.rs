@@ -1,4 +1,4 @@
-//! A guest's life on a machine whose processor does what the bytes say: the run loop, hypercalls, ring, interrupts,
+//! A guest's life on a machine whose processor does what the bytes encode: the run loop, hypercalls, ring, interrupts,
 //! traps, segments and paging together, under audit.
 
 use crate::bytes::Bytes;
@@ -37,7 +37,7 @@ struct Machine<'a> {
     pending: u32,
     rounds: u32,
     initialised: bool,
-    /// Asked for a signal when the bytes are used up.
+    /// A signal is pending, as when the bytes are used up.
     over: bool,
     gdt: [Descriptor; GDT_ENTRIES],
     idt: [Descriptor; IDT_ENTRIES],
@@ -108,7 +108,7 @@ impl Machine<'_> {
         }
     }
 
-    /// What must hold of the tables that the processor reads, whatever the guest has asked for.
+    /// What must hold of the tables that the processor reads, after any request of the guest.
     fn check_segments(&self) {
         for (number, descriptor) in self.gdt.iter().enumerate() {
             let reserved =

@@ -1,4 +1,4 @@
-//! What a guest asks of its pager, in any order, on any strategy: the audit finds no mistake of the host's, and in the
+//! A guest's requests to its pager, in any order, on any strategy: the audit finds no mistake of the host's, and in the
 //! end the host has everything back.
 
 use crate::bytes::Bytes;

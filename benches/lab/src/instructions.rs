@@ -39,7 +39,7 @@ pub struct Args {
 /// Counts, and what they were made with.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counts {
-    /// What `rustc --version` says.
+    /// What `rustc --version` prints.
     rustc: String,
     /// Instructions of each path, `path/strategy/formats`, for all its operations together.
     instructions: BTreeMap<String, u64>,
@@ -95,7 +95,7 @@ pub fn check(project: &Project, tally: &mut Tally) {
     }
 }
 
-/// What is said of paths that take more or less than they did.
+/// The message about paths that take more or less than they did.
 fn told(changed: &[String]) -> String {
     format!(
         "{}\nIf that is as it should be: cargo xtask instructions --renew, and commit the file",

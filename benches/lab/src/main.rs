@@ -41,7 +41,7 @@ enum Command {
     Profile(profile::Args),
     /// Count the instructions of the pager's hot paths, and compare them with the committed ones
     Instructions(instructions::Args),
-    /// Record what a guest asks of its page tables, as a trace for `replay`
+    /// Record a guest's paging requests, as a trace for `replay`
     Record(record::Args),
     /// Make the checks of one section of `cargo xtask test`
     #[command(subcommand, hide = true)]
@@ -50,7 +50,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Section {
-    /// A short benchmark gives the same figures twice, and tells what failed
+    /// A short benchmark gives the same figures twice, and reports what failed
     Bench,
     /// The pager's hot paths take as many instructions as before
     Instructions,

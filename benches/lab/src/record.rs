@@ -3,7 +3,7 @@
 //!
 //! The launcher writes the recording to a file in the VM while the guest runs. It leaves the VM on a serial line
 //! of its own ([`EXPORTS`]), and goes into a file as an LZ4 frame of the binary form. Replayed on the strategy
-//! that it was recorded on, it must come to what the guest's own counters say.
+//! that it was recorded on, it must agree with the guest's own counters.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
@@ -58,7 +58,7 @@ const EXPORT: &str = "size=$(wc -c </tmp/trace)
     done
     echo \"size $size\"";
 
-/// Records, and says what came of it.
+/// Records, and reports the result.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     let of = Choice::parse(&args.strategy).context("--strategy")?;
     let Prepared { machine, contents, vm } = prepare(project, &args.host, "record")?;
@@ -107,7 +107,7 @@ fn steps(args: &Args, guest: &str) -> Vec<Step> {
     ]
 }
 
-/// Shows what the guest says.
+/// Shows what the guest prints.
 fn show(line: &str) {
     match parse(line) {
         Event::Output(text) if !text.starts_with("counter ") && !text.starts_with("piece ") => {

@@ -1,4 +1,4 @@
-//! Generated loads: what the pager of a guest with many processes is asked.
+//! Generated loads: the requests to the pager of a guest with many processes.
 //!
 //! The guest is a small Unix. Its kernel lies above 3 GiB, the same in every page directory; a process has text, a
 //! heap, a mapped area and a stack. Processes run for an interval each, most of them from a group that is active for
@@ -119,7 +119,7 @@ impl Iterator for Generator {
 
 struct Guest<F> {
     generator: Xoshiro128PlusPlus,
-    /// What is to be said before the next interval.
+    /// The operations to emit before the next interval.
     out: VecDeque<Operation>,
     /// Tables of the kernel's half by their first address.
     kernel_tables: BTreeMap<u32, u32>,

@@ -42,7 +42,7 @@ pub struct SimHost {
     recording: Vec<u8>,
     /// How many more bytes of it may be kept; `None` for any number.
     recording_left: Option<usize>,
-    /// The loss of a part of it may still be said.
+    /// The loss of a part of it may still be reported.
     last_words: bool,
     /// A guest page under which the launcher puts another page at every look, and how often it has.
     restless_page: Option<(GuestFrame, u32)>,
@@ -150,7 +150,7 @@ impl SimHost {
         self.spare.push(table);
     }
 
-    /// Takes back what a strategy has forgotten, of which nothing may be left; says what that was.
+    /// Takes back what a strategy has forgotten, of which nothing may be left; returns what that was.
     pub fn reclaim(&mut self) -> Forgotten {
         if self.ledger.reclaim_page().is_some() {
             self.drop_reference();

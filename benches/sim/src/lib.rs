@@ -3,13 +3,13 @@
 //! What tests need of the laboratory, be they the tests of the framework, of the strategies, of a plug-in or the fuzz
 //! targets. It depends on the framework and on what reads, compresses and generates traces. What shows results to people (a
 //! command line, a table, a chart, a progress bar) never belongs here: that is the package `benches`, which
-//! depends on this one. No strategy belongs here either: who wants the built-in ones in the registry links
+//! depends on this one. No strategy belongs here either: a crate that needs the built-in ones registered links
 //! `strategies` itself.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`SimHost`] | a [`PagingHost`](framework::host::PagingHost) made of plain memory |
-//! | [`trace`] | what a guest asked of its pager, in files of any form |
+//! | [`trace`] | a guest's requests to its pager, in files of any form |
 //! | [`replay`] | a trace run on a strategy, and what is reported of it |
 //! | [`generate`] | loads that look real, from a seed |
 //! | [`panics`] | panics of plug-ins on the simulated host |

@@ -13,11 +13,11 @@ use std::sync::Once;
 thread_local! {
     /// Plug-in code is at work.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// What the last panic in it said.
+    /// The message of the last panic in it.
     static WORDS: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Where a panic was, only the hook for panics can tell.
+/// Only the hook for panics receives where a panic was.
 fn note_panics() {
     static NOTED: Once = Once::new();
     NOTED.call_once(|| {

@@ -1,6 +1,6 @@
 //! What must hold of every eviction policy, tried on generated loads.
 //!
-//! [`check`] is for the tests of a plug-in: one call, and an error that says what the policy did wrong and
+//! [`check`] is for the tests of a plug-in: one call, and an error that states what the policy did wrong and
 //! after what. [`Cache`] is the shadow cache without page tables, for tests that count hits.
 
 use arch_i386::addr::{GuestPhys, PAGE_SIZE};
@@ -83,7 +83,7 @@ impl Cache {
         Ok(())
     }
 
-    /// As [`Cache::load`] of a directory that has no slot, on a host without memory: the policy is asked, and
+    /// As [`Cache::load`] of a directory that has no slot, on a host without memory: the policy is called, and
     /// another slot is filled.
     fn load_elsewhere(&mut self, directory: GuestPhys, slot: usize) -> Result<(), Violation> {
         if self.by_directory.contains_key(&directory) || self.slots[slot].is_none() {
@@ -144,7 +144,7 @@ pub fn check(text: &str) -> Result<(), Violation> {
     for slots in SLOTS {
         let separator = if text.contains(':') { ',' } else { ':' };
         let policy = format!("{text}{separator}slots={slots}");
-        // One that does not compile into a policy is told before any load.
+        // One that does not compile into a policy is reported before any load.
         Cache::new(&policy, 0)?;
         for seed in 0..3 {
             for in_memory in [false, true] {
@@ -161,7 +161,7 @@ pub fn check(text: &str) -> Result<(), Violation> {
 
 /// The load with a seed: directories of which a few are loaded often, sometimes one after the other in a ring, and
 /// now and then a host without memory; with a capacity in memory that has room for more or fewer of them from time to time,
-/// unless the policy takes free slots as it takes others, and so wants a fixed number.
+/// unless the policy takes free slots as it takes others, and so requires a fixed number.
 fn run(policy: &str, slots: usize, seed: u64, in_memory: bool) -> Result<Vec<Load>, Violation> {
     let mut generator = Xoshiro128PlusPlus::seed_from_u64(seed);
     let mut below = |bound: usize| generator.next_u32() as usize % bound;

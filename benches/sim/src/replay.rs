@@ -1,8 +1,8 @@
 //! A trace run on a strategy.
 //!
-//! The replay plays processor and guest: it stores entries, makes requests, and for each access asks
-//! the shadow tables as the processor would, taking the fault when they say no. A killed guest ends the
-//! run at that operation. [`Report`] is what is told of it; its text form is exact, so that two
+//! The replay plays processor and guest: it stores entries, makes requests, and for each access checks
+//! the shadow tables as the processor would, taking the fault when they deny it. A killed guest ends the
+//! run at that operation. [`Report`] is what is reported of it; its text form is exact, so that two
 //! implementations can be held against each other with `diff`.
 
 use crate::SimHost;
@@ -46,7 +46,7 @@ pub struct Directory {
     pub entries: Vec<(GuestVirt, Entry)>,
 }
 
-/// What is told of a replay.
+/// What is reported of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The strategy, every parameter named.
@@ -65,7 +65,7 @@ pub struct Report {
     pub pinned: u64,
     /// Table pages held, the Switcher's included.
     pub table_pages: usize,
-    /// The shadowed page directories by their addresses, if they were asked for and the guest lives.
+    /// The shadowed page directories by their addresses, if they were requested and the guest lives.
     pub directories: Option<Vec<Directory>>,
     /// References and table pages that are left when the guest is gone; both must be 0.
     pub after_free: (u64, usize),
@@ -170,7 +170,7 @@ impl Replay {
             Operation::SetPmd(middle, index) => strategy.set_pmd(host, middle, index)?,
             Operation::FlushUser => strategy.flush_user(host),
             Operation::FlushAll => strategy.flush_all(host)?,
-            // The run loop refuses more than two pages before a strategy hears of them.
+            // The run loop refuses more than two pages before a strategy receives them.
             Operation::SetStack(_, pages @ 3..) => return Err(Kill::StackPages(pages)),
             Operation::SetStack(esp1, pages) => strategy.set_stack(host, esp1, pages)?,
             // Every shadow root maps the Switcher at all times, whatever CPU it runs on.

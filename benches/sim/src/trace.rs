@@ -3,7 +3,7 @@
 //! `docs/trace-format.md` has the forms: lines of [`text`], or the binary form of
 //! [`framework::trace::binary`], either of them as it is or compressed by LZ4. A [`Reader`] finds out by
 //! the first bytes. It streams: whatever the length of a trace, it holds a buffer of it. A trace that lacks
-//! its end mark was cut, and reading it ends with an error that says so.
+//! its end mark was cut, and reading it ends with an error that states so.
 
 use crate::trace::source::Source;
 use error::Next;
@@ -32,7 +32,7 @@ enum Input<R: Read> {
     Lz4(Box<FrameDecoder<WithEnd<Whole<R>>>>),
 }
 
-/// An input that knows whether its end was reached.
+/// An input that records whether its end was reached.
 struct WithEnd<R> {
     input: R,
     at_end: bool,
@@ -107,7 +107,7 @@ impl<R: Read> Reader<R> {
         Ok(Self { source, header, form, operations: 0, accept_loss: false, accept_cut: false, over: false })
     }
 
-    /// What the header says.
+    /// What the header contains.
     #[must_use]
     pub fn header(&self) -> Header {
         self.header

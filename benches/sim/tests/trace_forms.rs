@@ -1,4 +1,4 @@
-//! The forms of a trace against one another: whatever is written in any of them is read back the same.
+//! The forms of a trace against one another: each operation that one of them writes is read back the same.
 
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::Paging;

@@ -60,7 +60,7 @@ fn parse_slots(text: &str) -> Result<Slots, String> {
 }
 
 impl CompareOptions {
-    /// Whether any of it was asked for.
+    /// Whether any of it was requested.
     pub fn wanted(&self) -> bool {
         self.strategies.is_some() || self.slots.is_some() || self.plot.is_some()
     }

@@ -19,7 +19,7 @@ pub fn open(path: &Path) -> Result<Reader<File>, Failure> {
     Reader::new(file(path)?).map_err(|source| Failure::Trace { path: path.to_owned(), source })
 }
 
-/// The form that a file's name asks for.
+/// The form that a file's name selects.
 fn form_of(path: &Path) -> WrittenForm {
     let extension = |path: &Path, wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
     let compressed = extension(path, "lz4");

@@ -1,4 +1,4 @@
-//! One strategy on a trace, told in full.
+//! One strategy on a trace, reported in full.
 
 use super::files::open;
 use super::{Arguments, Failure, Format, json};

@@ -72,7 +72,7 @@ impl World {
             _ => {}
         }
         if request == Request::Counters as u32 && words[1] as usize != 0 {
-            // Text goes where the request says. Not over this process's own memory and the figures.
+            // Text goes to the address in the request. Not over this process's own memory and the figures.
             words[1] = if dice.one_in(2) { self.somewhere(dice) as u32 } else { words[1] | 0xc000_0000 };
         }
         let length = if dice.one_in(4) { dice.below(6) as usize } else { words.len() };
@@ -374,7 +374,7 @@ pub fn read_with_segment(dice: &mut Dice, device: RawFd, buffer: &mut [u8]) -> i
     let [base, limit, flags] = FLAT;
     let before: UserDescriptor = [number, base, limit, flags];
     let after = if dice.one_in(4) { random_descriptor(dice) } else { [number, EMPTY[0], EMPTY[1], EMPTY[2]] };
-    // SAFETY: the descriptors and the buffer are as long as their types say. The function keeps the selector of this
+    // SAFETY: the descriptors and the buffer are as long as their types declare. The function keeps the selector of this
     // thread's storage on the stack, uses none of that storage meanwhile, and restores all registers that a C function
     // must.
     let answer = unsafe {

@@ -18,7 +18,7 @@ pub const PAGES_MIN: u32 = 256;
 const NEXT: u32 = 0x1000;
 /// The counter of a step's own loop.
 const LOOP: u32 = 0x1004;
-/// Counts steps, for whoever wants to see that the guest lives.
+/// Counts steps, to show that the guest lives.
 pub const STEPS: u32 = 0x1008;
 /// The shared structure.
 pub const DATA: u32 = 0x2000;
@@ -126,7 +126,7 @@ impl Guest {
 
     fn data(&mut self, dice: &mut Dice) {
         self.put(DATA + offset::HCALL_STATUS, &[0xff; RING_SIZE]);
-        // What the ring holds is only looked at once a status says so, which anybody may do later.
+        // The host reads a ring entry only once its status marks it, which any step may do later.
         for entry in 0..RING_SIZE as u32 {
             let notified = dice.pick(&self.notified);
             let call = match dice.below(4) {
@@ -226,7 +226,7 @@ impl Guest {
                 }
             }
             13..16 => {
-                // An entry of a table or a directory, told to the host or not.
+                // An entry of a table or a directory, reported to the host or not.
                 let (index, entry) = (dice.below(1024), random_entry(dice, pages));
                 let table = TABLES + (1 + dice.below(TABLE_COUNT - 1)) * 0x1000;
                 let directory = DIRECTORIES + dice.below(DIRECTORY_COUNT) * 0x1000;

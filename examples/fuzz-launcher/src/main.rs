@@ -4,7 +4,7 @@
 //! ([`attack`]). All of it follows from the run's seed and the life's number, apart from how the processor's turns
 //! fall. Whoever watches ([`watch`]) ends each life with `kill -9`, and then holds the module to its word: the process
 //! ends at once, and nothing is left behind. What breaks it is a line that begins with `FAULT`. What the host's kernel
-//! says, and whether it lives at all, is seen from outside (`benches/attack/src/fuzz`).
+//! prints, and whether it lives at all, is seen from outside (`benches/attack/src/fuzz`).
 
 mod attack;
 mod dice;

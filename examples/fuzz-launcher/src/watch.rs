@@ -31,7 +31,7 @@ const AUDITED: u32 = 128;
 /// How long a life may take to make its guest.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two lines that tell how it goes.
+/// Between two lines of progress.
 const TOLD: Duration = Duration::from_secs(5);
 
 /// Begins one life after the other until a number or a time is reached.

@@ -39,7 +39,7 @@ pub fn eventfd_flood() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks for strategies that are not there, 10000 times. The log is for the scenario to look at.
+/// Requests strategies that are not there, 10000 times. The log is for the scenario to look at.
 pub fn log_flood() -> Result<(), Failure> {
     let device = Device::open()?;
     for _ in 0..10_000 {

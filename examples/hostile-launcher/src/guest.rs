@@ -24,7 +24,7 @@ const DIRECTORIES: u32 = 0x30_2000;
 pub const FRAMES: u32 = 0x40_0000;
 /// Bytes of guest memory.
 pub const MEMORY: u32 = 16 << 20;
-/// Where the kernel's half begins, as the guests say; they map nothing there.
+/// Where the kernel's half begins, as the guests declare it; they map nothing there.
 pub const KERNEL: u32 = 0xc000_0000;
 
 const PRESENT_AND_USED: u32 = 0x67;

@@ -1,6 +1,6 @@
 //! `hostile-launcher ACT`: what a launcher, its guest and other processes may try against their host.
 //!
-//! Each act says on standard output what it has measured, and ends with status 0 if the host has stood it: with 1 if
+//! Each act prints on standard output what it has measured, and ends with status 0 if the host has stood it: with 1 if
 //! not. The scenarios `border-…` (`xtask/src/scenarios/border.rs`) run them in the host VM.
 //!
 //! | module | what is there |

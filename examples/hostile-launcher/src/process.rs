@@ -44,7 +44,7 @@ impl Child {
         begun.elapsed()
     }
 
-    /// Waits for its end; its status as `wait` tells it.
+    /// Waits for its end; its status as `wait` returns it.
     pub fn wait(self) -> i32 {
         let mut status = 0;
         // SAFETY: `status` is valid for writes; our own child, which we have not waited for.

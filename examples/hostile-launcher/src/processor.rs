@@ -135,8 +135,8 @@ pub fn poke_debug_register(pid: libc::pid_t, register: usize, value: usize) -> R
     }
 }
 
-/// After a guest that single-steps, a debugger's watchpoint is hit, once in user mode and once in the kernel: DR6 tells of
-/// the watchpoint and of nothing else. (The kernel itself warns otherwise.)
+/// After a guest that single-steps, a debugger's watchpoint is hit, once in user mode and once in the kernel: DR6 reports
+/// the watchpoint and nothing else. (The kernel itself warns otherwise.)
 pub fn debug_registers() -> Result<(), Failure> {
     pin_to_first_processor();
     let mut pipe = [0; 2];
@@ -184,7 +184,7 @@ pub fn debug_registers() -> Result<(), Failure> {
         let status = stopped();
         if libc::WIFEXITED(status) && place == "the kernel" {
             // Linux reports no watchpoint that the kernel itself has hit. Had it found the guest's step there, it would
-            // have warned, which the kernel's log tells.
+            // have warned, which the kernel's log shows.
             println!("the watchpoint in {place}: the process has gone on to its end");
             return Ok(());
         }

@@ -11,7 +11,7 @@ pub const CODE: u32 = 0x10_0000;
 pub const PROGRAM: u32 = 0x2000;
 /// The page with the counter that [`Step::Count`] counts with.
 pub const COUNTER: u32 = 0x3000;
-/// A page for whatever a program wants.
+/// A page for a program's own use.
 pub const SCRATCH: u32 = 0x4000;
 
 /// One instruction.

@@ -25,7 +25,7 @@ pub fn eventfd() -> Result<OwnedFd, Failure> {
 }
 
 /// A guest whose ring is full again as soon as the host has done an entry: another process sees to that. Flushes are
-/// among the entries, and notifications that an eventfd hears.
+/// among the entries, and notifications that an eventfd receives.
 pub fn ring_refill() -> Result<(), Failure> {
     for notifications in [64, 8, 1] {
         let memory = Memory::new()?;
@@ -108,7 +108,7 @@ fn state(pid: libc::pid_t) -> String {
     stat.rsplit(") ").next().and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned()
 }
 
-/// A second process asks for the guest's counters, to be stored where no page will ever be; then the guest's process
+/// A second process requests the guest's counters, to be stored where no page will ever be; then the guest's process
 /// runs the guest. And the other way round, with the guest's last words.
 pub fn counters_hold() -> Result<(), Failure> {
     let memory = Memory::new()?;

@@ -17,7 +17,7 @@ const OURS: [u8; 32] = *b"this is not for a guest to read!";
 /// MXCSR with rounding towards zero; a new FPU state has 0x1f80.
 const OUR_MXCSR: u32 = 0x7f80;
 
-/// What [`hostile_registers`] reads and stores; FXSAVE wants 16 bytes' alignment (SDM vol. 2A, FXSAVE).
+/// What [`hostile_registers`] reads and stores; FXSAVE requires 16 bytes' alignment (SDM vol. 2A, FXSAVE).
 #[repr(C, align(64))]
 struct Registers {
     /// The state to put back in the end.
@@ -152,8 +152,8 @@ pub fn fpu_registers() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A debugger's breakpoint at an address where the process has nothing, but its guest has code: the guest does not hear of
-/// it, and the debugger hears of nothing.
+/// A debugger's breakpoint at an address where the process has nothing, but its guest has code: neither the guest nor
+/// the debugger is notified.
 pub fn breakpoint() -> Result<(), Failure> {
     pin_to_first_processor();
     let debugged = Child::run(|| {

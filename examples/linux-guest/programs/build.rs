@@ -1,4 +1,4 @@
-//! Tells the linker that `guest-bench` brings its own start and needs no C library.
+//! Sets the linker's options: `guest-bench` brings its own start and needs no C library.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,13 +1,13 @@
 //! The bare machine in the host's place: what `cargo xtask bench` calls native.
 //!
 //! The same kernel that is a guest starts by the Multiboot protocol too (version 0.6.96; QEMU's `-kernel`), and
-//! then runs in ring 0 without a host. Whatever it would ask of the host by a hypercall, [`call`] does itself
+//! then runs in ring 0 without a host. In the place of each hypercall, [`call`] does the work of the host
 //! with the processor's own means. So the two do the same work but for the host's part in it, which is what the
 //! comparison is about.
 //!
 //! Only what the workloads need is here: the tests prove things about a host, and there is none.
 //!
-//! | asked of the host | done here |
+//! | requested of the host | done here |
 //! | --- | --- |
 //! | `NEW_PGTABLE`, `FLUSH_TLB` | load CR3 |
 //! | `SET_PTE` | `invlpg`, if the page directory is the current one |
@@ -30,7 +30,7 @@ use mini_guest::layout::{KERNEL_BASE, phys_to_virt};
 
 /// What EAX holds when a Multiboot loader starts a kernel.
 pub const MULTIBOOT_LOADED: u32 = 0x2bad_b002;
-/// The number by which a loader knows a kernel's Multiboot header.
+/// The number by which a loader identifies a kernel's Multiboot header.
 const MULTIBOOT_MAGIC: u32 = 0x1bad_b002;
 
 /// The first address that is not the kernel's: the host's in a guest, nobody's here.
@@ -38,7 +38,7 @@ pub const RESERVED_FROM: u32 = 0xffc0_0000;
 
 global_asm!(
     r#"
-    // The header: magic, flags (none: the ELF file says all), and what makes their sum zero.
+    // The header: magic, flags (none: the ELF file has all), and what makes their sum zero.
     .section .text.multiboot, "ax", @progbits
     .balign 4
     .long   {magic}, 0, -{magic}
@@ -269,7 +269,7 @@ fn load_gdt_entry(index: usize, descriptor: Descriptor) {
     let descriptor = match index {
         // These are this module's, as they are the host's in a guest.
         index::LGUEST_CS | index::LGUEST_DS | index::TSS | index::DOUBLE_FAULT_TSS => return,
-        // Selectors say ring 1, which data segments of ring 1 take from ring 0 too; code runs in ring 0.
+        // Selectors request ring 1, which data segments of ring 1 take from ring 0 too; code runs in ring 0.
         index::KERNEL_CS => descriptor.with_dpl(0),
         _ => descriptor,
     };
@@ -340,7 +340,7 @@ fn arm_timer(nanoseconds: u32) {
 pub fn tsc_khz() -> u32 {
     const MILLISECONDS: u64 = 10;
     let ticks = TIMER_HZ * MILLISECONDS / 1000;
-    // The channel counts while bit 0 of this port is set; bit 5 tells when it is done, bit 1 is the loudspeaker.
+    // The channel counts while bit 0 of this port is set; bit 5 shows when it is done, bit 1 is the loudspeaker.
     let port = input(0x61) & !3;
     output(0x61, port);
     output(0x43, 0xb0);

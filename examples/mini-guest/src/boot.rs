@@ -8,8 +8,8 @@
 //!
 //! The steps are those of a Linux guest: zeroed memory, `LGUEST_INIT`, first page tables, `NEW_PGTABLE`,
 //! a stack, a jump up. The first tables map the lowest 8 MiB at 0, where this code still runs, and at
-//! 3 GiB. They can be of two levels or three: the kernel's file says so in a note, and the launcher, which
-//! chooses, tells the choice as a word of the command line.
+//! 3 GiB. They can be of two levels or three: the kernel's file states so in a note, and the launcher, which
+//! chooses, passes the choice as a word of the command line.
 
 use crate::host::LGUEST_DATA;
 use crate::{bare, console, descriptors, host, image, state, tasks};
@@ -164,11 +164,11 @@ note_name_end:
 );
 
 unsafe extern "C" {
-    /// The end of the kernel's image; the linker script says where.
+    /// The end of the kernel's image; the linker script defines where.
     static kernel_end: u8;
 }
 
-/// The first Rust function: `entry_size` tells the page format.
+/// The first Rust function: `entry_size` selects the page format.
 extern "C" fn kernel_main(entry_size: u32) -> ! {
     let paging = if entry_size == Paging::Pae.entry_size() { Paging::Pae } else { Paging::TwoLevel };
     // SAFETY: the launcher has put boot parameters at physical 0, and the first tables map that page.

@@ -13,7 +13,7 @@ const COMMAND_LINE: usize = 0x228;
 const E820_MAP: usize = 0x2d0;
 const E820_RAM: u32 = 1;
 
-/// What this kernel wants to know of its boot parameters.
+/// What this kernel reads of its boot parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootParams {
     /// The end of usable memory, in bytes: where RAM ends, or an initial RAM disk begins.

@@ -1,8 +1,8 @@
 //! The guest's options: words of the command line.
 //!
 //! ```text
-//! test=quick|full|none   run the tests (full when nothing else is asked for)
-//! measure                measure some workloads (also when nothing else is asked for)
+//! test=quick|full|none   run the tests (full when nothing else is requested)
+//! measure                measure some workloads (also when nothing else is requested)
 //! bench=NAME             measure one; Workload lists the names, ctx16p64 is ctx with 16 processes of 64 pages
 //! scale=N                percent of the workloads' usual operations, 1 to 1000 (100)
 //! seed=N                 seed of everything random
@@ -10,7 +10,7 @@
 //! spin                   run for ever
 //! result=N               end with this result when all went well (0)
 //! crash                  end with a panic
-//! restart                ask for another life instead of running
+//! restart                request a restart instead of running
 //! hostile=NAME           misbehave; HostileAct lists the names
 //! lguest.paging=2|3      the page format, read by the kernel's first instructions
 //! ```
@@ -18,10 +18,10 @@
 use core::fmt;
 use mini_programs::abi::{Effort, FAILED, HostileAct, RunOptions, SEMAPHORES, Workload};
 
-/// The most processes that `procs=` may ask for; the tests need some more for themselves.
+/// The most processes that `procs=` may request; the tests need some more for themselves.
 const MAX_HAMMERS: u32 = 48;
 
-/// The most pages of a process's working set that `bench=ctxNpN` may ask for.
+/// The most pages of a process's working set that `bench=ctxNpN` may request.
 const MAX_PAGES: u32 = 64;
 
 /// Why a command line cannot be used.

@@ -70,7 +70,7 @@ pub fn shut_down(message: fmt::Arguments<'_>) -> ! {
     end(message, SHUTDOWN_POWEROFF)
 }
 
-/// Asks for another life.
+/// Requests a restart.
 pub fn restart() -> ! {
     print(format_args!("mini: restarting"));
     end(format_args!("restart"), SHUTDOWN_RESTART)

@@ -1,6 +1,6 @@
 //! Page faults: demand-zero, copy-on-write, death.
 //!
-//! The error code says what was tried, but its present bit says only what the host's shadow tables had,
+//! The error code gives the access, but its present bit reports only what the host's shadow tables had,
 //! so what is there is looked up in the guest's own.
 
 use crate::host;
@@ -21,10 +21,10 @@ const USER_PAGE: Flags = Flags::PRESENT.union(Flags::USER_ACCESSIBLE).union(Flag
 /// at once; that saves the host finding out.
 const WRITTEN: Flags = Flags::WRITABLE.union(Flags::DIRTY);
 
-/// Faults in a row at which there is nothing to mend, after which the host is taken to be at fault.
+/// Faults in a row at which there is nothing to fix, after which the host is taken to be at fault.
 const MAX_NEEDLESS: u32 = 1000;
 
-/// Why a fault cannot be mended.
+/// Why a fault cannot be fixed.
 enum Refused {
     /// The program has no such right.
     Denied,

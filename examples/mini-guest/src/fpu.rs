@@ -18,7 +18,7 @@ pub struct Registers([u32; 27]);
 pub struct Fpu {
     /// Whose numbers it holds.
     owner: Option<Pid>,
-    /// Whether the next use traps, as the host was told last.
+    /// Whether the next use traps, as reported to the host last.
     trapping: bool,
 }
 

@@ -41,7 +41,7 @@ impl<'a> Frames<'a> {
         Self { first: first.0, slots, free: if count > 0 { 0 } else { NONE }, free_count: count }
     }
 
-    /// A free frame, with one reference and whatever it held before.
+    /// A free frame, with one reference and its previous contents.
     pub fn allocate(&mut self) -> Result<GuestFrame, OutOfFrames> {
         let slot = self.slots.get_mut(self.free as usize).ok_or(OutOfFrames)?;
         let frame = GuestFrame(self.first + self.free);

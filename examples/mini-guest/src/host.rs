@@ -1,5 +1,5 @@
 //! The host: hypercalls, their ring, the memory shared with it, and the interrupt flag that lives there. Where there
-//! is none, [`bare`] is asked instead.
+//! is none, [`bare`] is called instead.
 
 use arch_i386::addr::GuestPhys;
 use arch_i386::hypercall::{Hypercall, HypercallArgs};
@@ -78,7 +78,7 @@ fn call_with_four(number: Hypercall, args: [u32; 4]) {
 /// Makes a hypercall of any number.
 pub fn call_raw(number: u32, [a, b, c, d]: [u32; 4]) {
     // SAFETY: the host keeps every register but eax. It changes what the call is about, which is why the
-    // compiler is told of memory. esi cannot be named as an operand, hence the exchange.
+    // compiler must assume that memory changes. esi cannot be named as an operand, hence the exchange.
     unsafe {
         asm!(
             "xchg {d}, esi",
@@ -132,7 +132,7 @@ pub fn write_ring_entry(i: usize, call: HypercallArgs, status: u8) {
     write!(status => hcall_status[i]);
 }
 
-/// Whether page-table changes are queued rather than told at once.
+/// Whether page-table changes are queued rather than reported at once.
 static BATCHING: AtomicBool = AtomicBool::new(false);
 
 /// Runs `changes` with page-table changes queued, as Linux does in its lazy MMU mode, and has the host do
@@ -151,7 +151,7 @@ pub fn queued_changes<T>(changes: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Tells the host of a page-table change, now or at the end of the batch.
+/// Notifies the host of a page-table change, now or at the end of the batch.
 pub fn page_table_call(number: Hypercall, args: [u32; 4]) {
     if BATCHING.load(Ordering::Relaxed) {
         queue(number, args);
@@ -174,7 +174,7 @@ pub fn disable_interrupts() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// Lets interrupts in. One that waits already has set `irq_pending`, and is asked for.
+/// Lets interrupts in. One that waits already has set `irq_pending`, and is requested.
 pub fn enable_interrupts() {
     if bare::running() {
         return bare::set_interrupts(true);

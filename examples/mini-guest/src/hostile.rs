@@ -103,7 +103,7 @@ pub fn commit(act: HostileAct) {
     }
 }
 
-/// Does something and says what became of it.
+/// Does something and reports the result.
 fn trying(what: &str, act: impl FnMut()) {
     match attempt(act) {
         Ok(()) => console::print(format_args!("mini: {what} had no effect")),

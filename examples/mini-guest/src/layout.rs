@@ -7,7 +7,7 @@
 //!  0xbfc00000  STACK_TOP         its stack ends here
 //!  0xc0000000  KERNEL_BASE       all RAM, in order: the kernel is linked into it at 1 MiB
 //!  scratch_base(ram)             64 pages that the kernel maps as it likes, 4 MiB above the end of RAM
-//!  2^32 - reserve_mem            the host's Switcher, whose size the host tells at LGUEST_INIT
+//!  2^32 - reserve_mem            the host's Switcher, whose size the host reports at LGUEST_INIT
 //! ```
 //!
 //! Everything from [`KERNEL_BASE`] up is the same in all page directories.

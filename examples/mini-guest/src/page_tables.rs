@@ -1,8 +1,8 @@
-//! The page tables of a process, in both formats, and what the host is told about them.
+//! The page tables of a process, in both formats, and the notifications of changes to the host.
 //!
 //! The guest's tables are ordinary memory that the processor never sees: the host builds the real ones
-//! from them. So every change is two steps, as in an i386 Linux guest: store the entry, then tell the host
-//! which one changed. What it is told, by level:
+//! from them. So every change is two steps, as in an i386 Linux guest: store the entry, then notify the host
+//! which one changed. The notifications, by level:
 //!
 //! | what changed | 2-level | PAE |
 //! | --- | --- | --- |
@@ -24,7 +24,7 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// What page tables need from the machine: physical memory, and a host that wants to know.
+/// What page tables need from the machine: physical memory, and a host that is notified.
 pub trait Machine {
     /// Reads an aligned word of RAM.
     fn read(&self, at: GuestPhys) -> u32;
@@ -93,7 +93,7 @@ impl<F: PageFormat> PageTables<F> {
     }
 
     /// A root and, with PAE, the middle directories that are not shared. They are there from the start,
-    /// because a processor notices changes of a PAE root only when it is loaded again.
+    /// because a processor reads a PAE root only when it is loaded.
     fn with_private_directories(
         machine: &mut impl Machine,
         frames: &mut Frames<'_>,
@@ -120,7 +120,7 @@ impl<F: PageFormat> PageTables<F> {
         Ok(tables)
     }
 
-    /// Where the root is: what `NEW_PGTABLE` wants to know.
+    /// Where the root is: the argument of `NEW_PGTABLE`.
     #[must_use]
     pub fn root(&self) -> GuestPhys {
         self.root.start()
@@ -132,7 +132,7 @@ impl<F: PageFormat> PageTables<F> {
         self.leaf_table(machine, va).map_or(Entry::EMPTY, |table| load::<F>(machine, leaf_at::<F>(table, va)))
     }
 
-    /// Maps `va` by `entry`, or unmaps it with an empty one, and tells the host.
+    /// Maps `va` by `entry`, or unmaps it with an empty one, and notifies the host.
     pub fn set(
         &mut self,
         machine: &mut impl Machine,
@@ -146,7 +146,7 @@ impl<F: PageFormat> PageTables<F> {
         Ok(())
     }
 
-    /// Changes the entry of `va` without telling the host, and returns the old one: the caller tells, or
+    /// Changes the entry of `va` without notifying the host, and returns the old one: the caller notifies, or
     /// flushes. Where there is no table for `va`, nothing is mapped and nothing changes.
     pub fn replace(&self, machine: &mut impl Machine, va: GuestVirt, entry: Entry) -> Entry {
         let Some(table) = self.leaf_table(machine, va) else { return Entry::EMPTY };
@@ -156,7 +156,7 @@ impl<F: PageFormat> PageTables<F> {
         old
     }
 
-    /// Exchanges what lies under the entries of two addresses at `level`, 2 or above, and tells the host of
+    /// Exchanges what lies under the entries of two addresses at `level`, 2 or above, and notifies the host of
     /// both entries: all pages there change places. Returns `false`, and does nothing, when there is no
     /// such level or no entry.
     pub fn exchange(&self, machine: &mut impl Machine, a: GuestVirt, b: GuestVirt, level: usize) -> bool {
@@ -202,7 +202,7 @@ impl<F: PageFormat> PageTables<F> {
     }
 
     /// Empties the lower half, in which pages are mapped at `ranges` only: they lose a reference, and the
-    /// tables are freed. The host is not told, and has to be before the memory is used again: by
+    /// tables are freed. The host is not notified, and has to be before the memory is used again: by
     /// `FLUSH_TLB` while these tables are current.
     pub fn clear_user(
         &mut self,
@@ -226,7 +226,7 @@ impl<F: PageFormat> PageTables<F> {
         }
     }
 
-    /// Takes the level-1 table of `va` out, if there is one, without telling the host.
+    /// Takes the level-1 table of `va` out, if there is one, without notifying the host.
     fn drop_table(&mut self, machine: &mut impl Machine, frames: &mut Frames<'_>, va: GuestVirt) {
         let Some((directory, index)) = self.directory(machine, va) else { return };
         let at = entry_at::<F>(directory, index);
@@ -717,7 +717,7 @@ mod tests {
                     let old = bits & !(Flags::ACCESSED.bits() as u32);
                     assert_eq!(walk(machine, paging, child.root(), va), Some((frame.0, old)));
                     assert_eq!(frames.references(frame), 2);
-                    // A right that was taken away has to be told; an entry that stays as it was need not be.
+                    // A right that was taken away has to be reported; an entry that stays as it was need not be.
                     let told = machine.ptes.iter().any(|&(root, at, _)| (root, at) == (parent.root().0, va));
                     assert_eq!(told, flags.contains(Flags::WRITABLE));
                 }

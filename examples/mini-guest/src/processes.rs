@@ -24,7 +24,7 @@ enum State {
     WaitsForSemaphore,
     /// Until that many clock interrupts have happened.
     Sleeps(u32),
-    /// It has ended and its parent does not know yet.
+    /// It has ended and its parent has not waited for it yet.
     Ended(WaitStatus),
 }
 
@@ -133,7 +133,7 @@ impl Processes {
         }
     }
 
-    /// A process that has ended, is not current any more, and has no parent left to ask for it; its id is
+    /// A process that has ended, is not current any more, and has no parent left to wait for it; its id is
     /// free again.
     pub fn take_ended_orphan(&mut self) -> Option<Pid> {
         if self.ended_orphans == 0 {
@@ -208,7 +208,7 @@ impl Processes {
         }
     }
 
-    /// Makes another process the current one, and says which: the next in the queue; with an empty queue
+    /// Makes another process the current one, and returns which: the next in the queue; with an empty queue
     /// the current one goes on if it can, otherwise [`IDLE`] runs.
     pub fn switch(&mut self) -> Pid {
         let can_go_on = self.current != IDLE && self.table[self.current].state == State::Runnable;

@@ -1,4 +1,4 @@
-//! Physical memory as the kernel sees it, 3 GiB up, and what the host is told of changed page tables.
+//! Physical memory as the kernel sees it, 3 GiB up, and what is reported to the host of changed page tables.
 
 use crate::host;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};

@@ -107,7 +107,7 @@ impl Regions {
     }
 
     /// Adds zeroed memory of `length` bytes, rounded up to pages, at the lowest free addresses from
-    /// [`MMAP_BASE`] on, and says where.
+    /// [`MMAP_BASE`] on, and returns where.
     pub fn add_anywhere(&mut self, length: u32, limit: u32) -> Result<u32, RegionError> {
         let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(RegionError::NoRoom)?;
         let mut start = MMAP_BASE;

@@ -2,7 +2,7 @@
 //!
 //! They are mapped by their own page-table entries, in the half that all page directories share. Each time a
 //! process looks, it finds every page as the last one left it, or the host has kept an outdated mapping;
-//! then it changes one, in one of several ways that the host has to hear of.
+//! then it changes one, in one of several ways that the host has to be notified of.
 
 use crate::ram::Ram;
 use crate::state::{Memory, kernel};
@@ -96,7 +96,7 @@ fn change() -> bool {
             unmap(index);
             return true;
         }
-        // Another frame, told by one entry or by a flush of everything.
+        // Another frame, reported by one entry or by a flush of everything.
         _ => map(index, way == 3),
     }
     let generation = kernel().scratch.generation[index].wrapping_add(1);
@@ -142,7 +142,7 @@ fn set(index: usize, entry: Entry, memory: &mut Memory, flush: bool) {
     }
 }
 
-/// Maps a spare page to `frame` with these flags, or unmaps it. The host is told by `SET_PTE`, or by a flush
+/// Maps a spare page to `frame` with these flags, or unmaps it. The host is notified by `SET_PTE`, or by a flush
 /// of everything.
 pub fn set_spare(index: usize, entry: Entry, flush: bool) {
     debug_assert!((SPARE..SCRATCH_PAGES as usize).contains(&index));
@@ -182,7 +182,7 @@ pub fn map_for_a_moment(how: KernelMapping) {
     }
 }
 
-/// What the page tables say of a spare page.
+/// The page-table entry of a spare page.
 pub fn spare_entry(index: usize) -> Entry {
     let va = GuestVirt(address(index));
     kernel().memory().tables.entry(&Ram, va)

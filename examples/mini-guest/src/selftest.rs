@@ -1,4 +1,4 @@
-//! Tests that have to run in ring 1. Each says what was wrong and returns `false` when it failed.
+//! Tests that have to run in ring 1. Each prints what was wrong and returns `false` when it failed.
 
 use crate::attempt::{self, Trap};
 use crate::ram::Ram;
@@ -269,7 +269,7 @@ fn interrupt_flag() -> bool {
     let came = call_until(|| ticks() > before);
     host::disable_interrupts();
     ensure!(came, "the clock interrupt that was masked never came");
-    // Stopped, it has nothing to announce.
+    // Stopped, it has nothing to report.
     host::stop_clock();
     let (before, start) = (ticks(), host::rdtsc());
     let waited = call_until(|| host::rdtsc() - start > long);

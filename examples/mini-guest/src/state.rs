@@ -1,4 +1,4 @@
-//! All that the kernel remembers, behind one lock.
+//! All state of the kernel, behind one lock.
 //!
 //! There is one processor and interrupts are out while the kernel works, so nobody ever waits for the
 //! lock: taking it twice is a mistake in the kernel, and a panic.
@@ -45,7 +45,7 @@ pub struct Kernel {
     pub scratch: Scratch,
     /// How many context switches there have been.
     pub switches: u32,
-    /// How many page faults in a row left nothing to mend.
+    /// How many page faults in a row left nothing to fix.
     pub needless_faults: u32,
 }
 
@@ -73,7 +73,7 @@ impl Kernel {
         self.memory.as_mut().expect("memory is there before anything that uses it")
     }
 
-    /// What the command line asked for.
+    /// What the command line requested.
     pub fn options(&self) -> RunOptions {
         self.options.expect("options are there before the first process")
     }
@@ -104,7 +104,7 @@ pub fn take_memory(paging: Paging, ram: u32, kernel_end: GuestPhys) {
         core::slice::from_raw_parts_mut(first_slot, count as usize)
     };
     let mut frames = Frames::new(GuestPhys(first).frame(), slots);
-    // The host does not know these tables yet, so the ring takes what it would be told.
+    // The host does not know these tables yet, so the ring takes what would be reported to it.
     let tables = host::batch(|| AnyPageTables::kernel(paging, &mut Ram, &mut frames, ram))
         .unwrap_or_else(|error| panic!("making the kernel's page tables: {error}"));
     kernel().memory = Some(Memory { frames, tables, ram });

@@ -1,7 +1,7 @@
-//! What programs ask for.
+//! What programs request.
 //!
 //! System calls come by a trap gate, straight from ring 3. What a program passes is checked against its
-//! regions; then the kernel uses the memory as it is, and its own page faults there are mended like the
+//! regions; then the kernel uses the memory as it is, and its own page faults there are fixed like the
 //! program's.
 
 use crate::state::kernel;

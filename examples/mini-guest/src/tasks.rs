@@ -102,7 +102,7 @@ struct FirstResume {
     frame: TrapFrame,
 }
 
-/// The end of a process's kernel stack, as the host is told.
+/// The end of a process's kernel stack, as reported to the host.
 fn stack_end(pid: Pid) -> u32 {
     let stacks = (&raw mut STACKS).expose_provenance() as u32;
     stacks + (pid as u32 + 1) * STACK_SIZE - STACK_RESERVE
@@ -118,7 +118,7 @@ pub fn schedule() {
     }
 }
 
-/// The kernel's own process: hands the processor to whoever wants it, and sleeps while nobody does.
+/// The kernel's own process: hands the processor to any process that is ready, and sleeps while none is.
 pub fn idle() -> ! {
     loop {
         if kernel().processes.anyone_waits() {
@@ -261,7 +261,7 @@ impl Kernel {
 
     /// Takes memory away from the current process; whether it was a range of whole pages.
     pub fn munmap(&mut self, address: u32, length: u32) -> bool {
-        /// From this many pages on, one flush is cheaper than telling the host of each.
+        /// From this many pages on, one flush is cheaper than notifying the host of each.
         const FLUSH_ABOVE: u32 = 32;
         let current = self.processes.current();
         let Some(end) = length.checked_next_multiple_of(PAGE_SIZE).and_then(|l| address.checked_add(l))

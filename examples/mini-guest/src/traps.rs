@@ -3,7 +3,7 @@
 //! All 256 vectors have a stub that completes what the processor or the host has pushed to a
 //! [`TrapFrame`]; [`handle`] takes it from there. The way out is lguest's: `iret` cannot change the
 //! interrupt flag of a ring-1 kernel, so the flag in `lguest_data` is set just before. From that moment to
-//! the `iret` an interrupt would find the frame half gone, so the host is asked, by `noirq_start` and
+//! the `iret` an interrupt would find the frame half gone, so the host is instructed, by `noirq_start` and
 //! `noirq_end`, to keep interrupts back in between.
 
 use crate::descriptors::USER_PL;
@@ -154,7 +154,7 @@ extern "C" fn handle(frame: &mut TrapFrame) {
     if frame.is_user() && TURN_IS_OVER.swap(false, Ordering::Relaxed) {
         tasks::schedule();
     }
-    // The interrupt flag goes up with the iret, which asks nobody whether an interrupt waits.
+    // The interrupt flag goes up with the iret, which does not check whether an interrupt waits.
     while frame.interrupts_on() && host::interrupt_pending() {
         host::enable_interrupts();
         host::disable_interrupts();

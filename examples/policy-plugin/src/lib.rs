@@ -3,7 +3,7 @@
 //! The opposite of `lru`, and the better one where processes take turns: with `n` slots and `n + 1`
 //! processes in a ring, `lru` throws out exactly the page directory that comes next and never hits,
 //! while this keeps `n - 1` of them for good. The whole plug-in is below: a type that implements
-//! [`EvictionPolicy`], and a registration. A program that wants it in its registry refers to the crate:
+//! [`EvictionPolicy`], and a registration. A program that needs it in its registry refers to the crate:
 //! `use policy_plugin as _;`.
 
 #![no_std]

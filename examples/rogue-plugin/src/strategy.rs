@@ -1,7 +1,7 @@
 //! `rogue`: wraps another strategy and does one thing wrong.
 //!
-//! A nonsensical answer is whatever the types allow and the other strategy would not have said: work that is not done and
-//! said to be, addresses that are none, another guest's end.
+//! A nonsensical answer is one that the types allow and the other strategy would not have returned: work that is not done
+//! and reported as done, addresses that are none, another guest's end.
 
 use crate::misdeed::{AFTER, DOES, Misdeed};
 use alloc::boxed::Box;

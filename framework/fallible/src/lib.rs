@@ -98,7 +98,7 @@ pub fn filled<T: Clone>(value: T, len: usize) -> Result<Box<[T]>, OutOfMemory> {
 pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>, OutOfMemory> {
     let mut collected = Vec::new();
     collected.try_reserve_exact(items.len())?;
-    // No more than there is room for, whatever the iterator says of its length.
+    // No more than there is room for, whatever length the iterator reports.
     let room = collected.capacity();
     collected.extend(items.take(room));
     Ok(collected)

@@ -145,7 +145,7 @@ impl Pager for Audited {
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
         self.of.set_pmd(&mut watched(host, &mut self.seen), middle, index)?;
-        // The guest may have put that table in another's place already, of which it tells next.
+        // The guest may have put that table in another's place already, which it reports next.
         self.audit(host, &Announced::Nothing)
     }
 

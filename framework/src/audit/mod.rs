@@ -5,7 +5,7 @@
 //! perhaps in a batch; until then an entry may be older than the table it came from. So the audit proves
 //! two kinds of things:
 //!
-//! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping says
+//! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping records
 //!   ([`Inspect::check`](crate::inspect::Inspect::check)), the Switcher's window is in every root, every entry that maps something
 //!   holds one reference and there are no others, no entry is global.
 //! * **Of what the last operation covers** ([`Announced`]): the operation dropped what was there, so that each entry that

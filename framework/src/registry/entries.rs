@@ -32,7 +32,7 @@ pub struct PolicyConfig<'a> {
     pub values: &'a Values,
 }
 
-/// A strategy that caches shadow page directories and asks an [`EvictionPolicy`] which to evict, as it is registered.
+/// A strategy that caches shadow page directories and evicts those that an [`EvictionPolicy`] selects, as registered.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheEntry {
     /// The name it is chosen by; letters, digits and `-`.
@@ -43,16 +43,16 @@ pub struct CacheEntry {
     pub parameters: &'static [Parameter],
     /// The page formats that its shadow tables can have.
     pub formats: &'static [Paging],
-    /// Which policy it asks.
+    /// Which policy it uses.
     pub policy: PolicyUse,
     /// Makes one, for one guest.
     pub build: BuildCache,
 }
 
-/// Makes a cache that asks the chosen policy.
+/// Makes a cache that uses the chosen policy.
 pub type BuildCache = fn(&BuildContext, &Values, &ChosenPolicy<'_>) -> BuiltStrategy;
 
-/// Which policy a cache asks.
+/// Which policy a cache uses.
 #[derive(Clone, Copy, Debug)]
 pub enum PolicyUse {
     /// Always this one, whether it is in [`POLICIES`] or not.

@@ -19,7 +19,7 @@ use arch_i386::paging::{Entry, Flags};
 /// lguest (C) lets them pass, they make the processor fault again and again.
 const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
-/// What a level-1 entry must not have. ([`Flags::HUGE_PAGE`] is PAT at this level, the third of the bits that say how a
+/// What a level-1 entry must not have. ([`Flags::HUGE_PAGE`] is PAT at this level, the third of the bits that select how a
 /// page is cached.)
 const REFUSED: Flags = Flags::HUGE_PAGE.union(RESERVED);
 
@@ -48,7 +48,7 @@ const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_
 ///     (leaf, va): (LeafId, GuestVirt),
 ///     guest: Entry,
 /// ) -> Result<(), Kill> {
-///     // Fewer rights than the guest gives are asked for on the guest's entry.
+///     // Fewer rights than the guest gives are requested on the guest's entry.
 ///     let entry = ShadowEntry::new(host, guest.without(Flags::WRITABLE))?;
 ///     tables.replace(leaf, va, entry);
 ///     Ok(())
@@ -152,7 +152,7 @@ impl<'h> ShadowEntry<'h> {
         {
             return Err(Kill::PageTableEntry(guest));
         }
-        // lguest asks for a writable page only if the entry is dirty, so that set_pte with a writable
+        // lguest requests a writable page only if the entry is dirty, so that set_pte with a writable
         // entry that is merely accessed lets a guest write to a page which the host shares with others.
         let write = flags.intersects(Flags::DIRTY | Flags::WRITABLE);
         let frame = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;

@@ -58,14 +58,14 @@ impl Display for Type {
     }
 }
 
-/// A function that crosses the border, as one side knows it.
+/// A function that crosses the border, as one side declares it.
 #[derive(Debug)]
 struct Function {
     parameters: Vec<(String, Type)>,
     result: Type,
 }
 
-/// All that one side knows, by name.
+/// All that one side declares, by name.
 type Functions = BTreeMap<String, Function>;
 
 /// Compares `lg_shim.h` in `folder` with the Rust sources in its `src`.
@@ -160,7 +160,7 @@ impl<'f> Structures<'f> {
     fn same(&mut self, c: &'f Type, rust: &'f Type) -> bool {
         match (c, rust) {
             (Type::Pointer { constant: c_constant, to: c }, Type::Pointer { constant, to: rust }) => {
-                // What C knows as memory only may be anything of Rust's.
+                // What C declares as memory only may be anything of Rust's.
                 c_constant == constant && (**c == Type::Void || self.same(c, rust))
             }
             (

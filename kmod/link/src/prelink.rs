@@ -17,7 +17,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, elf};
 /// All functions that C calls are named like this; they are the object's only global symbols.
 pub const ENTRY_PREFIX: &str = "lg_rust_";
 
-/// What the link script sets and no C file knows: the bounds of the list of constructors.
+/// What the link script sets and no C file defines: the bounds of the list of constructors.
 pub const BOUNDS: [&str; 2] = ["lg_constructors_start", "lg_constructors_stop"];
 
 /// Section names that `linkme` gives: the elements of a slice, and its check for duplicates.
@@ -116,10 +116,10 @@ fn numbers(file: &object::File<'_>, section: &object::Section<'_, '_>) -> Result
         .collect()
 }
 
-/// Checks that the kernel's module loader for i386 knows every relocation of `file`.
+/// Checks that the kernel's module loader for i386 supports every relocation of `file`.
 ///
 /// # Errors
-/// When there is one that it does not know; the message names the first and its section.
+/// When there is one that it does not support; the message names the first and its section.
 pub fn check_relocations(file: &[u8]) -> Result<()> {
     let file = object::File::parse(file).context("the prelinked file is no object")?;
     for section in file.sections() {

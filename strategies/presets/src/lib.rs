@@ -23,7 +23,7 @@ static PRESETS: [Preset; 11] =
 #[ctor::ctor(unsafe)]
 fn register() {
     for preset in &PRESETS {
-        // There is room for more than these; what a plug-in adds may find none, and is told of it there.
+        // There is room for more than these; what a plug-in adds may find none, and gets the error there.
         let _ = add_preset(preset);
     }
 }

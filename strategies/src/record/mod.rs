@@ -1,4 +1,4 @@
-//! `record`: wraps another strategy and records what the guest asks of it.
+//! `record`: wraps another strategy and records the guest's requests.
 //!
 //! The result is a paging trace (`docs/trace-format.md`) that can be replayed on any strategy. Requests
 //! and faults reach the recorder; the guest's own stores to its page tables do not, as they do not trap. So the recorder
@@ -76,7 +76,7 @@ static PARAMETERS: [Parameter; 2] = [Parameter::Word(&TOUCH), Parameter::Number(
 #[linkme::distributed_slice(WRAPPERS)]
 static RECORD: WrapperEntry = WrapperEntry {
     name: "record",
-    help: "writes a trace of what the guest asks of another strategy",
+    help: "writes a trace of the guest's requests to another strategy",
     parameters: &PARAMETERS,
     of: "lguest",
     build: |context, values, of| {
@@ -126,7 +126,7 @@ struct Recorder<F> {
     stack: Stack,
     /// Where each page directory has been touched, or named by SET_PTE: groups of [`Recorder::place_size`] entries.
     touched: HashMap<GuestPhys, Set<GuestVirt>, FxBuildHasher>,
-    /// What the recorder itself has asked for, which the guest has not.
+    /// What the recorder itself has requested, which the guest has not.
     own: PagingCounters,
 }
 
@@ -261,7 +261,7 @@ impl<F: PageFormat> Pager for Recorder<F> {
             paging: F::PAGING,
             pages: host.page_limit(),
             seed: self.seed,
-            // Nobody asks for more than the one that the guest's virtual CPU is on.
+            // No request names another than the one that the guest's virtual CPU is on.
             cpus: 1,
             // A host with smaller tables than the guest's may have its window begin within one of these.
             switcher: GuestVirt(self.window_start.0 / F::LEAF_SPAN * F::LEAF_SPAN),

@@ -138,7 +138,7 @@ mod tests {
         reader.map(Result::unwrap).collect()
     }
 
-    /// Operations that are there, and those that are said to be lost.
+    /// Operations that are there, and those that are reported as lost.
     fn count(host: SimHost) -> (u64, u64) {
         let count = |(there, lost), operation| match operation {
             Operation::Lost(more) => (there, lost + more),

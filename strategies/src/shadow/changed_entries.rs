@@ -97,7 +97,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             // Where the host breaks it off, the guest does not come to see what is left.
             let _ = self.tables.release_middle_entry(host, middle.frame(), index as usize);
         } else {
-            // Nobody knows which page directories share that table.
+            // There is no record of which page directories share that table.
             self.flush_everything(host);
         }
         Ok(())

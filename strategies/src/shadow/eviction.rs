@@ -1,6 +1,6 @@
 //! Eviction: the slot for a page directory that is not shadowed, and what goes when a budget is exceeded.
 //!
-//! The policy chooses; if its answer is no slot, a safe one is taken. With a fixed number of slots the policy is asked when
+//! The policy chooses; if its answer is no slot, a safe one is taken. With a fixed number of slots the policy is used when
 //! all are taken; with a budget of table pages also when the tables of the current page directory have grown beyond it.
 //!
 //! lguest keeps four slots and chooses one of them at random in `new_pgdir`, free or not.
@@ -63,7 +63,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
     }
 
-    /// Asks the policy for a slot that there is.
+    /// Requests a slot from the policy; returns one that exists.
     fn choose(&mut self, incoming: GuestPhys) -> usize {
         if matches!(self.capacity, Capacity::Budget(_)) {
             self.policy.resized(self.slots.taken().count());
@@ -92,7 +92,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         while self.tables.pages() > budget
             && let Some(next) = self.slots.taken_from(current + 1).filter(|&index| index != current)
         {
-            // The policy does not know which one the guest runs on.
+            // The policy has no record of which one the guest runs on.
             let chosen = self.choose(self.slots.current_slot().directory);
             let taken = self.slots.taken_from(chosen).filter(|&index| index != current);
             let victim = taken.unwrap_or(next);
@@ -107,7 +107,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
     }
 
-    /// Empties a slot and gives its tables back, to the end. Returns whether it was taken; the caller tells the policy why.
+    /// Empties a slot and gives its tables back, to the end. Returns whether it was taken; the caller notifies the policy.
     pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) -> bool {
         let slot = self.slots.empty(index);
         if let Some(Slot { root, .. }) = slot {

@@ -7,13 +7,13 @@ use std::collections::{HashMap, VecDeque};
 
 /// A cache of keys.
 pub trait Model {
-    /// A key is asked for; says whether it was there. It is there afterwards.
+    /// A key is requested; returns whether it was there. It is there afterwards.
     fn load(&mut self, key: u32) -> bool;
 }
 
 type Queue = VecDeque<u32>;
 
-/// Takes a key out of a queue; says whether it was there.
+/// Takes a key out of a queue; returns whether it was there.
 fn take(queue: &mut Queue, key: u32) -> bool {
     let place = queue.iter().position(|&other| other == key);
     place.map(|place| queue.remove(place)).is_some()
@@ -368,7 +368,7 @@ impl Model for Lirs {
     }
 }
 
-/// Yang et al. 2023, algorithm 1. As in the authors' own program, the ghost queue is asked before anything is
+/// Yang et al. 2023, algorithm 1. As in the authors' own program, the ghost queue is checked before anything is
 /// evicted, and one eviction makes room for one key.
 pub struct S3Fifo {
     pub size: usize,

@@ -166,7 +166,7 @@ fn requests<F: PageFormat>(strategy: &mut dyn Pager, host: &mut Uncounted) -> Re
     Ok(())
 }
 
-/// Switches among page directories that map nothing until one takes another's slot, and so many times more; says how
+/// Switches among page directories that map nothing until one takes another's slot, and so many times more; returns how
 /// many allocations these made.
 pub fn switches(text: &str, switches: u32) -> u64 {
     let mut host = uncounted(|| Uncounted(SimHost::new(PAGES)));

@@ -47,7 +47,7 @@ pub enum BlockError {
         "disk {0} is in use: it was given to this guest twice, another guest has it, or the host has it mounted"
     )]
     InUse(PathBuf),
-    /// Its file system knows no locks.
+    /// Its file system supports no locks.
     #[error("cannot lock disk {path} against use by another guest")]
     Lock {
         /// The file.
@@ -74,7 +74,7 @@ impl Block {
     /// When it cannot be opened for reading and writing, or is in use.
     pub fn open(path: &Path) -> Result<Self, BlockError> {
         let failed = |source| BlockError::Open { path: path.to_owned(), source };
-        // Of a block device the kernel itself knows whether it is in use, whatever name it is opened by (open(2)).
+        // Of a block device the kernel itself records whether it is in use, whatever name it is opened by (open(2)).
         let is_device = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
         let exclusive = if is_device { libc::O_EXCL } else { 0 };
         let opened = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path);
@@ -174,7 +174,7 @@ impl Requests {
         let mut position = self.position(sector, target.left())?;
         let mut chunk = vec![0; CHUNK];
         while target.left() > 0 {
-            // The smaller first: on a 32-bit machine a request may be longer than a usize can say.
+            // The smaller first: on a 32-bit machine a request may be longer than a usize can hold.
             let n = target.left().min(CHUNK as u64) as usize;
             self.file.read_exact_at(&mut chunk[..n], position)?;
             target.write_all(&chunk[..n])?;

@@ -7,7 +7,7 @@
 //!
 //! The device page holds a [`DeviceDesc`] for each device with its variable parts (see there). Once the
 //! guest runs it may overwrite the page, so that the launcher goes by its own copies and reads back only
-//! what is the guest's to say: the status byte and the accepted features. The guest notifies the address of a
+//! what is the guest's to set: the status byte and the accepted features. The guest notifies the address of a
 //! device's descriptor when it has changed the status (0 resets the device), and the address of a
 //! ring when it has offered buffers.
 
@@ -37,7 +37,7 @@ const STATUS_FAILED: u8 = 0x80;
 #[error("too many devices: the bus has {IRQS} interrupts and one page of descriptions; give fewer --block")]
 pub struct TooManyDevices;
 
-/// Where each device's parts are, and what the device page says at the start.
+/// Where each device's parts are, and what the device page holds at the start.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The device page as the guest finds it.
@@ -127,7 +127,7 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Connects the devices that `layout` was made of with the host, which knows the guest already.
+    /// Connects the devices that `layout` was made of with the host, which has the guest already.
     ///
     /// # Errors
     /// [`Outcome::Failed`].

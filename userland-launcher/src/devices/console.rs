@@ -68,7 +68,7 @@ impl Device for Console {
     }
 }
 
-/// The queue of buffers that the guest wants filled with input.
+/// The queue of buffers that the guest offers for input.
 pub struct Input {
     terminal: Arc<Terminal>,
     typed: VecDeque<u8>,
@@ -134,7 +134,7 @@ impl QueueService for Input {
     }
 }
 
-/// The queue of buffers that the guest wants shown.
+/// The queue of buffers with output of the guest.
 pub struct Output(ConsoleOutput);
 
 impl RequestService for Output {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Virtio's number for an entropy source.
 const ID: u8 = 4;
-/// Bytes for one request at most; a guest that wants more asks again.
+/// Bytes for one request at most; a guest that needs more sends another request.
 const REQUEST_MAX: usize = 4096;
 
 /// An entropy device.

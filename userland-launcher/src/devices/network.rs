@@ -206,7 +206,7 @@ impl QueueService for Receive {
                 return Err(Violation::Protocol("puts output in the network's receive queue").into());
             }
             let frame = &self.buffer[..std::mem::take(&mut self.waiting)];
-            // A frame that does not fit is lost, as on a wire; the empty buffer tells the guest.
+            // A frame that does not fit is lost, as on a wire; the empty buffer notifies the guest.
             let fits = chain.writable.left() >= frame.len() as u64;
             let written = if fits { chain.writable.write(frame).unwrap_or(0) } else { 0 };
             queue.give_back(chain.head, written as u32);

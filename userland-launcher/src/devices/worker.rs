@@ -53,7 +53,7 @@ pub struct Context {
     pub host: Arc<dyn Host>,
     /// Where rings and buffers are.
     pub memory: Arc<GuestMemory>,
-    /// Whom to tell when a worker ends the guest.
+    /// Called when a worker ends the guest.
     pub ended: Arc<dyn Fn(Outcome) + Send + Sync>,
 }
 
@@ -121,7 +121,7 @@ fn serve(
         if queue.wants_interrupt() {
             match context.host.interrupt(config.irq.into()) {
                 Ok(()) => {}
-                // The guest has ended meanwhile; its own thread learns how.
+                // The guest has ended meanwhile; its own thread receives how.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
                 Err(error) => return Err(failed("interrupting the guest", error).into()),
             }

@@ -37,7 +37,7 @@ impl Bench {
         Driver { memory: &self.memory, start: 0, size: SIZE }
     }
 
-    /// Offers one chain to a fresh queue. Returns how many bytes the device says that it has written, if it
+    /// Offers one chain to a fresh queue. Returns how many bytes the device reports as written, if it
     /// gave the chain back, and what it waits for.
     fn serve(&mut self, buffers: &[(u64, u32, bool)]) -> Result<(Option<u32>, Wait), Stop> {
         let driver = Driver { memory: &self.memory, start: 0, size: SIZE };

@@ -1,4 +1,4 @@
-//! Which files are kernels, and what every other one is told.
+//! Which files are kernels, and the error for every other one.
 
 use crate::support::elf::{Elf, Segment, file_of};
 use arch_i386::paging::Paging;
@@ -52,7 +52,7 @@ fn a_note_tells_the_page_format() {
     let paging = |paging| Kernel::read(Elf { paging, ..Elf::good() }.file()).unwrap().paging();
     assert_eq!(paging(Some(1)), Some(Paging::TwoLevel));
     assert_eq!(paging(Some(2)), Some(Paging::Pae));
-    // It can do both, or does not say.
+    // It can do both, or declares none.
     assert_eq!(paging(Some(3)), None);
     assert_eq!(paging(None), None);
 }

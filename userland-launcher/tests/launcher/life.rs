@@ -184,7 +184,7 @@ fn a_restarted_guest_keeps_its_files() {
     let disk = folder.path().join("disk");
     std::fs::write(&disk, [7; 1024]).unwrap();
     let file = folder.path().join("spans");
-    // Asked in the guest's thread, judged in the test's: who waits for a guest waits for one that panics as well.
+    // Queried in the guest's thread, judged in the test's: who waits for a guest waits for one that panics as well.
     let locked = Arc::new(Mutex::new(Vec::new()));
     let try_disk = || {
         let (disk, locked) = (disk.clone(), locked.clone());
@@ -279,7 +279,7 @@ fn an_interrupt_after_the_end_does_not_hide_how_it_ended() {
         print(0, b"last words"),
         signal(OUTPUT_RING),
         Step::AwaitInterrupt(OUTPUT_IRQ),
-        // The reset waits until the console's threads are at their ends, with whatever they had to tell.
+        // The reset waits until the console's threads are at their ends, with all that they had to report.
         put(STATUS, &[0]),
         Step::Notify(DEVICE_PAGE),
         Step::Dead(b"CRASH: exit 5\0"),

@@ -2,7 +2,7 @@
 //!
 //! | file | what it checks |
 //! | --- | --- |
-//! | `kernel` | which files are kernels, what each other one is told, and where segments go |
+//! | `kernel` | which files are kernels, the error for each other one, and where segments go |
 //! | `memory_image` | what a guest finds in memory: kernel, boot parameters, initrd, devices |
 //! | `virtqueue` | rings against a model of an honest driver, and against hostile ones |
 //! | `devices` | each device's answers, served without a thread |

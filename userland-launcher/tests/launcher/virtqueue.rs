@@ -168,7 +168,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 proptest! {
     /// Chains arrive in the order they were offered with the contents they had, answers arrive where the
-    /// driver wants them, and indices wrap.
+    /// driver expects them, and indices wrap.
     #[test]
     fn an_honest_driver_gets_what_it_wants(actions in vec(action(), 0..200), size_log in 1u32..5) {
         let size = 1u16 << size_log;
@@ -297,7 +297,7 @@ proptest! {
 /// Words of the guest's part of a ring of 16, the largest that the hostile driver has.
 const RING_WORDS: usize = (16 * 16 + 6 + 2 * 16) / 4 + 1;
 
-/// A word of a ring that somebody wants to break: small numbers and edges more often than others.
+/// A hostile word of a ring: small numbers and edges more often than others.
 fn hostile_word() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => 0u32..16,

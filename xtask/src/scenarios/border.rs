@@ -1,5 +1,5 @@
 //! What the tests do at the border: acts of a hostile launcher, its guest and other processes against the host, each a
-//! scenario of its own. The acts are those of `examples/hostile-launcher`, which says whether the host has stood them.
+//! scenario of its own. The acts are those of `examples/hostile-launcher`, which reports whether the host has stood them.
 
 use super::{Scenario, scenario};
 

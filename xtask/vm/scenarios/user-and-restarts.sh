@@ -1,4 +1,4 @@
-# Each life wants the device anew, and its recording, which only root can open.
+# Each life requires the device anew, and its recording, which only root can open.
 load strategy=lguest seed=42
 for user in '' '--user 1234:5678'; do
     lguest $user --restart-limit 3 --record /tmp/trace $GUEST restart >/tmp/out 2>&1; status=$?

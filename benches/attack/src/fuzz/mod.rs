@@ -106,7 +106,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     report.close(project)
 }
 
-/// What is told in the end.
+/// What is reported at the end.
 #[derive(Default)]
 struct Report {
     done: Vec<(String, Done, String)>,

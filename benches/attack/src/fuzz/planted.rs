@@ -17,7 +17,7 @@ struct Plant {
     /// The feature of `kmod` that plants it.
     feature: &'static str,
     what: &'static str,
-    /// What is said when it is found; any of these.
+    /// What is reported when it is found; any of these.
     signs: &'static [&'static str],
 }
 

@@ -32,7 +32,7 @@ const INSTRUMENTATION: [&str; 6] = [
     "-Ccodegen-units=1",
 ];
 
-/// The parts of the project whose coverage is told, by where their sources are.
+/// The parts of the project whose coverage is reported, by where their sources are.
 const PARTS: [(&str, &str); 6] = [
     ("arch-i386", "/arch-i386/src/"),
     ("framework", "/framework/src/"),
@@ -158,7 +158,7 @@ impl Coverage {
     }
 }
 
-/// Runs the fuzzer and reads what it says.
+/// Runs the fuzzer and reads its output.
 fn run(command: &mut Command) -> Result<Explored> {
     let mut child = command
         .stdin(Stdio::null())
@@ -179,7 +179,7 @@ fn run(command: &mut Command) -> Result<Explored> {
     Ok(explored)
 }
 
-/// Takes one line of libFuzzer's; `panicked` is what a panic has said so far.
+/// Takes one line of libFuzzer's; `panicked` is a panic's message so far.
 fn read_line(explored: &mut Explored, panicked: &mut Option<String>, line: &str) {
     if let Some(rest) = line.strip_prefix('#') {
         let mut words = rest.split_whitespace();

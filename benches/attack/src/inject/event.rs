@@ -20,7 +20,7 @@ pub enum Event {
     Tss(Tss),
     /// The guest's data segments begin elsewhere than at 0.
     Segments,
-    /// The host wants the processor's buffers cleared before the guest runs, by what it hands over in ESI.
+    /// The host requests by ESI that the processor's buffers are cleared before the guest runs.
     ClearBuffers,
 }
 

@@ -13,13 +13,13 @@ use anyhow::{Context, Result, bail};
 /// How long the stub may take for an answer that needs no running processor.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Bytes that one packet asks for or brings.
+/// Bytes that one packet requests or carries.
 const CHUNK: usize = 1024;
 
 /// The registers that the stub sends first, in its order.
 const REGISTERS: usize = 16;
 
-/// A connection to the stub of a machine with one processor, which stands still unless told otherwise.
+/// A connection to the stub of a machine with one processor, which is stopped unless resumed.
 pub struct Gdb {
     stream: UnixStream,
     received: Vec<u8>,
@@ -65,7 +65,7 @@ impl Gdb {
         // The stop that the connection causes is reported as well.
         gdb.send("qC")?;
         while !gdb.receive(ANSWER)?.context("QEMU's stub is silent")?.starts_with("QC") {}
-        // Only those who have asked for the registers' description may change registers.
+        // Only a client that has requested the registers' description may change registers.
         gdb.ask("qXfer:features:read:target.xml:0,ffb")?;
         Ok(gdb)
     }
@@ -145,7 +145,7 @@ impl Gdb {
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// Changes memory, whatever the page tables say of writing.
+    /// Changes memory, even where the page tables forbid writing.
     pub fn write(&mut self, address: u32, bytes: &[u8]) -> Result<()> {
         self.tell(&format!("M{address:x},{:x}:{}", bytes.len(), to_hex(bytes)))
     }
@@ -189,7 +189,7 @@ impl Gdb {
         Ok(())
     }
 
-    /// Lets the processor run until it stops at a breakpoint. Says no when it has not within `limit`, and has been
+    /// Lets the processor run until it stops at a breakpoint. Returns false when it has not within `limit`, and has been
     /// stopped for that.
     pub fn run(&mut self, limit: Duration) -> Result<bool> {
         self.send("c")?;

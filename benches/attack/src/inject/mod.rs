@@ -55,7 +55,7 @@ use xtask::steps::Step;
 use xtask::tally;
 use xtask::vm::{Boot, Contents, Vm};
 
-/// The processor, in place of the usual one, of which QEMU is told before: the same, with what makes the Switcher
+/// The processor, which overrides the usual one of QEMU's command line: the same, with what makes the Switcher
 /// change CR4.
 const PROCESSOR: &str = "coreduo,+smep,+smap";
 
@@ -224,7 +224,7 @@ fn hold(
 fn closing(boot: &Boot, steps: &[Step], report: &Report) -> Vec<String> {
     let mut wrong: Vec<String> =
         boot.check(steps).err().map(|error| format!("{error:#}")).into_iter().collect();
-    // A kernel that has come to harm has said so, and was taken back to before.
+    // A kernel that has come to harm has reported it, and was taken back to before.
     if report.failed() == 0 {
         wrong.extend(boot.complaints.iter().cloned());
     }

@@ -83,7 +83,7 @@ impl Monitor {
 
     /// Raises a machine check that software survives: "action optional", as for an error that scrubbing found in
     /// memory nobody uses at present (SDM vol. 3B, 15.6.3; `VAL UC EN S`, and of the MCA codes 0xc0). The status of
-    /// the processor says that there is an instruction to return to.
+    /// the processor reports that there is an instruction to return to.
     pub fn machine_check(&mut self) -> Result<()> {
         self.silent_command("mce 0 4 0xb1000000000000c0 0x5 0 0")
     }

@@ -47,7 +47,7 @@ const MOVED_INDEX: u32 = 21;
 const TSS_AVAILABLE: u8 = 0x89;
 const TSS_BUSY: u8 = 0x8b;
 
-/// What [`SCRIPT`] says before its words for this program.
+/// What [`SCRIPT`] prints before its lines for this program.
 const MARK: &str = "@ ";
 
 /// What the machine does: guests one after the other, until one cannot be started.
@@ -93,7 +93,7 @@ pub enum Fate {
     GuestWentOn,
     /// The guest is no more: the launcher's status and last word.
     GuestEnded(String),
-    /// The processor was reset, and the kernel had not asked for it.
+    /// The processor was reset, and the kernel had not requested it.
     TripleFault,
     /// The host's kernel gave up.
     HostPanic(String),
@@ -152,7 +152,7 @@ pub struct Session<'a> {
     pub calls: [u32; 2],
     /// How many guests have ended.
     pub ended: usize,
-    /// The launcher's status and last word of each guest that has ended, as far as the console has told.
+    /// The launcher's status and last word of each guest that has ended, as far as the console has shown.
     last_words: Vec<String>,
     /// Those of guests that found something wrong with their memory or registers.
     pub broken: Vec<String>,
@@ -160,7 +160,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Takes over a machine that runs [`SCRIPT`], once that says so, and goes to an entry into the guest.
+    /// Takes over a machine that runs [`SCRIPT`], once that reports `ready`, and goes to an entry into the guest.
     pub fn attach(
         gdb: &Path,
         monitor: &Path,
@@ -339,7 +339,7 @@ impl<'a> Session<'a> {
         self.hear();
     }
 
-    /// Goes to a spot. With `directly` only as long as the guest has not been entered again; says whether it came
+    /// Goes to a spot. With `directly` only as long as the guest has not been entered again; returns whether it came
     /// there.
     pub fn reach(&mut self, spot: Spot, directly: bool) -> Result<bool> {
         match spot {
@@ -547,7 +547,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes in what the console has said.
+    /// Takes in what the console has printed.
     fn hear(&mut self) {
         while let Ok(line) = self.lines.try_recv() {
             self.note(&line);

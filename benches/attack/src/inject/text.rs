@@ -106,7 +106,7 @@ impl Text {
         Ok(text)
     }
 
-    /// Says no when there is something in the text that is neither reached nor padding.
+    /// Returns an error when there is something in the text that is neither reached nor padding.
     fn check_rest(&self) -> Result<()> {
         let mut at = 0;
         while at < self.bytes.len() as u32 {

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! that is: where the instruction lies in QEMU's memory, its address, and how often it was executed, all but
-//! the last in hexadecimal. Two systems may use the same address, and are told apart by the first number. The
+//! the last in hexadecimal. Two systems may use the same address, and are distinguished by the first number. The
 //! line `linear` names the first instruction between `c1000000` and `f0000000`, which is the host's kernel's: Linux
 //! maps memory there in one piece.
 //!

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         return 1;
     };
     FILE.get_or_init(|| file);
-    // SAFETY: the call that the interface is for, with a function of the type that it wants.
+    // SAFETY: the call that the interface is for, with a function of the type that it requires.
     unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translated) };
     0
 }

@@ -49,7 +49,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Subcommand {
-    /// Tell what changed between two files of results; fail if something is worse
+    /// Report what changed between two files of results; fail if something is worse
     Compare(compare::Args),
     /// Make page, plots and tables again from a file of results, beside it
     Draw(DrawArgs),
@@ -260,7 +260,7 @@ fn measure_twice(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Measures with a QEMU that dies once, killed when the first run has ended: one run has to be told as failed, with
+/// Measures with a QEMU that dies once, killed when the first run has ended: one run has to be reported as failed, with
 /// its log, and the others must not suffer.
 ///
 /// # Errors
@@ -331,7 +331,7 @@ impl Measure {
     }
 }
 
-/// Runs all that was asked for. Logs of what failed go to `out`; `witness` is called whenever a run has ended.
+/// Runs all that was requested. Logs of what failed go to `out`; `witness` is called whenever a run has ended.
 fn measure(
     project: &Project,
     args: &Measure,
@@ -516,7 +516,7 @@ impl Files {
     }
 }
 
-/// What a Linux kernel's image says of its version, such as `3.11.10`.
+/// The version that a Linux kernel's image states, such as `3.11.10`.
 fn linux_version(image: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     let at = memchr::memmem::find(image, BANNER)? + BANNER.len();

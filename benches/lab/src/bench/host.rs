@@ -46,7 +46,7 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Runs all cells. `done` hears of each that has ended.
+    /// Runs all cells. `done` is called for each that has ended.
     ///
     /// # Errors
     /// When QEMU cannot be started at all, or a log cannot be written.
@@ -90,7 +90,7 @@ cat /tmp/spans
 [ $status = 0 ] || fail \"the guest ended with status $status\"
 unload"
             ),
-            // With time stamps on Linux's messages its first process tells when it was started.
+            // With time stamps on Linux's messages its first process prints when it was started.
             Guest::Linux if workload == BOOT => format!(
                 "{begin}
 export MEMORY={memory}M APPEND=quiet
@@ -118,7 +118,7 @@ unload"
         let measured = match outcome.status {
             Some(0) => span::find(&outcome.output, &cell.workload, instruction_ns(self.vm.clock)),
             Some(_) => {
-                // The step's last words, or those of the watchdog in the VM, which says nothing.
+                // The step's last line; the watchdog in the VM prints none.
                 let last = outcome.output.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
                 Err(last.unwrap_or("it took too long").to_owned())
             }

@@ -1,4 +1,4 @@
-//! Everything that is to be run: strategies × workloads × runs, in the order A B A B …, so that whatever changes
+//! Everything that is to be run: strategies × workloads × runs, in the order A B A B …, so that what changes
 //! slowly meets all strategies alike.
 
 /// One run of one workload with one strategy.

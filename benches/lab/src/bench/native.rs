@@ -1,7 +1,7 @@
 //! The native baseline: the guest without a host, on the emulated machine itself.
 //!
-//! The example guest is the same kernel file with the same programs in it, which does itself what it would ask a
-//! host for (`examples/mini-guest/src/bare.rs`). Linux is the same source, configuration and programs without the
+//! The example guest is the same kernel file with the same programs in it, which does itself what it would request of a
+//! host (`examples/mini-guest/src/bare.rs`). Linux is the same source, configuration and programs without the
 //! port. Each cell has a boot to itself, which takes seconds.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use xtask::qemu::{Clock, End, Limits, Pc, Processor};
 /// Workloads that are about the host.
 const OF_GUESTS_ONLY: &[&str] = &["hypercall"];
 
-/// What the example guest says last, and what Linux's first process says of the workload, when all went well.
+/// What the example guest prints last, and what Linux's first process prints of the workload, when all went well.
 const GOOD_END: &str = "exit 0";
 const LINUX_GOOD_END: &str = "guest: status 0";
 

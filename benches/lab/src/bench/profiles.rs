@@ -1,5 +1,5 @@
 //! Where the instructions of some workloads go: each is run once more with each strategy, in the host VM under a QEMU
-//! that counts every instruction (`cargo xtask profile` tells the functions).
+//! that counts every instruction (`cargo xtask profile` lists the functions).
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use super::workloads::Guest;
 use crate::profile::{Counted, Counter, WORLDS, Work};
 use xtask::qemu::Clock;
 
-/// Profiled when nothing else is asked for, as far as they are measured: one workload of each kind.
+/// Profiled when nothing else is requested, as far as they are measured: one workload of each kind.
 const USUAL: [&str; 3] = ["ctx16", "fork", "mmap1000"];
 
-/// Which of the `measured` workloads are profiled: those that were asked for, or the [`USUAL`] ones.
+/// Which of the `measured` workloads are profiled: those that were requested, or the [`USUAL`] ones.
 ///
 /// # Errors
-/// When one is asked for that cannot be.
+/// When one is requested that cannot be profiled.
 pub fn chosen(asked: &[String], measured: &[String], guest: Guest, clock: Clock) -> Result<Vec<String>> {
     let possible = guest == Guest::Mini && clock != Clock::Real;
     match asked {
@@ -42,7 +42,7 @@ pub fn chosen(asked: &[String], measured: &[String], guest: Guest, clock: Clock)
     }
 }
 
-/// Profiles `workloads` under `strategies`. `done` hears of each that has ended.
+/// Profiles `workloads` under `strategies`. `done` is called for each that has ended.
 ///
 /// # Errors
 /// When the plug-in cannot be built, or a log cannot be written.

@@ -21,7 +21,7 @@ pub const NATIVE: &str = "native";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     format: u32,
-    /// What was asked for, and of what.
+    /// What was requested, and of what.
     pub configuration: Configuration,
     /// In the order in which they ran.
     pub rows: Vec<Row>,
@@ -121,7 +121,7 @@ pub enum Outcome {
     Failed {
         /// Why.
         why: String,
-        /// What was said until then: a file beside the results.
+        /// The output until then: a file beside the results.
         log: String,
     },
 }
@@ -173,7 +173,7 @@ impl Results {
         self.rows.iter().filter(wanted).filter_map(Row::span).collect()
     }
 
-    /// The runs of either kind that failed, each told in a line.
+    /// The runs of either kind that failed, each described in a line.
     pub fn failures(&self) -> Vec<String> {
         let row = |(row, why, log): (&Row, &str, &str)| {
             format!("{} {} {} run {}: {why} ({log})", row.host, row.workload, row.strategy, row.run)

@@ -5,13 +5,13 @@
 //! span end ctx16 operations=2048 ticks=21575610 tsc_khz=1000000 counter.world_switches=2311
 //! ```
 //!
-//! A boot of Linux has no marks: its first process says when it was started (`examples/linux-guest/init`).
+//! A boot of Linux has no marks: its first process prints when it was started (`examples/linux-guest/init`).
 
 use super::results::Span;
 use super::workloads::BOOT;
 
 /// The span of `workload` in what was printed. With `instruction_ns` the time-stamp counter counts
-/// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest says.
+/// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest reports.
 ///
 /// # Errors
 /// What is missing, or was not understood.

@@ -37,7 +37,7 @@ impl Summary {
         if self.median == 0.0 { 0.0 } else { 100.0 * self.spread() / self.median }
     }
 
-    /// Whether the medians lie further apart than the runs of either with other seeds. One run tells nothing
+    /// Whether the medians lie further apart than the runs of either with other seeds. One run shows nothing
     /// about noise, so with less than two of each there is no difference.
     pub fn differs(&self, other: &Summary) -> bool {
         let noise = self.spread().max(other.spread());

@@ -1,4 +1,4 @@
-//! The workloads that there are, by the names under which the guests know them, and short names for several.
+//! The workloads that there are, by their names in the guests, and short names for several.
 
 use anyhow::{Result, bail};
 

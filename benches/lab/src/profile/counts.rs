@@ -37,7 +37,7 @@ impl Display for World {
     }
 }
 
-/// All that is needed to tell what is where.
+/// All that is needed to find which function is at an address.
 pub struct Map<'a> {
     /// The host's kernel and the module.
     pub host: &'a Kallsyms,
@@ -48,7 +48,7 @@ pub struct Map<'a> {
 }
 
 impl Map<'_> {
-    /// Whose function is at an address; `host_linear` says that the host's kernel sees there the memory which
+    /// Whose function is at an address; `host_linear` means that the host's kernel sees there the memory which
     /// the instruction was fetched from.
     fn find(&self, address: u64, host_linear: bool) -> (World, &str) {
         let (world, name) = if address < KERNEL_HALF {

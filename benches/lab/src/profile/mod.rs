@@ -214,7 +214,7 @@ fn steps(work: &Work<'_>) -> Vec<Step> {
     ]
 }
 
-/// How many operations the guest says that it did: `span end NAME operations=N …`.
+/// How many operations the guest reports: `span end NAME operations=N …`.
 fn operations(output: &[String]) -> Option<u64> {
     let end = output.iter().find_map(|line| line.trim().strip_prefix("span end "))?;
     end.split_whitespace().find_map(|word| word.strip_prefix("operations=")?.parse().ok())

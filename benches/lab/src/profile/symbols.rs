@@ -60,7 +60,7 @@ impl Functions {
     }
 }
 
-/// What a running kernel says of itself and its modules in `/proc/kallsyms`.
+/// What a running kernel reports of itself and its modules in `/proc/kallsyms`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kallsyms {
     /// The kernel.
@@ -97,7 +97,7 @@ impl Kallsyms {
             found.with_context(|| format!("the module has no symbol `{name}`"))
         };
         let switcher = of("lguest_switcher_start")?..of("lguest_switcher_end")?;
-        // No symbol says where the module's code ends; its last function is not longer than a page.
+        // No symbol marks where the module's code ends; its last function is not longer than a page.
         let end = module.iter().map(|(address, _)| address + 0x1000).max().unwrap_or(0);
         let kernel_end = kernel.iter().map(|(address, _)| *address).max().unwrap_or(0);
         let (kernel, module) = (Functions::new(kernel, kernel_end), Functions::new(module, end));

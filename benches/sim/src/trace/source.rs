@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-/// Bytes that are asked for at once.
+/// Bytes that are requested at once.
 const CHUNK: usize = 1 << 16;
 
 /// The bytes of an input from some point on.

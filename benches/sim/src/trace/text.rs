@@ -95,7 +95,7 @@ impl<'a> Words<'a> {
         self.number("entry", paging.entry_size() * 8)
     }
 
-    /// One of two words; says whether it was the second.
+    /// One of two words; returns whether it was the second.
     fn either(&mut self, words: [&[u8]; 2], what: &'static str) -> Result<bool, Malformed> {
         let word = self.word(what)?;
         match words.iter().position(|known| *known == word) {
@@ -178,7 +178,7 @@ impl TextReader {
         TraceError::Malformed { line: self.line, reason }
     }
 
-    /// Gives the next line that says something to `parse`; `None` at the end.
+    /// Gives the next line with content to `parse`; `None` at the end.
     #[inline]
     fn line<R: Read, T>(
         &mut self,
@@ -249,7 +249,7 @@ impl TextReader {
         Ok(next.unwrap_or(Next::Cut))
     }
 
-    /// Whether any more line has something to say.
+    /// Whether any more line has content.
     pub(super) fn goes_on<R: Read>(&mut self, source: &mut Source<R>) -> Result<bool, TraceError> {
         Ok(self.line(source, |_| Ok(()))?.is_some())
     }

@@ -7,7 +7,7 @@
 //! that Linux executes; this audit finds what was forgotten, or came with a configuration that nobody thought of.
 //!
 //! Every executable section is decoded from symbol to symbol, and so is every replacement in
-//! `.altinstr_replacement`, which Linux copies over its code at boot; a finding there is told by the name of the
+//! `.altinstr_replacement`, which Linux copies over its code at boot; a finding there is reported by the name of the
 //! function that it is for.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use object::{Endianness, Object, ObjectSection, ObjectSymbol, SectionFlags, Symb
 
 use super::manifest::Allowed;
 
-/// Code that Linux patches over other code, and the table that says where.
+/// Code that Linux patches over other code, and the table that lists where.
 const REPLACEMENTS: &str = ".altinstr_replacement";
 const ALTERNATIVES: &str = ".altinstructions";
 
@@ -243,7 +243,7 @@ struct Patch<'a> {
 
 /// Takes the table of alternatives apart. An entry (`struct alt_instr` in Linux's `asm/alternative.h`) holds two
 /// distances, to the site and to the replacement, what it depends on, and the lengths of both. What it depends
-/// on took 2 bytes and takes 4 since Linux 6.3: the table itself tells which, as only one reading makes sense.
+/// on took 2 bytes and takes 4 since Linux 6.3: the table itself shows which, as only one reading makes sense.
 fn alternatives<'a>(file: &ElfFile32<'a, Endianness>) -> Result<Vec<Patch<'a>>> {
     let section = |name| file.section_by_name(name);
     let (Some(table), Some(replacements)) = (section(ALTERNATIVES), section(REPLACEMENTS)) else {

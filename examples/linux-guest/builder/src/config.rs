@@ -1,7 +1,7 @@
 //! A kernel's configuration: fragments laid over one another, and the proof that Linux took them as they are.
 //!
 //! Linux's configurator drops what it does not know and what depends on something that is off, without an
-//! error; a kernel that lacks what was asked for would be found out much later. So every option of the
+//! error; a kernel that lacks a requested option would be found out much later. So every option of the
 //! fragments is looked up in the configuration that came out.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ impl Config {
     /// Lays the fragments in `files` over one another: a later one goes before an earlier one.
     ///
     /// # Errors
-    /// When one cannot be read or holds a line that says nothing about an option.
+    /// When one cannot be read or holds a line that does not concern an option.
     pub fn merged<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<Config> {
         let mut all = Config::default();
         for file in files {
@@ -63,7 +63,7 @@ impl Config {
         self.0.get(name).is_some_and(|value| value != "n")
     }
 
-    /// Holds what was asked for against what came out, the `.config` in `file`.
+    /// Compares the requested options with the result, the `.config` in `file`.
     ///
     /// # Errors
     /// When options came out otherwise; the message names them.

@@ -37,7 +37,7 @@ pub struct Args {
     /// a file (may be repeated)
     #[arg(long, value_name = "FRAGMENT")]
     config: Vec<String>,
-    /// Ask Debian for today's source
+    /// Request today's source from Debian
     #[arg(long)]
     refresh: bool,
 }

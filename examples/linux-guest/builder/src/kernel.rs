@@ -38,7 +38,7 @@ pub struct Recipe {
     /// A host of guests, for the bare machine: nothing of the guest's configuration is in it, and modules can be built
     /// against it. Implies [`Recipe::bare`].
     pub host: bool,
-    /// Ask Debian for today's source.
+    /// Request today's source from Debian.
     pub refresh: bool,
 }
 
@@ -60,7 +60,7 @@ impl Recipe {
         self
     }
 
-    /// A short name, such as `6.1-pae-debug`, which tells build folders and logs apart.
+    /// A short name, such as `6.1-pae-debug`, which distinguishes build folders and logs.
     pub fn name(&self) -> String {
         let mut name = self.series.name().to_owned();
         if self.pae {
@@ -77,7 +77,7 @@ impl Recipe {
     }
 
     /// The configuration's fragments, in the order in which they are laid over one another. One that is called
-    /// as another with the series behind it, such as `base-6.12.config`, holds what only that series wants.
+    /// as another with the series behind it, such as `base-6.12.config`, holds what only that series requires.
     fn config_files(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let own = ["base"].into_iter().chain(self.pae.then_some("pae")).chain(self.bare.then_some("bare"));
         let own = own.filter(|_| !self.host);
@@ -101,7 +101,7 @@ impl Recipe {
     }
 }
 
-/// A kernel that has been built; also the stamp beside it that says so.
+/// A kernel that has been built; also the stamp beside it that records so.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LinuxKernel {
     /// What is booted: an ELF file for a guest, a bzImage for the bare machine.
@@ -128,7 +128,7 @@ pub fn manifest(project: &Project) -> Result<Manifest> {
     Manifest::read(&folder(project).join("replaced.toml"))
 }
 
-/// Builds what `recipe` says, unless the cache has it.
+/// Builds what `recipe` describes, unless the cache has it.
 ///
 /// # Errors
 /// When the source cannot be had, a place that the port replaces has changed, the configuration was not taken,
@@ -184,7 +184,7 @@ fn key(
     all.push_str(&config.text());
     all.push_str(output(Command::new("gcc").arg("--version"))?.lines().next().unwrap_or_default());
     if !recipe.bare {
-        // Its places and allowances too: what they say is checked in a build.
+        // Its places and allowances too: their contents are checked in a build.
         all.push_str(&format!("{manifest:?}"));
         for (file, contents) in &port.0 {
             all.push_str(&format!("\n{} {}\n", file.display(), String::from_utf8_lossy(contents)));
@@ -242,7 +242,7 @@ impl Build<'_> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let wanted = folder.with_extension("config");
         fs::write(&wanted, self.config.text())?;
-        // Linux's build takes a new `.config` for a change even if it says the same.
+        // Linux's build takes a new `.config` for a change even if its content is the same.
         let before = fs::read(folder.join(".config")).ok();
         let modified = fs::metadata(folder.join(".config")).and_then(|meta| meta.modified()).ok();
         run_logged(
@@ -359,7 +359,7 @@ impl Build<'_> {
     }
 }
 
-/// Whether a line of Linux's build says that something is being compiled.
+/// Whether a line of Linux's build reports that something is being compiled.
 fn is_object(line: &str) -> bool {
     let mut words = line.split_whitespace();
     line.starts_with("  ") && matches!(words.next(), Some("CC" | "AS"))

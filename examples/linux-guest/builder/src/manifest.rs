@@ -1,7 +1,7 @@
 //! `examples/linux-guest/replaced.toml`: what the port has to do with Linux's own files, in words that a
 //! program can check.
 //!
-//! | table | what it says |
+//! | table | what it lists |
 //! | --- | --- |
 //! | `[[makefile]]` | a line that is put into one of Linux's makefiles; nothing else of Linux is edited |
 //! | `[[place]]` | an item of Linux whose place the port takes, or on which it leans, with its [`digest`] in each series |
@@ -120,7 +120,7 @@ impl Manifest {
     /// Holds every place of `series` against `source`.
     ///
     /// # Errors
-    /// When places are gone or say something else than they did; the message names all of them.
+    /// When places are gone or have changed; the message names all of them.
     pub fn check(&self, series: Series, source: &LinuxSource) -> Result<()> {
         self.check_with(series, |file| source.read(file))
             .with_context(|| format!("Linux {} is not the one that the port was written for", source.version))

@@ -1,8 +1,8 @@
-//! Finding one item of Linux, a function or a macro, in its source, and telling whether it has changed.
+//! Finding one item of Linux, a function or a macro, in its source, and finding whether it has changed.
 //!
 //! The port takes the place of some items and leans on others; `replaced.toml` names them
 //! ([`super::manifest`]). An item is known by a digest of its text without comments and with white space
-//! squeezed, so that a new release of Linux matters only where it says something else.
+//! squeezed, so that a new release of Linux matters only where the code differs.
 //!
 //! The finder is no parser of C. It relies on Linux's own style: what is at the top level begins in the first
 //! column, and a body ends with a brace there.
@@ -155,7 +155,7 @@ fn after(lines: &[&str], at: usize, last: impl Fn(&str) -> bool) -> usize {
     found.map_or(lines.len(), |offset| at + offset + 1)
 }
 
-/// What is in the parentheses of `NAME(...)`, if `line` begins with that and `wanted` says yes to the name.
+/// What is in the parentheses of `NAME(...)`, if `line` begins with that and `wanted` accepts the name.
 fn in_parentheses(line: &str, wanted: impl Fn(&str) -> bool) -> Option<&str> {
     let (name, rest) = line.trim_start().split_once('(')?;
     wanted(name.trim_end()).then_some(rest)

@@ -35,7 +35,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
         },
     ),
     (
-        // A strategy that does not serve the host's page format is refused, and says so. An audit of everything at
+        // A strategy that does not serve the host's page format is refused with a message. An audit of everything at
         // every operation is more than the guest's clock leaves time for.
         Share::Long,
         Scenario {
@@ -162,7 +162,7 @@ const PANIC: &str = "linux-panic";
 /// The one for which the kernel with Linux's own checks is built.
 pub const DEBUG: &str = "linux-debug-kernel";
 
-/// Whether a scenario is left out unless `cargo xtask test --long` asks for it, or its name does.
+/// Whether a scenario is left out unless `cargo xtask test --long` selects it, or its name does.
 pub fn is_long(name: &str) -> bool {
     SCENARIOS.iter().any(|(share, scenario)| scenario.name == name && *share == Share::Long)
 }
@@ -172,7 +172,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     SCENARIOS.iter().map(|(_, scenario)| scenario.name)
 }
 
-/// The VMs, and in each the steps for the scenarios that `wanted` says yes to.
+/// The VMs, and in each the steps for the scenarios that `wanted` accepts.
 pub fn boots(wanted: impl Fn(&str) -> bool) -> Vec<(Vm, Vec<Step>)> {
     let mut all = Vec::new();
     for flavour in Flavour::ALL {

@@ -2,7 +2,7 @@
 //!
 //! Nothing is pinned to a version: a *series*, such as 6.1, names a package (`linux-source-6.1`), and apt gives
 //! what Debian has today. The packages are the same for all architectures, so only the build machine's lists
-//! are asked for, which stay usable when those of i386 are not.
+//! are requested, which stay usable when those of i386 are not.
 
 use std::fmt;
 use std::fs;
@@ -52,7 +52,7 @@ impl fmt::Display for Series {
 /// Parts of the source, below its folder, that no x86 kernel of ours can need and that are a quarter of it.
 const LEFT_OUT: [&str; 2] = ["drivers/gpu/drm/amd/include/asic_reg", "Documentation/devicetree"];
 
-/// An unpacked source; also the stamp in the cache that says it is whole.
+/// An unpacked source; also the stamp in the cache that marks it as whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LinuxSource {
     /// The package's version, such as `6.1.176-1`.

@@ -1,6 +1,6 @@
 //! System calls: numbers in `eax`, arguments in `ebx`, `ecx` and `edx`, the answer in `eax`.
 //!
-//! A program asks by `int $0x80`, which goes to the kernel without a detour through the host. Answers
+//! A program calls by `int $0x80`, which goes to the kernel without a detour through the host. Answers
 //! are non-negative; [`FAILED`] means that the kernel could not or would not.
 
 /// The answer to a call that failed.
@@ -40,7 +40,7 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// What a program can ask of the kernel.
+    /// What a program can request of the kernel.
     Syscall {
         /// The caller's process id.
         GetPid = 1,
@@ -72,7 +72,7 @@ numbered! {
         Ticks = 14,
         /// How many context switches there have been.
         Switches = 15,
-        /// `(address of RunOptions)`: what the command line asked for.
+        /// `(address of RunOptions)`: what the command line requested.
         Options = 16,
         /// Verify the kernel's own scratch pages from this process, and change one of them.
         KernelPages = 17,
@@ -98,9 +98,9 @@ numbered! {
 numbered! {
     /// How a kernel maps pages for itself for a short time.
     KernelMapping {
-        /// As Linux's `kmap` does: one page, and the host hears of it by one entry each time.
+        /// As Linux's `kmap` does: one page, and the host is notified by one entry each time.
         One = 0,
-        /// As Linux's `vmalloc` does: [`VMALLOC_PAGES`] pages; what goes is told by a flush of everything.
+        /// As Linux's `vmalloc` does: [`VMALLOC_PAGES`] pages; what goes is reported by a flush of everything.
         Many = 1,
     }
 }
@@ -125,7 +125,7 @@ numbered! {
         InterruptFlag = 5,
         /// Halting sleeps until the clock's interrupt, and the wall clock moves forward.
         HaltWakes = 6,
-        /// Pages move together with the tables that map them, told by `SET_PGD` or `SET_PMD` alone.
+        /// Pages move together with the tables that map them, reported by `SET_PGD` or `SET_PMD` alone.
         MovedTables = 7,
     }
 }
@@ -267,7 +267,7 @@ hostile! {
     EscapesAsLastWord = 60 "escapes-as-last-word" Kernel,
 }
 
-/// How a child ended, as [`Syscall::Wait`] tells it.
+/// How a child ended, as [`Syscall::Wait`] returns it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct WaitStatus {
@@ -338,7 +338,7 @@ pub enum Effort {
     Full = 2,
 }
 
-/// What the command line asked for, as [`Syscall::Options`] tells it.
+/// What the command line requested, as [`Syscall::Options`] returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RunOptions {
@@ -350,7 +350,7 @@ pub struct RunOptions {
     pub spin: bool,
     /// End with a panic.
     pub crash: bool,
-    /// Ask for another life.
+    /// Request a restart.
     pub restart: bool,
     /// Seed of everything random in the tests.
     pub seed: u32,

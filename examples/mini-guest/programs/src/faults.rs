@@ -43,7 +43,7 @@ type Access = (&'static str, fn(u32), u32, u32);
 /// What it is called, the instructions, their trap's vector and error code.
 type Misdeed = (&'static str, fn(), u32, u32);
 
-/// Accesses that no region allows, with the error code and the address that the kernel was told.
+/// Accesses that no region allows, with the error code and the address that the kernel received.
 pub fn page_faults(_: &RunOptions) {
     let unmapped = 0x3000_0004;
     let cases: [Access; 7] = [

@@ -26,7 +26,7 @@ mod start;
 #[cfg(target_os = "none")]
 mod workloads;
 
-/// Says why there is nothing to run on the developer's machine.
+/// Prints why there is nothing to run on the developer's machine.
 #[cfg(not(target_os = "none"))]
 fn main() {
     eprintln!("mini-programs only run inside the mini guest; build that as its README.md says");

@@ -78,7 +78,7 @@ impl<const PAGES: usize> Patterned<PAGES> {
     }
 }
 
-/// The process id, asked for once and kept where only a correct copy-on-write keeps it right.
+/// The process id, queried once and kept where only a correct copy-on-write keeps it right.
 static mut OWN_ID: u32 = 0;
 
 fn user_id() -> u32 {
@@ -239,7 +239,7 @@ fn expect_gone(word: *mut u32) {
 static mut INITIALISED: [u32; 4] = [1, 2, 3, 4];
 static mut ZEROED: [u32; 2048] = [0; 2048];
 
-/// The memory of a program that was just started is as its file says.
+/// The memory of a program that was just started is as in its file.
 pub fn exec_target(argument: u32) -> ! {
     let (initialised, zeroed) = (&raw mut INITIALISED, &raw mut ZEROED);
     // SAFETY: one thread, and nobody else has references to these.
@@ -309,7 +309,7 @@ pub fn kernel_writes_copy_on_write(_: &RunOptions) {
 }
 
 /// What one of [`many_processes`] does: fill, verify, change a little, let others run, again and again.
-/// `tell` hears of each round that has begun.
+/// `tell` is called for each round that has begun.
 fn hammer(options: &RunOptions, rounds: Option<u32>, tell: impl Fn(u32)) -> u32 {
     const PAGES: usize = 48;
     remember_id();
@@ -357,7 +357,7 @@ pub fn many_processes(options: &RunOptions) {
     let before = user::switches();
     for number in 0..options.processes {
         spawn(|| {
-            // One of them tells how far they are; they take turns, so the others are as far.
+            // One of them reports how far they are; they take turns, so the others are as far.
             let announce = number == 0;
             hammer(options, Some(rounds), |round| {
                 if announce && round % (rounds / 4) == 0 {

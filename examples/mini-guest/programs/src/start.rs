@@ -31,7 +31,7 @@ extern "C" fn main(program: u32, argument: u32) -> ! {
     }
 }
 
-/// Says what went wrong and ends the guest with result 1.
+/// Prints what went wrong and ends the guest with result 1.
 pub fn fail(what: core::fmt::Arguments<'_>) -> ! {
     println!("mini: FAILED in process {}: {what}", user::getpid());
     user::shutdown(1)

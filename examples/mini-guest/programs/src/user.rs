@@ -71,7 +71,7 @@ pub fn wait() -> Option<(u32, WaitStatus)> {
     Some((pid, unsafe { (&raw const status).read_volatile() }))
 }
 
-/// [`wait`] with the status stored where the caller says.
+/// [`wait`] with the status stored where the caller specifies.
 ///
 /// # Safety
 /// `status` has to be valid for writes.
@@ -133,7 +133,7 @@ pub fn switches() -> u32 {
     call(Syscall::Switches, 0, 0, 0)
 }
 
-/// What the command line asked for.
+/// What the command line requested.
 #[must_use]
 pub fn options() -> RunOptions {
     let mut options = MaybeUninit::<RunOptions>::zeroed();

@@ -25,7 +25,7 @@ const PAGE: u32 = 4096;
 /// The program that [`Workload::Compile`] starts.
 pub const COMPILER: u32 = 2;
 
-/// A workload's name with its numbers, as it was asked for.
+/// A workload's name with its numbers, as it was requested.
 #[derive(Clone, Copy)]
 struct Name {
     workload: Workload,
@@ -77,7 +77,7 @@ fn repeat(name: Name, count: u32, mut operation: impl FnMut()) {
     span.end(count);
 }
 
-/// Measures one of each kind, and the rings that tell strategies apart.
+/// Measures one of each kind, and the rings that distinguish strategies.
 pub fn measure_some(options: &RunOptions) {
     for &workload in Workload::ALL {
         if workload == Workload::ContextSwitch {
@@ -277,7 +277,7 @@ impl Popularity {
 fn zipf(name: Name, requests: u32, seed: u32) {
     const ANSWER: u32 = SERVERS as u32;
     let warm_up = requests.div_ceil(8);
-    // Nothing is shared between processes, so each server is told beforehand how much it will have to do.
+    // Nothing is shared between processes, so each server receives beforehand how much it will have to do.
     let mut work = [0; SERVERS];
     let mut popularity = Popularity::new(seed);
     for _ in 0..warm_up + requests {

@@ -67,12 +67,12 @@ impl Driver<'_> {
         self.half(self.avail() + 2).store(index, Ordering::Release);
     }
 
-    /// Asks for interrupts, or for none.
+    /// Enables interrupts, or disables them.
     pub fn want_interrupts(&self, wanted: bool) {
         self.half(self.avail()).store(u16::from(!wanted), Ordering::SeqCst);
     }
 
-    /// Whether the device wants to be notified.
+    /// Whether the device requests notifications.
     pub fn device_wants_notification(&self) -> bool {
         self.half(self.used()).load(Ordering::SeqCst) & 1 == 0
     }

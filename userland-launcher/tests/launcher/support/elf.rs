@@ -1,4 +1,4 @@
-//! Kernels for tests: small ELF images, as right or wrong as a test wants them.
+//! Kernels for tests: small ELF images, as right or wrong as a test needs them.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +12,7 @@ pub struct Segment {
     pub memory_len: u32,
 }
 
-/// An ELF file (System V ABI, chapter 4), little-endian and 32-bit unless `class` or `data` say otherwise.
+/// An ELF file (System V ABI, chapter 4), little-endian and 32-bit unless `class` or `data` specify otherwise.
 #[derive(Clone, Debug)]
 pub struct Elf {
     pub class: u8,
@@ -21,7 +21,7 @@ pub struct Elf {
     pub machine: u16,
     pub entry: u32,
     pub segments: Vec<Segment>,
-    /// What the note tells of page formats; without it, the note's header points at no note.
+    /// The page formats in the note; without it, the note's header points at no note.
     pub paging: Option<u32>,
 }
 

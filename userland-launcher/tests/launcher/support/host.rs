@@ -20,7 +20,7 @@ pub enum Step {
     Act(Box<dyn FnOnce(&ScriptedHost) + Send>),
     /// The guest notifies this address.
     Notify(u32),
-    /// The host tells why the guest is dead.
+    /// The host reports why the guest is dead.
     Dead(&'static [u8]),
     /// The read fails with this errno.
     Fail(i32),

@@ -38,7 +38,7 @@ static struct console lguest_console = {
 };
 
 /*
- * As early as can be, unless Linux is told to be quiet: it has not listened to
+ * As early as can be, unless the command line has `quiet`: Linux has not parsed
  * that yet, and would print all.
  */
 static void __init register_at_once(void)

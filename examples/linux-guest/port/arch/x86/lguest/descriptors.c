@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Descriptor tables: the host keeps its own, safe ones, and is told what Linux
- * writes into its. Most of it says nothing new, so what was told last is kept
+ * Descriptor tables: the host keeps its own, safe ones, and receives what Linux
+ * writes into its. Most of it changes nothing, so what was sent last is kept
  * here and compared; the rest is queued, and has reached the host when Linux
  * loads the table.
  */

@@ -4,7 +4,7 @@
  * together with the stack.
  *
  * A word in memory cannot be changed by the same instruction that changes the
- * stack. So the host is told a range of code (noirq_start, noirq_end) in which
+ * stack. So the host is given a range of code (noirq_start, noirq_end) in which
  * it delivers no interrupt; a fault in there is all right.
  *
  * lguest_int80 takes the place of an interrupt gate for int $0x80. An

@@ -6,7 +6,7 @@
  * The host starts a guest in ring 1 with flat segments, no stack and every
  * address meaning itself. Boot parameters are at physical 0. What startup_32
  * does besides (descriptor tables, processor features, paging) is not for a
- * guest to do, or asked of the host.
+ * guest to do, or requested of the host.
  */
 #include <linux/elfnote.h>
 #include <linux/init.h>
@@ -76,6 +76,6 @@ SYM_CODE_END(lguest_entry)
 	ELFNOTE(lguest, LGUEST_NOTE_PAGING, .long LGUEST_NOTE_PAGING_2_LEVEL)
 #endif
 
-/* The launcher wants a physical address. */
+/* The launcher expects a physical address. */
 	.globl	lguest_entry_phys
 	.set	lguest_entry_phys, pa(lguest_entry)

@@ -69,8 +69,8 @@ void lguest_hcall_unless_batching(u32 number, u32 a, u32 b, u32 c, u32 d)
 }
 
 /*
- * Interrupts are on now, and one is waiting. Should the host have reason to
- * keep it back all the same, it says so again: asking twice would be in vain.
+ * Interrupts are on now, and one is waiting. If the host still holds it
+ * back, it sets irq_pending again: a second request would be in vain.
  */
 noinstr void lguest_send_interrupts(void)
 {

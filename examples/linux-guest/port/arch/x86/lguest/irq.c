@@ -24,7 +24,7 @@ static void lguest_mask_irq(struct irq_data *data)
 static void lguest_unmask_irq(struct irq_data *data)
 {
 	lguest_data.blocked_interrupts &= ~BIT(data->irq);
-	/* One that came meanwhile waits, but the host has not said so. */
+	/* One that came meanwhile waits, but the host has not reported it. */
 	lguest_hcall(LHCALL_SEND_INTERRUPTS, 0, 0, 0, 0);
 }
 

@@ -4,8 +4,8 @@
  *
  * The host walks this kernel's page tables when an access faults, sets their
  * accessed and dirty bits, and keeps what it found in tables of its own until
- * it is told to drop it. That makes it a large TLB whose misses are handled in
- * software, so that Linux has to tell the host what it would have to tell a
+ * a flush drops it. That makes it a large TLB whose misses are handled in
+ * software, so that Linux has to send the host what it would have to send a
  * processor: the page directory and the flushes, and no entry that it writes.
  *
  * Unlike a processor's TLB this one is kept for each page directory. Loading
@@ -55,7 +55,7 @@ static struct flushed *flushed_of(unsigned long cr3)
 	return &flushed[hash_32(cr3 >> 5, FLUSHED_BITS)];
 }
 
-/* The stack that the host was told last; 0 when it has to be told again. */
+/* The stack that the host was sent last; 0 when it has to be sent again. */
 static unsigned long told_stack;
 
 /*
@@ -121,7 +121,7 @@ static void flush_tlb_one(unsigned long address)
 
 	if (pte && level == PG_LEVEL_4K)
 		entry = pte_val(*pte);
-	/* The host believes what it is told: it would see no write to this. */
+	/* The host uses the entry as sent: it would see no write to this. */
 	if (!(entry & _PAGE_DIRTY))
 		entry &= ~(u64)_PAGE_RW;
 	lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address & PAGE_MASK,
@@ -145,7 +145,7 @@ noinstr unsigned long lguest_read_cr2(void)
 
 /*
  * A kernel thread traps on the stack it is on, and needs none. Going back from
- * one to the task that ran before, there is often nothing to tell the host.
+ * one to the task that ran before, there is often nothing to send the host.
  */
 void lguest_update_task_stack(struct task_struct *task)
 {
@@ -165,7 +165,7 @@ void lguest_update_task_stack(struct task_struct *task)
 
 void __init lguest_init_mmu(void)
 {
-	/* As head.S has told the host. */
+	/* As head.S has sent it to the host. */
 	lguest_cr3 = __pa_symbol(initial_page_table);
 	pv_ops.mmu.flush_tlb_user = flush_tlb_user;
 	pv_ops.mmu.flush_tlb_kernel = flush_tlb_kernel;

@@ -33,8 +33,8 @@ static void lguest_restart(char *command)
 }
 
 /*
- * A kernel that is told (panic=N) to restart after a panic does so; otherwise
- * it would hang, and ends its guest instead.
+ * A kernel with panic=N restarts after a panic; otherwise it would hang, and
+ * ends its guest instead.
  */
 static int end_of_panic(struct notifier_block *block, unsigned long unused, void *message)
 {

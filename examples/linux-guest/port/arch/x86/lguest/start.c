@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The first C function: plugs the port into the places that Linux has for
- * platforms, says which of the processor's features are not a guest's, and goes
+ * platforms, sets which features of the processor a guest has, and goes
  * on to Linux's own first function.
  */
 #include <linux/init.h>
@@ -30,7 +30,7 @@ static const struct cpu_dev lguest_cpu = {
 cpu_dev_register(lguest_cpu);
 
 /*
- * cpuid cannot be kept from telling a guest about the real processor. These
+ * cpuid cannot be kept from showing a guest the real processor. These
  * need privileged instructions, control registers or model-specific registers,
  * or are refused by the host (large pages).
  */

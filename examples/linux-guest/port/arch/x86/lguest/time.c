@@ -3,7 +3,7 @@
  * Time: takes the place of the PC's timers and its clock chip.
  *
  * The clock is the time-stamp counter, which a guest may read, at the frequency
- * that the host tells; Linux's own code for it does the rest. On a host whose
+ * that the host reports; Linux's own code for it does the rest. On a host whose
  * counter cannot be relied on there is only the wall clock that the host writes
  * with each interrupt. It stands still in between, so that Linux must not make
  * its next tick depend on it: without the flag for high resolution it keeps a

@@ -41,7 +41,7 @@ use workloads::WORKLOADS;
 /// Given this as its only argument the program ends at once: it is what the workload `exec` starts.
 const NOTHING: &CStr = c"nothing";
 
-/// Runs what the arguments ask for; returns the exit status.
+/// Runs what the arguments select; returns the exit status.
 ///
 /// # Safety
 /// `stack` is the process's stack as the kernel made it: the number of arguments, then as many pointers to

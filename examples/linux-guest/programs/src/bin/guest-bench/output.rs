@@ -61,7 +61,7 @@ impl Line {
     fn write(mut self, file: i32) {
         self.len = self.len.min(self.bytes.len() - 1);
         self.push(b'\n');
-        // There is nobody to tell when the console does not take it.
+        // Where the console does not take it, no error can be reported.
         let _ = system::write(file, &self.bytes[..self.len]);
     }
 

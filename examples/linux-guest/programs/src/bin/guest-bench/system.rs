@@ -80,7 +80,7 @@ pub fn now() -> u64 {
 
 /// What `fork` made of the process that called it.
 pub enum Forked {
-    /// The old one, which knows the new one's number.
+    /// The old one, which has the new one's number.
     Parent(Child),
     /// The new one.
     Child,

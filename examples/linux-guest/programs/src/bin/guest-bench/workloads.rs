@@ -13,7 +13,7 @@ const MYSELF: &CStr = c"/proc/self/exe";
 
 /// Something to repeat and to measure.
 pub struct Workload {
-    /// What to ask for it by.
+    /// The name that selects it.
     pub name: &'static str,
     operations: u32,
     repeat: fn(u32) -> Result<(), Failure>,
@@ -56,7 +56,7 @@ pub const WORKLOADS: &[Workload] = &[
 
 impl Workload {
     /// Measures `percent` of the usual number of operations and prints the result; whether that worked. With
-    /// `marked`, a tenth as many come before, to warm up, and a line on standard error tells where what is measured
+    /// `marked`, a tenth as many come before, to warm up, and a line on standard error marks where what is measured
     /// begins, and another where it ends.
     pub fn measure(&self, percent: u32, marked: bool) -> bool {
         let operations = (u64::from(self.operations) * u64::from(percent) / 100).max(1) as u32;
@@ -95,7 +95,7 @@ impl Workload {
 }
 
 /// The beginning of a mark. The kernel takes what is before it for the message's level if standard error is its log:
-/// one that it prints however quiet it was told to be.
+/// one that it prints however quiet it is set to be.
 fn mark(which: &str, name: &str) -> Line {
     Line::new().text("<0>span ").text(which).text(" ").text(name)
 }

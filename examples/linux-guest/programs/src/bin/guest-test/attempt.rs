@@ -1,7 +1,7 @@
-//! Code that may fault, and what the kernel says of the fault.
+//! Code that may fault, and what the kernel reports of the fault.
 //!
 //! [`call`] runs a piece of machine code. If that brings a signal on itself, the handler keeps what the signal
-//! says and goes on behind the call, with registers and segments as they were. One attempt at a time, in
+//! reports and goes on behind the call, with registers and segments as they were. One attempt at a time, in
 //! processes with one thread.
 
 use std::arch::global_asm;
@@ -22,7 +22,7 @@ const ALTERNATE_STACK: usize = 32 << 10;
 /// EFLAGS that code under test may have left behind: trap, direction, nested task, alignment check.
 const UNWANTED_FLAGS: i32 = 1 << 8 | 1 << 10 | 1 << 14 | 1 << 18;
 
-/// A fault, as its signal tells it.
+/// A fault, as its signal reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Number of the signal.
@@ -190,7 +190,7 @@ pub unsafe fn call(entry: u32, argument: u32) -> Result<u32, Fault> {
     Ok(value)
 }
 
-/// Reads the word at `address`, whatever is there.
+/// Reads the word at `address`, mapped or not.
 pub fn load(address: u32) -> Result<u32, Fault> {
     // SAFETY: a read of memory, which at worst faults.
     unsafe { call(guest_test_load as *const () as u32, address) }

@@ -41,7 +41,7 @@ pub fn never_back(_: &Settings) -> Result<()> {
     })
 }
 
-/// Sleeps are not shorter than asked for, and usually not much longer.
+/// Sleeps are not shorter than requested, and usually not much longer.
 pub fn sleeps(_: &Settings) -> Result<()> {
     // A late wake-up may be the host's: only the best of some counts.
     const TRIES: usize = 5;
@@ -91,7 +91,7 @@ struct Comparison {
     way: Duration,
 }
 
-/// Asks several times; the quickest answer is the most exact one.
+/// Requests the time several times; the quickest answer is the most exact one.
 fn compare(peer: &mut Peer, clock: ClockId) -> Result<Comparison> {
     let mut best: Option<Comparison> = None;
     for _ in 0..8 {

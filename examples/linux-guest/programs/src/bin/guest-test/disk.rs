@@ -32,7 +32,7 @@ nix::ioctl_none_bad!(loop_get_free, 0x4c82);
 nix::ioctl_write_int_bad!(loop_set_fd, 0x4c00);
 nix::ioctl_none_bad!(loop_clear_fd, 0x4c01);
 
-/// Bytes at an address such as direct input and output wants.
+/// Bytes at an address such as direct input and output requires.
 struct Aligned {
     start: *mut u8,
     layout: Layout,

@@ -31,7 +31,7 @@ fn end(mode: RebootMode) -> Result<()> {
     }
 }
 
-/// Makes the kernel panic by a fault of its own, and restart or stop as its `panic=` says.
+/// Makes the kernel panic by a fault of its own, and restart or stop as its `panic=` specifies.
 pub fn crash(_: &Settings) -> Result<()> {
     trigger("c")
 }

@@ -1,5 +1,5 @@
 //! Faults delivered as signals: each instruction that may not be executed in user mode, or that goes wrong, and
-//! just what its signal must say.
+//! just what its signal must report.
 //!
 //! Expected values: exception numbers and error codes from the processor manual (volume 3, chapter 6),
 //! signals and codes from `arch/x86/kernel/traps.c` of Linux.
@@ -10,7 +10,7 @@ use crate::Settings;
 use crate::attempt::{self, Code, Fault};
 use crate::runner::Lacking;
 
-/// `si_code` of a signal that the kernel sends without saying more.
+/// `si_code` of a signal that the kernel sends without more detail.
 const SI_KERNEL: i32 = 0x80;
 const ILL_ILLOPN: i32 = 2;
 const FPE_INTDIV: i32 = 1;
@@ -33,7 +33,7 @@ struct Case {
     /// In assembly.
     name: &'static str,
     code: &'static [u8],
-    /// Where in the code the process is said to be: at the instruction for a fault, behind it for a trap.
+    /// Where in the code the process is reported to be: at the instruction for a fault, behind it for a trap.
     at: u32,
     signal: i32,
     si_code: i32,
@@ -256,7 +256,7 @@ pub fn trap_flag(_: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What user mode may do without a fault, whatever a hypervisor makes of it.
+/// What user mode may do without a fault, also under a hypervisor that traps it.
 pub fn allowed_instructions(_: &Settings) -> Result<()> {
     const ALLOWED: &[(&str, &[u8])] = &[
         ("cpuid", &[0x31, 0xc0, 0x53, 0x0f, 0xa2, 0x5b]),

@@ -23,7 +23,7 @@ struct Registers {
     x87: [f64; 8],
     /// SSE's.
     xmm: [u128; 8],
-    /// x87's control word; the lowest bits mask exceptions, the highest say how to round.
+    /// x87's control word; the lowest bits mask exceptions, the highest select the rounding.
     control: u16,
     /// SSE's control and status.
     mxcsr: u32,

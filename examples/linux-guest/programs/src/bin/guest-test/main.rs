@@ -17,7 +17,7 @@
 //! guest: 30 passed, 0 failed, 2 skipped
 //! ```
 //!
-//! The exit status is 0 if none failed, 1 if one did, 2 for wrong usage. README.md says what the tests need.
+//! The exit status is 0 if none failed, 1 if one did, 2 for wrong usage. README.md lists what the tests need.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -116,7 +116,7 @@ pub struct Options {
     serve: Option<SocketAddr>,
 }
 
-/// What a test may want to know.
+/// The settings of a test.
 pub struct Settings {
     /// Seed of everything random.
     pub seed: u64,

@@ -5,7 +5,7 @@
 //! known by four of its words. Every operation goes to the kernel and to the model; pages are probed by loads
 //! and stores that may fault, and by the kernel's own accesses (through a pipe), which must find the same.
 //!
-//! A forked process goes on by itself with a seed that its parent knows. The parent works on its private pages
+//! A forked process goes on by itself with a seed that its parent has. The parent works on its private pages
 //! meanwhile, and afterwards computes what the other did to the shared ones by running it on the model only.
 
 use std::fmt;
@@ -138,7 +138,7 @@ enum Expected {
     BehindEnd,
 }
 
-/// What a process knows of its memory. Whatever is random depends on nothing else, so that the model alone
+/// What a process records of its memory. All that is random depends on nothing else, so that the model alone
 /// comes to the same as the model with the memory.
 #[derive(Clone)]
 struct Model {
@@ -430,7 +430,7 @@ impl Process {
         let expected = self.model.expect(page, Access::Load);
         let Some(real) = &self.real else { return Ok(()) };
         let source = address(page) + WORDS[word];
-        // SAFETY: the kernel reads a word of memory, or says that it cannot.
+        // SAFETY: the kernel reads a word of memory, or returns an error.
         let done = unsafe { libc::write(real.pipe.1.as_raw_fd(), source as *const _, 4) };
         self.check_call("write", page, expected, Errno::result(done))?;
         if expected == Expected::Done {
@@ -497,13 +497,13 @@ impl Process {
         (0..PAGES).try_for_each(|page| self.verify(page).context("at the end"))
     }
 
-    /// Compares a page with what the model says.
+    /// Compares a page with what the model predicts.
     fn verify(&self, page: usize) -> Result<()> {
         if self.real.is_none() {
             return Ok(());
         }
         let expected = self.model.expect(page, Access::Load);
-        // One word of a page that cannot be read says it all.
+        // One word of a page that cannot be read is enough.
         let words = if expected == Expected::Done { WORDS.len() } else { 1 };
         for (word, offset) in WORDS.into_iter().enumerate().take(words) {
             let result = attempt::load(address(page) + offset);

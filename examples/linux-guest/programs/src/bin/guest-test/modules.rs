@@ -51,7 +51,7 @@ pub fn unload(name: &str) -> Result<()> {
         .with_context(|| format!("{} cannot be unloaded", name.to_string_lossy()))
 }
 
-/// Loads the module `name` and says so, if it is to be found and not there already.
+/// Loads the module `name`, if it is to be found and not there already.
 pub fn load_by_name(name: &str) -> Result<()> {
     match find(&[name]) {
         Some(path) if !loaded(&name.replace('-', "_"))? => load(&path),

@@ -28,7 +28,7 @@ impl Worker {
                 let status = match work() {
                     Ok(()) => 0,
                     Err(error) => {
-                        // Without a reader there is no one to tell.
+                        // Without a reader the report is lost.
                         let _ = File::from(writer).write_all(format!("{error:#}").as_bytes());
                         1
                     }
@@ -56,7 +56,7 @@ impl Worker {
     }
 }
 
-/// Runs `work` in `count` processes at once; each is told its number, from 0.
+/// Runs `work` in `count` processes at once; each receives its number, from 0.
 pub fn in_parallel(count: u32, work: impl Fn(u32) -> Result<()>) -> Result<()> {
     let workers: Vec<Worker> =
         (0..count).map(|number| Worker::spawn(|| work(number))).collect::<Result<_>>()?;

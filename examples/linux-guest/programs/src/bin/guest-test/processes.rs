@@ -1,4 +1,4 @@
-//! Processes and what they say to one another: pipes, sockets, futexes, shared memory, programs started with
+//! Processes and how they communicate: pipes, sockets, futexes, shared memory, programs started with
 //! arguments, deep stacks, threads.
 
 use std::env;
@@ -184,7 +184,7 @@ pub fn threads(_: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// The environment variable by which a started program knows that it is to [`repeat_arguments`].
+/// The environment variable that instructs a started program to [`repeat_arguments`].
 const REPEAT: &str = "GUEST_TEST_REPEAT";
 
 /// What [`programs`] starts: prints the arguments it got, each with its length. Whether it was to do so.

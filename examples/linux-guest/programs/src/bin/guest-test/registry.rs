@@ -9,13 +9,13 @@ use crate::{
 
 /// One test.
 pub struct Test {
-    /// What to ask for it by.
+    /// The name that selects it.
     pub name: &'static str,
     /// What it does, in a line.
     pub help: &'static str,
     /// Whether it is one of `short`.
     pub short: bool,
-    /// Whether it runs only when asked for by name, because the machine does not outlive it.
+    /// Whether it runs only when requested by name, because the machine does not outlive it.
     pub alone: bool,
     /// The test itself, run in a process of its own.
     pub run: fn(&Settings) -> Result<()>,

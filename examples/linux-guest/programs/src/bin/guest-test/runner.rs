@@ -1,7 +1,7 @@
-//! Runs one test after the other, each in a process of its own, and says how they went.
+//! Runs one test after the other, each in a process of its own, and reports how they went.
 //!
 //! The process of a test leads a process group, which is killed when the test is over, so that no test leaves
-//! processes to the next. It tells its verdict through a pipe; a test that crashes or hangs tells none.
+//! processes to the next. It sends its verdict through a pipe; a test that crashes or hangs sends none.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -28,7 +28,7 @@ const LOOK_MS: u8 = 100;
 #[error("{0}")]
 pub struct Lacking(pub String);
 
-/// What the command line asks for.
+/// What the command line requests.
 pub enum Selection {
     /// A list of what there is.
     List,
@@ -36,7 +36,7 @@ pub enum Selection {
     Tests {
         /// Those, in order.
         tests: Vec<&'static Test>,
-        /// Whether the quick form was asked for.
+        /// Whether the quick form was requested.
         short: bool,
     },
 }
@@ -117,7 +117,7 @@ fn run_one(test: &Test, settings: &Settings, limit: Duration) -> Result<Verdict>
                 Err(error) if error.is::<Lacking>() => format!("skipped {error:#}"),
                 Err(error) => format!("failed {error:#}"),
             };
-            // Without a reader there is no one to tell.
+            // Without a reader the verdict is lost.
             let _ = File::from(writer).write_all(verdict.as_bytes());
             process::exit(0);
         }
@@ -163,7 +163,7 @@ fn run_one(test: &Test, settings: &Settings, limit: Duration) -> Result<Verdict>
     })
 }
 
-/// Interprets what a test's process said, or how it ended if it said nothing.
+/// Interprets what a test's process sent, or how it ended if it sent nothing.
 fn verdict(text: &str, ended: Option<WaitStatus>) -> Verdict {
     match text.split_once(' ').unwrap_or((text, "")) {
         ("ok", _) => Verdict::Passed,

@@ -1,4 +1,4 @@
-//! Timers that send signals: how many come, when, and what they say.
+//! Timers that send signals: how many come, when, and what they report.
 
 use std::hint::black_box;
 use std::ptr;
@@ -147,7 +147,7 @@ pub fn posix_timers(_: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// A sleep that a signal interrupts says how much of it is left.
+/// A sleep that a signal interrupts reports how much of it is left.
 pub fn interrupted_sleep(_: &Settings) -> Result<()> {
     let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler only counts.

@@ -2,7 +2,7 @@
 /*
  * Goes over Linux's asm/debugreg.h: a guest has no debug registers, hence no
  * hardware breakpoints. Single-stepping needs none, but the handler of the
- * debug exception asks register 6 for its cause: of all causes, only the
+ * debug exception reads its cause from register 6: of all causes, only the
  * single step is left.
  */
 #ifndef _ASM_X86_LGUEST_DEBUGREG_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Goes over Linux's asm/desc.h: descriptor tables. The processor uses the
- * host's copies, so each change of an entry is told to the host; loading a
- * table only has to make sure that it has heard. There is no LDT, and the TSS
+ * host's copies, so each change of an entry is sent to the host; loading a
+ * table only has to make sure that they arrived. There is no LDT, and the TSS
  * is the host's.
  */
 #ifndef _ASM_X86_LGUEST_DESC_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Goes over Linux's asm/hw_breakpoint.h: there is room for no breakpoint, so
- * that whoever asks for one (ptrace, perf) is refused instead of waiting for it.
+ * that a request for one (ptrace, perf) is refused instead of waiting for it.
  */
 #ifndef _ASM_X86_LGUEST_HW_BREAKPOINT_H
 #define _ASM_X86_LGUEST_HW_BREAKPOINT_H

@@ -6,7 +6,7 @@
  * Ring 1 may not touch the processor's interrupt flag: cli and sti trap, popf
  * and iret leave it alone without a word. The flag is a word of lguest_data
  * instead, which costs no trap. When it goes up the host may be holding an
- * interrupt back (irq_pending); it has to be asked for.
+ * interrupt back (irq_pending); it has to be requested.
  */
 #ifndef _X86_IRQFLAGS_H_
 #define _X86_IRQFLAGS_H_
@@ -102,7 +102,7 @@ static __always_inline int arch_irqs_disabled(void)
 
 #else /* __ASSEMBLY__ */
 
-/* Assembly says iret where it means the flag as well: see entry.S. */
+/* Assembly uses iret where it means the flag as well: see entry.S. */
 .macro iret
 	jmp lguest_iret
 .endm

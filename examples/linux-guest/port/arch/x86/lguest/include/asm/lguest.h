@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The lguest ABI: how this kernel asks its host for things, and the memory
+ * The lguest ABI: how this kernel makes requests of its host, and the memory
  * they share.
  *
  * Numbers and layouts are the protocol's (asm/lguest_hcall.h, linux/lguest.h
- * and linux/lguest_launcher.h of Linux 3.11); what each call means is told in
+ * and linux/lguest_launcher.h of Linux 3.11); the calls are described in
  * arch-i386/src of the project that this port belongs to.
  */
 #ifndef _ASM_X86_LGUEST_H
@@ -35,7 +35,7 @@
 /* The trap that is a hypercall. */
 #define LGUEST_TRAP_ENTRY	0x1f
 
-/* An ELF note by which the launcher learns the format of our page tables. */
+/* An ELF note from which the launcher reads the format of our page tables. */
 #define LGUEST_NOTE_PAGING		1
 #define LGUEST_NOTE_PAGING_2_LEVEL	1
 #define LGUEST_NOTE_PAGING_PAE		2

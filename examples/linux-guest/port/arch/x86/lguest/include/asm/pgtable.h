@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Goes over Linux's asm/pgtable.h: from here to lguest_update_task_stack(),
- * what a context switch asks of the host is queued, so that the host is
+ * what a context switch requests of the host is queued, so that the host is
  * entered once and not three times.
  */
 #ifndef _ASM_X86_LGUEST_PGTABLE_H

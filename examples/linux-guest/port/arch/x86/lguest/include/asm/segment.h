@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Goes over Linux's asm/segment.h: the kernel's selectors ask for ring 1, where
+ * Goes over Linux's asm/segment.h: the kernel's selectors request ring 1, where
  * this kernel runs. Code and stack selectors must name the ring they are in;
  * the host raises the descriptors themselves to ring 1.
  */

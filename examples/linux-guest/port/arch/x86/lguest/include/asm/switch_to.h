@@ -4,7 +4,7 @@
  * the next task when that traps.
  *
  * Bare Linux gives the processor a constant entry stack and moves to the
- * task's own in software. Here the host is told the task's stack, which must
+ * task's own in software. Here the host is given the task's stack, which must
  * be pinned to its last page; the entry stack has an unmapped page next to it.
  * As this is the last of a switch's requests, it takes the queued others
  * (page tables, thread-local storage) along.
