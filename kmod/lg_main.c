@@ -11,7 +11,7 @@
  *   strategies   r   what can be chosen
  *   paging       r   the page format of this kernel, hence of its guests
  *   switcher     r   where the Switcher lies, and which way it got there
- *   guests tables pins   r   what exists now: all zero when no guest does
+ *   guests tables frames r   what exists now: all zero when no guest does
  *   memory       r   pieces of kernel memory held: one when no file is open
  *   fail_allocation allocations   for tests (lg_fail.c)
  */
@@ -145,15 +145,18 @@ static int count_get(char *buffer, const struct kernel_param *kp)
 
 static const struct kernel_param_ops count_ops = { .set = lg_read_only_set, .get = count_get };
 static atomic_t lg_guests = ATOMIC_INIT(0), lg_forgotten = ATOMIC_INIT(0);
-atomic_t lg_tables = ATOMIC_INIT(0), lg_pins = ATOMIC_INIT(0), lg_memory = ATOMIC_INIT(0);
+atomic_t lg_tables = ATOMIC_INIT(0), lg_memory = ATOMIC_INIT(0);
+atomic_t lg_frames_known = ATOMIC_INIT(0), lg_frames_retried = ATOMIC_INIT(0);
 module_param_cb(guests, &count_ops, &lg_guests, 0444);
 MODULE_PARM_DESC(guests, "read-only: guests that exist");
 module_param_cb(forgotten, &count_ops, &lg_forgotten, 0444);
 MODULE_PARM_DESC(forgotten, "read-only: pages that strategies held at their guests' ends, and the host took back");
 module_param_cb(tables, &count_ops, &lg_tables, 0444);
 MODULE_PARM_DESC(tables, "read-only: pages that hold page tables of guests");
-module_param_cb(pins, &count_ops, &lg_pins, 0444);
-MODULE_PARM_DESC(pins, "read-only: pins on launchers' pages");
+module_param_cb(frames, &count_ops, &lg_frames_known, 0444);
+MODULE_PARM_DESC(frames, "read-only: pages of guests whose frames are known");
+module_param_cb(frames_retried, &count_ops, &lg_frames_retried, 0444);
+MODULE_PARM_DESC(frames_retried, "read-only: how often a frame went while it was looked for");
 module_param_cb(memory, &count_ops, &lg_memory, 0444);
 MODULE_PARM_DESC(memory, "read-only: pieces of kernel memory held, those of tables apart; the module itself holds one");
 

@@ -97,15 +97,6 @@ asmlinkage bool lg_get_user_64(u64 *to, unsigned long user);
 asmlinkage bool lg_put_user_8(unsigned long user, u8 value);
 asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
 
-/*
- * Pins the page of the current process at `user`, to be read and written for as long as it takes, and
- * stores its frame number; -EOVERFLOW when the page has more references than it may have. Counted as `pins`.
- * May sleep.
- */
-asmlinkage int lg_pin(unsigned long user, u32 *frame);
-/* Gives one pin back, from any process. May sleep. */
-asmlinkage void lg_unpin(u32 frame);
-
 /* ---------------------------------------------------------------- plug-in code (lg_plugin.c) */
 
 /*
@@ -162,11 +153,26 @@ struct lg_vcpu;
 
 /* The Switcher's entry: the selector and address that lg_vcpu_enter() calls. */
 asmlinkage void lg_vcpu_set_entry(u32 selector, u32 address);
-/* A virtual CPU that the current task runs, or NULL. May sleep. */
-asmlinkage struct lg_vcpu *lg_vcpu_create(void);
+/*
+ * A virtual CPU that the current task runs, or NULL. Its guest's memory are so many pages of the task's, from this address of
+ * user space on. May sleep.
+ */
+asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages);
 asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu);
 /* Whether the current task is the one that made it. */
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu);
+/*
+ * Finds out which frame holds a page of the guest's, for one of the purposes LG_FOR_…, and returns its word (lg_frames.h); 0
+ * when there is none, or only after a wait that LG_AHEAD does not allow. Sleeps, except for LG_AHEAD.
+ */
+asmlinkage u32 lg_frame_learn(struct lg_vcpu *vcpu, u32 page, u32 purpose);
+/* Whether frames have gone since the last lg_frames_take(). */
+asmlinkage bool lg_frames_stale(const struct lg_vcpu *vcpu);
+/*
+ * Whether frames have gone since the last time. Then their set is stored, a bit of LG_STALE_BITS for the low bits of each
+ * number, and the guest may be entered when no shadow entry leads to one of them.
+ */
+asmlinkage bool lg_frames_take(struct lg_vcpu *vcpu, u32 *set);
 /* Around a series of entries: gives the FPU to the guest, and back. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu);
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
@@ -234,6 +240,6 @@ void lg_recording_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
 /* Counts for /sys/module/lg/parameters. */
-extern atomic_t lg_tables, lg_pins, lg_memory;
+extern atomic_t lg_tables, lg_frames_known, lg_frames_retried, lg_memory;
 
 #endif

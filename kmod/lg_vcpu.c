@@ -33,13 +33,15 @@
 #include <asm/trapnr.h>
 #include <asm/tsc.h>
 
+#include "lg_frames.h"
 #include "lg_shim.h"
 
 struct lg_vcpu {
 	/* These two are for Rust as well: a bit for each pending interrupt, */
 	unsigned long pending;
-	/* and CR2, after a page fault. */
+	/* and CR2, after a page fault; and of this the first word. */
 	unsigned long cr2;
+	struct lg_frames frames;
 
 	wait_queue_head_t wait;
 	struct hrtimer clock;
@@ -60,6 +62,7 @@ struct lg_vcpu {
 /* Rust's RawVcpu. */
 static_assert(offsetof(struct lg_vcpu, pending) == LG_VCPU_PENDING);
 static_assert(offsetof(struct lg_vcpu, cr2) == LG_VCPU_CR2);
+static_assert(offsetof(struct lg_vcpu, frames.words) == LG_VCPU_FRAMES);
 static_assert(sizeof_field(struct lg_vcpu, pending) == sizeof(u32) && sizeof_field(struct lg_vcpu, cr2) == sizeof(u32));
 
 /* What the Switcher and Rust take for the host's, as the kernel has it. */
@@ -167,36 +170,58 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd)
 /* From 1; after 4 billion guests a number may be somebody's again, which costs a barrier at the most. */
 static atomic_t vcpus_made = ATOMIC_INIT(0);
 
-asmlinkage struct lg_vcpu *lg_vcpu_create(void)
+asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages)
 {
 	struct lg_vcpu *vcpu = lg_should_fail() ? NULL : kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 
 	if (!vcpu)
 		return NULL;
-	if (lg_should_fail() || !fpu_alloc_guest_fpstate(&vcpu->fpu)) {
-		kfree(vcpu);
-		return NULL;
-	}
+	if (lg_should_fail() || !fpu_alloc_guest_fpstate(&vcpu->fpu))
+		goto free_vcpu;
+	if (lg_frames_init(&vcpu->frames, start, pages))
+		goto free_fpu;
 	vcpu->number = atomic_inc_return(&vcpus_made);
 	atomic_inc(&lg_memory);
 	init_waitqueue_head(&vcpu->wait);
 	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	vcpu->clock.function = clock_expired;
 	vcpu->task = get_task_struct(current);
-	/* The structure, not the memory: pages that the guest uses are pinned one by one. */
+	/* The structure, not the memory, which goes with the launcher. */
 	vcpu->mm = current->mm;
 	mmgrab(vcpu->mm);
 	return vcpu;
+
+free_fpu:
+	fpu_free_guest_fpstate(&vcpu->fpu);
+free_vcpu:
+	kfree(vcpu);
+	return NULL;
 }
 
 asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu)
 {
 	hrtimer_cancel(&vcpu->clock);
+	lg_frames_exit(&vcpu->frames);
 	fpu_free_guest_fpstate(&vcpu->fpu);
 	mmdrop(vcpu->mm);
 	put_task_struct(vcpu->task);
 	kfree(vcpu);
 	atomic_dec(&lg_memory);
+}
+
+asmlinkage u32 lg_frame_learn(struct lg_vcpu *vcpu, u32 page, u32 purpose)
+{
+	return lg_frames_learn(&vcpu->frames, page, purpose);
+}
+
+asmlinkage bool lg_frames_stale(const struct lg_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->frames.stale);
+}
+
+asmlinkage bool lg_frames_take(struct lg_vcpu *vcpu, u32 *set)
+{
+	return lg_frames_take_stale(&vcpu->frames, set);
 }
 
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
@@ -379,6 +404,8 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	vector = FIRST_EXTERNAL_VECTOR;
 	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED)) || unlikely(READ_ONCE(vcpu->pending) != seen))
 		goto out;
+	if (unlikely(!lg_frames_enter(&vcpu->frames)))
+		goto out;
 	/* Being scheduled away leaves the guest's FPU state in memory, and may let another guest run here. */
 	if (unlikely(flags & _TIF_NEED_FPU_LOAD)) {
 		switch_fpu_return();
@@ -403,6 +430,8 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 		     : "ebx", "ecx", "edi", "memory", "cc");
 	if (static_cpu_has(X86_FEATURE_RSB_VMEXIT) || static_cpu_has(X86_FEATURE_RSB_VMEXIT_LITE))
 		lg_fill_return_stack();
+	/* Before the interrupt that ended the run is given to the host: it may be the one that waits for this. */
+	lg_frames_leave(&vcpu->frames);
 
 	if (unlikely(ts))
 		asm volatile("clts");

@@ -34,9 +34,9 @@ unsafe impl Sync for TablePage {}
 /// What the type does for the framework's `PagingHost` must be so:
 ///
 /// * A table page that it gives out is zeroed, is nobody else's, and stays so until it comes back or the host reclaims it.
-/// * The frame that it answers a pin with holds a page of that guest's memory, and stays that page until the reference is
-///   given back. If the pin was one for writing, the guest may write to the page without anybody else seeing it who
-///   should not.
+/// * A frame that it returns holds a page of that guest's memory. When it no longer does, the host drops each entry of the
+///   frame in the tables that it has given out, before the guest runs again. If the frame is said to be writable, the guest may
+///   write to it without anybody else seeing it who should not.
 /// * It keeps no copy of the capability that those methods are called with.
 pub unsafe trait TrustedHost {}
 

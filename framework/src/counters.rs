@@ -49,7 +49,7 @@ counters! {
         filled_ahead,
         /// Shadow page directories evicted.
         evictions,
-        /// Shadow entries released (each had a page pinned).
+        /// Shadow entries released.
         released_entries,
         /// Shadow entries looked at to release those that tables held when they were given up.
         visited_entries,

@@ -187,6 +187,9 @@ impl Guest {
             if host.interrupted() {
                 return Ok(Some(Outcome::Interrupted));
             }
+            if host.drop_stale() {
+                self.paging.call(host, |strategy, host| strategy.keep_stack(host))?;
+            }
         }
         if self.pending_hypercall {
             // The ring has stopped on its way: the rest of it comes first.
@@ -236,7 +239,7 @@ impl Guest {
         if host.guard(|host| paging.tear_down(host)).is_err() {
             paging.abandon();
         }
-        // What the strategy has kept is gone, before the host takes back the pages under it.
+        // What the strategy has kept is gone, before the host takes back its tables.
         host.reclaim(Capability::new())
     }
 }

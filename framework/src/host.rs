@@ -8,8 +8,8 @@
 //! A paging strategy is safe Rust that is not trusted. It is given a [`PagingHost`] for each call, and must not be able to
 //! harm the host with it:
 //!
-//! * What takes or gives back real pages needs a [`Capability`], which this crate alone can make. Strategies get at real
-//!   pages by [`tables`](crate::tables) only.
+//! * What names or takes real pages needs a [`Capability`], which this crate alone can make. Strategies get at real pages
+//!   by [`tables`](crate::tables) only.
 //! * Only a [`TrustedHost`](arch_i386::table::TrustedHost) can be a [`PagingHost`], which takes an `unsafe impl`. A strategy
 //!   that wraps another one and observes its host does so by a [`Watched`](crate::watch::Watched) host.
 //! * What it leaks is in the host's [`Ledger`](crate::ledger::Ledger), from which [`Host::reclaim`] gives it back. A
@@ -21,7 +21,8 @@
 use crate::kill::Panicked;
 use crate::ledger::Forgotten;
 pub use crate::paging_host::{
-    BadAddress, Capability, LAST_WORDS, NoRoom, PagingHost, PinFailed, Progress, reschedule_point,
+    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, NoRoom, PagingHost, Progress, Purpose,
+    reschedule_point,
 };
 use crate::segment::Segments;
 use crate::shadow_root::ShadowRoot;
@@ -81,10 +82,15 @@ pub trait Host: PagingHost {
     where
         Self: Sized;
 
-    /// Takes back every table page that has not come back, every reference that is held, and all memory that the guest's
-    /// strategy had; returns the number of pages and references. The strategy is gone or abandoned, and the guest is never
+    /// Takes back every table page that has not come back, and all memory that the guest's strategy had; returns the number
+    /// of pages. The strategy is gone or abandoned, and the guest is never
     /// entered again.
     fn reclaim(&mut self, _: Capability) -> Forgotten;
+
+    /// Drops every shadow entry whose frame does not hold a page of the guest's any more, in the tables of its
+    /// [`Ledger`](crate::ledger::Ledger). Returns whether there were such frames. To be called outside of plug-in code,
+    /// before the guest is entered; frames that go later end its run, like a hardware interrupt.
+    fn drop_stale(&mut self) -> bool;
 
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;

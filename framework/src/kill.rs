@@ -5,7 +5,7 @@
 //! anything else.
 
 use crate::defect::Defect;
-use crate::paging_host::{BadAddress, PinFailed};
+use crate::paging_host::{BadAddress, NoFrame};
 use alloc::boxed::Box;
 use alloc::string::String;
 use arch_i386::addr::{GuestPhys, GuestVirt};
@@ -23,7 +23,7 @@ pub enum Kill {
     Memory(#[from] BadAddress),
     /// A page could not be had for a shadow entry.
     #[error("failed to get a page: {0}")]
-    Pin(#[from] PinFailed),
+    NoFrame(#[from] NoFrame),
     /// No page for a shadow table.
     #[error("no page for a shadow page table: {0}")]
     OutOfMemory(#[from] OutOfMemory),

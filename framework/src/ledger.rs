@@ -5,17 +5,18 @@
 //! the middle of something. None of that may cost the host a page. So every host keeps a [`Ledger`] of its own, which no
 //! strategy sees:
 //!
-//! * each table page that is out, and whether its entries hold references on the guest's pages. A present entry of a
-//!   level-1 table holds one, and nothing else does, since [`tables`](crate::tables) alone writes entries;
-//! * the one page that is in transit: pinned, and in no table yet. Since that page borrows the host, there is no second one;
-//!   a strategy that takes one while another is noted has leaked the other.
+//! each table page that is out, and whether its entries map pages of the guest's.
+//!
+//! The ledger is also by what a host keeps shadow entries right without any strategy's help: when a frame no longer holds
+//! a page of the guest's, the host [drops](Ledger::drop_stale) each entry of the frame in every level-1 table that is out.
 //!
 //! When nothing is left of the strategy, the host goes through its ledger and takes back what is in it
 //! ([`Host::reclaim`](crate::host::Host::reclaim)).
 
+use crate::stale::StaleSet;
 use alloc::vec::Vec;
 use arch_i386::addr::HostFrame;
-use arch_i386::paging::{Pae, PageFormat, Paging, TwoLevel};
+use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::table::TablePage;
 use core::fmt;
 use fallible::OutOfMemory;
@@ -25,25 +26,21 @@ use fallible::OutOfMemory;
 pub enum TableKind {
     /// Its entries lead to other tables.
     Directory,
-    /// Each of its present entries, in this format, holds a reference on a page of the guest's.
+    /// Each of its present entries, in this format, maps a page of the guest's.
     Level1(Paging),
 }
 
-impl TableKind {
-    /// Visits every page that a table of this kind holds a reference on.
-    pub fn references(self, table: &TablePage, visit: &mut dyn FnMut(HostFrame)) {
-        match self {
-            Self::Directory => {}
-            Self::Level1(Paging::TwoLevel) => references::<TwoLevel>(table, visit),
-            Self::Level1(Paging::Pae) => references::<Pae>(table, visit),
+/// Clears the entries of stale frames; returns how many there were.
+fn drop_from<S: PageFormat>(table: &mut TablePage, stale: &StaleSet) -> u64 {
+    let mut dropped = 0;
+    for index in 0..S::ENTRIES {
+        let entry = S::load(table, index);
+        if entry.present() && stale.contains(HostFrame(entry.frame() as u32)) {
+            S::store(table, index, Entry::EMPTY);
+            dropped += 1;
         }
     }
-}
-
-fn references<S: PageFormat>(table: &TablePage, visit: &mut dyn FnMut(HostFrame)) {
-    for entry in (0..S::ENTRIES).map(|index| S::load(table, index)).filter(|entry| entry.present()) {
-        visit(HostFrame(entry.frame() as u32));
-    }
+    dropped
 }
 
 /// What a strategy has leaked, and the host has taken back.
@@ -52,21 +49,19 @@ fn references<S: PageFormat>(table: &TablePage, visit: &mut dyn FnMut(HostFrame)
 pub struct Forgotten {
     /// Table pages.
     pub tables: u64,
-    /// References on the guest's pages.
-    pub references: u64,
 }
 
 impl Forgotten {
     /// Whether the strategy has given back everything itself.
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
-        self.tables == 0 && self.references == 0
+        self.tables == 0
     }
 }
 
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} table pages and {} references on the guest's pages", self.tables, self.references)
+        write!(f, "{} table pages", self.tables)
     }
 }
 
@@ -81,23 +76,18 @@ enum Line {
 /// The end of the list of free lines.
 const END: u32 = u32::MAX;
 
-/// No page. (No processor has that many; this is shorter than an option where each page passes.)
-const NOTHING: HostFrame = HostFrame(u32::MAX);
-
 /// What one guest's strategy holds of the host's. The host keeps it up to date in the methods of
 /// [`PagingHost`](crate::host::PagingHost).
 #[derive(Debug)]
 pub struct Ledger {
     lines: Vec<Line>,
     free: u32,
-    /// [`NOTHING`] if there is none.
-    in_transit: HostFrame,
     forgotten: Forgotten,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { lines: Vec::new(), free: END, in_transit: NOTHING, forgotten: Forgotten::default() }
+        Self { lines: Vec::new(), free: END, forgotten: Forgotten::default() }
     }
 }
 
@@ -141,41 +131,43 @@ impl Ledger {
         self.free = table.ticket();
     }
 
-    /// Notes that a page is in transit. Returns the one that was before, if it has been forgotten: its reference is to be
-    /// given back.
-    #[inline]
-    #[must_use = "the reference on a page that has been forgotten is to be given back"]
-    pub fn depart(&mut self, page: HostFrame) -> Option<HostFrame> {
-        let before = self.reclaim_page();
-        self.in_transit = page;
-        before
-    }
-
-    /// Notes that nothing is in transit any more.
-    #[inline]
-    pub const fn settle(&mut self) {
-        self.in_transit = NOTHING;
-    }
-
-    /// Takes out the page that is still in transit: its reference is to be given back.
-    #[inline]
-    #[must_use = "the reference is to be given back"]
-    pub fn reclaim_page(&mut self) -> Option<HostFrame> {
-        if self.in_transit == NOTHING {
-            return None;
+    /// Drops each entry of the tables that are out whose frame is stale, and returns how many there were. Nothing of the
+    /// strategy is at work. `point` is called after each table.
+    pub fn drop_stale(&mut self, stale: &StaleSet, mut point: impl FnMut()) -> u64 {
+        let mut dropped = 0;
+        for line in &mut self.lines {
+            if let Line::Out(table, TableKind::Level1(format)) = line {
+                dropped += match format {
+                    Paging::TwoLevel => drop_from::<TwoLevel>(table, stale),
+                    Paging::Pae => drop_from::<Pae>(table, stale),
+                };
+                point();
+            }
         }
-        self.forgotten.references += 1;
-        Some(core::mem::replace(&mut self.in_transit, NOTHING))
+        dropped
     }
 
-    /// Takes out a table that is still out, by its second handle: the references that it holds are to be given back, then
-    /// its page. Nobody may use the first handle any more. Each is found once, in one walk through the ledger.
-    pub fn reclaim_table(&mut self) -> Option<(TablePage, TableKind)> {
+    /// How many entries map something in the tables that are out.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        fn present<S: PageFormat>(table: &TablePage) -> usize {
+            (0..S::ENTRIES).filter(|&index| S::load(table, index).present()).count()
+        }
+        let entries = self.lines.iter().map(|line| match line {
+            Line::Out(table, TableKind::Level1(Paging::TwoLevel)) => present::<TwoLevel>(table),
+            Line::Out(table, TableKind::Level1(Paging::Pae)) => present::<Pae>(table),
+            Line::Out(_, TableKind::Directory) | Line::Free(_) => 0,
+        });
+        entries.sum()
+    }
+
+    /// Takes out a table that is still out, by its second handle. Nobody may use the first handle any more. Each is found
+    /// once, in one walk through the ledger.
+    pub fn reclaim_table(&mut self) -> Option<TablePage> {
         while let Some(line) = self.lines.pop() {
-            if let Line::Out(table, kind) = line {
+            if let Line::Out(table, _) = line {
                 self.forgotten.tables += 1;
-                kind.references(&table, &mut |_| self.forgotten.references += 1);
-                return Some((table, kind));
+                return Some(table);
             }
         }
         self.free = END;

@@ -55,6 +55,7 @@ pub mod policy;
 pub mod registry;
 pub mod segment;
 pub mod shadow_root;
+pub mod stale;
 pub mod strategy;
 pub mod tables;
 pub mod trace;

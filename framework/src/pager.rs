@@ -76,6 +76,12 @@ pub trait Pager {
     /// [`Kill::StackPage`] when the guest does not map them writable, or the strategy's own when it cannot fill them.
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
 
+    /// The host has dropped shadow entries; those of the guest's kernel stack are needed again before it runs.
+    ///
+    /// # Errors
+    /// As [`Pager::set_stack`].
+    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
+
     /// See [`PagingStrategy::root`].
     fn root(&self) -> ShadowRoot<'_>;
 
@@ -148,7 +154,7 @@ struct Checked<S> {
 impl<S: PagingStrategy> Checked<S> {
     /// Maps what is missing of the guest's kernel stack.
     #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
-    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+    fn map_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         for page in 0..self.stack_pages {
             // `esp1` is the first byte above the stack.
             let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
@@ -194,7 +200,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             return Err(Kill::KernelAddress(kernel_address));
         }
         self.strategy.guest_initialised(host, kernel_address)?;
-        self.keep_stack(host)
+        self.map_stack(host)
     }
 
     fn demand_fault(
@@ -224,7 +230,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
                 return Ok(());
             }
             Loaded::Recycled => {}
-            Loaded::New => self.keep_stack(host)?,
+            Loaded::New => self.map_stack(host)?,
         }
         self.strategy.loaded(host);
         Ok(())
@@ -260,7 +266,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         }
         self.counters.set_pmd += 1;
         self.strategy.set_pmd(host, middle, index)?;
-        self.keep_stack(host)
+        self.map_stack(host)
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
@@ -270,12 +276,16 @@ impl<S: PagingStrategy> Pager for Checked<S> {
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.strategy.flush_all(host);
-        self.keep_stack(host)
+        self.map_stack(host)
     }
 
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
         (self.esp1, self.stack_pages) = (esp1, pages);
-        self.keep_stack(host)
+        self.map_stack(host)
+    }
+
+    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.map_stack(host)
     }
 
     fn root(&self) -> ShadowRoot<'_> {

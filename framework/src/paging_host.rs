@@ -5,8 +5,6 @@
 use crate::ledger::TableKind;
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
 use arch_i386::table::TablePage;
-use core::fmt;
-use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;
 use fallible::OutOfMemory;
 
@@ -20,15 +18,33 @@ pub struct BadAddress {
     pub len: u32,
 }
 
-/// The real page under a guest page cannot be had.
+/// There is no frame for a page of the guest's: the launcher has not mapped it, or not writable, or the host is out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PinFailed {
-    /// The launcher has not mapped it, or not writable, or the host is out of memory.
-    #[error("guest page {0} has no page of the host under it")]
-    Missing(GuestFrame),
-    /// The host keeps no more references to it: a guest can map a page more often than the host can count.
-    #[error("guest page {0} is mapped too many times, by this guest or together with others")]
-    TooOften(GuestFrame),
+#[error("guest page {0} has no page of the host under it")]
+pub struct NoFrame(pub GuestFrame);
+
+/// What the guest will do with a page, as far as the entry that is made of it lets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Purpose {
+    /// Read it, or write to it where that needs nothing more, if at all: the guest has not missed the page yet. The host
+    /// never waits for such a page, nor brings it back from where it has put it.
+    Ahead,
+    /// Read it.
+    Reading,
+    /// Read it now, and write to it soon in all likelihood.
+    LikelyWriting,
+    /// Write to it.
+    Writing,
+}
+
+/// The frame that holds a page of the guest's, as long as the host says so ([`PagingHost::frame`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFrame {
+    /// Its number.
+    pub frame: HostFrame,
+    /// Whether the guest may write to it. If not, others have the page as well, whom that would reach.
+    pub writable: bool,
 }
 
 /// A part of a recording is lost, as its reader has not made room for it in time.
@@ -36,24 +52,24 @@ pub enum PinFailed {
 #[error("there is no room for more of the recording")]
 pub struct NoRoom;
 
-/// The right to take real pages and to give them back, which only this crate has.
+/// The right to learn frames, and to take table pages and give them back, which only this crate has.
 ///
 /// ```compile_fail,E0423
-/// // A strategy cannot take a page from the host behind its shadow tables' back.
-/// # use framework::host::{Capability, PagingHost};
-/// # use arch_i386::addr::{GuestFrame, HostFrame};
-/// fn take(host: &mut dyn PagingHost) -> Option<HostFrame> {
-///     host.pin(GuestFrame(1), true, Capability(())).ok()
+/// // A strategy cannot learn a frame behind its shadow tables' back.
+/// # use framework::host::{Capability, KnownFrame, PagingHost, Purpose};
+/// # use arch_i386::addr::GuestFrame;
+/// fn take(host: &mut dyn PagingHost) -> Option<KnownFrame> {
+///     host.frame(GuestFrame(1), Purpose::Writing, Capability(())).ok()
 /// }
 /// ```
 ///
 /// A host that passes a call on to another host has one for that call:
 ///
 /// ```
-/// # use framework::host::{Capability, PagingHost};
-/// # use arch_i386::addr::{GuestFrame, HostFrame};
-/// fn take(host: &mut dyn PagingHost, capability: Capability) -> Option<HostFrame> {
-///     host.pin(GuestFrame(1), true, capability).ok()
+/// # use framework::host::{Capability, KnownFrame, PagingHost, Purpose};
+/// # use arch_i386::addr::GuestFrame;
+/// fn take(host: &mut dyn PagingHost, capability: Capability) -> Option<KnownFrame> {
+///     host.frame(GuestFrame(1), Purpose::Writing, capability).ok()
 /// }
 /// ```
 #[derive(Debug)]
@@ -132,24 +148,22 @@ pub trait PagingHost: sealed::Sealed {
         self.write(at, &value.to_le_bytes())
     }
 
-    /// Takes a reference to the real page under a guest page, so that it stays where it is, and notes the page as in
-    /// transit ([`Ledger::depart`](crate::ledger::Ledger::depart)). With `write`, the page will be written through the
-    /// shadow tables.
+    /// The frame that holds a page of the guest's. It holds no reference: the host may take the page back at any time, and
+    /// then drops every shadow entry of the frame before the guest runs again ([`Host::drop_stale`](crate::host::Host)). So
+    /// what this returns is good for an entry that is made now, and for nothing else.
+    ///
+    /// For [`Purpose::Writing`] the frame is writable.
     ///
     /// # Errors
-    /// [`PinFailed::Missing`] when the host has no page there, always for a frame beyond [`PagingHost::page_limit`];
-    /// [`PinFailed::TooOften`] when the page can take no more references.
-    fn pin(&mut self, frame: GuestFrame, write: bool, _: Capability) -> Result<HostFrame, PinFailed>;
+    /// [`NoFrame`] when the host has no page there that serves the purpose, always for a page beyond
+    /// [`PagingHost::page_limit`].
+    fn frame(&mut self, page: GuestFrame, purpose: Purpose, _: Capability) -> Result<KnownFrame, NoFrame>;
 
-    /// Nothing is in transit any more. Where the page that was has taken the place of another one, or is not needed, gives
-    /// back the reference on that one.
-    fn settle(&mut self, given_back: Option<HostFrame>, _: Capability);
+    /// What the host knows of a page now, without finding out.
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame>;
 
-    /// Gives back one reference that [`PagingHost::pin`] took.
-    fn unpin(&mut self, frame: HostFrame, _: Capability);
-
-    /// References held now: those that were taken and not given back.
-    fn pinned(&self) -> u64;
+    /// Whether frames have gone of which shadow entries may still be there.
+    fn has_stale(&self) -> bool;
 
     /// A zeroed page for a table of this kind, noted in the host's [`Ledger`](crate::ledger::Ledger).
     ///
@@ -186,48 +200,6 @@ pub trait PagingHost: sealed::Sealed {
 
 /// See [`PagingHost::record`].
 pub const LAST_WORDS: usize = 64;
-
-/// A page of the guest's on its way into a shadow table, with a reference on it.
-///
-/// It borrows the host, so that it cannot be kept beyond the call in which it was taken, and there is no other one
-/// meanwhile. Dropping it gives the reference back; whoever forgets it leaves that to the host's ledger.
-pub(crate) struct PinnedPage<'h> {
-    host: &'h mut dyn PagingHost,
-    page: HostFrame,
-}
-
-impl<'h> PinnedPage<'h> {
-    /// The page that `host` has just returned from [`PagingHost::pin`].
-    #[inline]
-    pub(crate) fn in_transit(host: &'h mut dyn PagingHost, page: HostFrame) -> Self {
-        Self { host, page }
-    }
-
-    /// Where the page is in the real machine.
-    #[inline]
-    pub(crate) const fn frame(&self) -> HostFrame {
-        self.page
-    }
-
-    /// The page is in a table now, which gives the reference back one day. The page that was in its place goes.
-    #[inline]
-    pub(crate) fn arrived(self, replaced: Option<HostFrame>) {
-        ManuallyDrop::new(self).host.settle(replaced, Capability::new());
-    }
-}
-
-impl Drop for PinnedPage<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.host.settle(Some(self.page), Capability::new());
-    }
-}
-
-impl fmt::Debug for PinnedPage<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PinnedPage").field(&self.page).finish()
-    }
-}
 
 /// Whether long work goes on, or is left undone as the host requires; see [`PagingHost::reschedule_point`].
 pub type Progress = ControlFlow<()>;

@@ -184,7 +184,7 @@ pub trait PagingStrategy {
         PagingCounters::default()
     }
 
-    /// Gives every table page and every pinned page back. The strategy is not used after this; what it has forgotten, the
+    /// Gives every table page back. The strategy is not used after this; what it has forgotten, the
     /// host takes back itself.
     fn tear_down(&mut self, host: &mut dyn PagingHost);
 }

@@ -4,8 +4,8 @@
 //! the access: that would put the wrapper between shadow tables and the pages that they are made of.
 
 use crate::ledger::TableKind;
-use crate::paging_host::{BadAddress, Capability, NoRoom, PagingHost, PinFailed, sealed};
-use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use crate::paging_host::{BadAddress, Capability, KnownFrame, NoFrame, NoRoom, PagingHost, Purpose, sealed};
+use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::table::TablePage;
 use fallible::OutOfMemory;
 
@@ -36,12 +36,6 @@ pub trait Watcher {
     fn wrote_u64(&mut self, at: GuestPhys, value: u64) {
         self.wrote(at, &value.to_le_bytes());
     }
-
-    /// A reference was taken to the page of the host's under a page of the guest's.
-    fn pinned(&mut self, _guest: GuestFrame, _page: HostFrame) {}
-
-    /// A reference was given back.
-    fn unpinned(&mut self, _page: HostFrame) {}
 }
 
 /// A host and who watches it.
@@ -99,31 +93,21 @@ impl<W: Watcher> PagingHost for Watched<'_, W> {
         Ok(())
     }
 
-    fn pin(
+    fn frame(
         &mut self,
-        frame: GuestFrame,
-        write: bool,
+        page: GuestFrame,
+        purpose: Purpose,
         capability: Capability,
-    ) -> Result<HostFrame, PinFailed> {
-        let page = self.host.pin(frame, write, capability)?;
-        self.watcher.pinned(frame, page);
-        Ok(page)
+    ) -> Result<KnownFrame, NoFrame> {
+        self.host.frame(page, purpose, capability)
     }
 
-    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
-        self.host.settle(given_back, capability);
-        if let Some(page) = given_back {
-            self.watcher.unpinned(page);
-        }
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        self.host.known(page)
     }
 
-    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
-        self.host.unpin(frame, capability);
-        self.watcher.unpinned(frame);
-    }
-
-    fn pinned(&self) -> u64 {
-        self.host.pinned()
+    fn has_stale(&self) -> bool {
+        self.host.has_stale()
     }
 
     fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {

@@ -1,7 +1,7 @@
 //! The guest's life on a scripted machine: each entry into the guest is a closure that plays the
 //! guest's part for as long as it runs, and returns why it stopped.
 
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
 use arch_i386::regs::Regs;
@@ -9,7 +9,9 @@ use arch_i386::segment::{GUEST_CS, GUEST_DS};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
 use framework::guest::{Guest, Outcome, SetUpError};
-use framework::host::{BadAddress, Capability, Exit, GuestEntry, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+};
 use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice};
@@ -120,22 +122,19 @@ impl PagingHost for Machine {
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         self.sim.write(at, from)
     }
-    fn pin(
+    fn frame(
         &mut self,
-        frame: GuestFrame,
-        write: bool,
+        page: GuestFrame,
+        purpose: Purpose,
         capability: Capability,
-    ) -> Result<HostFrame, PinFailed> {
-        self.sim.pin(frame, write, capability)
+    ) -> Result<KnownFrame, NoFrame> {
+        self.sim.frame(page, purpose, capability)
     }
-    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
-        self.sim.settle(given_back, capability);
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        self.sim.known(page)
     }
-    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
-        self.sim.unpin(frame, capability);
-    }
-    fn pinned(&self) -> u64 {
-        self.sim.pinned()
+    fn has_stale(&self) -> bool {
+        self.sim.has_stale()
     }
     fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
         self.sim.alloc_table(kind, capability)
@@ -157,6 +156,9 @@ impl Host for Machine {
     }
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         self.sim.reclaim()
+    }
+    fn drop_stale(&mut self) -> bool {
+        self.sim.drop_stale()
     }
     fn regs(&mut self) -> &mut Regs {
         &mut self.regs
@@ -262,7 +264,7 @@ fn run(mut guest: Guest, mut machine: Machine) -> (Option<End>, Machine) {
     assert_eq!(outcome, if end.is_some() { Outcome::Ended } else { Outcome::Interrupted });
     assert!(guest.tear_down(&mut machine).is_nothing());
     machine.sim.remove_window();
-    assert_eq!((machine.sim.pinned(), machine.sim.tables()), (0, 0));
+    assert_eq!((machine.sim.entries(), machine.sim.tables()), (0, 0));
     (end, machine)
 }
 
@@ -651,7 +653,7 @@ fn end_of_a_busy_guest(strategy: &str) -> Option<End> {
     };
     let _whatever_it_was = guest.tear_down(&mut machine);
     machine.sim.remove_window();
-    assert_eq!((machine.sim.pinned(), machine.sim.tables()), (0, 0), "{strategy}");
+    assert_eq!((machine.sim.entries(), machine.sim.tables()), (0, 0), "{strategy}");
     end
 }
 

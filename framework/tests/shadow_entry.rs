@@ -4,7 +4,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, TwoLevel};
 use arch_i386::table::{TablePage, TrustedHost};
-use framework::host::{BadAddress, Capability, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{BadAddress, Capability, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose};
 use framework::kill::Kill;
 use framework::ledger::TableKind;
 use framework::tables::{LeafId, Origin, ShadowEntry, Tables};
@@ -14,10 +14,10 @@ const PAGES: u32 = 16;
 const WINDOW: GuestVirt = GuestVirt(0xffc0_0000);
 const VA: GuestVirt = GuestVirt(0x0804_8000);
 
-/// A host whose pages are elsewhere than the guest's, and that remembers whether the last one was had for writing.
+/// A host whose frames are elsewhere than the guest's pages, and that remembers what the last one was had for.
 struct Elsewhere {
     sim: SimHost,
-    for_writing: Option<bool>,
+    purpose: Option<Purpose>,
 }
 
 /// Where this host has a page of the guest's.
@@ -41,24 +41,21 @@ impl PagingHost for Elsewhere {
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         self.sim.write(at, from)
     }
-    fn pin(
+    fn frame(
         &mut self,
-        frame: GuestFrame,
-        write: bool,
+        page: GuestFrame,
+        purpose: Purpose,
         capability: Capability,
-    ) -> Result<HostFrame, PinFailed> {
-        let HostFrame(page) = self.sim.pin(frame, write, capability)?;
-        self.for_writing = Some(write);
-        Ok(HostFrame(elsewhere(page)))
+    ) -> Result<KnownFrame, NoFrame> {
+        let KnownFrame { frame: HostFrame(frame), writable } = self.sim.frame(page, purpose, capability)?;
+        self.purpose = Some(purpose);
+        Ok(KnownFrame { frame: HostFrame(elsewhere(frame)), writable })
     }
-    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
-        self.sim.settle(given_back, capability);
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        self.sim.known(page)
     }
-    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
-        self.sim.unpin(frame, capability);
-    }
-    fn pinned(&self) -> u64 {
-        self.sim.pinned()
+    fn has_stale(&self) -> bool {
+        self.sim.has_stale()
     }
     fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
         self.sim.alloc_table(kind, capability)
@@ -98,7 +95,7 @@ fn rule(guest: u64, knows_no_execute: bool) -> Option<u64> {
 fn tables<F: PageFormat>() -> (Elsewhere, Tables<F, F>, LeafId) {
     let mut sim = SimHost::new(PAGES);
     let window = sim.window(WINDOW);
-    let mut host = Elsewhere { sim, for_writing: None };
+    let mut host = Elsewhere { sim, purpose: None };
     let mut tables = Tables::new(window, true);
     let root = tables.add_root(&mut host).unwrap();
     tables.make_current(root);
@@ -114,7 +111,7 @@ fn check<F: PageFormat>(
     knows_no_execute: bool,
 ) {
     host.sim.set_no_execute(knows_no_execute);
-    host.for_writing = None;
+    host.purpose = None;
     let expected = rule(guest, knows_no_execute);
     let converted = ShadowEntry::new(host, Entry(guest)).map(|entry| {
         assert_eq!(Some(entry.entry().0), expected, "of {guest:#x}");
@@ -122,8 +119,8 @@ fn check<F: PageFormat>(
     });
     if let Err(kill) = converted {
         assert_eq!((kill, expected), (Kill::PageTableEntry(Entry(guest)), None), "of {guest:#x}");
-        assert_eq!(host.for_writing, None, "{guest:#x} is refused, and a page was asked for");
-        tables.clear(host, *leaf, VA);
+        assert_eq!(host.purpose, None, "{guest:#x} is refused, and a frame was requested");
+        tables.clear(*leaf, VA);
     }
     let shadow = tables.entry_in(*leaf, VA).0;
     assert_eq!(shadow, expected.unwrap_or(0), "of {guest:#x}");
@@ -134,13 +131,15 @@ fn check<F: PageFormat>(
         "{guest:#x} and {shadow:#x} differ in what can be executed"
     );
     assert_eq!(shadow & (PWT | PCD | PAT | G), 0, "{shadow:#x} says how the page is cached, or is global");
-    if shadow & W != 0 {
-        assert_eq!(host.for_writing, Some(true), "{shadow:#x} can write to a page that was not had for that");
+    if expected.is_some() {
+        let purpose = match (guest & W != 0, guest & D != 0) {
+            (true, true) => Purpose::Writing,
+            (true, false) => Purpose::LikelyWriting,
+            (false, _) => Purpose::Reading,
+        };
+        assert_eq!(host.purpose, Some(purpose), "of {guest:#x}");
     }
-    if host.for_writing == Some(true) {
-        assert_ne!(guest & (W | D), 0, "a page was had for writing, for {guest:#x}");
-    }
-    assert_eq!(host.pinned(), u64::from(expected.is_some()), "references after {guest:#x}");
+    assert_eq!(host.sim.entries(), u64::from(expected.is_some()), "entries after {guest:#x}");
 }
 
 fn all<F: PageFormat>(high: &[u64]) {
@@ -157,7 +156,7 @@ fn all<F: PageFormat>(high: &[u64]) {
     let (mut host, mut tables, _) = at;
     tables.remove_all(&mut host);
     host.sim.remove_window();
-    assert_eq!((host.sim.pinned(), host.sim.tables()), (0, 0));
+    assert_eq!((host.sim.entries(), host.sim.tables()), (0, 0));
 }
 
 #[test]
@@ -184,22 +183,67 @@ fn frames_that_no_guest_has() {
 #[test]
 fn a_page_that_cannot_be_had() {
     let (mut host, _tables, _) = tables::<TwoLevel>();
-    host.sim.limit_pins(Some(0));
+    host.sim.limit_frames(Some(0));
     let failed = ShadowEntry::new(&mut host, Entry(0x3067)).map(|entry| entry.entry());
-    assert_eq!(failed, Err(Kill::Pin(PinFailed::Missing(GuestFrame(3)))));
-    assert_eq!(host.pinned(), 0);
+    assert_eq!(failed, Err(Kill::NoFrame(NoFrame(GuestFrame(3)))));
 }
 
+/// A page that others have too is mapped read-only, whatever the guest's entry allows, until the guest writes.
 #[test]
-fn an_entry_that_is_dropped_gives_its_page_back() {
-    let (mut host, mut tables, leaf) = tables::<TwoLevel>();
-    drop(ShadowEntry::new(&mut host, Entry(0x3067)).unwrap());
-    assert_eq!(host.pinned(), 0);
-    let entry = ShadowEntry::new(&mut host, Entry(0x4067)).unwrap();
-    tables.replace(leaf, VA, entry);
-    drop(ShadowEntry::new(&mut host, Entry(0x3067)).unwrap());
-    assert_eq!(host.pinned(), 1, "the one in the table");
-    assert_eq!(tables.entry_in(leaf, VA), Entry(u64::from(elsewhere(4)) << 12 | 0x67));
+fn a_frame_that_the_guest_may_not_write_to() {
+    let (mut host, _tables, _) = tables::<TwoLevel>();
+    let mut convert = |share: bool, ahead: bool, guest: u64| {
+        host.sim.share_page(GuestFrame(3), share);
+        let entry = if ahead {
+            ShadowEntry::ahead(&mut host, Entry(guest))
+        } else {
+            ShadowEntry::new(&mut host, Entry(guest))
+        };
+        entry.unwrap().entry().0 & 0xfff
+    };
+    // Present, user, accessed; and writable; and dirty.
+    assert_eq!(convert(true, false, 0x3025), 0x25);
+    assert_eq!(convert(true, true, 0x3027), 0x25);
+    assert_eq!(convert(true, true, 0x3067), 0x65);
+    assert_eq!(convert(true, false, 0x3067), 0x67, "the guest writes, which ends the sharing");
+    assert_eq!(convert(true, false, 0x3027), 0x27, "the guest will write in all likelihood");
+    assert_eq!(convert(false, true, 0x3067), 0x67);
+}
+
+/// The host drops what is stale, and nothing else, behind the tables' back; they go on with what is left.
+#[test]
+fn entries_of_frames_that_have_gone_are_dropped() {
+    fn check<F: PageFormat>() {
+        let mut sim = SimHost::new(PAGES);
+        let mut tables = Tables::<F, F>::new(sim.window(WINDOW), true);
+        let root = tables.add_root(&mut sim).unwrap();
+        let origin = Origin { table: GuestFrame(1), flags: F::DIRECTORY_FLAGS, middle: None };
+        let leaf = tables.find_or_add(&mut sim, root, VA, origin).unwrap();
+        let at = |page: u32| GuestVirt(VA.0 + (page << 12));
+        let entry = |page: u32| Entry(u64::from(page) << 12 | 0x67);
+        for page in 1..8 {
+            tables.replace(leaf, at(page), ShadowEntry::new(&mut sim, entry(page)).unwrap());
+        }
+        assert!(!sim.drop_stale(), "nothing has gone");
+        sim.take_frame(GuestFrame(3));
+        sim.take_frame(GuestFrame(5));
+        sim.take_frame(GuestFrame(12));
+        assert!(sim.has_stale() && sim.drop_stale() && !sim.has_stale());
+        for page in 1..8 {
+            let left = if page == 3 || page == 5 { Entry::EMPTY } else { entry(page) };
+            assert_eq!(tables.entry_in(leaf, at(page)), left, "page {page}");
+        }
+        tables.replace(leaf, at(3), ShadowEntry::new(&mut sim, entry(3)).unwrap());
+        let mut defects = Vec::new();
+        let _ = tables.check(&mut sim, &mut |defect| defects.push(defect));
+        assert_eq!((sim.entries(), tables.released(), defects), (6, 0, vec![]));
+        tables.remove_all(&mut sim);
+        assert_eq!((sim.entries(), tables.released()), (0, 6));
+        sim.remove_window();
+        assert_eq!(sim.tables(), 0);
+    }
+    check::<TwoLevel>();
+    check::<Pae>();
 }
 
 /// Above level 1, an entry has a table's flags, for any flags of the guest's entry that the strategy passes.

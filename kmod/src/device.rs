@@ -110,7 +110,7 @@ impl Live {
             Errno::ENOSPC
         })?;
         let (area, number, frames) = (*vcpu_area.area(), vcpu_area.number(), vcpu_area.frames());
-        let vcpu = Vcpu::new().ok_or(Errno::ENOMEM)?;
+        let vcpu = Vcpu::new(&memory)?;
         let plugin = Plugin::new().ok_or(Errno::ENOMEM)?;
         let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, module.no_execute)?;
 
@@ -162,7 +162,7 @@ impl Drop for Live {
             self.host.begin_tear_down();
             let forgotten = guest.tear_down(&mut self.host);
             if !forgotten.is_nothing() {
-                shim::lg_count_forgotten((forgotten.tables + forgotten.references) as u32);
+                shim::lg_count_forgotten(forgotten.tables as u32);
                 log::launcher_error(format_args!(
                     "the strategy of a guest that has ended had forgotten {forgotten}"
                 ));
@@ -233,8 +233,8 @@ fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
 /// Bytes of the address that a notification stores.
 const NOTIFICATION: u32 = 4;
 
-/// References on pages that are given back within a few hundredths of a second.
-const LONG_RELEASE: u64 = 1 << 15;
+/// Table pages that are given back within a few hundredths of a second.
+const LONG_RELEASE: u32 = 1 << 9;
 
 /// What a launcher reads of its guest.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
@@ -259,7 +259,7 @@ impl File {
         // Nobody else has the file any more.
         let session = self.session.try_lock();
         session.is_some_and(|session| match &*session {
-            Session::Live(live) => live.host.pinned() > LONG_RELEASE,
+            Session::Live(live) => live.host.tables() > LONG_RELEASE,
             Session::Fresh(_) => false,
         })
     }

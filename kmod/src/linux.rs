@@ -8,8 +8,11 @@ use crate::errno::Errno;
 use crate::module::VcpuArea;
 use crate::plugin::Plugin;
 use crate::request::Memory;
-use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
+use crate::shim::{
+    self, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, RawEventfd, RawRecording, RawVcpu,
+};
 use crate::sync::Mutex;
+use alloc_crate::boxed::Box;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
@@ -22,10 +25,12 @@ use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, NoRoom, OutOfMemory, PagingHost, PinFailed,
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
 };
+use framework::fallible::boxed_with;
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
+use framework::stale::StaleSet;
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
@@ -36,14 +41,24 @@ pub struct Vcpu(NonNull<RawVcpu>);
 unsafe impl Send for Vcpu {}
 
 impl Vcpu {
-    /// One for the current process; `None` when memory is short.
-    pub fn new() -> Option<Self> {
-        NonNull::new(shim::lg_vcpu_create()).map(Self)
+    /// One for the current process, and a guest with this memory: `EFAULT` if that is not the process's as a whole, `ENOMEM`
+    /// when memory is short.
+    pub fn new(memory: &Memory) -> Result<Self, Errno> {
+        if !shim::lg_user_range_ok(memory.base, memory.bytes()) {
+            return Err(Errno::EFAULT);
+        }
+        NonNull::new(shim::lg_vcpu_create(memory.base, memory.pages)).map(Self).ok_or(Errno::ENOMEM)
+    }
+
+    /// The word of a page's frame, one of those that [`Vcpu::new`] was given.
+    fn frame_word(&self, page: GuestFrame) -> u32 {
+        // SAFETY: there is a word for each page of the memory, as long as the virtual CPU lives.
+        unsafe { (*self.shared().frames.add(page.0 as usize)).load(Ordering::Relaxed) }
     }
 
     /// The words of the C side's object that are for both sides.
     const fn shared(&self) -> &RawVcpu {
-        // SAFETY: the object lives as long as `self`, and what `RawVcpu` shows of it are atomics.
+        // SAFETY: the object lives as long as `self`, and what `RawVcpu` shows of it are atomics, and a pointer that stays.
         unsafe { self.0.as_ref() }
     }
 
@@ -134,6 +149,11 @@ impl Drop for Recording {
 /// Which notifications signal which eventfds, in the order in which they were attached.
 pub type Eventfds = Arc<Mutex<Vec<(GuestPhys, Eventfd)>>>;
 
+/// What the word of a known frame says.
+const fn known(word: u32) -> KnownFrame {
+    KnownFrame { frame: HostFrame(word >> FRAME_SHIFT), writable: word & FRAME_WRITABLE != 0 }
+}
+
 /// The host of one guest.
 pub struct Linux {
     vcpu: Vcpu,
@@ -143,8 +163,10 @@ pub struct Linux {
     memory: Memory,
     eventfds: Eventfds,
     no_execute: bool,
-    /// References held on the launcher's pages.
-    pinned: u64,
+    /// Frames that have gone.
+    stale: Box<StaleSet>,
+    /// Table pages that are out.
+    tables: u32,
     /// What the guest's strategy holds of the kernel's.
     ledger: Ledger,
     /// The pending interrupts that the framework knows of. If there are others when the guest is about
@@ -163,7 +185,7 @@ pub struct Linux {
 const SPARE_TABLES: usize = 32;
 
 impl Linux {
-    /// Checks that the memory is the launcher's as a whole: `EFAULT` if not. `ENOMEM` when memory is short.
+    /// With `memory`, the same that `vcpu` was made with. `ENOMEM` when memory is short.
     pub fn new(
         (vcpu, plugin): (Vcpu, Plugin),
         vcpu_area: VcpuArea,
@@ -171,9 +193,6 @@ impl Linux {
         eventfds: Eventfds,
         no_execute: bool,
     ) -> Result<Self, Errno> {
-        if !shim::lg_user_range_ok(memory.base, memory.bytes()) {
-            return Err(Errno::EFAULT);
-        }
         let mut spare = Vec::new();
         spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
         Ok(Self {
@@ -183,7 +202,8 @@ impl Linux {
             memory,
             eventfds,
             no_execute,
-            pinned: 0,
+            stale: boxed_with(StaleSet::new)?,
+            tables: 0,
             ledger: Ledger::default(),
             seen: Cell::new(0),
             recording: None,
@@ -201,11 +221,25 @@ impl Linux {
         &self.vcpu
     }
 
+    /// Table pages that the guest's strategy holds.
+    pub const fn tables(&self) -> u32 {
+        self.tables
+    }
+
     /// Has `access` done with the launcher's address of a range of guest-physical memory. The address
     /// that it gets is of user space, as `new` has checked; it returns whether the pages could be had.
     fn access(&self, at: GuestPhys, len: u32, access: impl FnOnce(u32) -> bool) -> Result<(), BadAddress> {
         let within = at.0.checked_add(len).is_some_and(|end| end <= self.memory.bytes());
         if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
+    }
+
+    /// Finds out which frame holds a page of the guest's.
+    #[cold]
+    fn learn(&mut self, page: GuestFrame, purpose: Purpose) -> Result<KnownFrame, NoFrame> {
+        let _outside = self.plugin.outside();
+        // SAFETY: the object lives, and the page is one of its guest's.
+        let word = unsafe { shim::lg_frame_learn(self.vcpu.raw(), page.0, purpose as u32) };
+        if word & FRAME_KNOWN == 0 { Err(NoFrame(page)) } else { Ok(known(word)) }
     }
 
     /// A zeroed page for a table, which counts as the guest's.
@@ -234,13 +268,6 @@ impl Linux {
         // SAFETY: it comes from `take_table`, and no other handle of it is used any more.
         unsafe { shim::lg_table_free(page.as_ptr()) }
     }
-
-    /// Gives one reference back.
-    fn release(&mut self, page: HostFrame) {
-        self.pinned -= 1;
-        // SAFETY: the framework gives back what `pin` gave out, once for each time.
-        unsafe { shim::lg_unpin(page.0) }
-    }
 }
 
 impl Drop for Linux {
@@ -251,8 +278,8 @@ impl Drop for Linux {
     }
 }
 
-// SAFETY: tables are pages that the kernel has given out to nobody else; pins are for writing and for as long as it
-// takes, and of the memory that the launcher has given its guest.
+// SAFETY: tables are pages that the kernel has given out to nobody else; frames are those of the memory that the launcher has
+// given its guest, by the kernel's own word (lg_frames.c), and their entries are dropped before the guest runs without it.
 unsafe impl TrustedHost for Linux {}
 
 /// What takes or gives back something runs as the module's own code ([`Plugin::outside`]); the rest neither allocates nor
@@ -309,62 +336,54 @@ impl PagingHost for Linux {
         self.access(at, 4, |user| unsafe { shim::lg_put_user_32(user, value) })
     }
 
-    /// Every pin is one for writing, also without `write`; `lg_memory.c` explains why.
-    fn pin(&mut self, frame: GuestFrame, _write: bool, _: Capability) -> Result<HostFrame, PinFailed> {
-        let _outside = self.plugin.outside();
-        if frame.0 >= self.memory.pages {
-            return Err(PinFailed::Missing(frame));
+    #[inline]
+    fn frame(&mut self, page: GuestFrame, purpose: Purpose, _: Capability) -> Result<KnownFrame, NoFrame> {
+        if page.0 >= self.memory.pages {
+            return Err(NoFrame(page));
         }
-        let mut page = 0;
-        // SAFETY: `page` is valid for writes, and the address is of user space, as `new` has checked.
-        match unsafe { shim::lg_pin(self.memory.base + frame.start().0, &mut page) } {
-            0 => {}
-            error if error == Errno::EOVERFLOW.negative() => return Err(PinFailed::TooOften(frame)),
-            _ => return Err(PinFailed::Missing(frame)),
+        let word = self.vcpu.frame_word(page);
+        let serves = if purpose == Purpose::Writing { FRAME_WRITABLE } else { FRAME_KNOWN };
+        if word & serves != 0 {
+            return Ok(known(word));
         }
-        self.pinned += 1;
-        if let Some(forgotten) = self.ledger.depart(HostFrame(page)) {
-            self.release(forgotten);
-        }
-        Ok(HostFrame(page))
+        self.learn(page, purpose)
     }
 
-    fn settle(&mut self, given_back: Option<HostFrame>, _: Capability) {
-        self.ledger.settle();
-        if let Some(page) = given_back {
-            let _outside = self.plugin.outside();
-            self.release(page);
-        }
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        (page.0 < self.memory.pages)
+            .then(|| self.vcpu.frame_word(page))
+            .filter(|word| word & FRAME_KNOWN != 0)
+            .map(known)
     }
 
-    fn unpin(&mut self, frame: HostFrame, _: Capability) {
-        let _outside = self.plugin.outside();
-        self.release(frame);
-    }
-
-    fn pinned(&self) -> u64 {
-        self.pinned
+    fn has_stale(&self) -> bool {
+        // SAFETY: the object lives.
+        unsafe { shim::lg_frames_stale(self.vcpu.raw()) }
     }
 
     fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory> {
         let _outside = self.plugin.outside();
         self.ledger.reserve()?;
         let mut table = self.take_table()?;
-        // SAFETY: the ledger uses its handle when nothing is left of the strategy.
+        // SAFETY: the ledger uses its handle when nothing is left of the strategy, or it is not at work: a handle makes
+        // references only within its methods.
         let second = unsafe { table.second_handle() };
         table.set_ticket(self.ledger.give_out(second, kind));
+        self.tables += 1;
         Ok(table)
     }
 
     fn free_table(&mut self, table: TablePage, _: Capability) {
         let _outside = self.plugin.outside();
         self.ledger.take_back(&table);
+        self.tables -= 1;
         self.put_back(table);
     }
 
     fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
         let _outside = self.plugin.outside();
         self.ledger.take_back(&table);
+        self.tables -= 1;
         if self.spare.len() < SPARE_TABLES {
             self.spare.push(table);
         } else {
@@ -402,11 +421,8 @@ impl Host for Linux {
     }
 
     fn reclaim(&mut self, _: Capability) -> Forgotten {
-        if let Some(page) = self.ledger.reclaim_page() {
-            self.release(page);
-        }
-        while let Some((table, kind)) = self.ledger.reclaim_table() {
-            kind.references(&table, &mut |page| self.release(page));
+        while let Some(table) = self.ledger.reclaim_table() {
+            self.tables -= 1;
             self.put_back(table);
             // What is given back is given back to the end.
             shim::lg_vcpu_reschedule_point();
@@ -414,6 +430,16 @@ impl Host for Linux {
         // SAFETY: the framework calls this when the strategy is gone or abandoned, and then enters the guest no more.
         unsafe { self.plugin.reclaim() };
         self.ledger.take_forgotten()
+    }
+
+    fn drop_stale(&mut self) -> bool {
+        // SAFETY: the object lives, and there are as many words as C stores.
+        if !unsafe { shim::lg_frames_take(self.vcpu.raw(), self.stale.words_mut().as_mut_ptr()) } {
+            return false;
+        }
+        // A process that is being killed never enters its guest again.
+        self.ledger.drop_stale(&self.stale, || _ = shim::lg_vcpu_reschedule_point());
+        true
     }
 
     fn regs(&mut self) -> &mut Regs {

@@ -11,7 +11,8 @@ use arch_i386::launcher::STRATEGY_MAX;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
 use core::mem::offset_of;
-use framework::host::LAST_WORDS;
+use framework::host::{LAST_WORDS, Purpose};
+use framework::stale::StaleSet;
 use switcher::state::MACHINE_CHECKS_SHIFT;
 
 /// The section that is read; the module itself does not have it.
@@ -50,6 +51,17 @@ shared! {
     LG_PLUGIN_STATE = offset_of!(RawPlugin, state);
     LG_VCPU_PENDING = offset_of!(RawVcpu, pending);
     LG_VCPU_CR2 = offset_of!(RawVcpu, cr2);
+    LG_VCPU_FRAMES = offset_of!(RawVcpu, frames);
+
+    // Frames: their words, what they are learnt for, and how many a set of them tells apart.
+    LG_FRAME_KNOWN = shim::FRAME_KNOWN;
+    LG_FRAME_WRITABLE = shim::FRAME_WRITABLE;
+    LG_FRAME_SHIFT = shim::FRAME_SHIFT;
+    LG_AHEAD = Purpose::Ahead;
+    LG_FOR_READING = Purpose::Reading;
+    LG_FOR_LIKELY_WRITING = Purpose::LikelyWriting;
+    LG_FOR_WRITING = Purpose::Writing;
+    LG_STALE_BITS = StaleSet::BITS;
 
     // Descriptor indices, and the flags (low byte: P, DPL, S, type; high nibble: G, D/B, L, AVL) of the Switcher's segments.
     LG_GDT_ENTRIES = GDT_ENTRIES;

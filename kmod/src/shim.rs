@@ -4,11 +4,13 @@
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 
-/// A virtual CPU of the C side. These words are for both sides: the pending interrupts, and CR2 after a page fault.
+/// A virtual CPU of the C side. These words are for both sides: the pending interrupts, CR2 after a page fault, and where
+/// there is a word for the frame of each page of the guest's.
 #[repr(C)]
 pub struct RawVcpu {
     pub pending: AtomicU32,
     pub cr2: AtomicU32,
+    pub frames: *const AtomicU32,
     rest: [u8; 0],
 }
 
@@ -25,6 +27,13 @@ pub const OUTSIDE: u32 = 0;
 pub const INSIDE: u32 = 1;
 /// Plug-in code has panicked, and its words are being written, by itself in part.
 pub const PANICS: u32 = 2;
+
+/// In the word of a frame: it is known; the guest may write to it. The number is in the bits from `FRAME_SHIFT` on.
+pub const FRAME_KNOWN: u32 = 1;
+/// See [`FRAME_KNOWN`].
+pub const FRAME_WRITABLE: u32 = 2;
+/// See [`FRAME_KNOWN`].
+pub const FRAME_SHIFT: u32 = 2;
 
 macro_rules! opaque {
     ($($(#[$doc:meta])* $name:ident),*) => {$(
@@ -94,17 +103,18 @@ unsafe extern "C" {
     pub fn lg_put_user_8(user: u32, value: u8) -> bool;
     pub fn lg_put_user_32(user: u32, value: u32) -> bool;
     pub fn lg_copy_to_user(user: u32, from: *const u8, size: u32) -> bool;
-    pub fn lg_pin(user: u32, frame: *mut u32) -> i32;
-    pub fn lg_unpin(frame: u32);
 
     pub fn lg_area_create(pages: u32, span: u32, text: *const u8, length: u32) -> u32;
     pub fn lg_area_destroy();
     pub fn lg_area_frame(n: u32) -> u32;
 
     pub fn lg_vcpu_set_entry(selector: u32, address: u32);
-    pub safe fn lg_vcpu_create() -> *mut RawVcpu;
+    pub safe fn lg_vcpu_create(start: u32, pages: u32) -> *mut RawVcpu;
     pub fn lg_vcpu_destroy(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_is_mine(vcpu: *const RawVcpu) -> bool;
+    pub fn lg_frame_learn(vcpu: *mut RawVcpu, page: u32, purpose: u32) -> u32;
+    pub fn lg_frames_stale(vcpu: *const RawVcpu) -> bool;
+    pub fn lg_frames_take(vcpu: *mut RawVcpu, set: *mut u32) -> bool;
     pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;

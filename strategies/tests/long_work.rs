@@ -85,7 +85,7 @@ impl Guest {
         self.host.kill_launcher_after(None);
         self.strategy.tear_down(&mut self.host);
         self.host.remove_window();
-        assert_eq!((self.host.pinned(), self.host.tables()), (0, 0), "something is left");
+        assert_eq!((self.host.entries(), self.host.tables()), (0, 0), "something is left");
     }
 }
 
@@ -169,11 +169,11 @@ fn what_is_left_undone_is_given_back_in_the_end() {
 fn a_launcher_that_is_killed_waits_for_little() {
     for strategy in ["lguest", "shared"] {
         let mut guest = Guest::new(strategy, Formats::both(Paging::TwoLevel));
-        let before = guest.host.pinned();
+        let before = guest.host.entries();
         assert!(before > 4 * 1024, "{before} pages are mapped");
         guest.host.kill_launcher_after(Some(1));
         guest.strategy.flush_all(&mut guest.host).unwrap();
-        let released = before - guest.host.pinned();
+        let released = before - guest.host.entries();
         assert!(released <= 2 * 1024, "{strategy}: {released} pages were released all the same");
         // What is half done is nobody's mistake.
         let report = audit(&*guest.strategy, &mut guest.host, &Announced::Everything);

@@ -173,7 +173,7 @@ impl Case {
     fn end(mut self) {
         self.strategy.tear_down(&mut self.host);
         self.host.remove_window();
-        assert_eq!((self.host.pinned(), self.host.tables()), (0, 0), "something is left");
+        assert_eq!((self.host.entries(), self.host.tables()), (0, 0), "something is left");
     }
 }
 

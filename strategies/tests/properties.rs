@@ -1,13 +1,13 @@
 //! What must hold of every strategy for all acts of a guest.
 //!
 //! * A guest that plays by the rules (every change of a table is followed by the request that reports
-//!   it) never runs on a shadow entry that its own tables do not justify: right page, no more rights,
-//!   one reference for each.
+//!   it) never runs on a shadow entry that its own tables do not justify: right page, no more rights;
+//!   also on a host that takes frames away, or shares them, between any two of its acts.
 //! * What `record` writes of such a guest comes, replayed, to what became of the guest.
 //! * A guest that does not, and a host that runs out of memory at any point, end in a kill at worst:
 //!   nothing panics, and nothing is left when the guest is gone.
 
-use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::audit::{self, Announced};
@@ -53,11 +53,11 @@ fn build(name: &str, formats: Formats, host: &mut SimHost) -> Box<dyn Pager> {
 
 /// Ends the guest and proves that nothing is left of it; what has been recorded of it is.
 fn tear_down(mut strategy: Box<dyn Pager>, mut host: SimHost) -> Vec<u8> {
-    host.limit_pins(None);
+    host.limit_frames(None);
     host.limit_tables(None);
     strategy.tear_down(&mut host);
     host.remove_window();
-    assert_eq!((host.pinned(), host.tables()), (0, 0), "references and table pages left");
+    assert_eq!((host.entries(), host.tables()), (0, 0), "references and table pages left");
     host.take_recording()
 }
 
@@ -92,6 +92,11 @@ enum Step {
     FlushAll,
     /// Empties a whole top-level (2-level) or middle (PAE) entry of the current process.
     DropTable(u8),
+    /// The host takes the frame of a data page away; or it takes it and lets others have the page too.
+    TakeFrame {
+        frame: u8,
+        share: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -108,6 +113,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::FlushUser),
         1 => Just(Step::FlushAll),
         1 => any::<u8>().prop_map(Step::DropTable),
+        3 => any::<(u8, bool)>().prop_map(|(frame, share)| Step::TakeFrame { frame, share }),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -265,6 +271,20 @@ impl<F: PageFormat> Guest<F> {
                     self.strategy.set_pgd(&mut self.host, Self::root(self.current), index as u32)
                 }
             }
+            Step::TakeFrame { frame, share } => {
+                let page = GuestFrame(Self::data(frame) as u32);
+                if share {
+                    self.host.share_page(page, true);
+                } else {
+                    self.host.take_frame(page);
+                }
+                self.audit();
+                // What the run loop does before the guest runs again.
+                if self.host.drop_stale() {
+                    self.strategy.keep_stack(&mut self.host)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -287,10 +307,11 @@ fn behave<F: PageFormat>(name: &str, shadow: Paging, steps: &[Step]) {
 /// Records the guest on a strategy, and replays that.
 fn record<F: PageFormat>(name: &str, shadow: Paging, steps: &[Step]) {
     let mut guest = Guest::<F>::new(&format!("record:of={name}"), shadow);
-    for &step in steps {
+    // A replay has no host that takes frames away.
+    for &step in steps.iter().filter(|step| !matches!(step, Step::TakeFrame { .. })) {
         guest.step(step).unwrap_or_else(|kill| panic!("{name}: {step:?} killed the guest: {kill}"));
     }
-    let (counters, pinned) = (guest.strategy.counters(), guest.host.pinned());
+    let (counters, entries) = (guest.strategy.counters(), guest.host.entries());
     let recording = tear_down(guest.strategy, guest.host);
 
     let reader = Reader::new(&recording[..]).unwrap();
@@ -300,7 +321,7 @@ fn record<F: PageFormat>(name: &str, shadow: Paging, steps: &[Step]) {
         replay.step(&operation.unwrap());
     }
     let report = replay.finish(&choice, false);
-    assert_eq!((report.counters, report.pinned, report.hit), (counters, pinned, 0), "{name}");
+    assert_eq!((report.counters, report.entries, report.hit), (counters, entries, 0), "{name}");
 }
 
 /// Something that a guest does which follows no rule.
@@ -442,7 +463,7 @@ proptest! {
             let mut host = SimHost::new(PAGES);
             let mut strategy = build(name, formats, &mut host);
             host.limit_tables(Some(tables));
-            host.limit_pins(Some(pins));
+            host.limit_frames(Some(pins));
             let _: Result<(), Kill> = run_wild(&mut *strategy, &mut host, &steps);
             tear_down(strategy, host);
         }

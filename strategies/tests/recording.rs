@@ -62,7 +62,7 @@ impl Trace {
 /// What does not depend on how many accesses a trace holds that hit.
 fn outcome(report: &Report) -> impl PartialEq + std::fmt::Debug + use<> {
     let killed = report.killed.map(|kill| kill.to_string());
-    (killed, report.counters, report.pinned, report.table_pages, report.directories.clone())
+    (killed, report.counters, report.entries, report.table_pages, report.directories.clone())
 }
 
 /// Strategies that a recording is tried on.

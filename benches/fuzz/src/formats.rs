@@ -165,6 +165,6 @@ pub fn choices(bytes: &[u8]) {
             assert_ne!(formats.shadow, Paging::Pae, "{described} on a PAE host");
         }
         host.remove_window();
-        assert_eq!((host.pinned(), host.tables()), (0, 0));
+        assert_eq!((host.entries(), host.tables()), (0, 0));
     }
 }

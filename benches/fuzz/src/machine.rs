@@ -4,7 +4,7 @@
 use crate::bytes::Bytes;
 use crate::count;
 use crate::paging::{STRATEGIES, WINDOW, blames_host, entry, virtual_address};
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::{IRQS, RING_DONE, RING_PENDING, RING_SIZE, Timespec, offset};
 use arch_i386::paging::Paging;
@@ -14,7 +14,9 @@ use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{self, IN_SWITCHER};
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome};
-use framework::host::{BadAddress, Capability, Exit, GuestEntry, Host, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+};
 use framework::kill::{End, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::pager::Pager;
@@ -159,22 +161,19 @@ impl PagingHost for Machine<'_> {
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         self.sim.write(at, from)
     }
-    fn pin(
+    fn frame(
         &mut self,
-        frame: GuestFrame,
-        write: bool,
+        page: GuestFrame,
+        purpose: Purpose,
         capability: Capability,
-    ) -> Result<HostFrame, PinFailed> {
-        self.sim.pin(frame, write, capability)
+    ) -> Result<KnownFrame, NoFrame> {
+        self.sim.frame(page, purpose, capability)
     }
-    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
-        self.sim.settle(given_back, capability);
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        self.sim.known(page)
     }
-    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
-        self.sim.unpin(frame, capability);
-    }
-    fn pinned(&self) -> u64 {
-        self.sim.pinned()
+    fn has_stale(&self) -> bool {
+        self.sim.has_stale()
     }
     fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
         self.sim.alloc_table(kind, capability)
@@ -199,6 +198,10 @@ impl Host for Machine<'_> {
 
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         self.sim.reclaim()
+    }
+
+    fn drop_stale(&mut self) -> bool {
+        self.sim.drop_stale()
     }
 
     fn regs(&mut self) -> &mut Regs {
@@ -367,7 +370,7 @@ pub fn guests(bytes: &[u8]) {
     machine.sim.limit_tables(None);
     machine.sim.remove_window();
     assert_eq!(
-        (machine.sim.pinned(), machine.sim.tables()),
+        (machine.sim.entries(), machine.sim.tables()),
         (0, 0),
         "the host has not taken back what it should have under {strategy}, {formats}"
     );

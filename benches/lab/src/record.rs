@@ -171,7 +171,7 @@ mod tests {
             hit: 0,
             batches: 0,
             counters,
-            pinned: 0,
+            entries: 0,
             table_pages: 0,
             directories: None,
             after_free: (0, 0),

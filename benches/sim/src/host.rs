@@ -2,13 +2,17 @@
 //!
 //! Guest-physical memory is one vector of bytes; a guest's frame number is the host's too, so that what
 //! the shadow tables hold can be read off without a translation. Table pages come from the heap and are
-//! counted, references on guest pages are counted, and either can be made to fail on purpose.
+//! counted. Tables and frames can be made to fail on purpose, and a test can take frames away, as a host does that is short of
+//! memory.
 
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame, PAGE_SIZE};
 use arch_i386::paging::Paging;
 use arch_i386::table::{TablePage, TrustedHost};
-use framework::host::{BadAddress, Capability, LAST_WORDS, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{
+    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+};
 use framework::ledger::{Forgotten, Ledger, TableKind};
+use framework::stale::StaleSet;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -19,6 +23,14 @@ const PAGE: Layout = match Layout::from_size_align(PAGE_SIZE as usize, PAGE_SIZE
     Ok(layout) => layout,
     Err(_) => panic!("a page has a layout"),
 };
+
+/// What is known of a page's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Unknown,
+    ReadOnly,
+    Writable,
+}
 
 /// The simulated host of one guest.
 #[derive(Debug)]
@@ -32,25 +44,28 @@ pub struct SimHost {
     /// behind a strategy's back.
     second_handles: Vec<TablePage>,
     tables: usize,
-    pinned: u64,
+    /// What is known of the frame of each guest page.
+    words: Vec<Word>,
+    /// Pages that can be had for reading only, as if others had them too.
+    read_only: Vec<bool>,
+    /// Frames that have gone, since the last [`SimHost::drop_stale`].
+    stale: Option<Box<StaleSet>>,
     /// What the guest's strategy holds of it.
     ledger: Ledger,
     /// How many of these may still be had; `None` for any number.
     tables_left: Option<usize>,
-    pins_left: Option<usize>,
+    frames_left: Option<usize>,
     no_execute: bool,
     recording: Vec<u8>,
     /// How many more bytes of it may be kept; `None` for any number.
     recording_left: Option<usize>,
     /// The loss of a part of it may still be reported.
     last_words: bool,
-    /// A guest page under which the launcher puts another page at every look, and how often it has.
-    restless_page: Option<(GuestFrame, u32)>,
     /// A word of guest memory to which the launcher writes at every look, what it writes in turn, and how often it has.
     restless_word: Option<(GuestPhys, [u32; 2], usize)>,
     /// The Switcher's table.
     switcher: Option<TablePage>,
-    /// References given back since the last point at which something else could have run, and the most of them.
+    /// Tables given back since the last point at which something else could have run, and the most of them.
     since_point: u64,
     longest_stretch: u64,
     /// How many such points there may be before the launcher is killed; `None` if it is not.
@@ -72,15 +87,16 @@ impl SimHost {
             zeroed: Vec::new(),
             second_handles: Vec::new(),
             tables: 0,
-            pinned: 0,
+            words: vec![Word::Unknown; pages as usize],
+            read_only: vec![false; pages as usize],
+            stale: None,
             ledger: Ledger::default(),
             tables_left: None,
-            pins_left: None,
+            frames_left: None,
             no_execute: true,
             recording: Vec::new(),
             recording_left: None,
             last_words: true,
-            restless_page: None,
             restless_word: None,
             switcher: None,
             since_point: 0,
@@ -89,7 +105,7 @@ impl SimHost {
         }
     }
 
-    /// The most references that were given back without a point at which something else could have run.
+    /// The most tables that were given back without a point at which something else could have run.
     #[must_use]
     pub fn longest_stretch(&self) -> u64 {
         self.longest_stretch
@@ -146,33 +162,49 @@ impl SimHost {
     }
 
     fn put_back(&mut self, table: TablePage) {
-        self.tables -= 1;
+        self.gave_back();
         self.spare.push(table);
+    }
+
+    fn gave_back(&mut self) {
+        self.tables -= 1;
+        self.since_point += 1;
+        self.longest_stretch = self.longest_stretch.max(self.since_point);
     }
 
     /// Takes back what a strategy has forgotten, of which nothing may be left; returns what that was.
     pub fn reclaim(&mut self) -> Forgotten {
-        if self.ledger.reclaim_page().is_some() {
-            self.drop_reference();
-        }
-        while let Some((table, kind)) = self.ledger.reclaim_table() {
-            kind.references(&table, &mut |_| self.drop_reference());
+        while let Some(table) = self.ledger.reclaim_table() {
             self.put_back(table);
         }
         self.ledger.take_forgotten()
     }
 
-    /// Holds one reference more, as a mistake would.
-    pub fn add_reference(&mut self) {
-        self.pinned += 1;
+    /// Takes a page's frame away, as for the time being a host does that swaps it out. Shadow entries of it may be there
+    /// until [`SimHost::drop_stale`].
+    pub fn take_frame(&mut self, page: GuestFrame) {
+        let word = &mut self.words[page.0 as usize];
+        if std::mem::replace(word, Word::Unknown) != Word::Unknown {
+            self.stale.get_or_insert_default().insert(HostFrame(page.0));
+        }
     }
 
-    /// Gives one reference back.
-    ///
-    /// # Panics
-    /// When none is held.
-    pub fn drop_reference(&mut self) {
-        self.pinned = self.pinned.checked_sub(1).expect("more pages let go than were pinned");
+    /// From now on the page can be had for reading only, until it is to be written, as one that is shared; or not.
+    pub fn share_page(&mut self, page: GuestFrame, shared: bool) {
+        self.take_frame(page);
+        self.read_only[page.0 as usize] = shared;
+    }
+
+    /// Takes for dropped what is stale, as a mistake would.
+    pub fn lose_stale(&mut self) {
+        self.stale = None;
+    }
+
+    /// Drops what [`Host::drop_stale`](framework::host::Host::drop_stale) has to.
+    pub fn drop_stale(&mut self) -> bool {
+        let Some(stale) = self.stale.take() else { return false };
+        self.ledger.drop_stale(&stale, || {});
+        true
     }
 
     /// Lets only that many further table pages be had.
@@ -180,9 +212,9 @@ impl SimHost {
         self.tables_left = left;
     }
 
-    /// Lets only that many further pages be pinned.
-    pub fn limit_pins(&mut self, left: Option<usize>) {
-        self.pins_left = left;
+    /// Lets only that many further frames be learnt.
+    pub fn limit_frames(&mut self, left: Option<usize>) {
+        self.frames_left = left;
     }
 
     /// Lets only that many further bytes of a recording be kept.
@@ -201,21 +233,16 @@ impl SimHost {
         self.no_execute = known;
     }
 
-    /// References held on guest pages.
+    /// Shadow entries that map something.
     #[must_use]
-    pub fn pinned(&self) -> u64 {
-        self.pinned
+    pub fn entries(&self) -> u64 {
+        self.ledger.entries() as u64
     }
 
     /// Table pages given out, the Switcher's included.
     #[must_use]
     pub fn tables(&self) -> usize {
         self.tables
-    }
-
-    /// From now on the launcher puts another page in the place of this one whenever it is pinned.
-    pub fn remap_at_every_look(&mut self, frame: GuestFrame) {
-        self.restless_page = Some((frame, 0));
     }
 
     /// From now on the launcher writes these two values in turn to a word of guest memory, before each time that it is
@@ -320,45 +347,32 @@ impl PagingHost for SimHost {
         self.bytes(at).map(|bytes| *bytes = value.to_le_bytes())
     }
 
-    fn pin(
-        &mut self,
-        frame: GuestFrame,
-        _write: bool,
-        capability: Capability,
-    ) -> Result<HostFrame, PinFailed> {
-        if frame.0 >= self.pages || !take(&mut self.pins_left) {
-            return Err(PinFailed::Missing(frame));
-        }
-        self.pinned += 1;
-        let page = HostFrame(match &mut self.restless_page {
-            Some((restless, looks)) if *restless == frame => {
-                *looks += 1;
-                (frame.0 + *looks) % self.pages
+    fn frame(&mut self, page: GuestFrame, purpose: Purpose, _: Capability) -> Result<KnownFrame, NoFrame> {
+        let missing = NoFrame(page);
+        let word = self.words.get_mut(page.0 as usize).ok_or(missing)?;
+        if *word == Word::Unknown || *word == Word::ReadOnly && purpose == Purpose::Writing {
+            if !take(&mut self.frames_left) {
+                return Err(missing);
             }
-            _ => frame.0,
-        });
-        if let Some(forgotten) = self.ledger.depart(page) {
-            self.unpin(forgotten, capability);
+            let shared = &mut self.read_only[page.0 as usize];
+            // A write ends the sharing.
+            *shared &= purpose < Purpose::LikelyWriting;
+            *word = if *shared { Word::ReadOnly } else { Word::Writable };
         }
-        Ok(page)
+        self.known(page).ok_or(missing)
     }
 
-    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
-        self.ledger.settle();
-        if let Some(page) = given_back {
-            self.unpin(page, capability);
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        let known = |writable| Some(KnownFrame { frame: HostFrame(page.0), writable });
+        match self.words.get(page.0 as usize)? {
+            Word::Unknown => None,
+            Word::ReadOnly => known(false),
+            Word::Writable => known(true),
         }
     }
 
-    fn unpin(&mut self, frame: HostFrame, _: Capability) {
-        assert!(frame.0 < self.pages, "{frame} was never pinned");
-        self.drop_reference();
-        self.since_point += 1;
-        self.longest_stretch = self.longest_stretch.max(self.since_point);
-    }
-
-    fn pinned(&self) -> u64 {
-        self.pinned
+    fn has_stale(&self) -> bool {
+        self.stale.is_some()
     }
 
     fn alloc_table(&mut self, kind: TableKind, _: Capability) -> Result<TablePage, OutOfMemory> {
@@ -378,7 +392,7 @@ impl PagingHost for SimHost {
     fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
         debug_assert!(table.longs().iter().all(|&entries| entries == 0), "{table:?} is not zero");
         self.ledger.take_back(&table);
-        self.tables -= 1;
+        self.gave_back();
         self.zeroed.push(table);
     }
 

@@ -1,9 +1,11 @@
 //! Panics of plug-ins on a simulated host, where they unwind: what its
 //! [`Host`](framework::host::Host) is made of in this respect.
 
-use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::table::{TablePage, TrustedHost};
-use framework::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{
+    BadAddress, Capability, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+};
 use framework::kill::Panicked;
 use framework::ledger::TableKind;
 use std::cell::{Cell, RefCell};
@@ -83,17 +85,19 @@ impl PagingHost for Outside<'_> {
     fn write(&mut self, at: GuestPhys, from: &[u8]) -> Result<(), BadAddress> {
         self.call(|host| host.write(at, from))
     }
-    fn pin(&mut self, frame: GuestFrame, write: bool, token: Capability) -> Result<HostFrame, PinFailed> {
-        self.call(|host| host.pin(frame, write, token))
+    fn frame(
+        &mut self,
+        page: GuestFrame,
+        purpose: Purpose,
+        token: Capability,
+    ) -> Result<KnownFrame, NoFrame> {
+        self.call(|host| host.frame(page, purpose, token))
     }
-    fn settle(&mut self, given_back: Option<HostFrame>, token: Capability) {
-        self.call(|host| host.settle(given_back, token));
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        self.0.known(page)
     }
-    fn unpin(&mut self, frame: HostFrame, token: Capability) {
-        self.call(|host| host.unpin(frame, token));
-    }
-    fn pinned(&self) -> u64 {
-        self.0.pinned()
+    fn has_stale(&self) -> bool {
+        self.0.has_stale()
     }
     fn alloc_table(&mut self, kind: TableKind, token: Capability) -> Result<TablePage, OutOfMemory> {
         self.call(|host| host.alloc_table(kind, token))

@@ -62,7 +62,7 @@ pub struct Report {
     /// What the strategy counted.
     pub counters: PagingCounters,
     /// References held on guest pages.
-    pub pinned: u64,
+    pub entries: u64,
     /// Table pages held, the Switcher's included.
     pub table_pages: usize,
     /// The shadowed page directories by their addresses, if they were requested and the guest lives.
@@ -200,14 +200,14 @@ impl Replay {
             hit: self.hit,
             batches: self.batches,
             counters: self.strategy.counters(),
-            pinned: self.host.pinned(),
+            entries: self.host.entries(),
             table_pages: self.host.tables(),
             directories: (dump && self.killed.is_none()).then(|| directories(&*self.strategy)),
             after_free: (0, 0),
         };
         self.strategy.tear_down(&mut self.host);
         self.host.remove_window();
-        report.after_free = (self.host.pinned(), self.host.tables());
+        report.after_free = (self.host.entries(), self.host.tables());
         (report, self.host.take_recording())
     }
 }
@@ -253,7 +253,7 @@ impl fmt::Display for Report {
         writeln!(f, "reflected {}", counters.reflected_faults)?;
         writeln!(f, "cr3 {}", counters.page_directory_loads)?;
         writeln!(f, "cr3_hit {}", counters.page_directory_hits)?;
-        writeln!(f, "pinned {}", self.pinned)?;
+        writeln!(f, "entries {}", self.entries)?;
         writeln!(f, "table_pages {}", self.table_pages)?;
         for directory in self.directories.iter().flatten() {
             let pgdir = Hex(directory.address.0.into());
@@ -263,7 +263,7 @@ impl fmt::Display for Report {
                 writeln!(f, "map {pgdir} {va} {frame} {flags}")?;
             }
         }
-        writeln!(f, "after_free pinned {} table_pages {}", self.after_free.0, self.after_free.1)
+        writeln!(f, "after_free entries {} table_pages {}", self.after_free.0, self.after_free.1)
     }
 }
 

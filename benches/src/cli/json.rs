@@ -15,9 +15,9 @@ pub fn report(report: &Report) -> Value {
         "reflected": report.counters.reflected_faults,
         "cr3": report.counters.page_directory_loads,
         "cr3_hit": report.counters.page_directory_hits,
-        "pinned": report.pinned,
+        "entries": report.entries,
         "table_pages": report.table_pages,
-        "after_free": { "pinned": report.after_free.0, "table_pages": report.after_free.1 },
+        "after_free": { "entries": report.after_free.0, "table_pages": report.after_free.1 },
         "counters": counters,
     });
     if let Some(reason) = report.killed {

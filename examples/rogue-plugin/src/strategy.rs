@@ -32,6 +32,7 @@ static IN: Word = Word {
         "flush-user",
         "flush-all",
         "set-stack",
+        "keep-stack",
         "guest-initialised",
         "translate",
         "set-up",
@@ -151,6 +152,13 @@ impl Pager for Rogue {
             return Ok(());
         }
         self.of().set_stack(host, esp1, pages)
+    }
+
+    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        if self.misdeed.commit("keep-stack") {
+            return Ok(());
+        }
+        self.of().keep_stack(host)
     }
 
     fn root(&self) -> ShadowRoot<'_> {

@@ -165,6 +165,10 @@ impl Pager for Audited {
         self.audit(host, &Announced::Nothing)
     }
 
+    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        self.of.keep_stack(&mut watched(host, &mut self.seen))
+    }
+
     fn root(&self) -> ShadowRoot<'_> {
         self.of.root()
     }

@@ -4,12 +4,15 @@ use super::seen::{Reader, Seen, SeenBy};
 use crate::defect::Defect;
 use crate::inspect::{Inspect, Mapping};
 use crate::pager::Pager;
-use crate::paging_host::{Capability, PagingHost, Progress, reschedule_point};
+use crate::paging_host::{KnownFrame, PagingHost, Progress, reschedule_point};
+use crate::stale::StaleSet;
 use crate::walk::{self, WalkResult, frame_within};
 use crate::watch::Watched;
-use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
+use alloc::boxed::Box;
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 use core::ops::Range;
+use fallible::boxed_with;
 
 /// What the last operation covers: the entries that it has the strategy drop or replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,10 +105,7 @@ pub(super) fn audit_with(
     if each(host, &mut |_, _| report.entries += 1).is_break() {
         return Report::default();
     }
-    let held = host.pinned();
-    if held != report.entries {
-        report.add(Defect::References { held, entries: report.entries });
-    }
+    let frames = Frames::known(host);
     let whole = each(host, &mut |host, mut mapping| {
         if mapping.shared {
             mapping.directory = current;
@@ -113,6 +113,9 @@ pub(super) fn audit_with(
         let Mapping { directory, va, entry, .. } = mapping;
         if entry.has(Flags::GLOBAL) {
             report.add(Defect::Global { directory, va });
+        }
+        if let Some(defect) = frames.as_ref().and_then(|frames| frames.check(host, &mapping)) {
+            report.add(defect);
         }
         seen.look_anew();
         let host: &mut dyn PagingHost =
@@ -130,9 +133,6 @@ pub(super) fn audit_with(
         match justified {
             Ok(()) => {}
             Err(_) if seen.has_changed() => report.stale += 1,
-            Err(Defect::Frame { shadow, guest_page, .. }) if seen.was_given_out(shadow, guest_page) => {
-                report.stale += 1;
-            }
             Err(defect) if announced.covers(directory, va) || announced.entry(directory, va).is_some() => {
                 report.add(defect);
             }
@@ -140,6 +140,42 @@ pub(super) fn audit_with(
         }
     });
     if whole.is_break() { Report::default() } else { report }
+}
+
+/// The frames that are known to hold pages of the guest's, and those of them to which it may write: of each the low bits,
+/// so that not every entry of another frame is found.
+struct Frames {
+    known: StaleSet,
+    writable: StaleSet,
+}
+
+impl Frames {
+    /// As they are now; `None` when memory is short.
+    fn known(host: &dyn PagingHost) -> Option<Box<Self>> {
+        let mut frames = boxed_with(|| Self { known: StaleSet::new(), writable: StaleSet::new() }).ok()?;
+        for page in 0..host.page_limit() {
+            if let Some(KnownFrame { frame, writable }) = host.known(GuestFrame(page)) {
+                frames.known.insert(frame);
+                if writable {
+                    frames.writable.insert(frame);
+                }
+            }
+        }
+        Some(frames)
+    }
+
+    /// What is wrong with an entry, unless its frame has gone meanwhile and it is yet to be dropped.
+    fn check(&self, host: &dyn PagingHost, mapping: &Mapping) -> Option<Defect> {
+        let Mapping { directory, va, entry, .. } = *mapping;
+        let shadow = HostFrame(entry.frame() as u32);
+        if !self.known.contains(shadow) && !host.has_stale() {
+            return Some(Defect::Unknown { directory, va, shadow });
+        }
+        if entry.has(Flags::WRITABLE) && !self.writable.contains(shadow) && !host.has_stale() {
+            return Some(Defect::Shared { directory, va, shadow });
+        }
+        None
+    }
 }
 
 /// How many entries are looked at before the host may run something else.
@@ -187,13 +223,9 @@ fn justify(
     let Mapping { directory, va, entry, .. } = *mapping;
     let frame = frame_within(host, guest).filter(|_| guest.present());
     let frame = frame.ok_or(Defect::Unmapped { directory, va })?;
-    // What cannot be pinned now was pinned before, and cannot be compared.
-    if let Ok(page) = host.pin(frame, false, Capability::new()) {
-        host.settle(Some(page), Capability::new());
-        if u64::from(page.0) != entry.frame() {
-            let shadow = HostFrame(entry.frame() as u32);
-            return Err(Defect::Frame { directory, va, shadow, guest: page, guest_page: frame });
-        }
+    if host.known(frame).is_none_or(|known| u64::from(known.frame.0) != entry.frame()) && !host.has_stale() {
+        let shadow = HostFrame(entry.frame() as u32);
+        return Err(Defect::Frame { directory, va, shadow, guest: frame });
     }
     let rights = Flags::WRITABLE | Flags::USER_ACCESSIBLE;
     let given = guest.flags() & table_flags & rights;

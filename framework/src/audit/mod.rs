@@ -6,8 +6,9 @@
 //! two kinds of things:
 //!
 //! * **At any time**: the tables that the processor walks are what the strategy's bookkeeping records
-//!   ([`Inspect::check`](crate::inspect::Inspect::check)), the Switcher's window is in every root, every entry that maps something
-//!   holds one reference and there are no others, no entry is global.
+//!   ([`Inspect::check`](crate::inspect::Inspect::check)), the Switcher's window is in every root, the frame of every
+//!   entry is known to hold a page of the guest's, and known as writable if the entry is (unless frames have gone of which
+//!   entries are yet to be dropped), no entry is global.
 //! * **Of what the last operation covers** ([`Announced`]): the operation dropped what was there, so that each entry that
 //!   is there now was made from the tables as they are now. The entry leads to the guest's page; it gives no right that the
 //!   guest's entries do not give on every level; the access shows in the guest's entry, and the write too if the entry is

@@ -1,38 +1,21 @@
 //! What an audited strategy has seen of the launcher's memory, so that a change by the launcher is not reported as a mistake
 //! of the host's.
 //!
-//! Guest memory is the launcher's: it may map other pages in the place of some, and it and its devices may write to the
-//! guest's tables while the guest runs. So what the audit finds in memory need not be what the strategy has found. Two
-//! things are kept:
+//! Guest memory is the launcher's: it and its devices may write to the guest's tables while the guest runs. So what the audit
+//! finds in memory need not be what the strategy has found. What was read of the guest's memory since the last operation
+//! began is kept, and an entry that is made of what has changed since cannot be judged.
 //!
-//! * for which guest pages the host has given out each page that is pinned. A shadow entry that leads to a page which the
-//!   host gave out for the guest's page is right, even if another is in its place by now;
-//! * what was read of the guest's memory since the last operation began. An entry that is made of what has changed since
-//!   cannot be judged.
-//!
-//! Both excuse only what they explain: a page that was given out for another guest page, or a table that was not read
-//! again after a request for it, is a defect as ever.
+//! That excuses only what it explains: a table that was not read again after a request for it is a defect as ever.
 
 use crate::paging_host::PagingHost;
 use crate::watch::Watcher;
-use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::addr::GuestPhys;
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use rustc_hash::FxBuildHasher;
-
-/// A page that is pinned.
-#[derive(Debug)]
-struct Pinned {
-    references: u64,
-    /// The guest page that it was last given out for; if there were several, any may be meant.
-    guest: GuestFrame,
-    several: bool,
-}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pinned: HashMap<HostFrame, Pinned, FxBuildHasher>,
     /// Words, by their addresses: the value, unless there were several.
     words: HashMap<u32, Option<u32>, FxBuildHasher>,
     /// There was no memory to keep something: nothing can be judged by what is not here.
@@ -55,32 +38,6 @@ impl Seen {
     /// Whether what the audit has read since then has changed since the strategy read it.
     pub(super) fn has_changed(&self) -> bool {
         self.changed
-    }
-
-    /// Whether the host has given out a page for this page of the guest's.
-    pub(super) fn was_given_out(&self, page: HostFrame, guest: GuestFrame) -> bool {
-        let pinned = self.pinned.get(&page);
-        self.incomplete || pinned.is_some_and(|pinned| pinned.several || pinned.guest == guest)
-    }
-
-    fn pin(&mut self, page: HostFrame, guest: GuestFrame) {
-        if self.pinned.try_reserve(1).is_err() {
-            self.incomplete = true;
-            return;
-        }
-        let pinned = self.pinned.entry(page).or_insert(Pinned { references: 0, guest, several: false });
-        pinned.references += 1;
-        pinned.several |= pinned.guest != guest;
-        pinned.guest = guest;
-    }
-
-    fn unpin(&mut self, page: HostFrame) {
-        if let Entry::Occupied(mut pinned) = self.pinned.entry(page) {
-            pinned.get_mut().references -= 1;
-            if pinned.get().references == 0 {
-                pinned.remove();
-            }
-        }
     }
 
     fn read(&mut self, at: GuestPhys, value: u32) {
@@ -143,40 +100,11 @@ impl Watcher for SeenBy<'_> {
             self.seen.wrote(GuestPhys(address), u32::from_le_bytes(*word));
         }
     }
-
-    fn pinned(&mut self, guest: GuestFrame, page: HostFrame) {
-        if self.reader == Reader::Strategy {
-            self.seen.pin(page, guest);
-        }
-    }
-
-    fn unpinned(&mut self, page: HostFrame) {
-        if self.reader == Reader::Strategy {
-            self.seen.unpin(page);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_page_is_excused_as_long_as_it_is_held_and_for_its_own_guest_page_only() {
-        let (page, own, other) = (HostFrame(9), GuestFrame(1), GuestFrame(2));
-        let mut seen = Seen::default();
-        assert!(!seen.was_given_out(page, own));
-        seen.pin(page, own);
-        seen.pin(page, own);
-        assert!(seen.was_given_out(page, own) && !seen.was_given_out(page, other));
-        seen.unpin(page);
-        assert!(seen.was_given_out(page, own));
-        seen.unpin(page);
-        assert!(!seen.was_given_out(page, own));
-        seen.pin(page, own);
-        seen.pin(page, other);
-        assert!(seen.was_given_out(page, own), "the launcher has one page in two places");
-    }
 
     #[test]
     fn what_the_strategy_has_not_read_or_has_written_itself_has_not_changed() {

@@ -4,16 +4,17 @@
 //! page comes from [`ShadowEntry::new`]; there is no other way to make one, and [`Tables`](super::Tables) takes nothing else.
 //! So what that function guarantees holds for every page that a guest can reach:
 //!
-//! * the page is one that the host has given out for the guest page which the guest's entry names, and it has a reference
-//!   for as long as the entry is there;
-//! * it is writable only if the host gave it out for writing;
+//! * the frame is the one that holds the guest page which the guest's entry names, by what the host knows at that moment;
+//!   when that ends, the host drops the entry before the guest runs again;
+//! * it is writable only if the host says that the guest may write to the frame;
 //! * the entry gives no right that the guest's entry does not give: P, W, U and NX come from there and from nowhere else;
 //! * how the page is cached is the host's choice, and the entry does not outlive a world switch.
 
 use crate::kill::Kill;
-use crate::paging_host::{Capability, PagingHost, PinnedPage};
-use arch_i386::addr::{GuestFrame, HostFrame};
+use crate::paging_host::{Capability, NoFrame, PagingHost, Purpose};
+use arch_i386::addr::GuestFrame;
 use arch_i386::paging::{Entry, Flags};
+use core::marker::PhantomData;
 
 /// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where
 /// lguest (C) lets them pass, they make the processor fault again and again.
@@ -33,11 +34,11 @@ const REFUSED: Flags = Flags::HUGE_PAGE.union(RESERVED);
 ///   ([`PageFormat::DIRECTORY_FLAGS`](arch_i386::paging::PageFormat::DIRECTORY_FLAGS)).
 const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_CACHE);
 
-/// An entry of a level-1 shadow table that is not in its table yet, and the page that it maps, with a reference on it.
+/// An entry of a level-1 shadow table that is not in its table yet.
 ///
-/// It borrows the host: it cannot be kept beyond the call in which it was made, there is one at a time, and it goes into a
-/// table by [`Tables::replace`](super::Tables::replace) once. Dropping it gives the page back. A strategy that forgets it
-/// (`mem::forget`) has the page counted as forgotten and given back by the host.
+/// It borrows the host: it cannot be kept beyond the call in which it was made, so that it is in its table, or gone, when
+/// the host drops what is stale; there is one at a time; and it goes into a table by
+/// [`Tables::replace`](super::Tables::replace) once.
 ///
 /// ```
 /// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
@@ -87,7 +88,7 @@ const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_
 /// # }
 /// ```
 ///
-/// to map one page twice with one reference,
+/// to use one twice,
 ///
 /// ```compile_fail,E0382
 /// # use arch_i386::{addr::GuestVirt, paging::{Entry, Flags, TwoLevel}};
@@ -130,38 +131,57 @@ const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_
 /// }
 /// ```
 #[derive(Debug)]
-#[must_use = "an entry that is in no table maps nothing; dropping it gives the page back"]
+#[must_use = "an entry that is in no table maps nothing"]
 pub struct ShadowEntry<'h> {
-    page: PinnedPage<'h>,
     entry: Entry,
+    host: PhantomData<&'h mut dyn PagingHost>,
 }
 
 impl<'h> ShadowEntry<'h> {
-    /// The shadow of a present level-1 entry of the guest's: the page becomes the host's, with a reference held, and the
-    /// flags those of the guest's entry that the processor may see. To give fewer rights, a strategy removes them
-    /// from `guest`; without the right to write, the page is not pinned for writing.
+    /// The shadow of a present level-1 entry of the guest's: its frame is the host's, and the flags are those of the guest's
+    /// entry that the processor may see. To give fewer rights, a strategy removes them from `guest`.
+    ///
+    /// Where the guest's entry is writable and not dirty, the shadow may be read-only all the same, until the guest writes.
     ///
     /// # Errors
     /// [`Kill::PageTableEntry`] for an entry that is not present, leads out of the guest's memory or has bits that are
-    /// reserved (NX where the processor lacks it, PAT); [`Kill::Pin`] when the host has no page for it.
+    /// reserved (NX where the processor lacks it, PAT); [`Kill::NoFrame`] when the host has no page for it.
     #[inline(always)] // Or an entry and the reasons for which there is none would go through memory.
     pub fn new(host: &'h mut dyn PagingHost, guest: Entry) -> Result<Self, Kill> {
+        let written = Flags::WRITABLE.union(Flags::DIRTY);
+        let purpose = match guest.flags().intersection(written) {
+            flags if flags == written => Purpose::Writing,
+            Flags::WRITABLE => Purpose::LikelyWriting,
+            _ => Purpose::Reading,
+        };
+        Self::for_purpose(host, guest, purpose)
+    }
+
+    /// The same for an entry that the guest has not missed yet. The shadow may be read-only until the guest writes.
+    ///
+    /// # Errors
+    /// As [`ShadowEntry::new`]; [`Kill::NoFrame`] also when the host would have to wait for the page.
+    #[inline(always)] // As above.
+    pub fn ahead(host: &'h mut dyn PagingHost, guest: Entry) -> Result<Self, Kill> {
+        Self::for_purpose(host, guest, Purpose::Ahead)
+    }
+
+    #[inline(always)] // As above.
+    fn for_purpose(host: &'h mut dyn PagingHost, guest: Entry, purpose: Purpose) -> Result<Self, Kill> {
         let flags = guest.flags();
         if flags.intersection(REFUSED.union(Flags::PRESENT)) != Flags::PRESENT
             || flags.contains(Flags::NO_EXECUTE) && !host.no_execute()
         {
             return Err(Kill::PageTableEntry(guest));
         }
-        // lguest requests a writable page only if the entry is dirty, so that set_pte with a writable
-        // entry that is merely accessed lets a guest write to a page which the host shares with others.
-        let write = flags.intersects(Flags::DIRTY | Flags::WRITABLE);
-        let frame = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;
-        let page = match host.pin(GuestFrame(frame), write, Capability::new()) {
-            Ok(page) => PinnedPage::in_transit(host, page),
-            Err(_) if frame >= host.page_limit() => return Err(Kill::PageTableEntry(guest)),
-            Err(failed) => return Err(failed.into()),
+        let page = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;
+        let known = match host.frame(GuestFrame(page), purpose, Capability::new()) {
+            Ok(known) => known,
+            Err(NoFrame(_)) if page >= host.page_limit() => return Err(Kill::PageTableEntry(guest)),
+            Err(missing) => return Err(missing.into()),
         };
-        Ok(Self { entry: Entry::new(page.frame().0.into(), flags - HIDDEN), page })
+        let hidden = if known.writable { HIDDEN } else { HIDDEN.union(Flags::WRITABLE) };
+        Ok(Self { entry: Entry::new(known.frame.0.into(), flags - hidden), host: PhantomData })
     }
 
     /// What the processor will find.
@@ -170,16 +190,4 @@ impl<'h> ShadowEntry<'h> {
     pub const fn entry(&self) -> Entry {
         self.entry
     }
-
-    /// The entry is in its table now; the page of the one that was in its place goes.
-    #[inline]
-    pub(super) fn arrived(self, replaced: Option<HostFrame>) {
-        self.page.arrived(replaced);
-    }
-}
-
-/// The page that an entry of a level-1 shadow table holds a reference on.
-#[inline]
-pub(super) fn page_of(entry: Entry) -> Option<HostFrame> {
-    entry.present().then(|| HostFrame(entry.frame() as u32))
 }

@@ -55,7 +55,6 @@ use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
 use core::ops::Range;
-use entry::page_of;
 use fallible::OutOfMemory;
 use ids::{leaf_index_of, leaf_indices, leaf_indices_per_entry};
 use leaf::{InUse, LeafTable};
@@ -173,7 +172,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.window
     }
 
-    /// How many shadow entries have been released, each with its page.
+    /// How many shadow entries have been released.
     #[must_use]
     pub fn released(&self) -> u64 {
         self.released
@@ -430,51 +429,35 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         S::load(&self.leaf(leaf).page, S::index(va, 1))
     }
 
-    /// Puts an entry in the place of another, whose page is released. The table should be the address's own; see
-    /// [`Tables::find_or_add`].
+    /// Puts an entry in the place of another. The table should be the address's own; see [`Tables::find_or_add`].
     #[inline(always)] // As with the entry's conversion.
     pub fn replace(&mut self, leaf: LeafId, va: GuestVirt, entry: ShadowEntry<'_>) {
         let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), entry.entry());
-        match page_of(old) {
-            None => entry.arrived(None),
-            Some(page) => {
-                self.released += 1;
-                entry.arrived(Some(page));
-            }
-        }
+        self.released += u64::from(old.present());
     }
 
-    /// Puts the shadow of this entry of the guest's where nothing is yet. Returns whether it is there now; what is wrong
-    /// with the guest's entry comes out when the guest uses it.
+    /// Puts the shadow of this entry of the guest's, which the guest has not missed yet, where nothing is. Returns whether
+    /// it is there now; what is wrong with the guest's entry comes out when the guest uses it.
     #[inline(always)] // As with the entry's conversion.
     pub fn fill(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt, guest: Entry) -> bool {
         let (leaf, index) = (self.leaf_mut(leaf), S::index(va, 1));
         if S::load(&leaf.page, index).present() {
             return false;
         }
-        let Ok(entry) = ShadowEntry::new(host, guest) else { return false };
+        let Ok(entry) = ShadowEntry::ahead(host, guest) else { return false };
         leaf.put::<S>(index, entry.entry());
-        entry.arrived(None);
         true
     }
 
-    /// Takes an entry out, whose page is released.
+    /// Takes an entry out.
     #[inline]
-    pub fn clear(&mut self, host: &mut dyn PagingHost, leaf: LeafId, va: GuestVirt) {
+    pub fn clear(&mut self, leaf: LeafId, va: GuestVirt) {
         let old = self.leaf_mut(leaf).replace::<S>(S::index(va, 1), Entry::EMPTY);
-        self.release_page(host, old);
-    }
-
-    /// Lets go of the page that an entry mapped, if any.
-    fn release_page(&mut self, host: &mut dyn PagingHost, entry: Entry) {
-        if let Some(page) = page_of(entry) {
-            host.unpin(page, Capability::new());
-            self.released += 1;
-        }
+        self.released += u64::from(old.present());
     }
 
     /// Puts the shadow of this entry of the guest's, or nothing, in the place of what is there for an address. Where
-    /// the guest's table has no shadow, nothing happens, and no page is pinned.
+    /// the guest's table has no shadow, nothing happens.
     ///
     /// # Errors
     /// As [`ShadowEntry::new`]; the old entry is gone all the same.
@@ -494,7 +477,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             Some(Err(kill)) => Err(kill),
             None => Ok(()),
         };
-        self.clear(host, leaf, va);
+        self.clear(leaf, va);
         failed
     }
 
@@ -573,7 +556,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let entry = S::load(&page, index);
             if entry.present() {
                 S::store(&mut page, index, Entry::EMPTY);
-                self.release_page(host, entry);
+                self.released += 1;
             }
         };
         if by_use {
@@ -752,7 +735,11 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let leaf = self.leaf(holder.leaves[leaf_index]);
             for index in leaf.in_use.iter() {
                 let va = leaf_index as u32 * S::LEAF_SPAN + index as u32 * PAGE_SIZE;
-                visit(GuestVirt(va), S::load(&leaf.page, index), leaf.origin.flags)?;
+                let entry = S::load(&leaf.page, index);
+                // The host may have dropped it.
+                if entry.present() {
+                    visit(GuestVirt(va), entry, leaf.origin.flags)?;
+                }
             }
         }
         Progress::Continue(())

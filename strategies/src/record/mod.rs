@@ -382,6 +382,11 @@ impl<F: PageFormat> Pager for Recorder<F> {
         self.watched(host, Operation::SetStack(esp1, pages), |of, host| of.set_stack(host, esp1, pages))
     }
 
+    fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
+        // A replay has no host that takes frames back.
+        self.of.keep_stack(host)
+    }
+
     fn root(&self) -> ShadowRoot<'_> {
         self.of.root()
     }

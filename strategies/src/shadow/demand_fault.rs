@@ -53,7 +53,6 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             let _ = self.tables.release_if_moved(host, root, va, found.origin());
         }
         let table = self.tables.find_or_add(host, root, va, found.origin())?;
-        // The new page is pinned before the old one is let go (invariant 4); they are often the same.
         self.tables.replace(table, va, ShadowEntry::new(host, walk::until_dirty(guest))?);
         if !self.linear && guest != found.entry {
             // Before the guest runs again (invariant 6).

@@ -1,11 +1,13 @@
 //! A guest whose whole life is a few hundred requests, on a host that is never short of memory itself.
 
 use super::{ALLOCATIONS, uncounted};
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, PageFormat, Paging};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::PageFaultErrorCode;
-use framework::host::{BadAddress, Capability, NoRoom, OutOfMemory, PagingHost, PinFailed};
+use framework::host::{
+    BadAddress, Capability, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+};
 use framework::kill::Kill;
 use framework::ledger::TableKind;
 use framework::pager::Pager;
@@ -46,27 +48,20 @@ impl PagingHost for Uncounted {
         uncounted(|| self.0.write(at, from))
     }
 
-    fn pin(
+    fn frame(
         &mut self,
-        frame: GuestFrame,
-        write: bool,
+        page: GuestFrame,
+        purpose: Purpose,
         capability: Capability,
-    ) -> Result<HostFrame, PinFailed> {
-        uncounted(|| self.0.pin(frame, write, capability))
+    ) -> Result<KnownFrame, NoFrame> {
+        uncounted(|| self.0.frame(page, purpose, capability))
     }
-
-    fn settle(&mut self, given_back: Option<HostFrame>, capability: Capability) {
-        uncounted(|| self.0.settle(given_back, capability));
+    fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
+        self.0.known(page)
     }
-
-    fn unpin(&mut self, frame: HostFrame, capability: Capability) {
-        uncounted(|| self.0.unpin(frame, capability));
+    fn has_stale(&self) -> bool {
+        self.0.has_stale()
     }
-
-    fn pinned(&self) -> u64 {
-        self.0.pinned()
-    }
-
     fn alloc_table(&mut self, kind: TableKind, capability: Capability) -> Result<TablePage, OutOfMemory> {
         uncounted(|| self.0.alloc_table(kind, capability))
     }
@@ -221,7 +216,7 @@ pub fn live<F: PageFormat>(text: &str, shadow: Paging) {
     uncounted(|| {
         assert!(matches!(died, None | Some(Kill::OutOfMemory(_))), "{text}: {died:?}");
         host.0.remove_window();
-        assert_eq!((host.0.pinned(), host.0.tables()), (0, 0), "{text}: references and table pages left");
+        assert_eq!((host.0.entries(), host.0.tables()), (0, 0), "{text}: references and table pages left");
         drop(host);
     });
 }
