@@ -89,7 +89,7 @@ static const struct file_operations lg_fops = {
 	.llseek = default_llseek,
 };
 
-/* A guest pins pages for as long as it lives, whatever limits its launcher has: root's business only. */
+/* Guest slots are for all users together, without a limit for each: root's business only. */
 static struct miscdevice lg_device = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "lguest",

@@ -6,7 +6,7 @@
  *                       between them; 0, the default, for none
  *   allocations     r   how many have been requested since then; nothing is counted while none fails
  *
- * An allocation is what this module requests of the kernel and may not get: memory, pages for tables, mappings, pins,
+ * An allocation is what this module requests of the kernel and may not get: memory, pages for tables, mappings, frames,
  * a place in a list of the kernel's. All guests count together. To count only, let one fail that is never reached.
  *
  * Given when the module is loaded, it holds for loading as well.

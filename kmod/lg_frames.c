@@ -28,7 +28,7 @@
 #include "lg_frames.h"
 #include "lg_shim.h"
 
-static_assert(LG_STALE_BITS % BITS_PER_LONG == 0 && is_power_of_2(LG_STALE_BITS));
+static_assert(LG_STALE_BITS % BITS_PER_LONG == 0 && (LG_STALE_BITS & (LG_STALE_BITS - 1)) == 0);
 
 /* ---------------------------------------------------------------- what goes */
 
@@ -63,7 +63,7 @@ static bool pages_in(const struct lg_frames *frames, unsigned long start, unsign
 	return true;
 }
 
-static void nothing(void *unused)
+static void __maybe_unused nothing(void *unused)
 {
 }
 
@@ -80,7 +80,9 @@ static void interrupt_guest(struct lg_frames *frames)
 	if (cpu < 0)
 		return;
 	/* The guest runs with interrupts on, so that it is left for this one; where it is about to be entered, the interrupt waits. */
+#ifndef PLANT_NO_INTERRUPTION /* A fault for the fuzzer to find: `cargo xtask fuzz --planted`. */
 	smp_call_function_single(cpu, nothing, NULL, true);
+#endif
 	WARN_ON_ONCE(READ_ONCE(frames->exits) == exits && smp_load_acquire(&frames->running_on) >= 0);
 }
 

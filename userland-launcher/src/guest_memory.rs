@@ -55,8 +55,8 @@ unsafe impl SharedInteger for AtomicU32 {}
 impl GuestMemory {
     /// Maps `len` bytes (a multiple of the page size, not 0) wherever the process has room.
     ///
-    /// The mapping is shared, so that the page the host pins is the page the launcher sees, whatever
-    /// becomes of the process, and reserves no swap, so that a big guest costs what it touches.
+    /// The mapping is shared, so that a process that is forked changes nothing of it, and reserves no swap, so that a big
+    /// guest costs what it touches.
     ///
     /// # Errors
     /// The error of `mmap`; `ENOMEM` when the address space has no gap of that size.

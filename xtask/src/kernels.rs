@@ -20,10 +20,18 @@ use crate::process::Progress;
 use crate::project::Project;
 
 /// Counts up when what is kept in the cache changes, so that an older cache is fetched anew.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
-/// What of a kernel's 300 MB is used: itself, and the module that connects a guest's network card.
-const OF_THE_IMAGE: [&str; 2] = ["./boot", "./lib/modules/*/kernel/drivers/net/tun.ko"];
+/// What of a kernel's 300 MB is used: itself, and [`MODULES`].
+const OF_THE_IMAGE: [&str; 4] = [
+    "./boot",
+    "./lib/modules/*/kernel/drivers/net/tun.ko",
+    "./lib/modules/*/kernel/drivers/block/zram/zram.ko",
+    "./lib/modules/*/kernel/mm/zsmalloc.ko",
+];
+
+/// The modules that the host VM has beside the project's own: what connects a guest's network card, and memory to swap to.
+const MODULES: [&str; 3] = ["drivers/net/tun.ko", "drivers/block/zram/zram.ko", "mm/zsmalloc.ko"];
 
 /// The unpacked packages in the cache; also the stamp that marks them as whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,8 +53,9 @@ impl Kernels {
             && kernels.root.starts_with(project.cache())
             && kernels.busybox().is_file()
             && Flavour::ALL.into_iter().all(|flavour| {
-                let files = [kernels.vmlinuz(flavour), kernels.tun(flavour)];
-                files.iter().all(|file| file.is_file()) && kernels.headers(flavour).is_dir()
+                kernels.vmlinuz(flavour).is_file()
+                    && kernels.modules(flavour).all(|file| file.is_file())
+                    && kernels.headers(flavour).is_dir()
             });
         whole.then_some(kernels)
     }
@@ -115,9 +124,10 @@ impl Kernels {
         self.root.join(format!("usr/src/linux-headers-{}-{flavour}", self.release))
     }
 
-    /// The module for TAP interfaces, which Debian's kernel has not built in.
-    pub fn tun(&self, flavour: Flavour) -> PathBuf {
-        self.root.join(format!("lib/modules/{}-{flavour}/kernel/drivers/net/tun.ko", self.release))
+    /// Modules of what Debian's kernel has not built in.
+    pub fn modules(&self, flavour: Flavour) -> impl Iterator<Item = PathBuf> {
+        let folder = self.root.join(format!("lib/modules/{}-{flavour}/kernel", self.release));
+        MODULES.into_iter().map(move |module| folder.join(module))
     }
 
     /// A static i386 busybox.

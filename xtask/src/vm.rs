@@ -226,7 +226,10 @@ impl Contents {
         initrd.link("bin/sh", "busybox")?;
         initrd.program("bin/lguest", &read(&self.launcher)?)?;
         initrd.file("lib/lg.ko", &read(&self.module)?)?;
-        initrd.file("lib/tun.ko", &read(&kernels.tun(flavour))?)?;
+        for module in kernels.modules(flavour) {
+            let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            initrd.file(&format!("lib/{name}"), &read(&module)?)?;
+        }
         initrd.file("lib/vm.sh", LIBRARY.as_bytes())?;
         initrd.file("etc/motd", MOTD.as_bytes())?;
         initrd.program("bin/linux-guest", LINUX_GUEST.as_bytes())?;

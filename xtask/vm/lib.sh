@@ -22,7 +22,7 @@ load() {
 
 # unload: takes the module out, after proving that it holds nothing for anyone any more.
 unload() {
-    for holding in guests pins tables; do
+    for holding in guests frames tables; do
         held=$(parameter $holding) || fail "the module has no parameter $holding"
         [ "$held" = 0 ] || fail "$held $holding are left after the last guest"
     done

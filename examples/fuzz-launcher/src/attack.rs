@@ -447,7 +447,7 @@ fn child(world: &World, dice: &mut Dice) {
 /// Reads what the module shows of itself.
 fn look_about(dice: &mut Dice) {
     if dice.one_in(2) {
-        let name = dice.pick(&["guests", "pins", "tables", "strategies", "strategy", "seed"]);
+        let name = dice.pick(&["guests", "frames", "tables", "strategies", "strategy", "seed"]);
         // The module may be on its way out.
         let _ = std::fs::read(format!("/sys/module/lg/parameters/{name}"));
         return;

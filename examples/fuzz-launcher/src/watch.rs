@@ -190,7 +190,7 @@ fn end_group(child: i32) {
 /// Whether the module has everything back that the life had of it.
 fn nothing_left() -> Result<()> {
     let begun = Instant::now();
-    for holding in ["guests", "pins", "tables"] {
+    for holding in ["guests", "frames", "tables"] {
         loop {
             let held = fs::read_to_string(format!("/sys/module/lg/parameters/{holding}"))
                 .context("the module is gone")?;

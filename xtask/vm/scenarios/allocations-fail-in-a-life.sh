@@ -28,7 +28,7 @@ live() {
         refused=$((refused + 1)) ;;
     *) cat /tmp/out; fail "on $2, allocation $1 failed, and the launcher's status is $status" ;;
     esac
-    for holding in guests pins tables; do
+    for holding in guests frames tables; do
         read held </sys/module/lg/parameters/$holding
         [ $held = 0 ] || fail "on $2, allocation $1 failed, and $held $holding are left"
     done

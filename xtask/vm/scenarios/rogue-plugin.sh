@@ -3,7 +3,7 @@
 dmesg -c >/dev/null
 insmod /guests/lg-with-plugin.ko || fail 'the module was refused'
 gone() {
-    [ "$(parameter guests)$(parameter pins)$(parameter tables)" = "$1" ]
+    [ "$(parameter guests)$(parameter frames)$(parameter tables)" = "$1" ]
 }
 rogue() {
     timeout -s KILL 15 lguest --counters=/tmp/counters --strategy "$1" $GUEST test=quick >/tmp/out 2>&1
@@ -13,8 +13,8 @@ rogue() {
     0 | 1 | 120 | 121 | 125 | 137) ;;
     *) cat /tmp/out; fail "on $1 the launcher ended with status $status" ;;
     esac
-    until_true 20 gone 000 || fail "on $1 something is left: guests $(parameter guests), pins \
-        $(parameter pins), tables $(parameter tables)"
+    until_true 20 gone 000 || fail "on $1 something is left: guests $(parameter guests), frames \
+        $(parameter frames), tables $(parameter tables)"
     [ "$(parameter memory)" = 1 ] || fail "on $1 memory is left: $(parameter memory) pieces"
 }
 panics() {
@@ -33,7 +33,7 @@ kill $other
 wait $other; [ $? = 143 ] || fail 'the other guest ended with status' $?
 methods='demand-fault set-pte load-page-directory flush-user flush-all set-stack guest-initialised translate
     root'
-others='set-pgd set-pmd counters tear-down build set-up drop'
+others='keep-stack set-pgd set-pmd counters tear-down build set-up drop'
 for method in $methods; do
     panics rogue $method after=0
     rogue rogue:does=words,in=$method,of=shared

@@ -33,8 +33,8 @@ const PLANTS: [Plant; 3] = [
         signs: &["goes round in the kernel"],
     },
     Plant {
-        feature: "plant-endless-pins",
-        what: "a frame is mapped until the count of its references overflows",
+        feature: "plant-no-interruption",
+        what: "a guest is not interrupted when frames go, and runs on with their entries",
         signs: &["WARNING", "BUG:", "Bad page", "panic"],
     },
 ];
