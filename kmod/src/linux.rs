@@ -8,9 +8,7 @@ use crate::errno::Errno;
 use crate::module::VcpuArea;
 use crate::plugin::Plugin;
 use crate::request::Memory;
-use crate::shim::{
-    self, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, RawEventfd, RawRecording, RawVcpu,
-};
+use crate::shim::{self, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use alloc_crate::boxed::Box;
 use alloc_crate::sync::Arc;
@@ -24,10 +22,11 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
-};
 use framework::fallible::boxed_with;
+use framework::host::{
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost,
+    Purpose,
+};
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
