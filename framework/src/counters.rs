@@ -81,5 +81,7 @@ counters! {
         emulated_instructions,
         /// Real interrupts (NMIs included) that ended a run.
         host_interrupts,
+        /// Shadow entries that the host dropped since their frames had gone.
+        dropped_entries,
     }
 }

@@ -187,7 +187,8 @@ impl Guest {
             if host.interrupted() {
                 return Ok(Some(Outcome::Interrupted));
             }
-            if host.drop_stale() {
+            if let Some(dropped) = host.drop_stale() {
+                self.counters.dropped_entries += dropped;
                 self.paging.call(host, |strategy, host| strategy.keep_stack(host))?;
             }
         }

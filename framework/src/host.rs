@@ -88,9 +88,10 @@ pub trait Host: PagingHost {
     fn reclaim(&mut self, _: Capability) -> Forgotten;
 
     /// Drops every shadow entry whose frame does not hold a page of the guest's any more, in the tables of its
-    /// [`Ledger`](crate::ledger::Ledger). Returns whether there were such frames. To be called outside of plug-in code,
-    /// before the guest is entered; frames that go later end its run, like a hardware interrupt.
-    fn drop_stale(&mut self) -> bool;
+    /// [`Ledger`](crate::ledger::Ledger). Returns how many entries that were, `None` when no frame has gone since the last
+    /// time. To be called outside of plug-in code, before the guest is entered; frames that go later end its run, like a
+    /// hardware interrupt.
+    fn drop_stale(&mut self) -> Option<u64>;
 
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;

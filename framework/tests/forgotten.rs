@@ -24,10 +24,6 @@ enum Mistake {
     ForgetsTables,
     /// It leaks them.
     LeaksTables,
-    /// It forgets each entry on its way into a table, which holds nothing of the host's.
-    ForgetsEntries,
-    /// It forgets every second one, and gives nothing back.
-    ForgetsSomeAndKeepsAll,
 }
 
 /// A strategy that maps the guest's memory linearly, and makes a mistake.
@@ -35,7 +31,6 @@ struct Forgetful<F> {
     tables: Tables<F, F>,
     root: Option<RootId>,
     mistake: Mistake,
-    faults: usize,
 }
 
 impl<F: PageFormat> PagingStrategy for Forgetful<F> {
@@ -58,12 +53,7 @@ impl<F: PageFormat> PagingStrategy for Forgetful<F> {
         let leaf = self.tables.find_or_add(host, self.root.expect("it is set up"), va, origin)?;
         let guest = Entry::new((va.0 >> 12).into(), Flags::PRESENT | Flags::WRITABLE);
         let entry = ShadowEntry::new(host, guest)?;
-        self.faults += 1;
-        match self.mistake {
-            Mistake::ForgetsEntries => mem::forget(entry),
-            Mistake::ForgetsSomeAndKeepsAll if self.faults.is_multiple_of(2) => mem::forget(entry),
-            _ => self.tables.replace(leaf, va, entry),
-        }
+        self.tables.replace(leaf, va, entry);
         Ok(Fault::Fixed)
     }
     fn load_page_directory(&mut self, _: &mut dyn PagingHost, _: GuestPhys) -> Result<Loaded, Kill> {
@@ -89,8 +79,8 @@ impl<F: PageFormat> PagingStrategy for Forgetful<F> {
     fn tear_down(&mut self, host: &mut dyn PagingHost) {
         let other = Tables::new(self.tables.window(), true);
         match self.mistake {
-            Mistake::None | Mistake::ForgetsEntries => self.tables.remove_all(host),
-            Mistake::KeepsAll | Mistake::ForgetsSomeAndKeepsAll => {}
+            Mistake::None => self.tables.remove_all(host),
+            Mistake::KeepsAll => {}
             Mistake::ForgetsTables => mem::forget(mem::replace(&mut self.tables, other)),
             Mistake::LeaksTables => {
                 Box::leak(Box::new(mem::replace(&mut self.tables, other)));
@@ -103,8 +93,7 @@ impl<F: PageFormat> PagingStrategy for Forgetful<F> {
 fn end<F: PageFormat>(mistake: Mistake, faults: u32) -> Forgotten {
     let mut host = SimHost::new(PAGES);
     let tables = Tables::<F, F>::new(host.window(GuestVirt(0xffc0_0000)), true);
-    let mut strategy: Box<dyn PagingStrategy> =
-        Box::new(Forgetful { tables, root: None, mistake, faults: 0 });
+    let mut strategy: Box<dyn PagingStrategy> = Box::new(Forgetful { tables, root: None, mistake });
     strategy.set_up(&mut host).unwrap();
     for page in 0..faults {
         strategy.demand_fault(&mut host, GuestVirt(page << 12), PageFaultErrorCode::empty()).unwrap();
@@ -125,8 +114,6 @@ fn check<F: PageFormat>() {
         (Mistake::KeepsAll, all),
         (Mistake::ForgetsTables, all),
         (Mistake::LeaksTables, all),
-        (Mistake::ForgetsEntries, 0),
-        (Mistake::ForgetsSomeAndKeepsAll, all),
     ] {
         let forgotten = end::<F>(mistake, 7);
         assert_eq!(forgotten, Forgotten { tables }, "after {mistake:?}");

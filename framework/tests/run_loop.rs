@@ -157,7 +157,7 @@ impl Host for Machine {
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         self.sim.reclaim()
     }
-    fn drop_stale(&mut self) -> bool {
+    fn drop_stale(&mut self) -> Option<u64> {
         self.sim.drop_stale()
     }
     fn regs(&mut self) -> &mut Regs {
@@ -680,12 +680,41 @@ fn busy(machine: &mut Machine) {
     then(machine, |m| m.hypercall(Hypercall::SetPgd, [0x8000, 0, 0, 0]));
     then(machine, |m| m.hypercall(Hypercall::FlushTlb, [0, 0, 0, 0]));
     then(machine, |m| m.hypercall(Hypercall::FlushTlb, [1, 0, 0, 0]));
+    // The host takes the frame of the kernel stack.
+    then(machine, |m| {
+        m.sim.take_frame(GuestFrame(5));
+        exit(0x30)
+    });
     // An instruction that is emulated is translated first.
     then(machine, |m| {
         m.sim.write(GuestPhys(0x12_000), &[0xec]).unwrap();
         m.regs = Regs { eip: 0x12_000, cs: GUEST_CS, errcode: 0, ..m.regs };
         exit(trap::GENERAL_PROTECTION)
     });
+}
+
+/// Nobody runs on an entry of a frame that has gone, and the kernel stack is never missing.
+#[test]
+fn entries_of_frames_that_have_gone_are_dropped_and_the_stack_is_mapped_again() {
+    let (mut guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
+    then(&mut machine, |_| Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x10_000) });
+    then(&mut machine, |m| {
+        assert_eq!(m.sim.entries(), 2, "the stack and what was missed");
+        m.sim.take_frame(GuestFrame(0x5));
+        m.sim.take_frame(GuestFrame(0x10));
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert!(!m.sim.has_stale());
+        assert_eq!(m.sim.entries(), 1, "the stack");
+        assert_eq!(m.sim.known(GuestFrame(0x10)), None);
+        exit(0x30)
+    });
+    guest.run(&mut machine);
+    assert_eq!(guest.end(), None);
+    assert_eq!(guest.counters(&mut machine).run.dropped_entries, 2);
+    let _nothing = guest.tear_down(&mut machine);
 }
 
 #[test]
@@ -704,6 +733,7 @@ fn a_panic_in_any_method_ends_the_guest_with_its_words_and_place() {
         "flush-user",
         "flush-all",
         "set-stack",
+        "keep-stack",
         "guest-initialised",
         "translate",
         "set-up",

@@ -431,14 +431,13 @@ impl Host for Linux {
         self.ledger.take_forgotten()
     }
 
-    fn drop_stale(&mut self) -> bool {
+    fn drop_stale(&mut self) -> Option<u64> {
         // SAFETY: the object lives, and there are as many words as C stores.
         if !unsafe { shim::lg_frames_take(self.vcpu.raw(), self.stale.words_mut().as_mut_ptr()) } {
-            return false;
+            return None;
         }
         // A process that is being killed never enters its guest again.
-        self.ledger.drop_stale(&self.stale, || _ = shim::lg_vcpu_reschedule_point());
-        true
+        Some(self.ledger.drop_stale(&self.stale, || _ = shim::lg_vcpu_reschedule_point()))
     }
 
     fn regs(&mut self) -> &mut Regs {

@@ -226,7 +226,7 @@ fn a_frame_that_has_gone_and_its_entry_has_not() {
 fn a_frame_that_has_gone_and_its_entry_has_too() {
     everywhere(|mut guest| {
         guest.host.take_frame(GuestFrame(PAGE as u32));
-        assert!(guest.host.drop_stale());
+        assert_eq!(guest.host.drop_stale(), Some(1));
         assert_eq!(guest.audit(), Report::default());
         guest.strategy.demand_fault(&mut guest.host, VA, WRITE).unwrap();
         assert_eq!(guest.audit(), Report { entries: 1, ..Report::default() });
@@ -238,12 +238,12 @@ fn a_page_that_others_have_too_and_the_guest_can_write_to() {
     everywhere(|mut guest| {
         let page = GuestFrame(PAGE as u32);
         guest.host.share_page(page, true);
-        assert!(guest.host.drop_stale());
+        assert_eq!(guest.host.drop_stale(), Some(1));
         guest.strategy.demand_fault(&mut guest.host, VA, READ).unwrap();
         // The guest's entry is dirty, so that the read is for writing as well, and the sharing ends.
         guest.store_leaf(PAGE << 12 | P | W | U | A);
         guest.host.share_page(page, true);
-        assert!(guest.host.drop_stale());
+        assert_eq!(guest.host.drop_stale(), Some(1));
         guest.strategy.demand_fault(&mut guest.host, VA, READ).unwrap();
         assert_eq!(guest.audit(), Report { entries: 1, ..Report::default() });
         guest.store_leaf(PAGE << 12 | P | W | U | A | D);
@@ -324,7 +324,7 @@ fn a_launcher_that_maps_other_pages_is_no_mistake_of_the_hosts() {
             for _ in 0..3 {
                 guest.host.take_frame(GuestFrame(PAGE as u32));
                 guest.strategy.load_page_directory(&mut guest.host, Guest::directory()).unwrap();
-                assert!(guest.host.drop_stale());
+                assert_eq!(guest.host.drop_stale(), Some(1));
                 guest.strategy.flush_all(&mut guest.host).unwrap();
                 let fault = guest.strategy.demand_fault(&mut guest.host, VA, WRITE);
                 assert_eq!(fault, Ok(Fault::Fixed), "{strategy}, {formats}");

@@ -280,7 +280,7 @@ impl<F: PageFormat> Guest<F> {
                 }
                 self.audit();
                 // What the run loop does before the guest runs again.
-                if self.host.drop_stale() {
+                if self.host.drop_stale().is_some() {
                     self.strategy.keep_stack(&mut self.host)?;
                 }
                 Ok(())

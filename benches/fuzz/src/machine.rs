@@ -200,7 +200,7 @@ impl Host for Machine<'_> {
         self.sim.reclaim()
     }
 
-    fn drop_stale(&mut self) -> bool {
+    fn drop_stale(&mut self) -> Option<u64> {
         self.sim.drop_stale()
     }
 

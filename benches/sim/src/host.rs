@@ -201,10 +201,9 @@ impl SimHost {
     }
 
     /// Drops what [`Host::drop_stale`](framework::host::Host::drop_stale) has to.
-    pub fn drop_stale(&mut self) -> bool {
-        let Some(stale) = self.stale.take() else { return false };
-        self.ledger.drop_stale(&stale, || {});
-        true
+    pub fn drop_stale(&mut self) -> Option<u64> {
+        let stale = self.stale.take()?;
+        Some(self.ledger.drop_stale(&stale, || {}))
     }
 
     /// Lets only that many further table pages be had.
