@@ -20,6 +20,11 @@ load() {
     insmod /lib/lg.ko "$@" || fail "insmod lg.ko $* was refused"
 }
 
+# nothing_held: whether the module holds nothing for any guest.
+nothing_held() {
+    [ "$(parameter guests) $(parameter frames) $(parameter tables)" = '0 0 0' ]
+}
+
 # unload: takes the module out, after proving that it holds nothing for anyone any more.
 unload() {
     for holding in guests frames tables; do

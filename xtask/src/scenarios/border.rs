@@ -17,7 +17,7 @@ macro_rules! act {
                 "load\n/guests/hostile-launcher ",
                 $act,
                 " || fail 'the host has not stood it'\n",
-                "until_true 60 test \"$(parameter frames)\" = 0\nunload"
+                "until_true 60 nothing_held\nunload"
             ),
         }
     };

@@ -68,7 +68,7 @@ before=$(parameter allocations)
 [ $before -gt 100 ] || fail "a guest has made $before allocations"
 kill -9 $launcher
 wait $launcher; [ $? = 137 ] || fail 'the killed launcher ended with status' $?
-until_true 60 test "$(parameter guests)" = 0 || fail 'the guest outlives its launcher'
+until_true 60 nothing_held || fail 'the guest outlives its launcher'
 after=$(parameter allocations)
 [ $after = $before ] || fail "the guest's end has made $((after - before)) allocations"
 unload

@@ -2,9 +2,6 @@
 # whatever else is done, nothing is left of a guest, and the host is well.
 dmesg -c >/dev/null
 insmod /guests/lg-with-plugin.ko || fail 'the module was refused'
-gone() {
-    [ "$(parameter guests)$(parameter frames)$(parameter tables)" = "$1" ]
-}
 rogue() {
     timeout -s KILL 15 lguest --counters=/tmp/counters --strategy "$1" $GUEST test=quick >/tmp/out 2>&1
     status=$?
@@ -13,7 +10,7 @@ rogue() {
     0 | 1 | 120 | 121 | 125 | 137) ;;
     *) cat /tmp/out; fail "on $1 the launcher ended with status $status" ;;
     esac
-    until_true 20 gone 000 || fail "on $1 something is left: guests $(parameter guests), frames \
+    until_true 20 nothing_held || fail "on $1 something is left: guests $(parameter guests), frames \
         $(parameter frames), tables $(parameter tables)"
     [ "$(parameter memory)" = 1 ] || fail "on $1 memory is left: $(parameter memory) pieces"
 }
