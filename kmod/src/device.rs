@@ -39,7 +39,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use fallible::{OutOfMemory, boxed, boxed_with};
 use framework::audit::Audited;
 use framework::guest::{Guest, Outcome, SetUpError};
-use framework::host::{Host, PagingHost};
+use framework::host::Host;
 use framework::kill::{End, Kill};
 use framework::pager::Pager;
 use framework::registry::{BuildContext, ConfigError};

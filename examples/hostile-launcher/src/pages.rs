@@ -104,8 +104,9 @@ pub fn giant_kill() -> Result<(), Failure> {
         let guest = giant(&memory, then)?;
         check_death(guest.kill())?;
         let begun = Instant::now();
-        let longest =
-            longest_wait(|| tables().is_ok_and(|tables| tables != 0) && begun.elapsed() < Duration::from_secs(300));
+        let longest = longest_wait(|| {
+            tables().is_ok_and(|tables| tables != 0) && begun.elapsed() < Duration::from_secs(300)
+        });
         println!(
             "all was given back {} ms later; longest wait of another process {} us",
             begun.elapsed().as_millis(),
