@@ -1,18 +1,16 @@
 //! One audit: compares shadow entries with the guest's tables.
 
+use super::frames::Frames;
 use super::seen::{Reader, Seen, SeenBy};
 use crate::defect::Defect;
 use crate::inspect::{Inspect, Mapping};
 use crate::pager::Pager;
-use crate::paging_host::{KnownFrame, PagingHost, Progress, reschedule_point};
-use crate::stale::StaleSet;
+use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use crate::walk::{self, WalkResult, frame_within};
 use crate::watch::Watched;
-use alloc::boxed::Box;
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Flags, Pae, Paging, TwoLevel};
 use core::ops::Range;
-use fallible::boxed_with;
 
 /// What the last operation covers: the entries that it has the strategy drop or replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +103,7 @@ pub(super) fn audit_with(
     if each(host, &mut |_, _| report.entries += 1).is_break() {
         return Report::default();
     }
-    let frames = Frames::known(host);
+    let frames = Frames::known(host, seen.frames.take());
     let whole = each(host, &mut |host, mut mapping| {
         if mapping.shared {
             mapping.directory = current;
@@ -139,43 +137,8 @@ pub(super) fn audit_with(
             Err(_) => report.stale += 1,
         }
     });
+    seen.frames = frames;
     if whole.is_break() { Report::default() } else { report }
-}
-
-/// The frames that are known to hold pages of the guest's, and those of them to which it may write: of each the low bits,
-/// so that not every entry of another frame is found.
-struct Frames {
-    known: StaleSet,
-    writable: StaleSet,
-}
-
-impl Frames {
-    /// As they are now; `None` when memory is short.
-    fn known(host: &dyn PagingHost) -> Option<Box<Self>> {
-        let mut frames = boxed_with(|| Self { known: StaleSet::new(), writable: StaleSet::new() }).ok()?;
-        for page in 0..host.page_limit() {
-            if let Some(KnownFrame { frame, writable }) = host.known(GuestFrame(page)) {
-                frames.known.insert(frame);
-                if writable {
-                    frames.writable.insert(frame);
-                }
-            }
-        }
-        Some(frames)
-    }
-
-    /// What is wrong with an entry, unless its frame has gone meanwhile and it is yet to be dropped.
-    fn check(&self, host: &dyn PagingHost, mapping: &Mapping) -> Option<Defect> {
-        let Mapping { directory, va, entry, .. } = *mapping;
-        let shadow = HostFrame(entry.frame() as u32);
-        if !self.known.contains(shadow) && !host.has_stale() {
-            return Some(Defect::Unknown { directory, va, shadow });
-        }
-        if entry.has(Flags::WRITABLE) && !self.writable.contains(shadow) && !host.has_stale() {
-            return Some(Defect::Shared { directory, va, shadow });
-        }
-        None
-    }
 }
 
 /// How many entries are looked at before the host may run something else.

@@ -24,6 +24,7 @@
 
 mod audited;
 mod entries;
+mod frames;
 mod seen;
 
 pub use crate::defect::Defect;

@@ -7,8 +7,10 @@
 //!
 //! That excuses only what it explains: a table that was not read again after a request for it is a defect as ever.
 
+use super::frames::Frames;
 use crate::paging_host::PagingHost;
 use crate::watch::Watcher;
+use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -18,6 +20,8 @@ use rustc_hash::FxBuildHasher;
 pub(super) struct Seen {
     /// Words, by their addresses: the value, unless there were several.
     words: HashMap<u32, Option<u32>, FxBuildHasher>,
+    /// Where an audit keeps the frames that are known.
+    pub(super) frames: Option<Box<Frames>>,
     /// There was no memory to keep something: nothing can be judged by what is not here.
     incomplete: bool,
     /// A word that the audit has read is not what the strategy has found.
