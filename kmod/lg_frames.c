@@ -93,19 +93,16 @@ static void begin(struct lg_frames *frames, u32 from, u32 to)
 {
 	u32 next;
 
+	/* From here on nothing is learnt, also while the lock is free. */
 	spin_lock(&frames->lock);
 	frames->invalidations++;
-	for (;;) {
-		next = min(to, from + LG_WORDS_AT_ONCE);
-		forget(frames, from, next);
-		from = next;
-		if (from == to)
-			break;
-		/* Nothing is learnt meanwhile. */
-		spin_unlock(&frames->lock);
-		spin_lock(&frames->lock);
-	}
 	spin_unlock(&frames->lock);
+	for (; from < to; from = next) {
+		next = min(to, from + LG_WORDS_AT_ONCE);
+		spin_lock(&frames->lock);
+		forget(frames, from, next);
+		spin_unlock(&frames->lock);
+	}
 	/* Also for frames that have gone before without an interruption, by their age. */
 	if (READ_ONCE(frames->stale))
 		interrupt_guest(frames);

@@ -147,6 +147,12 @@ impl Ledger {
         dropped
     }
 
+    /// How many table pages are out.
+    #[must_use]
+    pub fn tables(&self) -> usize {
+        self.lines.iter().filter(|line| matches!(line, Line::Out(..))).count()
+    }
+
     /// How many entries map something in the tables that are out.
     #[must_use]
     pub fn entries(&self) -> usize {

@@ -76,7 +76,8 @@ pub trait Pager {
     /// [`Kill::StackPage`] when the guest does not map them writable, or the strategy's own when it cannot fill them.
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill>;
 
-    /// The host has dropped shadow entries; those of the guest's kernel stack are needed again before it runs.
+    /// Maps what is missing of the guest's kernel stack. To be called when the host has dropped shadow entries, before the
+    /// guest runs.
     ///
     /// # Errors
     /// As [`Pager::set_stack`].
@@ -152,23 +153,6 @@ struct Checked<S> {
 }
 
 impl<S: PagingStrategy> Checked<S> {
-    /// Maps what is missing of the guest's kernel stack.
-    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
-    fn map_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        for page in 0..self.stack_pages {
-            // `esp1` is the first byte above the stack.
-            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
-            if va < self.window.start()
-                && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
-                    || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
-            {
-                continue;
-            }
-            return Err(Kill::StackPage(va));
-        }
-        Ok(())
-    }
-
     /// Entries of a page directory of the guest's.
     const fn root_entries(&self) -> usize {
         match self.formats.guest {
@@ -200,7 +184,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             return Err(Kill::KernelAddress(kernel_address));
         }
         self.strategy.guest_initialised(host, kernel_address)?;
-        self.map_stack(host)
+        self.keep_stack(host)
     }
 
     fn demand_fault(
@@ -230,7 +214,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
                 return Ok(());
             }
             Loaded::Recycled => {}
-            Loaded::New => self.map_stack(host)?,
+            Loaded::New => self.keep_stack(host)?,
         }
         self.strategy.loaded(host);
         Ok(())
@@ -266,7 +250,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         }
         self.counters.set_pmd += 1;
         self.strategy.set_pmd(host, middle, index)?;
-        self.map_stack(host)
+        self.keep_stack(host)
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
@@ -276,16 +260,28 @@ impl<S: PagingStrategy> Pager for Checked<S> {
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.strategy.flush_all(host);
-        self.map_stack(host)
+        self.keep_stack(host)
     }
 
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
         (self.esp1, self.stack_pages) = (esp1, pages);
-        self.map_stack(host)
+        self.keep_stack(host)
     }
 
+    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
     fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.map_stack(host)
+        for page in 0..self.stack_pages {
+            // `esp1` is the first byte above the stack.
+            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
+            if va < self.window.start()
+                && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
+                    || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
+            {
+                continue;
+            }
+            return Err(Kill::StackPage(va));
+        }
+        Ok(())
     }
 
     fn root(&self) -> ShadowRoot<'_> {

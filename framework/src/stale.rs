@@ -28,6 +28,11 @@ impl StaleSet {
         &mut self.0
     }
 
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
     /// Adds a frame.
     pub const fn insert(&mut self, frame: HostFrame) {
         let bit = frame.0 as usize % Self::BITS;

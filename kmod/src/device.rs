@@ -234,7 +234,7 @@ fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
 const NOTIFICATION: u32 = 4;
 
 /// Table pages that are given back within a few hundredths of a second.
-const LONG_RELEASE: u32 = 1 << 9;
+const LONG_RELEASE: usize = 1 << 9;
 
 /// What a launcher reads of its guest.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]

@@ -164,8 +164,6 @@ pub struct Linux {
     no_execute: bool,
     /// Frames that have gone.
     stale: Box<StaleSet>,
-    /// Table pages that are out.
-    tables: u32,
     /// What the guest's strategy holds of the kernel's.
     ledger: Ledger,
     /// The pending interrupts that the framework knows of. If there are others when the guest is about
@@ -202,7 +200,6 @@ impl Linux {
             eventfds,
             no_execute,
             stale: boxed_with(StaleSet::new)?,
-            tables: 0,
             ledger: Ledger::default(),
             seen: Cell::new(0),
             recording: None,
@@ -221,8 +218,8 @@ impl Linux {
     }
 
     /// Table pages that the guest's strategy holds.
-    pub const fn tables(&self) -> u32 {
-        self.tables
+    pub fn tables(&self) -> usize {
+        self.ledger.tables()
     }
 
     /// Has `access` done with the launcher's address of a range of guest-physical memory. The address
@@ -340,14 +337,13 @@ impl PagingHost for Linux {
         if page.0 >= self.memory.pages {
             return Err(NoFrame(page));
         }
-        let word = self.vcpu.frame_word(page);
-        let serves = if purpose == Purpose::Writing { FRAME_WRITABLE } else { FRAME_KNOWN };
-        if word & serves != 0 {
-            return Ok(known(word));
+        match self.known(page) {
+            Some(known) if known.writable || purpose != Purpose::Writing => Ok(known),
+            _ => self.learn(page, purpose),
         }
-        self.learn(page, purpose)
     }
 
+    #[inline]
     fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
         (page.0 < self.memory.pages)
             .then(|| self.vcpu.frame_word(page))
@@ -368,21 +364,18 @@ impl PagingHost for Linux {
         // references only within its methods.
         let second = unsafe { table.second_handle() };
         table.set_ticket(self.ledger.give_out(second, kind));
-        self.tables += 1;
         Ok(table)
     }
 
     fn free_table(&mut self, table: TablePage, _: Capability) {
         let _outside = self.plugin.outside();
         self.ledger.take_back(&table);
-        self.tables -= 1;
         self.put_back(table);
     }
 
     fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
         let _outside = self.plugin.outside();
         self.ledger.take_back(&table);
-        self.tables -= 1;
         if self.spare.len() < SPARE_TABLES {
             self.spare.push(table);
         } else {
@@ -421,7 +414,6 @@ impl Host for Linux {
 
     fn reclaim(&mut self, _: Capability) -> Forgotten {
         while let Some(table) = self.ledger.reclaim_table() {
-            self.tables -= 1;
             self.put_back(table);
             // What is given back is given back to the end.
             shim::lg_vcpu_reschedule_point();

@@ -20,15 +20,12 @@ pub(super) struct Frames {
 impl Frames {
     /// As they are now, where they were kept the last time; `None` when memory is short.
     pub(super) fn known(host: &dyn PagingHost, kept: Option<Box<Self>>) -> Option<Box<Self>> {
-        let none = || Self { known: StaleSet::new(), writable: StaleSet::new() };
         let mut frames = match kept {
-            Some(mut frames) => {
-                frames.known.words_mut().fill(0);
-                frames.writable.words_mut().fill(0);
-                frames
-            }
-            None => boxed_with(none).ok()?,
+            Some(frames) => frames,
+            None => boxed_with(|| Self { known: StaleSet::new(), writable: StaleSet::new() }).ok()?,
         };
+        frames.known.clear();
+        frames.writable.clear();
         for page in 0..host.page_limit() {
             if let Some(KnownFrame { frame, writable }) = host.known(GuestFrame(page)) {
                 frames.known.insert(frame);
