@@ -105,8 +105,8 @@ asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
  */
 struct lg_plugin;
 
-/* NULL when memory is short. May sleep. */
-asmlinkage struct lg_plugin *lg_plugin_create(void);
+/* Of a guest with so many pages; NULL when memory is short. May sleep. */
+asmlinkage struct lg_plugin *lg_plugin_create(u32 guest_pages);
 asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin);
 /*
  * Calls `call`, and returns true when it has returned. Where lg_plugin_panicked() was called instead, false is returned:

@@ -49,6 +49,8 @@ counters! {
         filled_ahead,
         /// Shadow page directories evicted.
         evictions,
+        /// Times that tables were given back since there was no memory for a request.
+        shrinks,
         /// Shadow entries released.
         released_entries,
         /// Shadow entries looked at to release those that tables held when they were given up.

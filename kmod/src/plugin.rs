@@ -19,9 +19,9 @@ pub struct Plugin(NonNull<RawPlugin>);
 unsafe impl Send for Plugin {}
 
 impl Plugin {
-    /// Of a new guest; `None` when memory is short.
-    pub fn new() -> Option<Self> {
-        NonNull::new(shim::lg_plugin_create()).map(Self)
+    /// Of a new guest with so many pages; `None` when memory is short.
+    pub fn new(guest_pages: u32) -> Option<Self> {
+        NonNull::new(shim::lg_plugin_create(guest_pages)).map(Self)
     }
 
     /// The C side's object; it lives as long as `self`.

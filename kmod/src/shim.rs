@@ -76,7 +76,7 @@ unsafe extern "C" {
     pub fn lg_mutex_try_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_unlock(mutex: *mut RawMutex);
 
-    pub safe fn lg_plugin_create() -> *mut RawPlugin;
+    pub safe fn lg_plugin_create(guest_pages: u32) -> *mut RawPlugin;
     pub fn lg_plugin_destroy(plugin: *mut RawPlugin);
     pub fn lg_plugin_guard(
         plugin: *mut RawPlugin,

@@ -39,7 +39,7 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 16] = [
+const ACTS: [(&str, Play); 17] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
@@ -49,6 +49,7 @@ const ACTS: [(&str, Play); 16] = [
     ("giant-flush", pages::giant_flush),
     ("giant-kill", pages::giant_kill),
     ("one-frame", pages::one_frame),
+    ("limit-of-tables", pages::limit_of_tables),
     ("remap", pages::remap),
     ("ldt", processor::ldt),
     ("single-step", processor::single_step),
