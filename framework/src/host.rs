@@ -21,7 +21,7 @@
 use crate::kill::Panicked;
 use crate::ledger::Forgotten;
 pub use crate::paging_host::{
-    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, NoRoom, PagingHost, Progress, Purpose,
+    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, PagingHost, Progress, Purpose, RecordingFull,
     reschedule_point,
 };
 use crate::segment::Segments;

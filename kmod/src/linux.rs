@@ -24,7 +24,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost,
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, RecordingFull, OutOfMemory, PagingHost,
     Purpose,
 };
 use framework::kill::Panicked;
@@ -130,11 +130,11 @@ impl Recording {
     }
 
     /// Adds a piece if there is room for all of it.
-    fn write(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn write(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         // SAFETY: the object lives until `drop`; pointer and length are of `piece`.
         let written =
             unsafe { shim::lg_recording_write(self.0.as_ptr(), piece.as_ptr(), piece.len() as u32) };
-        if written { Ok(()) } else { Err(NoRoom) }
+        if written { Ok(()) } else { Err(RecordingFull) }
     }
 }
 
@@ -390,12 +390,12 @@ impl PagingHost for Linux {
         shim::lg_vcpu_reschedule_point() && !self.tears_down
     }
 
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         let _outside = self.plugin.outside();
         if self.recording.is_none() {
             self.recording = Recording::new(self.vcpu_area.number());
         }
-        self.recording.as_mut().ok_or(NoRoom)?.write(piece)
+        self.recording.as_mut().ok_or(RecordingFull)?.write(piece)
     }
 }
 

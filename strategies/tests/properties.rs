@@ -10,7 +10,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use framework::audit::{self, Announced};
+use framework::audit::{self, Coverage};
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
@@ -290,7 +290,7 @@ impl<F: PageFormat> Guest<F> {
 
     /// This guest reports every change at once, so that all entries must be as in its tables.
     fn audit(&mut self) {
-        let report = audit::audit(&*self.strategy, &mut self.host, &Announced::Everything);
+        let report = audit::audit(&*self.strategy, &mut self.host, &Coverage::Everything);
         assert_eq!(report.first, None);
     }
 }

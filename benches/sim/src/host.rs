@@ -9,7 +9,7 @@ use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame, PAGE_SIZE};
 use arch_i386::paging::Paging;
 use arch_i386::table::{TablePage, TrustedHost};
 use framework::host::{
-    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, OutOfMemory, PagingHost, Purpose, RecordingFull,
 };
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
@@ -408,12 +408,12 @@ impl PagingHost for SimHost {
         !take(&mut self.points_left)
     }
 
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         match self.recording_left.map(|left| left.checked_sub(piece.len())) {
             None => {}
             Some(Some(left)) => self.recording_left = Some(left),
             Some(None) if piece.len() <= LAST_WORDS && self.last_words => self.last_words = false,
-            Some(None) => return Err(NoRoom),
+            Some(None) => return Err(RecordingFull),
         }
         self.recording.extend_from_slice(piece);
         Ok(())
