@@ -173,6 +173,8 @@ asmlinkage bool lg_frames_stale(const struct lg_vcpu *vcpu);
  * number, and the guest may be entered when no shadow entry leads to one of them.
  */
 asmlinkage bool lg_frames_take(struct lg_vcpu *vcpu, u32 *set);
+/* How many pages' frames are known; how many frames have gone; and how many of them while they were looked for. */
+asmlinkage void lg_frames_counts(const struct lg_vcpu *vcpu, u32 *known, u32 *gone, u32 *retried);
 /* Around a series of entries: gives the FPU to the guest, and back. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu);
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
@@ -240,6 +242,6 @@ void lg_recording_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
 /* Counts for /sys/module/lg/parameters. */
-extern atomic_t lg_tables, lg_frames_known, lg_frames_retried, lg_memory;
+extern atomic_t lg_tables, lg_frames_known, lg_frames_gone, lg_frames_retried, lg_memory;
 
 #endif

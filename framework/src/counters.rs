@@ -87,3 +87,15 @@ counters! {
         dropped_entries,
     }
 }
+
+counters! {
+    /// What the host has to do with the guest's pages; of its own accord, so that these do not repeat from run to run.
+    FrameCounters {
+        /// Pages whose frames are known now.
+        frames_known,
+        /// Times that a frame that was known has gone.
+        frames_gone,
+        /// Times that a frame went while it was looked for.
+        frames_retried,
+    }
+}

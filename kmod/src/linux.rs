@@ -22,10 +22,11 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+use framework::counters::FrameCounters;
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, RecordingFull, OutOfMemory, PagingHost,
-    Purpose,
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+    RecordingFull,
 };
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
@@ -430,6 +431,14 @@ impl Host for Linux {
         }
         // A process that is being killed never enters its guest again.
         Some(self.ledger.drop_stale(&self.stale, || _ = shim::lg_vcpu_reschedule_point()))
+    }
+
+    fn frame_counters(&self) -> FrameCounters {
+        let (mut known, mut gone, mut retried) = (0, 0, 0);
+        // SAFETY: the object lives, and all three are valid for writes.
+        unsafe { shim::lg_frames_counts(self.vcpu.raw(), &mut known, &mut gone, &mut retried) };
+        let [frames_known, frames_gone, frames_retried] = [known, gone, retried].map(u64::from);
+        FrameCounters { frames_known, frames_gone, frames_retried }
     }
 
     fn regs(&mut self) -> &mut Regs {

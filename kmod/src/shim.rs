@@ -115,6 +115,7 @@ unsafe extern "C" {
     pub fn lg_frame_learn(vcpu: *mut RawVcpu, page: u32, purpose: u32) -> u32;
     pub fn lg_frames_stale(vcpu: *const RawVcpu) -> bool;
     pub fn lg_frames_take(vcpu: *mut RawVcpu, set: *mut u32) -> bool;
+    pub fn lg_frames_counts(vcpu: *const RawVcpu, known: *mut u32, gone: *mut u32, retried: *mut u32);
     pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;
