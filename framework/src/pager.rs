@@ -121,6 +121,7 @@ impl Built {
             esp1: GuestVirt(0),
             stack_pages: 0,
             counters: PagingCounters::default(),
+            shrunk_at: None,
         })?;
         Ok(Self(checked))
     }
@@ -151,6 +152,8 @@ struct Checked<S> {
     stack_pages: u32,
     /// The guest's requests.
     counters: PagingCounters,
+    /// How many faults had been fixed when there was last no memory for one.
+    shrunk_at: Option<u64>,
 }
 
 impl<S: PagingStrategy> Checked<S> {
@@ -162,58 +165,64 @@ impl<S: PagingStrategy> Checked<S> {
         }
     }
 
-    /// Has the strategy do what may need memory.
-    #[inline]
-    fn afford<R>(
-        &mut self,
-        host: &mut dyn PagingHost,
-        request: impl Fn(&mut S, &mut dyn PagingHost) -> Result<R, Kill>,
-    ) -> Result<R, Kill> {
-        match request(&mut self.strategy, host) {
-            Err(Kill::OutOfMemory(_)) => self.afford_with_less(host, &request),
-            done => done,
-        }
-    }
-
-    /// The same when there was not enough of it: once more, with what the strategy gives back.
+    /// The strategy could not do something. If that was for want of memory, it gives tables back, and what it could not do
+    /// can be tried again.
     #[cold]
     #[inline(never)]
-    fn afford_with_less<R>(
-        &mut self,
-        host: &mut dyn PagingHost,
-        request: &dyn Fn(&mut S, &mut dyn PagingHost) -> Result<R, Kill>,
-    ) -> Result<R, Kill> {
+    fn shrink_after(&mut self, host: &mut dyn PagingHost, failed: Kill) -> Result<(), Kill> {
+        if !matches!(failed, Kill::OutOfMemory(_)) {
+            return Err(failed);
+        }
         self.counters.shrinks += 1;
         self.strategy.shrink(host);
-        let done = request(&mut self.strategy, host)?;
-        // The stack may have gone with the rest.
-        self.map_stack(host, |pager, host, va| pager.fill_stack(host, va))?;
-        Ok(done)
+        // It may have gone with the rest.
+        self.map_stack(host)
     }
 
-    /// Maps what is missing of the guest's kernel stack, each page by `fill`.
-    fn map_stack(
+    /// The strategy could not handle a fault. The guest comes to it again when there is more memory.
+    #[cold]
+    #[inline(never)]
+    fn after_failed_fault(&mut self, host: &mut dyn PagingHost, failed: Kill) -> Result<Fault, Kill> {
+        // When none was fixed since the last time, more memory was not enough.
+        let fixed = Some(self.counters.demand_faults);
+        if core::mem::replace(&mut self.shrunk_at, fixed) == fixed {
+            return Err(failed);
+        }
+        self.shrink_after(host, failed).map(|()| Fault::Fixed)
+    }
+
+    /// The strategy could not load a page directory. It is loaded when there is more memory.
+    #[cold]
+    #[inline(never)]
+    fn after_failed_load(
         &mut self,
         host: &mut dyn PagingHost,
-        fill: impl Fn(&mut Self, &mut dyn PagingHost, GuestVirt) -> Result<Fault, Kill>,
+        failed: Kill,
+        directory: GuestPhys,
     ) -> Result<(), Kill> {
+        self.shrink_after(host, failed)?;
+        self.strategy.load_page_directory(host, directory)?;
+        // Whatever it has dropped.
+        self.keep_stack(host)?;
+        self.strategy.loaded(host);
+        Ok(())
+    }
+
+    /// Maps what is missing of the guest's kernel stack.
+    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
+    fn map_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         for page in 0..self.stack_pages {
             // `esp1` is the first byte above the stack.
             let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
             if va < self.window.start()
                 && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
-                    || fill(self, host, va)? == Fault::Fixed)
+                    || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
             {
                 continue;
             }
             return Err(Kill::StackPage(va));
         }
         Ok(())
-    }
-
-    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
-    fn fill_stack(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Fault, Kill> {
-        self.strategy.demand_fault(host, va, KERNEL_WRITE)
     }
 }
 
@@ -238,7 +247,10 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         if kernel_address >= self.window.start() {
             return Err(Kill::KernelAddress(kernel_address));
         }
-        self.afford(host, |strategy, host| strategy.guest_initialised(host, kernel_address))?;
+        if let Err(kill) = self.strategy.guest_initialised(host, kernel_address) {
+            self.shrink_after(host, kill)?;
+            self.strategy.guest_initialised(host, kernel_address)?;
+        }
         self.keep_stack(host)
     }
 
@@ -249,27 +261,28 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
         let fault = if va < self.window.start() {
-            self.afford(host, |strategy, host| strategy.demand_fault(host, va, error))
+            self.strategy.demand_fault(host, va, error)
         } else {
             Ok(Fault::Reflected)
         };
         match fault {
             Ok(Fault::Fixed) => self.counters.demand_faults += 1,
-            // A fault that ends the guest is its own as well.
-            Ok(Fault::Reflected) | Err(_) => self.counters.reflected_faults += 1,
+            Ok(Fault::Reflected) => self.counters.reflected_faults += 1,
+            Err(kill) => return self.after_failed_fault(host, kill),
         }
         fault
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.counters.page_directory_loads += 1;
-        match self.afford(host, |strategy, host| strategy.load_page_directory(host, directory))? {
-            Loaded::Hit => {
+        match self.strategy.load_page_directory(host, directory) {
+            Err(kill) => return self.after_failed_load(host, kill, directory),
+            Ok(Loaded::Hit) => {
                 self.counters.page_directory_hits += 1;
                 return Ok(());
             }
-            Loaded::Recycled => {}
-            Loaded::New => self.keep_stack(host)?,
+            Ok(Loaded::Recycled) => {}
+            Ok(Loaded::New) => self.keep_stack(host)?,
         }
         self.strategy.loaded(host);
         Ok(())
@@ -286,7 +299,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         if va >= self.window.start() {
             return Err(Kill::SwitcherEntry(va));
         }
-        self.afford(host, |strategy, host| strategy.set_pte(host, directory, va, entry))
+        self.strategy.set_pte(host, directory, va, entry)
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
@@ -323,14 +336,8 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         self.keep_stack(host)
     }
 
-    #[inline(never)] // It is called in many places.
     fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        self.map_stack(host, |pager, host, va| match pager.fill_stack(host, va) {
-            Err(Kill::OutOfMemory(_)) => {
-                pager.afford_with_less(host, &|strategy, host| strategy.demand_fault(host, va, KERNEL_WRITE))
-            }
-            done => done,
-        })
+        self.map_stack(host).or_else(|kill| self.shrink_after(host, kill))
     }
 
     fn root(&self) -> ShadowRoot<'_> {

@@ -164,8 +164,9 @@ pub trait PagingStrategy {
     /// FLUSH_TLB of everything.
     fn flush_all(&mut self, host: &mut dyn PagingHost);
 
-    /// A request has failed with [`Kill::OutOfMemory`]: the guest has reached the limit of its memory, or the host is short
-    /// of it. The strategy gives table pages back, by evicting; then the request comes again, for the last time.
+    /// A demand fault, a page directory's load or LGUEST_INIT has failed with [`Kill::OutOfMemory`]: the guest has reached the
+    /// limit of its memory, or the host is short of it. The strategy gives table pages back, by evicting; then the request
+    /// comes again, for the last time. (No other request needs a table: an entry that has none is filled by a fault.)
     fn shrink(&mut self, host: &mut dyn PagingHost) {
         self.flush_all(host);
     }

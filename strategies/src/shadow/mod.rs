@@ -165,7 +165,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.change_middle_entry(host, middle, index)
     }
 
-    #[inline] // into the pager's method, which alone calls it
+    #[inline(always)] // It is on the path of every switch.
     fn load_page_directory(
         &mut self,
         host: &mut dyn PagingHost,

@@ -24,7 +24,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     }
 
     /// The guest runs on this page directory from now on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn switch(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<Loaded, Kill> {
         if !self.linear
             && let Some(index) = self.slots.of(directory)
