@@ -37,22 +37,33 @@ asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)
 /* The largest copy that is made word by word in place; as below, for the same reason. */
 #define LG_SMALL_COPY 128
 
-static bool copy_words_from_user(u32 *to, const u32 __user *user, u32 words)
-{
-	u32 i;
+/* `unroll` is of the loop. */
+#define LG_COPY_FROM_USER(name, unroll)						\
+	static __always_inline bool name(u32 *to, const u32 __user *user, u32 words)	\
+	{									\
+		u32 i;								\
+										\
+		__uaccess_begin_nospec();					\
+		unroll								\
+		for (i = 0; i < words; i++)					\
+			unsafe_get_user(to[i], user + i, fault);		\
+		user_access_end();						\
+		return true;							\
+	fault:									\
+		user_access_end();						\
+		return false;							\
+	}
 
-	__uaccess_begin_nospec();
-	for (i = 0; i < words; i++)
-		unsafe_get_user(to[i], user + i, fault);
-	user_access_end();
-	return true;
-fault:
-	user_access_end();
-	return false;
-}
+LG_COPY_FROM_USER(copy_words_from_user, )
+/* For an entry of the ring of hypercalls and the descriptors of LOAD_TLS, the copies that are made most often. */
+LG_COPY_FROM_USER(copy_few_words_from_user, _Pragma("GCC unroll 8"))
 
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 {
+	if (size == LG_HYPERCALL_SIZE)
+		return copy_few_words_from_user(to, (const u32 __user *)user, LG_HYPERCALL_SIZE / sizeof(u32));
+	if (size == LG_TLS_SIZE)
+		return copy_few_words_from_user(to, (const u32 __user *)user, LG_TLS_SIZE / sizeof(u32));
 	if (size <= LG_SMALL_COPY && !(size % sizeof(u32)))
 		return copy_words_from_user(to, (const u32 __user *)user, size / sizeof(u32));
 	return __copy_from_user(to, (void __user *)user, size) == 0;

@@ -7,6 +7,7 @@ use crate::log;
 use crate::module::MAX_GUESTS;
 use crate::shim::{self, RawPlugin, RawVcpu};
 use arch_i386::addr::PAGE_SIZE;
+use arch_i386::hypercall::HypercallArgs;
 use arch_i386::launcher::STRATEGY_MAX;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
@@ -84,6 +85,8 @@ shared! {
     LG_MACHINE_CHECKS_SHIFT = MACHINE_CHECKS_SHIFT;
 
     LG_PAGE_SIZE = PAGE_SIZE;
+    LG_HYPERCALL_SIZE = size_of::<HypercallArgs>();
+    LG_TLS_SIZE = index::TLS_ENTRIES * size_of::<Descriptor>();
 
     LG_EPERM = positive(Errno::EPERM);
     LG_ENOENT = positive(Errno::ENOENT);
