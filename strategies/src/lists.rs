@@ -4,39 +4,45 @@
 //! takes a few stores and none allocates. A number is on one list at most.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use framework::fallible::{OutOfMemory, collected, filled};
 
 /// Several ordered lists over the numbers below a bound.
 ///
 /// Lists are circles through a sentinel of their own, whose links are the list's front and back.
 pub struct Lists {
-    next: Box<[u32]>,
-    previous: Box<[u32]>,
-    /// The list that a number is on.
-    list: Box<[u8]>,
+    /// One for each number, then the sentinels.
+    nodes: Box<[Node]>,
     lengths: Box<[u32]>,
+    numbers: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Node {
+    next: u32,
+    previous: u32,
+    /// The list that a number is on.
+    list: u32,
 }
 
 /// Of a number that is on no list.
-const NONE: u8 = u8::MAX;
+const NONE: u32 = u32::MAX;
 
 impl Lists {
     /// That many empty lists over the numbers below `numbers`.
     pub fn new(lists: usize, numbers: usize) -> Result<Self, OutOfMemory> {
-        let links = || collected(0..(numbers + lists) as u32).map(Vec::into_boxed_slice);
-        let (list, lengths) = (filled(NONE, numbers)?, filled(0, lists)?);
-        Ok(Self { next: links()?, previous: links()?, list, lengths })
+        let alone = |at| Node { next: at, previous: at, list: NONE };
+        let nodes = collected((0..(numbers + lists) as u32).map(alone))?.into_boxed_slice();
+        Ok(Self { nodes, lengths: filled(0, lists)?, numbers })
     }
 
     fn sentinel(&self, list: usize) -> usize {
-        self.list.len() + list
+        self.numbers + list
     }
 
     /// The list that a number is on.
     pub fn list_of(&self, number: usize) -> Option<usize> {
-        let list = self.list[number];
-        (list != NONE).then_some(list.into())
+        let list = self.nodes[number].list;
+        (list != NONE).then_some(list as usize)
     }
 
     /// How many numbers are on a list.
@@ -55,23 +61,28 @@ impl Lists {
     }
 
     fn in_front_of_link(&self, link: usize) -> Option<usize> {
-        let previous = self.previous[link] as usize;
-        (previous < self.list.len()).then_some(previous)
+        let previous = self.nodes[link].previous as usize;
+        (previous < self.numbers).then_some(previous)
     }
 
     /// Puts a number before all others of a list, wherever it was.
     pub fn push_front(&mut self, list: usize, number: usize) {
-        self.remove(number);
-        self.insert_after(self.sentinel(list), list, number);
+        let front = self.sentinel(list);
+        if self.nodes[number].list == list as u32 {
+            // What an LRU list does at each hit.
+            self.unlink(number);
+            self.link(front, number);
+        } else {
+            self.remove(number);
+            self.insert_after(front, list, number);
+        }
     }
 
     /// Takes a number off its list, if it is on any.
     pub fn remove(&mut self, number: usize) {
         let Some(list) = self.list_of(number) else { return };
-        let (previous, next) = (self.previous[number], self.next[number]);
-        self.next[previous as usize] = next;
-        self.previous[next as usize] = previous;
-        self.list[number] = NONE;
+        self.unlink(number);
+        self.nodes[number].list = NONE;
         self.lengths[list] -= 1;
     }
 
@@ -84,12 +95,22 @@ impl Lists {
     }
 
     fn insert_after(&mut self, link: usize, list: usize, number: usize) {
-        let next = self.next[link];
-        (self.previous[number], self.next[number]) = (link as u32, next);
-        self.next[link] = number as u32;
-        self.previous[next as usize] = number as u32;
-        self.list[number] = list as u8;
+        self.link(link, number);
+        self.nodes[number].list = list as u32;
         self.lengths[list] += 1;
+    }
+
+    fn link(&mut self, previous: usize, number: usize) {
+        let next = core::mem::replace(&mut self.nodes[previous].next, number as u32);
+        self.nodes[next as usize].previous = number as u32;
+        let node = &mut self.nodes[number];
+        (node.previous, node.next) = (previous as u32, next);
+    }
+
+    fn unlink(&mut self, number: usize) {
+        let Node { previous, next, .. } = self.nodes[number];
+        self.nodes[previous as usize].next = next;
+        self.nodes[next as usize].previous = previous;
     }
 }
 
@@ -97,6 +118,7 @@ impl Lists {
 mod tests {
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
 
     /// A list from its back to its front, with every link checked in passing.
     fn backwards(lists: &Lists, list: usize) -> Vec<usize> {
