@@ -4,30 +4,65 @@ use crate::walk::Origin;
 use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::table::TablePage;
 
-/// A set of numbers below `32 * WORDS`.
+/// A set of numbers below `32 * WORDS`, of which there are at most 64 words. Most sets have few members, near each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct InUse<const WORDS: usize>([u32; WORDS]);
+pub(super) struct InUse<const WORDS: usize> {
+    words: [u32; WORDS],
+    /// A bit for each word that has any.
+    used_words: [u32; 2],
+}
+
+/// The lowest bit of these that is at least `from`.
+#[inline]
+fn next_bit(bits: u32, from: usize) -> Option<usize> {
+    let bits = bits & (u32::MAX << from);
+    (bits != 0).then(|| bits.trailing_zeros() as usize)
+}
 
 impl<const WORDS: usize> InUse<WORDS> {
-    pub(super) const EMPTY: Self = Self([0; WORDS]);
+    pub(super) const EMPTY: Self = {
+        assert!(WORDS <= 64, "two words tell which are used");
+        Self { words: [0; WORDS], used_words: [0; 2] }
+    };
 
-    pub(super) fn insert(&mut self, i: usize) {
-        self.0[i / 32] |= 1 << (i % 32);
+    /// Which of `used_words` has the bit for a member's word.
+    #[inline]
+    const fn half(i: usize) -> usize {
+        if WORDS <= 32 { 0 } else { i / 1024 }
     }
 
+    #[inline]
+    pub(super) fn insert(&mut self, i: usize) {
+        self.words[i / 32] |= 1 << (i % 32);
+        self.used_words[Self::half(i)] |= 1 << (i / 32 % 32);
+    }
+
+    #[inline]
     pub(super) fn remove(&mut self, i: usize) {
-        self.0[i / 32] &= !(1 << (i % 32));
+        self.words[i / 32] &= !(1 << (i % 32));
+        if self.words[i / 32] == 0 {
+            self.used_words[Self::half(i)] &= !(1 << (i / 32 % 32));
+        }
     }
 
     /// The lowest member that is at least `from`.
+    #[inline]
     pub(super) fn next(&self, from: usize) -> Option<usize> {
-        let mut word = from / 32;
-        let mut bits = self.0.get(word)? & (u32::MAX << (from % 32));
-        while bits == 0 {
-            word += 1;
-            bits = *self.0.get(word)?;
+        let word = from / 32;
+        if let Some(bit) = next_bit(*self.words.get(word)?, from % 32) {
+            return Some(word * 32 + bit);
         }
-        Some(word * 32 + bits.trailing_zeros() as usize)
+        let word = self.next_used_word(word + 1)?;
+        Some(word * 32 + self.words[word].trailing_zeros() as usize)
+    }
+
+    #[inline]
+    fn next_used_word(&self, from: usize) -> Option<usize> {
+        match from {
+            0..32 => next_bit(self.used_words[0], from).or_else(|| self.next_used_word(32)),
+            32..64 => next_bit(self.used_words[1], from - 32).map(|word| 32 + word),
+            _ => None,
+        }
     }
 
     /// All members, in order.
@@ -67,5 +102,47 @@ impl LeafTable {
             self.in_use.remove(index);
         }
         old
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InUse;
+    use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
+
+    /// Changes that reach every word, and leave some empty, are made to the set and to one of the library's.
+    fn is_a_set<const WORDS: usize>() {
+        let (mut set, mut model) = (InUse::<WORDS>::EMPTY, BTreeSet::new());
+        let size = WORDS * 32;
+        let mut number = 1;
+        for round in 0..4 * size {
+            // A primitive root of 65537 steps through all residues.
+            number = number * 3 % 65537;
+            let i = number % size;
+            if round % 5 < if round < 2 * size { 3 } else { 1 } {
+                set.insert(i);
+                model.insert(i);
+            } else {
+                set.remove(i);
+                model.remove(&i);
+            }
+            let from = (i + 37) % (size + 40);
+            assert_eq!(set.next(from), model.range(from..).next().copied(), "from {from}");
+            if round % 64 == 0 {
+                assert!(set.iter().eq(model.iter().copied()));
+            }
+        }
+        for i in set.iter().collect::<Vec<_>>() {
+            set.remove(i);
+        }
+        assert_eq!((set.next(0), set), (None, InUse::EMPTY));
+    }
+
+    #[test]
+    fn numbers_in_use_are_a_set() {
+        is_a_set::<1>();
+        is_a_set::<32>();
+        is_a_set::<64>();
     }
 }
