@@ -160,6 +160,14 @@ mod tests {
         (folder, archive)
     }
 
+    /// Links such a library by its script, with `options` as well; returns the object.
+    fn prelinked(folder: &tempfile::TempDir, library: &Library, options: &[&str]) -> Vec<u8> {
+        fs::write(folder.path().join("s.lds"), library.script()).unwrap();
+        let arguments = ["-m", "elf_i386", "-r", "-u", "lg_rust_go", "-T", "s.lds", "-o", "out.o", "a.a"];
+        output(Command::new("ld").current_dir(folder).args(options).args(arguments)).unwrap();
+        fs::read(folder.path().join("out.o")).unwrap()
+    }
+
     const SLICE_USER: &str = r#"
         .section .text.lg_rust_go,"ax"
         .globl lg_rust_go
@@ -189,22 +197,14 @@ mod tests {
         let library = Library::inspect(&archive).unwrap();
         assert_eq!(library.numbers, BTreeMap::from([("LG_A".to_owned(), u32::MAX), ("LG_B".to_owned(), 7)]));
 
-        fs::write(folder.path().join("s.lds"), library.script()).unwrap();
-        let arguments = ["-m", "elf_i386", "-r", "-u", "lg_rust_go", "-T", "s.lds", "-o", "out.o", "a.a"];
-        output(Command::new("ld").current_dir(&folder).args(arguments)).unwrap();
-        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        let bytes = prelinked(&folder, &library, &[]);
         assert!(object::File::parse(&*bytes).unwrap().section_by_name(NUMBERS).is_none());
     }
 
     #[test]
     fn the_script_bounds_the_slice_and_drops_what_is_unused() {
         let (folder, archive) = library(SLICE_USER);
-        let script = Library::inspect(&archive).unwrap().script();
-        fs::write(folder.path().join("s.lds"), script).unwrap();
-        let arguments = ["-m", "elf_i386", "-r", "--gc-sections", "-u", "lg_rust_go", "-T", "s.lds"];
-        output(Command::new("ld").current_dir(&folder).args(arguments).args(["-o", "out.o", "a.a"])).unwrap();
-
-        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        let bytes = prelinked(&folder, &Library::inspect(&archive).unwrap(), &["--gc-sections"]);
         check_relocations(&bytes).unwrap();
         let file = object::File::parse(&*bytes).unwrap();
         let address = |name| file.symbol_by_name(name).map(|symbol| symbol.address());
@@ -233,12 +233,7 @@ mod tests {
                 .long early
             "#,
         );
-        let script = Library::inspect(&archive).unwrap().script();
-        fs::write(folder.path().join("s.lds"), script).unwrap();
-        let arguments = ["-m", "elf_i386", "-r", "--gc-sections", "-u", "lg_rust_go", "-T", "s.lds"];
-        output(Command::new("ld").current_dir(&folder).args(arguments).args(["-o", "out.o", "a.a"])).unwrap();
-
-        let bytes = fs::read(folder.path().join("out.o")).unwrap();
+        let bytes = prelinked(&folder, &Library::inspect(&archive).unwrap(), &["--gc-sections"]);
         let file = object::File::parse(&*bytes).unwrap();
         let address = |name| file.symbol_by_name(name).map(|symbol| symbol.address());
         let (start, stop) =
