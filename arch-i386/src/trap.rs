@@ -8,6 +8,8 @@ pub const DIVIDE: u8 = 0;
 pub const DEBUG: u8 = 1;
 /// Non-maskable interrupt: always the host's.
 pub const NMI: u8 = 2;
+/// #UD, invalid opcode.
+pub const INVALID_OPCODE: u8 = 6;
 /// #NM, device (FPU) not available.
 pub const DEVICE_NOT_AVAILABLE: u8 = 7;
 /// #DF, double fault: a guest that causes one is killed.

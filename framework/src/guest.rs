@@ -22,6 +22,7 @@ use crate::pager::Pager;
 use crate::registry::{BuildContext, ConfigError};
 use crate::segment::Segments;
 use crate::strategy::SwitcherWindow;
+use crate::trap::Nested;
 use alloc::boxed::Box;
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt};
@@ -57,6 +58,9 @@ pub struct Guest {
     pub(crate) esp1: GuestVirt,
     pub(crate) ts: bool,
     pub(crate) halted: bool,
+    /// A debug trap has come since the guest last wrote to DR6.
+    pub(crate) stepped: bool,
+    pub(crate) nested: Nested,
     /// The guest came back with a hypercall that has not been done yet.
     pub(crate) pending_hypercall: bool,
     /// The ring entry that comes next.
@@ -96,6 +100,8 @@ impl Guest {
             esp1: GuestVirt(0),
             ts: false,
             halted: false,
+            stepped: false,
+            nested: Nested::default(),
             pending_hypercall: false,
             ring_next: 0,
             host_work_pending: true,

@@ -88,10 +88,14 @@ impl Guest {
             Hypercall::FlushAsync | Hypercall::SendInterrupts => {}
             Hypercall::LguestInit => return Err(Kill::AlreadyInitialised.into()),
             Hypercall::Shutdown => {
+                // A guest that restarts has no last words, and passes any address for them.
+                if b == SHUTDOWN_RESTART {
+                    return Err(End::Restart);
+                }
                 let mut message =
                     boxed([0; SHUTDOWN_MESSAGE]).map_err(|OutOfMemory| Kill::NoMemory("its last words"))?;
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
-                return Err(if b == SHUTDOWN_RESTART { End::Restart } else { End::Shutdown(message) });
+                return Err(End::Shutdown(message));
             }
             Hypercall::NewPgtable => {
                 self.paging.call(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?

@@ -83,6 +83,10 @@ pub enum Kill {
     #[error("unhandled trap {vector} at {eip} ({info:#x})")]
     UnhandledTrap { vector: u32, eip: GuestVirt, info: u32 },
     #[error(
+        "trap {vector} at {eip}, {times} times, each in the handler of the one before: the guest makes no progress"
+    )]
+    NestedTraps { vector: u8, eip: GuestVirt, times: u32 },
+    #[error(
         "trap {vector} in the Switcher: the guest left a segment register or stack that cannot be loaded (eip {eip})"
     )]
     SwitcherFault { vector: u32, eip: GuestVirt },

@@ -40,6 +40,7 @@ pub mod audit;
 pub mod config_error;
 pub mod counters;
 pub mod defect;
+mod emulate;
 pub mod guarded;
 pub mod guest;
 pub mod host;

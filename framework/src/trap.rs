@@ -1,7 +1,7 @@
 //! Why a guest came back, and what is done about it.
 //!
 //! Page faults go to the paging strategy first; general-protection faults may be an instruction that is
-//! emulated; the hypercall is remembered for the next round of the loop. What is left is the guest's
+//! [emulated](crate::emulate); the hypercall is remembered for the next round of the loop. What is left is the guest's
 //! own trap and is reflected to its handler; without a handler the guest dies.
 //!
 //! Source: lguest's `x86/core.c`, `lguest_arch_handle_trap` and `emulate_insn`.
@@ -76,49 +76,35 @@ impl Guest {
         };
         if vector != trap::PAGE_FAULT {
             self.counters.reflected_traps += 1;
+            self.stepped |= vector == trap::DEBUG;
+            self.check_nesting(host, vector)?;
         }
         self.call_handler(host, gate, trap::has_error_code(vector).then_some(errcode))
     }
 
-    /// Emulates the few instructions that a guest's kernel executes although it should not: port I/O,
-    /// to which no device answers (reads give all ones), and `cli`, which is skipped. Returns whether
-    /// it was one of them.
-    fn emulate<H: Host>(&mut self, host: &mut H) -> bool {
-        let Regs { cs, eip, .. } = *host.regs();
-        if cs & 3 != GUEST_PL {
-            return false;
+    /// Ends a guest whose kernel traps at one address again and again, each time deeper in its stack: the handler comes to
+    /// the same place, and no handler ever returns.
+    fn check_nesting<H: Host>(&mut self, host: &mut H, vector: u8) -> Result<(), Kill> {
+        let Regs { eip, esp, cs, .. } = *host.regs();
+        let deeper = cs & 3 == GUEST_PL && self.nested.eip == eip && esp < self.nested.esp;
+        let times = if deeper { self.nested.times + 1 } else { 1 };
+        self.nested = Nested { eip, esp, times };
+        if times < MAX_NESTED {
+            Ok(())
+        } else {
+            Err(Kill::NestedTraps { vector, eip: GuestVirt(eip), times })
         }
-        let Some(mut opcode) = self.fetch(host, eip) else { return false };
-        let mut length = 1;
-        let operand_size_prefix = opcode == 0x66;
-        if operand_size_prefix {
-            let Some(next) = self.fetch(host, eip.wrapping_add(1)) else { return false };
-            (opcode, length) = (next, 2);
-        }
-        let ones = match (opcode & 1, operand_size_prefix) {
-            (0, _) => 0xff,
-            (_, true) => 0xffff,
-            (_, false) => u32::MAX,
-        };
-        let (immediate, result) = match opcode {
-            0xe4 | 0xe5 => (1, ones),               // in imm8
-            0xec | 0xed => (0, ones),               // in dx
-            0xe6 | 0xe7 => (1, 0),                  // out imm8
-            0xee | 0xef => (0, 0),                  // out dx
-            0xfa if !operand_size_prefix => (0, 0), // cli
-            _ => return false,
-        };
-        let regs = host.regs();
-        regs.eax |= result;
-        regs.eip = eip.wrapping_add(length + immediate);
-        true
-    }
-
-    /// One byte of code, if it can be had.
-    fn fetch<H: Host>(&mut self, host: &mut H, eip: u32) -> Option<u8> {
-        let at = self.translate(host, GuestVirt(eip)).ok()?;
-        let mut byte = [0];
-        host.read(at, &mut byte).ok()?;
-        Some(byte[0])
     }
 }
+
+/// The last trap, other than a page fault, that went to the guest's handler, and how many came at its address, each within
+/// the handler of the one before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Nested {
+    eip: u32,
+    esp: u32,
+    times: u32,
+}
+
+/// More than fit onto a kernel stack of 8 KiB: Linux needs 68 bytes for the registers alone.
+const MAX_NESTED: u32 = 128;

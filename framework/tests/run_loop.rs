@@ -566,6 +566,9 @@ fn port_reads_give_ones_and_other_instructions_are_the_guests_own() {
         (&[0xee], 0x12_3456, 1),
         (&[0xe7, 0x80], 0x12_3456, 2),
         (&[0xfa], 0x12_3456, 1),
+        // Prefixes: of size, in any order with a segment's; of a repetition that has nothing to repeat.
+        (&[0x2e, 0x66, 0xed], 0x12_ffff, 3),
+        (&[0xf3, 0xec], 0x12_34ff, 2),
     ] {
         let (guest, mut machine) = initialised();
         then(&mut machine, move |m| {
@@ -575,9 +578,9 @@ fn port_reads_give_ones_and_other_instructions_are_the_guests_own() {
         });
         then(&mut machine, move |m| {
             assert_eq!((m.regs.eax, m.regs.eip), (eax, 0x2ffe + length), "{code:x?}");
-            // hlt; and the same port read from ring 3.
+            // rdmsr, for which a kernel has a handler; and the same port read from ring 3.
             m.regs.esp = 0x6000;
-            m.sim.write(GuestPhys(0x2000), &[0xf4]).unwrap();
+            m.sim.write(GuestPhys(0x2000), &[0x0f, 0x32]).unwrap();
             m.regs.eip = 0x2000;
             exit(13)
         });
@@ -595,6 +598,154 @@ fn port_reads_give_ones_and_other_instructions_are_the_guests_own() {
     }
 }
 
+/// What a kernel of the old lguest's days executes here and there. Expected values are a processor's without a host.
+#[test]
+fn privileged_instructions_have_the_effect_of_a_processor_without_a_host() {
+    // The code, all registers before (numbered from 0x10 on), and what is different after it.
+    type After = fn(&mut Regs);
+    let cases: [(&[u8], After); 14] = [
+        (&[0x0f, 0x20, 0xc0], |r| r.eax = 0x8005_0033), // mov %cr0, %eax
+        (&[0x0f, 0x20, 0xe2], |r| r.edx = 0),           // mov %cr4, %edx
+        (&[0x0f, 0x20, 0xd1], |r| r.ecx = 0xdead_b000), // mov %cr2, %ecx
+        (&[0x0f, 0x21, 0xc3], |r| r.ebx = 0),           // mov %db0, %ebx
+        (&[0x0f, 0x21, 0xdf], |r| r.edi = 0),           // mov %db3, %edi
+        (&[0x0f, 0x21, 0xf6], |r| r.esi = 0xffff_0ff0), // mov %db6, %esi
+        (&[0x0f, 0x21, 0xe5], |r| r.ebp = 0xffff_0ff0), // mov %db4, %ebp
+        (&[0x0f, 0x21, 0xf8], |r| r.eax = 0x400),       // mov %db7, %eax
+        (&[0x0f, 0x23, 0xf8], |_| ()),                  // mov %eax, %db7
+        (&[0x0f, 0x09], |_| ()),                        // wbinvd
+        (&[0xfb], |_| ()),                              // sti
+        (&[0x6f], |r| r.esi += 4),                      // outsl
+        (&[0xf3, 0x66, 0x6f], |r| (r.esi, r.ecx) = (r.esi + 0x22, 0)), // rep outsw
+        (&[0xf3, 0x6e], |r| (r.esi, r.ecx) = (r.esi + 0x11, 0)), // rep outsb
+    ];
+    for (code, after) in cases {
+        let (guest, mut machine) = initialised();
+        then(&mut machine, move |m| {
+            m.sim.write(GuestPhys(0x2ffe), code).unwrap();
+            m.sim.write_u32(GuestPhys(DATA.0 + offset::CR2), 0xdead_b000).unwrap();
+            (m.regs.eax, m.regs.ecx, m.regs.edx, m.regs.ebx) = (0x10, 0x11, 0x12, 0x13);
+            (m.regs.esp, m.regs.ebp, m.regs.esi, m.regs.edi) = (0x14, 0x15, 0x16, 0x17);
+            (m.regs.eip, m.regs.errcode) = (0x2ffe, 0);
+            exit(13)
+        });
+        then(&mut machine, move |m| {
+            let mut expected =
+                Regs { eax: 0x10, ecx: 0x11, edx: 0x12, ebx: 0x13, esp: 0x14, ebp: 0x15, ..m.regs };
+            (expected.esi, expected.edi) = (0x16, 0x17);
+            expected.eip = 0x2ffe + code.len() as u32;
+            after(&mut expected);
+            assert_eq!(m.regs, expected, "{code:x?}");
+            exit(0x30)
+        });
+        assert_eq!(run(guest, machine).0, None, "{code:x?}");
+    }
+}
+
+#[test]
+fn instructions_without_an_end_are_the_guests_own() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        // Longer than any instruction may be; and below, one that goes beyond the guest's memory.
+        m.sim.write(GuestPhys(0x2000), &[0x66; 16]).unwrap();
+        (m.regs.eip, m.regs.esp, m.regs.errcode) = (0x2000, 0x6000, 0);
+        exit(13)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
+        let end = m.sim.page_limit() * 4096;
+        m.sim.write(GuestPhys(end - 1), &[0x66]).unwrap();
+        (m.regs.eip, m.regs.esp) = (end - 1, 0x6000);
+        exit(13)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn hlt_sleeps_and_clts_clears_ts() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::Ts, [1, 0, 0, 0]));
+    then(&mut machine, |m| {
+        assert!(m.ts);
+        m.sim.write(GuestPhys(0x2000), &[0x0f, 0x06, 0xf4]).unwrap();
+        (m.regs.eip, m.regs.errcode) = (0x2000, 0);
+        exit(trap::GENERAL_PROTECTION)
+    });
+    then(&mut machine, |m| {
+        assert!(!m.ts);
+        assert_eq!((m.regs.eip, &m.waited_for[..]), (0x2002, &[][..]));
+        m.regs.esp = 0x6000;
+        exit(trap::GENERAL_PROTECTION)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.waited_for.len(), 1, "hlt has not slept");
+        // In the clock's handler, which returns to behind it.
+        assert_eq!(m.regs.eip, 0x5000 + 16 * 32);
+        assert_eq!(m.sim.read_u32(GuestPhys(m.regs.esp)).unwrap(), 0x2003);
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+/// A debugger in the guest learns from DR6 that its step is why it is there, until it has written to it.
+#[test]
+fn dr6_tells_of_a_single_step() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| {
+        (m.regs.eip, m.regs.esp) = (0x2100, 0x6000);
+        exit(trap::DEBUG)
+    });
+    for (code, dr6) in
+        [([0x0f, 0x21, 0xf0], 0xffff_4ff0), ([0x0f, 0x23, 0xf3], 0), ([0x0f, 0x21, 0xf0], 0xffff_0ff0)]
+    {
+        then(&mut machine, move |m| {
+            m.sim.write(GuestPhys(0x2000), &code).unwrap();
+            (m.regs.eip, m.regs.eax, m.regs.ebx, m.regs.errcode) = (0x2000, 0, 0, 0);
+            exit(13)
+        });
+        then(&mut machine, move |m| {
+            assert_eq!((m.regs.eip, m.regs.eax), (0x2003, dr6), "{code:x?}");
+            exit(0x30)
+        });
+    }
+    assert_eq!(run(guest, machine).0, None);
+}
+
+/// An oops in the oops: the handler comes to an instruction that traps, and so on without end.
+#[test]
+fn a_handler_that_traps_within_itself_ends_the_guest() {
+    let (guest, mut machine) = initialised();
+    for n in 0..200 {
+        then(&mut machine, move |m| {
+            (m.regs.eip, m.regs.cs, m.regs.esp) = (0x2000, GUEST_CS, 0x9000 - 16 * n);
+            exit(trap::INVALID_OPCODE)
+        });
+    }
+    let kill = killed(guest, machine);
+    let expected = Kill::NestedTraps { vector: trap::INVALID_OPCODE, eip: GuestVirt(0x2000), times: 128 };
+    assert_eq!(kill, expected);
+}
+
+/// The same instruction traps as often as it likes when its handler returns; and in ring 3.
+#[test]
+fn traps_that_are_handled_are_no_end() {
+    for (cs, deeper) in [(GUEST_CS, 0), (0x73, 16)] {
+        let (guest, mut machine) = initialised();
+        then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x7000, 1, 0]));
+        for n in 0..200 {
+            then(&mut machine, move |m| {
+                (m.regs.eip, m.regs.cs, m.regs.esp) = (0x2000, cs, 0x6000 - deeper * n);
+                exit(trap::INVALID_OPCODE)
+            });
+        }
+        assert_eq!(run(guest, machine).0, None);
+    }
+}
+
 #[test]
 fn last_words_and_restart() {
     let (guest, mut machine) = initialised();
@@ -604,9 +755,12 @@ fn last_words_and_restart() {
     });
     assert_eq!(run(guest, machine).0.unwrap().to_string(), "CRASH: Power down");
 
-    let (guest, mut machine) = initialised();
-    then(&mut machine, |m| m.hypercall(Hypercall::Shutdown, [0xa000, SHUTDOWN_RESTART, 0, 0]));
-    assert_eq!(run(guest, machine).0, Some(End::Restart));
+    // Linux passes no words then, and the address of that with its kernel's offset taken off (`lguest_restart`).
+    for words in [0xa000, 0x4000_0000] {
+        let (guest, mut machine) = initialised();
+        then(&mut machine, move |m| m.hypercall(Hypercall::Shutdown, [words, SHUTDOWN_RESTART, 0, 0]));
+        assert_eq!(run(guest, machine).0, Some(End::Restart));
+    }
 }
 
 #[test]

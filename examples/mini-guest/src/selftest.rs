@@ -29,6 +29,7 @@ macro_rules! ensure {
 pub fn run(test: KernelTest) -> bool {
     match test {
         KernelTest::PortIo => port_io(),
+        KernelTest::PrivilegedInstructions => privileged_instructions(),
         KernelTest::RingOverflow => ring_overflow(),
         KernelTest::AccessedDirty => accessed_dirty(),
         KernelTest::ReadOnlyKernel => read_only_kernel(),
@@ -53,6 +54,35 @@ fn port_io() -> bool {
     ensure!(word == 0x1234_ffff, "in %dx,%ax left {word:#x}");
     ensure!(long == 0xffff_ffff, "in %dx,%eax left {long:#x}");
     ensure!(immediate == 0x1234_56ff, "in $0x71,%al left {immediate:#x}");
+    true
+}
+
+fn privileged_instructions() -> bool {
+    let (address, status, control, cr0): (u32, u32, u32, u32);
+    let text = [0_u8; 3];
+    let behind: *const u8;
+    // SAFETY: the host emulates all of these, and none changes anything that the guest is made of.
+    unsafe {
+        asm!("mov {}, db0", out(reg) address, options(nomem, nostack));
+        // What stepped last, and nobody has reset, is not shown any more.
+        asm!("xor {0}, {0}", "mov db6, {0}", "mov {0}, db6", out(reg) status, options(nomem, nostack));
+        asm!("mov {0}, db7", "mov db7, {0}", out(reg) control, options(nomem, nostack));
+        asm!("mov {}, cr0", out(reg) cr0, options(nomem, nostack));
+        asm!("wbinvd", "sti", options(nostack));
+        asm!("xchg esi, {0}", "rep outsb", "xchg esi, {0}", inout(reg) text.as_ptr() => behind,
+            in("edx") 0x80, inout("ecx") text.len() => _);
+    }
+    ensure!(address == 0, "DR0 is {address:#x}");
+    ensure!(status == 0xffff_0ff0, "DR6 is {status:#x}");
+    ensure!(control == 0x400, "DR7 is {control:#x}");
+    // Paging, write protection in the kernel, protection.
+    ensure!(cr0 & 0x8001_0001 == 0x8001_0001, "CR0 is {cr0:#x}");
+    ensure!(behind == text.as_ptr_range().end, "outsb has come to {behind:?}");
+    let halted = attempt::attempt(|| {
+        // SAFETY: sleeps until an interrupt, which the host sees to.
+        unsafe { asm!("hlt", options(nomem, nostack)) }
+    });
+    ensure!(halted.is_ok(), "hlt trapped: {halted:x?}");
     true
 }
 

@@ -127,6 +127,8 @@ numbered! {
         HaltWakes = 6,
         /// Pages move together with the tables that map them, reported by `SET_PGD` or `SET_PMD` alone.
         MovedTables = 7,
+        /// What only ring 0 may execute has, in ring 1, the effect that it has on a processor without a host.
+        PrivilegedInstructions = 8,
     }
 }
 

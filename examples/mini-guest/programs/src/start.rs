@@ -108,6 +108,7 @@ const TESTS: &[Test] = &[
     ("preemption", machine::preemption),
     ("clock", machine::clock),
     ("port-io", |_| kernel(KernelTest::PortIo)),
+    ("privileged-instructions", |_| kernel(KernelTest::PrivilegedInstructions)),
     ("ring-overflow", |_| kernel(KernelTest::RingOverflow)),
     ("accessed-dirty", |_| kernel(KernelTest::AccessedDirty)),
     ("read-only-kernel", |_| kernel(KernelTest::ReadOnlyKernel)),

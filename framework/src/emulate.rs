@@ -1,0 +1,201 @@
+//! Instructions that a guest's kernel executes although ring 1 may not, and how each ends (Intel SDM vol. 2).
+//!
+//! lguest's guests request what they need by hypercalls. But Linux of 2.6.23 to 4.13 has these in places that know nothing of
+//! that: drivers that look for hardware, the debugger, what prints an oops.
+//!
+//! | instruction | becomes |
+//! | --- | --- |
+//! | `in`, `out`, `outs` | no device answers: reads give all ones, writes reach nothing |
+//! | `cli`, `sti` | nothing: the guest's interrupt flag is in its `lguest_data` |
+//! | `hlt` | HALT |
+//! | `clts` | TS is clear |
+//! | `mov` from CR0, CR2, CR4 | what it would be on a processor without a host |
+//! | `mov` from and to debug registers | no breakpoint is ever set; DR6 reports a single step until it is written |
+//! | `wbinvd`, `invd` | nothing: caches are the host's |
+//!
+//! All others are the guest's own general-protection faults: `rdmsr` and `wrmsr`, for which Linux has handlers that go on, and
+//! what would change tables behind the host's back (`lgdt`, `mov` to CR3).
+
+use crate::guest::Guest;
+use crate::host::Host;
+use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::lguest_data::offset;
+use arch_i386::paging::Paging;
+use arch_i386::regs::Regs;
+use arch_i386::segment::GUEST_PL;
+
+/// CR0 of Linux: protection, MP, ET, NE, WP, AM, paging; and TS.
+const CR0: u32 = 0x8005_0033;
+const CR0_TS: u32 = 1 << 3;
+/// CR4 with three levels.
+const CR4_PAE: u32 = 1 << 5;
+/// DR6 and DR7 without a breakpoint; and the bit that says that the last instruction was stepped over.
+const DR6: u32 = 0xffff_0ff0;
+const DR6_STEPPED: u32 = 1 << 14;
+const DR7: u32 = 0x400;
+
+/// The longest instruction that a processor executes.
+const LONGEST: u32 = 15;
+
+const EFLAGS_DF: u32 = 1 << 10;
+
+/// An instruction as it is read, byte by byte.
+struct Code<'g, 'h, H> {
+    guest: &'g mut Guest,
+    host: &'h mut H,
+    eip: u32,
+    length: u32,
+}
+
+impl<H: Host> Code<'_, '_, H> {
+    /// The next byte, if it can be had.
+    fn next(&mut self) -> Option<u8> {
+        if self.length == LONGEST {
+            return None;
+        }
+        let at = self.guest.translate(self.host, GuestVirt(self.eip.wrapping_add(self.length))).ok()?;
+        let mut byte = [0];
+        self.host.read(at, &mut byte).ok()?;
+        self.length += 1;
+        Some(byte[0])
+    }
+}
+
+/// The prefixes that matter here.
+#[derive(Clone, Copy, Default)]
+struct Prefixes {
+    operand_size: bool,
+    repeat: bool,
+}
+
+/// A general register by its number in an instruction.
+fn register(regs: &mut Regs, number: u8) -> &mut u32 {
+    match number & 7 {
+        0 => &mut regs.eax,
+        1 => &mut regs.ecx,
+        2 => &mut regs.edx,
+        3 => &mut regs.ebx,
+        4 => &mut regs.esp,
+        5 => &mut regs.ebp,
+        6 => &mut regs.esi,
+        _ => &mut regs.edi,
+    }
+}
+
+impl Guest {
+    /// Emulates the instruction at which the guest's kernel stands; returns whether it was one of those.
+    pub(crate) fn emulate<H: Host>(&mut self, host: &mut H) -> bool {
+        let Regs { cs, eip, .. } = *host.regs();
+        if cs & 3 != GUEST_PL {
+            return false;
+        }
+        let mut code = Code { guest: self, host, eip, length: 0 };
+        if code.execute().is_none() {
+            return false;
+        }
+        let next = eip.wrapping_add(code.length);
+        host.regs().eip = next;
+        true
+    }
+}
+
+impl<H: Host> Code<'_, '_, H> {
+    /// Does all of it but the step to the next instruction; `None` for one that is not emulated, of which nothing is done.
+    fn execute(&mut self) -> Option<()> {
+        let mut prefixes = Prefixes::default();
+        loop {
+            match self.next()? {
+                0x66 => prefixes.operand_size = true,
+                0xf2 | 0xf3 => prefixes.repeat = true,
+                // Segments; the address size.
+                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
+                opcode => return self.one_byte(opcode, prefixes),
+            }
+        }
+    }
+
+    fn one_byte(&mut self, opcode: u8, prefixes: Prefixes) -> Option<()> {
+        // Of those that come in two sizes.
+        let (size, ones) = match (opcode & 1, prefixes.operand_size) {
+            (0, _) => (1, 0xff),
+            (_, true) => (2, 0xffff),
+            (_, false) => (4, u32::MAX),
+        };
+        match opcode {
+            // in: from the port of an immediate byte, and from DX's.
+            0xe4 | 0xe5 => {
+                self.next()?;
+                self.host.regs().eax |= ones;
+            }
+            0xec | 0xed => self.host.regs().eax |= ones,
+            // out
+            0xe6 | 0xe7 => _ = self.next()?,
+            0xee | 0xef => {}
+            // outs
+            0x6e | 0x6f => {
+                let regs = self.host.regs();
+                let count = if prefixes.repeat { core::mem::take(&mut regs.ecx) } else { 1 };
+                let bytes = count.wrapping_mul(size);
+                let down = regs.eflags & EFLAGS_DF != 0;
+                regs.esi = if down { regs.esi.wrapping_sub(bytes) } else { regs.esi.wrapping_add(bytes) };
+            }
+            // cli, sti
+            0xfa | 0xfb => {}
+            // hlt
+            0xf4 => self.guest.halted = true,
+            0x0f => {
+                let opcode = self.next()?;
+                return self.two_bytes(opcode);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn two_bytes(&mut self, opcode: u8) -> Option<()> {
+        match opcode {
+            // clts
+            0x06 => self.guest.ts = false,
+            // invd, wbinvd
+            0x08 | 0x09 => {}
+            // mov from a control register
+            0x20 => {
+                let operands = self.next()?;
+                let value = self.control_register(operands >> 3 & 7)?;
+                *register(self.host.regs(), operands) = value;
+            }
+            // mov from and to a debug register
+            0x21 => {
+                let operands = self.next()?;
+                let value = match operands >> 3 & 7 {
+                    // Where nobody has forbidden it (CR4.DE), 4 and 5 are names of 6 and 7.
+                    4 | 6 => DR6 | if self.guest.stepped { DR6_STEPPED } else { 0 },
+                    5 | 7 => DR7,
+                    _ => 0,
+                };
+                *register(self.host.regs(), operands) = value;
+            }
+            0x23 => {
+                let operands = self.next()?;
+                if matches!(operands >> 3 & 7, 4 | 6) {
+                    self.guest.stepped &= *register(self.host.regs(), operands) & DR6_STEPPED != 0;
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn control_register(&mut self, number: u8) -> Option<u32> {
+        match number {
+            0 => Some(CR0 | if self.guest.ts { CR0_TS } else { 0 }),
+            2 => {
+                let data = self.guest.data?;
+                self.host.read_u32(GuestPhys(data.0 + offset::CR2)).ok()
+            }
+            4 if self.guest.format == Paging::Pae => Some(CR4_PAE),
+            4 => Some(0),
+            _ => None,
+        }
+    }
+}
