@@ -7,7 +7,7 @@ use crate::log;
 use crate::module::MAX_GUESTS;
 use crate::shim::{self, RawPlugin, RawVcpu};
 use arch_i386::addr::PAGE_SIZE;
-use arch_i386::launcher::STRATEGY_MAX;
+use arch_i386::launcher::{MAX_EVENTFDS, STRATEGY_MAX};
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
 use core::mem::offset_of;
@@ -35,6 +35,8 @@ shared! {
     LG_STRATEGY_MAX = STRATEGY_MAX;
     /// How many guests there can be.
     LG_MAX_GUESTS = MAX_GUESTS;
+    /// How many eventfds a guest can have.
+    LG_MAX_EVENTFDS = MAX_EVENTFDS;
     /// Bytes of a recording's ring that are kept free for the note of a loss.
     LG_LAST_WORDS = LAST_WORDS;
     /// The longest line of the log, and the longest words of a panic, in bytes.
@@ -93,9 +95,11 @@ shared! {
     LG_EFAULT = positive(Errno::EFAULT);
     LG_EBUSY = positive(Errno::EBUSY);
     LG_EINVAL = positive(Errno::EINVAL);
+    LG_EMFILE = positive(Errno::EMFILE);
     LG_ENOSPC = positive(Errno::ENOSPC);
     LG_ERANGE = positive(Errno::ERANGE);
     LG_EOVERFLOW = positive(Errno::EOVERFLOW);
+    LG_EDQUOT = positive(Errno::EDQUOT);
     LG_ERESTART = positive(Errno::ERESTART);
     LG_ERESTARTSYS = positive(Errno::ERESTARTSYS);
 }

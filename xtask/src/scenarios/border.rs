@@ -29,6 +29,8 @@ pub const SCENARIOS: &[Scenario] = &[
     act!("border-counters-hold", 300, "counters-hold"),
     act!("border-eventfd-flood", 300, "eventfd-flood"),
     scenario!("border-log-flood", 300),
+    scenario!("border-log-flood-of-a-user", 300),
+    scenario!("border-user-namespace", 300),
     act!("border-remap-under-audit", 300, "remap"),
     act!("border-one-frame", 600, "one-frame"),
     act!("border-giant-flush", 900, "giant-flush"),
