@@ -47,7 +47,10 @@ static u32 forget(struct lg_frames *frames, u32 from, u32 to)
 		__set_bit((word >> LG_FRAME_SHIFT) % LG_STALE_BITS, frames->gone);
 		count++;
 	}
+	frames->known -= count;
+	frames->lost += count;
 	atomic_sub(count, &lg_frames_known);
+	atomic_add(count, &lg_frames_gone);
 	return count;
 }
 
@@ -243,13 +246,16 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 			/* The same page, now for writing; another one would have been reported. */
 			if (frames->words[page_number] && WARN_ON_ONCE((frames->words[page_number] ^ word) >> LG_FRAME_SHIFT))
 				forget(frames, page_number, page_number + 1);
-			if (!frames->words[page_number])
+			if (!frames->words[page_number]) {
+				frames->known++;
 				atomic_inc(&lg_frames_known);
+			}
 			WRITE_ONCE(frames->words[page_number], word);
 			spin_unlock(&frames->lock);
 			put_page(page);
 			return word;
 		}
+		frames->retried++;
 		spin_unlock(&frames->lock);
 		put_page(page);
 		atomic_inc(&lg_frames_retried);

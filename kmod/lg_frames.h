@@ -36,6 +36,8 @@ struct lg_frames {
 	unsigned long gone[LG_STALE_BITS / BITS_PER_LONG];
 	/* Whether there is one. */
 	u32 stale;
+	/* What is counted for people: pages known now, frames that have gone so far, and those that went while they were looked for. */
+	u32 known, lost, retried;
 	/* The processor that is in the guest, or about to be; -1 for none. */
 	int running_on;
 	/* How often the guest has been left: what shows that it was, when an invalidation has begun. */

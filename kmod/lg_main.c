@@ -148,7 +148,7 @@ static int count_get(char *buffer, const struct kernel_param *kp)
 static const struct kernel_param_ops count_ops = { .set = lg_read_only_set, .get = count_get };
 static atomic_t lg_guests = ATOMIC_INIT(0), lg_forgotten = ATOMIC_INIT(0);
 atomic_t lg_tables = ATOMIC_INIT(0), lg_memory = ATOMIC_INIT(0);
-atomic_t lg_frames_known = ATOMIC_INIT(0), lg_frames_retried = ATOMIC_INIT(0);
+atomic_t lg_frames_known = ATOMIC_INIT(0), lg_frames_gone = ATOMIC_INIT(0), lg_frames_retried = ATOMIC_INIT(0);
 module_param_cb(guests, &count_ops, &lg_guests, 0444);
 MODULE_PARM_DESC(guests, "read-only: guests that exist");
 module_param_cb(forgotten, &count_ops, &lg_forgotten, 0444);
@@ -157,6 +157,8 @@ module_param_cb(tables, &count_ops, &lg_tables, 0444);
 MODULE_PARM_DESC(tables, "read-only: pages that hold page tables of guests");
 module_param_cb(frames, &count_ops, &lg_frames_known, 0444);
 MODULE_PARM_DESC(frames, "read-only: pages of guests whose frames are known");
+module_param_cb(frames_gone, &count_ops, &lg_frames_gone, 0444);
+MODULE_PARM_DESC(frames_gone, "read-only: how often a known frame went: swapped out, moved, merged, unmapped, or with its launcher");
 module_param_cb(frames_retried, &count_ops, &lg_frames_retried, 0444);
 MODULE_PARM_DESC(frames_retried, "read-only: how often a frame went while it was looked for");
 module_param_cb(memory, &count_ops, &lg_memory, 0444);

@@ -16,7 +16,6 @@
 #include <linux/atomic.h>
 #include <linux/build_bug.h>
 #include <linux/hashtable.h>
-#include <linux/highmem.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/log2.h>
@@ -32,7 +31,7 @@
 
 static unsigned int lg_paging_kib;
 module_param_named(paging_kib, lg_paging_kib, uint, 0644);
-MODULE_PARM_DESC(paging_kib, "KiB of the host's memory for a guest's page tables and strategy (default 0: a quarter of low memory)");
+MODULE_PARM_DESC(paging_kib, "KiB of the host's memory for a guest's page tables and strategy (default 0: 1 MiB and a sixteenth of the guest's)");
 
 struct lg_plugin {
 	/* Whether plug-in code is at work; for Rust as well. */
@@ -72,22 +71,22 @@ struct lg_piece {
 static DEFINE_HASHTABLE(guarded, 5);
 static DEFINE_SPINLOCK(guarded_lock);
 
-static size_t limit(void)
+/* A small process has some ten tables: by default there is room for those of 25, and for more the larger the guest is. */
+static size_t limit(u32 guest_pages)
 {
 	unsigned int kib = READ_ONCE(lg_paging_kib);
-	unsigned long pages = (totalram_pages() - totalhigh_pages()) / 4;
 
-	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : pages << PAGE_SHIFT;
+	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : (256 + (size_t)guest_pages / 16) << PAGE_SHIFT;
 }
 
-asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user)
+asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user, u32 guest_pages)
 {
 	struct lg_plugin *plugin = lg_should_fail() ? NULL : kzalloc(sizeof(*plugin), GFP_KERNEL_ACCOUNT);
 
 	if (!plugin)
 		return NULL;
 	INIT_LIST_HEAD(&plugin->pieces);
-	plugin->limit = limit();
+	plugin->limit = limit(guest_pages);
 	plugin->user = user;
 	atomic_inc(&lg_memory);
 	return plugin;

@@ -120,8 +120,8 @@ asmlinkage void lg_user_uncharge(struct lg_user *user, u32 bytes);
  */
 struct lg_plugin;
 
-/* Of a guest of the user's, who outlives it; NULL when memory is short. May sleep. */
-asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user);
+/* Of a guest of the user's, who outlives it, with so many pages; NULL when memory is short. May sleep. */
+asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user, u32 guest_pages);
 asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin);
 /*
  * Calls `call`, and returns true when it has returned. Where lg_plugin_panicked() was called instead, false is returned:
@@ -190,6 +190,8 @@ asmlinkage bool lg_frames_stale(const struct lg_vcpu *vcpu);
  * number, and the guest may be entered when no shadow entry leads to one of them.
  */
 asmlinkage bool lg_frames_take(struct lg_vcpu *vcpu, u32 *set);
+/* How many pages' frames are known; how many frames have gone; and how many of them while they were looked for. */
+asmlinkage void lg_frames_counts(const struct lg_vcpu *vcpu, u32 *known, u32 *gone, u32 *retried);
 /* Around a series of entries: gives the FPU to the guest, and back. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu);
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
@@ -265,6 +267,6 @@ void lg_recording_exit(void);
 int lg_area_describe(char *to, size_t size);
 extern unsigned int lg_max_guests;
 /* Counts for /sys/module/lg/parameters. */
-extern atomic_t lg_tables, lg_frames_known, lg_frames_retried, lg_memory;
+extern atomic_t lg_tables, lg_frames_known, lg_frames_gone, lg_frames_retried, lg_memory;
 
 #endif

@@ -224,6 +224,13 @@ asmlinkage bool lg_frames_take(struct lg_vcpu *vcpu, u32 *set)
 	return lg_frames_take_stale(&vcpu->frames, set);
 }
 
+asmlinkage void lg_frames_counts(const struct lg_vcpu *vcpu, u32 *known, u32 *gone, u32 *retried)
+{
+	*known = READ_ONCE(vcpu->frames.known);
+	*gone = READ_ONCE(vcpu->frames.lost);
+	*retried = READ_ONCE(vcpu->frames.retried);
+}
+
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
 {
 	return vcpu->task == current && vcpu->mm == current->mm;

@@ -49,6 +49,8 @@ counters! {
         filled_ahead,
         /// Shadow page directories evicted.
         evictions,
+        /// Times that tables were given back since there was no memory for a request.
+        shrinks,
         /// Shadow entries released.
         released_entries,
         /// Shadow entries looked at to release those that tables held when they were given up.
@@ -83,5 +85,17 @@ counters! {
         host_interrupts,
         /// Shadow entries that the host dropped since their frames had gone.
         dropped_entries,
+    }
+}
+
+counters! {
+    /// What the host has to do with the guest's pages; of its own accord, so that these do not repeat from run to run.
+    FrameCounters {
+        /// Pages whose frames are known now.
+        frames_known,
+        /// Times that a frame that was known has gone.
+        frames_gone,
+        /// Times that a frame went while it was looked for.
+        frames_retried,
     }
 }

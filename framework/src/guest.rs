@@ -13,7 +13,7 @@
 //!
 //! Source: lguest's `core.c`, `run_guest`.
 
-use crate::counters::{PagingCounters, RunCounters};
+use crate::counters::{FrameCounters, PagingCounters, RunCounters};
 use crate::guarded::Guarded;
 use crate::host::{Capability, GuestEntry, Host};
 use crate::kill::{End, Kill, Panicked};
@@ -229,7 +229,7 @@ impl Guest {
             self.abandon(panicked);
             PagingCounters::default()
         });
-        Counters { run: self.counters, paging }
+        Counters { run: self.counters, paging, frames: host.frame_counters() }
     }
 
     /// Gives back everything that the guest holds of the host's. Returns what its strategy had leaked, or, if it has
@@ -267,11 +267,14 @@ pub struct Counters {
     pub run: RunCounters,
     /// The pager's.
     pub paging: PagingCounters,
+    /// The host's.
+    pub frames: FrameCounters,
 }
 
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.run.fmt(f)?;
-        self.paging.fmt(f)
+        self.paging.fmt(f)?;
+        self.frames.fmt(f)
     }
 }

@@ -18,10 +18,11 @@
 //! Every method runs with interrupts on and may sleep, except [`Host::enter`], which turns them off
 //! itself for as long as the guest runs.
 
+use crate::counters::FrameCounters;
 use crate::kill::Panicked;
 use crate::ledger::Forgotten;
 pub use crate::paging_host::{
-    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, NoRoom, PagingHost, Progress, Purpose,
+    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, PagingHost, Progress, Purpose, RecordingFull,
     reschedule_point,
 };
 use crate::segment::Segments;
@@ -92,6 +93,11 @@ pub trait Host: PagingHost {
     /// time. To be called outside of plug-in code, before the guest is entered; frames that go later end its run, like a
     /// hardware interrupt.
     fn drop_stale(&mut self) -> Option<u64>;
+
+    /// What has become of the guest's pages so far; a host that never takes one away has nothing to report.
+    fn frame_counters(&self) -> FrameCounters {
+        FrameCounters::default()
+    }
 
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;

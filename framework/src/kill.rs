@@ -25,7 +25,9 @@ pub enum Kill {
     #[error("failed to get a page: {0}")]
     NoFrame(#[from] NoFrame),
     /// No page for a shadow table.
-    #[error("no page for a shadow page table: {0}")]
+    #[error(
+        "no memory for shadow page tables: {0}, or the guest has reached its limit (the module's parameter paging_kib)"
+    )]
     OutOfMemory(#[from] OutOfMemory),
     /// A page-table entry with the page-size bit, reserved bits or a frame beyond the guest's memory.
     #[error("bad page-table entry {:#x}: large pages, reserved bits and frames beyond memory are refused", .0.0)]

@@ -1,8 +1,9 @@
 //! Pagers: strategies as the run loop has them, with what every strategy must do done for it.
 //!
 //! [`Checked`] is the one wrapper around a [`PagingStrategy`]. It refuses what concerns the Switcher's window or an entry
-//! that no table has, counts the guest's requests, and maps the guest's kernel stack again after each request that may
-//! have dropped it. So the author of a strategy need not remember any of it. A wrapper that sees the requests to a strategy
+//! that no table has, counts the guest's requests, maps the guest's kernel stack again after each request that may
+//! have dropped it, and has tables evicted when there is no memory for a request. So the author of a strategy need not remember
+//! any of it. A wrapper that sees the requests to a strategy
 //! (the audit, the recorder) is a [`Pager`] around a pager.
 
 use crate::counters::PagingCounters;
@@ -160,6 +161,60 @@ impl<S: PagingStrategy> Checked<S> {
             Paging::Pae => Pae::ROOT_ENTRIES,
         }
     }
+
+    /// Has the strategy do what may need memory.
+    #[inline]
+    fn afford<R>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        request: impl Fn(&mut S, &mut dyn PagingHost) -> Result<R, Kill>,
+    ) -> Result<R, Kill> {
+        match request(&mut self.strategy, host) {
+            Err(Kill::OutOfMemory(_)) => self.afford_with_less(host, &request),
+            done => done,
+        }
+    }
+
+    /// The same when there was not enough of it: once more, with what the strategy gives back.
+    #[cold]
+    #[inline(never)]
+    fn afford_with_less<R>(
+        &mut self,
+        host: &mut dyn PagingHost,
+        request: &dyn Fn(&mut S, &mut dyn PagingHost) -> Result<R, Kill>,
+    ) -> Result<R, Kill> {
+        self.counters.shrinks += 1;
+        self.strategy.shrink(host);
+        let done = request(&mut self.strategy, host)?;
+        // The stack may have gone with the rest.
+        self.map_stack(host, |pager, host, va| pager.fill_stack(host, va))?;
+        Ok(done)
+    }
+
+    /// Maps what is missing of the guest's kernel stack, each page by `fill`.
+    fn map_stack(
+        &mut self,
+        host: &mut dyn PagingHost,
+        fill: impl Fn(&mut Self, &mut dyn PagingHost, GuestVirt) -> Result<Fault, Kill>,
+    ) -> Result<(), Kill> {
+        for page in 0..self.stack_pages {
+            // `esp1` is the first byte above the stack.
+            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
+            if va < self.window.start()
+                && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
+                    || fill(self, host, va)? == Fault::Fixed)
+            {
+                continue;
+            }
+            return Err(Kill::StackPage(va));
+        }
+        Ok(())
+    }
+
+    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
+    fn fill_stack(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<Fault, Kill> {
+        self.strategy.demand_fault(host, va, KERNEL_WRITE)
+    }
 }
 
 impl<S: PagingStrategy> Pager for Checked<S> {
@@ -183,7 +238,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         if kernel_address >= self.window.start() {
             return Err(Kill::KernelAddress(kernel_address));
         }
-        self.strategy.guest_initialised(host, kernel_address)?;
+        self.afford(host, |strategy, host| strategy.guest_initialised(host, kernel_address))?;
         self.keep_stack(host)
     }
 
@@ -194,7 +249,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
         let fault = if va < self.window.start() {
-            self.strategy.demand_fault(host, va, error)
+            self.afford(host, |strategy, host| strategy.demand_fault(host, va, error))
         } else {
             Ok(Fault::Reflected)
         };
@@ -208,7 +263,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.counters.page_directory_loads += 1;
-        match self.strategy.load_page_directory(host, directory)? {
+        match self.afford(host, |strategy, host| strategy.load_page_directory(host, directory))? {
             Loaded::Hit => {
                 self.counters.page_directory_hits += 1;
                 return Ok(());
@@ -231,7 +286,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         if va >= self.window.start() {
             return Err(Kill::SwitcherEntry(va));
         }
-        self.strategy.set_pte(host, directory, va, entry)
+        self.afford(host, |strategy, host| strategy.set_pte(host, directory, va, entry))
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
@@ -268,20 +323,14 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         self.keep_stack(host)
     }
 
-    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
+    #[inline(never)] // It is called in many places.
     fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
-        for page in 0..self.stack_pages {
-            // `esp1` is the first byte above the stack.
-            let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
-            if va < self.window.start()
-                && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
-                    || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
-            {
-                continue;
+        self.map_stack(host, |pager, host, va| match pager.fill_stack(host, va) {
+            Err(Kill::OutOfMemory(_)) => {
+                pager.afford_with_less(host, &|strategy, host| strategy.demand_fault(host, va, KERNEL_WRITE))
             }
-            return Err(Kill::StackPage(va));
-        }
-        Ok(())
+            done => done,
+        })
     }
 
     fn root(&self) -> ShadowRoot<'_> {
@@ -306,6 +355,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             set_pgd,
             set_pmd,
             flush_user,
+            shrinks,
             ..
         } = self.counters;
         PagingCounters {
@@ -317,6 +367,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             set_pgd,
             set_pmd,
             flush_user,
+            shrinks,
             ..self.strategy.counters()
         }
     }

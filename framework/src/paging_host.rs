@@ -50,7 +50,7 @@ pub struct KnownFrame {
 /// A part of a recording is lost, as its reader has not made room for it in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no room for more of the recording")]
-pub struct NoRoom;
+pub struct RecordingFull;
 
 /// The right to learn frames, and to take table pages and give them back, which only this crate has.
 ///
@@ -191,9 +191,9 @@ pub trait PagingHost: sealed::Sealed {
     /// without waiting for its reader. A host that keeps no recordings drops it.
     ///
     /// # Errors
-    /// [`NoRoom`] when the reader has not made room for the piece. Up to [`LAST_WORDS`] bytes can be kept once even then, for
+    /// [`RecordingFull`] when the reader has not made room for the piece. Up to [`LAST_WORDS`] bytes can be kept once even then, for
     /// the note of a loss.
-    fn record(&mut self, _piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, _piece: &[u8]) -> Result<(), RecordingFull> {
         Ok(())
     }
 }

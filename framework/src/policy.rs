@@ -13,11 +13,12 @@
 //!   answer of `victim` is nearly always followed by `filled` for that slot and that directory; but when the host
 //!   is short of memory another slot is filled, so that only `filled` reports what became of a slot's old
 //!   directory.
-//! * The capacity of a cache may be an amount of memory. Then `slots` is the most there can ever be;
-//!   [`resized`](EvictionPolicy::resized) is called with the current number before each `victim`; and `victim` is
-//!   also called when the tables of the current directory have grown, which ends in [`evicted`](EvictionPolicy::evicted)
-//!   for some slot and not in `filled`. Where `victim` names a free slot then, or the one that the guest runs on, the next
-//!   filled one after it is taken.
+//! * When the guest has reached the limit of its memory, `victim` is also called to make room, which ends in
+//!   [`evicted`](EvictionPolicy::evicted) for some slot and not in `filled`. The capacity of a cache may be an amount of
+//!   memory, too. Then `slots` is the most there can ever be; [`resized`](EvictionPolicy::resized) is called with the
+//!   current number before each `victim`; and room is made whenever the tables of the current directory have grown beyond
+//!   the capacity. Where `victim` names a free slot while room is made, or the one that the guest runs on, the next filled
+//!   one after it is taken.
 //! * A directory is known by its address. A guest may free one and use its page for a new one, which
 //!   cannot be detected: a policy that remembers evicted directories may remember a dead one.
 //! * All methods run in the hypercall path of a process: interrupts on, sleeping allowed, allocation
@@ -44,7 +45,7 @@ pub trait EvictionPolicy: Send {
     /// and what it began on was none. No eviction.
     fn emptied(&mut self, _slot: usize) {}
 
-    /// The slot's page directory has been evicted, and nothing has taken its place: the cache holds more than its memory
+    /// The slot's page directory has been evicted, and nothing has taken its place: the guest holds more than its memory
     /// allows. A policy that remembers what was evicted remembers it as when another one had taken its place.
     fn evicted(&mut self, slot: usize) {
         self.emptied(slot);

@@ -164,6 +164,12 @@ pub trait PagingStrategy {
     /// FLUSH_TLB of everything.
     fn flush_all(&mut self, host: &mut dyn PagingHost);
 
+    /// A request has failed with [`Kill::OutOfMemory`]: the guest has reached the limit of its memory, or the host is short
+    /// of it. The strategy gives table pages back, by evicting; then the request comes again, for the last time.
+    fn shrink(&mut self, host: &mut dyn PagingHost) {
+        self.flush_all(host);
+    }
+
     /// The shadow root to run on now.
     fn root(&self) -> ShadowRoot<'_>;
 

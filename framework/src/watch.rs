@@ -4,7 +4,9 @@
 //! the access: that would put the wrapper between shadow tables and the pages that they are made of.
 
 use crate::ledger::TableKind;
-use crate::paging_host::{BadAddress, Capability, KnownFrame, NoFrame, NoRoom, PagingHost, Purpose, sealed};
+use crate::paging_host::{
+    BadAddress, Capability, KnownFrame, NoFrame, PagingHost, Purpose, RecordingFull, sealed,
+};
 use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::table::TablePage;
 use fallible::OutOfMemory;
@@ -126,7 +128,7 @@ impl<W: Watcher> PagingHost for Watched<'_, W> {
         self.host.reschedule_point()
     }
 
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         self.host.record(piece)
     }
 }

@@ -130,7 +130,7 @@ impl Live {
         })?;
         let (area, number, frames) = (*vcpu_area.area(), vcpu_area.number(), vcpu_area.frames());
         let vcpu = Vcpu::new(&memory, user)?;
-        let plugin = Plugin::new(user).ok_or(Errno::ENOMEM)?;
+        let plugin = Plugin::new(user, memory.pages).ok_or(Errno::ENOMEM)?;
         let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, module.no_execute)?;
 
         let mut live = boxed_with(|| Self { guest: None, leaf: None, host, _counted: counted })?;

@@ -23,10 +23,11 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+use framework::counters::FrameCounters;
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost,
-    Purpose,
+    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+    RecordingFull,
 };
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
@@ -139,11 +140,11 @@ impl Recording {
     }
 
     /// Adds a piece if there is room for all of it.
-    fn write(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn write(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         // SAFETY: the object lives until `drop`; pointer and length are of `piece`.
         let written =
             unsafe { shim::lg_recording_write(self.0.as_ptr(), piece.as_ptr(), piece.len() as u32) };
-        if written { Ok(()) } else { Err(NoRoom) }
+        if written { Ok(()) } else { Err(RecordingFull) }
     }
 }
 
@@ -414,12 +415,12 @@ impl PagingHost for Linux {
         shim::lg_vcpu_reschedule_point() && !self.tears_down
     }
 
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         let _outside = self.plugin.outside();
         if self.recording.is_none() {
             self.recording = Recording::new(self.vcpu_area.number(), &self.plugin);
         }
-        self.recording.as_mut().ok_or(NoRoom)?.write(piece)
+        self.recording.as_mut().ok_or(RecordingFull)?.write(piece)
     }
 }
 
@@ -454,6 +455,14 @@ impl Host for Linux {
         }
         // A process that is being killed never enters its guest again.
         Some(self.ledger.drop_stale(&self.stale, || _ = shim::lg_vcpu_reschedule_point()))
+    }
+
+    fn frame_counters(&self) -> FrameCounters {
+        let (mut known, mut gone, mut retried) = (0, 0, 0);
+        // SAFETY: the object lives, and all three are valid for writes.
+        unsafe { shim::lg_frames_counts(self.vcpu.raw(), &mut known, &mut gone, &mut retried) };
+        let [frames_known, frames_gone, frames_retried] = [known, gone, retried].map(u64::from);
+        FrameCounters { frames_known, frames_gone, frames_retried }
     }
 
     fn regs(&mut self) -> &mut Regs {

@@ -24,11 +24,12 @@ pub struct Plugin {
 unsafe impl Send for Plugin {}
 
 impl Plugin {
-    /// Of a new guest of the user's; `None` when memory is short.
-    pub fn new(user: &User) -> Option<Self> {
+    /// Of a new guest of the user's with so many pages; `None` when memory is short.
+    pub fn new(user: &User, guest_pages: u32) -> Option<Self> {
         let user = user.clone();
         // SAFETY: the user lives as long as the result.
-        NonNull::new(unsafe { shim::lg_plugin_create(user.raw()) }).map(|raw| Self { raw, user })
+        let raw = NonNull::new(unsafe { shim::lg_plugin_create(user.raw(), guest_pages) })?;
+        Some(Self { raw, user })
     }
 
     /// Whose guest it is.

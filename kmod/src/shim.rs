@@ -85,7 +85,7 @@ unsafe extern "C" {
     pub fn lg_user_charge(user: *mut RawUser, bytes: u32) -> bool;
     pub fn lg_user_uncharge(user: *mut RawUser, bytes: u32);
 
-    pub fn lg_plugin_create(user: *mut RawUser) -> *mut RawPlugin;
+    pub fn lg_plugin_create(user: *mut RawUser, guest_pages: u32) -> *mut RawPlugin;
     pub fn lg_plugin_destroy(plugin: *mut RawPlugin);
     pub fn lg_plugin_guard(
         plugin: *mut RawPlugin,
@@ -125,6 +125,7 @@ unsafe extern "C" {
     pub fn lg_frame_learn(vcpu: *mut RawVcpu, page: u32, purpose: u32) -> u32;
     pub fn lg_frames_stale(vcpu: *const RawVcpu) -> bool;
     pub fn lg_frames_take(vcpu: *mut RawVcpu, set: *mut u32) -> bool;
+    pub fn lg_frames_counts(vcpu: *const RawVcpu, known: *mut u32, gone: *mut u32, retried: *mut u32);
     pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;

@@ -22,12 +22,12 @@ pub struct Ghosts {
 
 impl Ghosts {
     /// A capacity of that many, with the numbers from `first` up.
-    pub fn new(first: usize, room: usize) -> Result<Self, OutOfMemory> {
+    pub fn new(first: usize, capacity: usize) -> Result<Self, OutOfMemory> {
         let mut numbers = HashMap::with_hasher(FxBuildHasher);
         // A table that is at most half full makes room by tidying up, without allocating.
-        numbers.try_reserve(2 * (room + 1)).map_err(|_| OutOfMemory)?;
-        let free = collected((first..first + room).rev())?;
-        Ok(Self { first, directories: filled(GuestPhys(0), room)?, numbers, free })
+        numbers.try_reserve(2 * (capacity + 1)).map_err(|_| OutOfMemory)?;
+        let free = collected((first..first + capacity).rev())?;
+        Ok(Self { first, directories: filled(GuestPhys(0), capacity)?, numbers, free })
     }
 
     /// The number of a directory that is remembered.
@@ -36,7 +36,7 @@ impl Ghosts {
     }
 
     /// Whether another can be remembered.
-    pub fn has_room(&self) -> bool {
+    pub fn has_free(&self) -> bool {
         !self.free.is_empty()
     }
 
@@ -70,7 +70,7 @@ impl Ghosts {
 
     /// Remembers a directory in front of a list; if the ghosts are full, the list's oldest is forgotten for it.
     pub fn put_on(&mut self, lists: &mut Lists, list: usize, directory: GuestPhys) {
-        if !self.has_room() {
+        if !self.has_free() {
             self.forget_oldest(lists, list);
         }
         if let Some(ghost) = self.remember(directory) {

@@ -91,7 +91,7 @@ impl Lirs {
         if core::mem::take(&mut self.lir[slot]) {
             self.lir_count -= 1;
         } else if self.stack.list_of(slot).is_some() {
-            if !self.ghosts.has_room()
+            if !self.ghosts.has_free()
                 && let Some(oldest) = self.queues.back(EVICTED)
             {
                 self.forget(oldest);
@@ -162,7 +162,7 @@ impl EvictionPolicy for Lirs {
     }
 }
 
-static ROOM: Number = Number {
+static HIR_PERCENT: Number = Number {
     name: "hir",
     help: "slots for directories that are not used again soon, in percent",
     default: 1,
@@ -180,10 +180,10 @@ static GHOSTS: Number = Number {
 static LIRS: PolicyEntry = PolicyEntry {
     name: "lirs",
     help: "directories whose last two uses were close are kept; of the others, the oldest is evicted",
-    parameters: &[Parameter::Number(&ROOM), Parameter::Number(&GHOSTS)],
+    parameters: &[Parameter::Number(&HIR_PERCENT), Parameter::Number(&GHOSTS)],
     build: |config| {
         let slots = config.slots;
-        let [hir, ghosts] = [&ROOM, &GHOSTS].map(|percent| config.values.number(percent) as usize);
+        let [hir, ghosts] = [&HIR_PERCENT, &GHOSTS].map(|percent| config.values.number(percent) as usize);
         let ghosts = slots * ghosts / 100;
         Ok(boxed(Lirs {
             stack: Lists::new(1, slots + ghosts)?,

@@ -24,7 +24,7 @@ struct S3Fifo {
     /// Uses of each slot since it was filled or moved, [`MOST_USES`] at most.
     uses: Box<[u8]>,
     /// The size from which the small queue gives slots up.
-    small_room: usize,
+    small_slots: usize,
     /// The same in percent of all slots.
     percent: usize,
 }
@@ -60,11 +60,11 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn resized(&mut self, slots: usize) {
-        self.small_room = at_least_one(slots, self.percent);
+        self.small_slots = at_least_one(slots, self.percent);
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
-        while self.lists.len(SMALL) >= self.small_room
+        while self.lists.len(SMALL) >= self.small_slots
             && let Some(oldest) = self.lists.back(SMALL)
         {
             if self.uses[oldest] <= 1 {
@@ -84,7 +84,7 @@ impl EvictionPolicy for S3Fifo {
     }
 }
 
-static ROOM: Number = Number {
+static SMALL_PERCENT: Number = Number {
     name: "small",
     help: "size of the small queue, in percent of the slots",
     default: 10,
@@ -95,18 +95,18 @@ static ROOM: Number = Number {
 static S3_FIFO: PolicyEntry = PolicyEntry {
     name: "s3-fifo",
     help: "three queues: a small one for what is new, a main one, and one of names that were evicted",
-    parameters: &[Parameter::Number(&ROOM)],
+    parameters: &[Parameter::Number(&SMALL_PERCENT)],
     build: |config| {
         let slots = config.slots;
-        let percent = config.values.number(&ROOM) as usize;
-        let small_room = at_least_one(slots, percent);
-        let remembered = slots - small_room;
+        let percent = config.values.number(&SMALL_PERCENT) as usize;
+        let small_slots = at_least_one(slots, percent);
+        let remembered = slots - small_slots;
         Ok(boxed(S3Fifo {
             lists: Lists::new(3, slots + remembered)?,
             ghosts: Ghosts::new(slots, remembered)?,
             directories: filled(GuestPhys(0), slots)?,
             uses: filled(0, slots)?,
-            small_room,
+            small_slots,
             percent,
         })?)
     },

@@ -15,7 +15,7 @@ struct Slru {
     /// The two segments, the last used in front.
     lists: Lists,
     /// Slots that the protected segment can have, and its share of all in percent.
-    room: usize,
+    protected_slots: usize,
     percent: usize,
 }
 
@@ -29,7 +29,7 @@ impl EvictionPolicy for Slru {
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {
         self.lists.push_front(PROTECTED, slot);
-        while self.lists.len(PROTECTED) > self.room
+        while self.lists.len(PROTECTED) > self.protected_slots
             && let Some(oldest) = self.lists.back(PROTECTED)
         {
             self.lists.push_front(PROBATION, oldest);
@@ -41,7 +41,7 @@ impl EvictionPolicy for Slru {
     }
 
     fn resized(&mut self, slots: usize) {
-        self.room = slots * self.percent / 100;
+        self.protected_slots = slots * self.percent / 100;
     }
 
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
@@ -49,7 +49,7 @@ impl EvictionPolicy for Slru {
     }
 }
 
-static ROOM: Number = Number {
+static PROTECTED_PERCENT: Number = Number {
     name: "protected",
     help: "size of the protected segment, in percent of the slots",
     default: 80,
@@ -60,10 +60,10 @@ static ROOM: Number = Number {
 static SLRU: PolicyEntry = PolicyEntry {
     name: "slru",
     help: "segmented LRU: slots that are used again are protected from those that are not",
-    parameters: &[Parameter::Number(&ROOM)],
+    parameters: &[Parameter::Number(&PROTECTED_PERCENT)],
     build: |config| {
-        let percent = config.values.number(&ROOM) as usize;
-        let room = config.slots * percent / 100;
-        Ok(boxed(Slru { lists: Lists::new(2, config.slots)?, room, percent })?)
+        let percent = config.values.number(&PROTECTED_PERCENT) as usize;
+        let protected_slots = config.slots * percent / 100;
+        Ok(boxed(Slru { lists: Lists::new(2, config.slots)?, protected_slots, percent })?)
     },
 };

@@ -7,7 +7,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use framework::audit::{Announced, Defect, Report, audit};
+use framework::audit::{Coverage, Defect, Report, audit};
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{BuildContext, Choice};
@@ -82,7 +82,7 @@ impl Guest {
     }
 
     fn audit(&mut self) -> Report {
-        audit(&*self.strategy, &mut self.host, &Announced::Everything)
+        audit(&*self.strategy, &mut self.host, &Coverage::Everything)
     }
 
     /// The shadow table of this level for an address, and the index there.
@@ -181,8 +181,8 @@ fn an_entry_that_the_guest_sets_needs_one_mark() {
     everywhere(|mut guest| {
         let mut told = |entry| {
             guest.store_leaf(entry);
-            let announced = Announced::Entry(Some(Guest::directory()), VA, Entry(entry));
-            audit(&*guest.strategy, &mut guest.host, &announced)
+            let covered = Coverage::Entry(Some(Guest::directory()), VA, Entry(entry));
+            audit(&*guest.strategy, &mut guest.host, &covered)
         };
         for mark in [A, D] {
             assert_eq!(told(PAGE << 12 | P | W | U | mark).defects, 0);
@@ -197,7 +197,7 @@ fn what_the_guest_does_not_map() {
         guest.store_leaf(0);
         assert_eq!(first(guest.audit()), Defect::Unmapped { directory: Guest::directory(), va: VA });
         // As long as it has not reported that, it may be so.
-        let report = audit(&*guest.strategy, &mut guest.host, &Announced::Nothing);
+        let report = audit(&*guest.strategy, &mut guest.host, &Coverage::Nothing);
         assert_eq!(report, Report { entries: 1, stale: 1, ..Report::default() });
     });
 }

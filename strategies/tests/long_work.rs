@@ -7,7 +7,7 @@
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::trap::PageFaultErrorCode;
-use framework::audit::{Announced, audit};
+use framework::audit::{Coverage, audit};
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
 use framework::strategy::{Fault, Formats};
@@ -176,7 +176,7 @@ fn a_launcher_that_is_killed_waits_for_little() {
         let released = before - guest.host.entries();
         assert!(released <= 2 * 1024, "{strategy}: {released} pages were released all the same");
         // What is half done is nobody's mistake.
-        let report = audit(&*guest.strategy, &mut guest.host, &Announced::Everything);
+        let report = audit(&*guest.strategy, &mut guest.host, &Coverage::Everything);
         assert_eq!(report.defects, 0, "{:?}", report.first);
         guest.end();
     }

@@ -10,7 +10,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
-use framework::audit::{self, Announced};
+use framework::audit::{self, Coverage};
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
@@ -290,13 +290,23 @@ impl<F: PageFormat> Guest<F> {
 
     /// This guest reports every change at once, so that all entries must be as in its tables.
     fn audit(&mut self) {
-        let report = audit::audit(&*self.strategy, &mut self.host, &Announced::Everything);
+        let report = audit::audit(&*self.strategy, &mut self.host, &Coverage::Everything);
         assert_eq!(report.first, None);
     }
 }
 
-fn behave<F: PageFormat>(name: &str, shadow: Paging, steps: &[Step]) {
+/// The table pages of one process in this format, with a few to spare: its root and the shared kernel's, with all middle
+/// tables; two tables of the guest's user half and one of its kernel's, each of two in another format; the Switcher's.
+const fn enough_tables(shadow: Paging) -> usize {
+    match shadow {
+        Paging::TwoLevel => 2 + 3 + 1 + 2,
+        Paging::Pae => 2 * 5 + 3 * 2 + 1 + 2,
+    }
+}
+
+fn behave<F: PageFormat>(name: &str, shadow: Paging, most_tables: Option<usize>, steps: &[Step]) {
     let mut guest = Guest::<F>::new(name, shadow);
+    guest.host.cap_tables(most_tables);
     for &step in steps {
         guest.step(step).unwrap_or_else(|kill| panic!("{name}: {step:?} killed the guest: {kill}"));
         guest.audit();
@@ -421,10 +431,57 @@ proptest! {
     fn a_guest_that_plays_by_the_rules_gets_what_its_tables_say(steps in steps(), pick in any::<usize>()) {
         for (name, Formats { guest, shadow }) in formats(pick) {
             match guest {
-                Paging::TwoLevel => behave::<TwoLevel>(name, shadow, &steps),
-                Paging::Pae => behave::<Pae>(name, shadow, &steps),
+                Paging::TwoLevel => behave::<TwoLevel>(name, shadow, None, &steps),
+                Paging::Pae => behave::<Pae>(name, shadow, None, &steps),
             }
         }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES / 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_guest_at_the_limit_of_its_tables_goes_on(steps in steps(), pick in any::<usize>()) {
+        for (name, Formats { guest, shadow }) in formats(pick) {
+            let most = Some(enough_tables(shadow));
+            match guest {
+                Paging::TwoLevel => behave::<TwoLevel>(name, shadow, most, &steps),
+                Paging::Pae => behave::<Pae>(name, shadow, most, &steps),
+            }
+        }
+    }
+}
+
+/// Every process writes to a page of each of its tables, twice over.
+fn all_processes<F: PageFormat>(name: &str, shadow: Paging) {
+    let touch = |page| {
+        [
+            Step::Map { page, frame: page, writable: true, touched: false },
+            Step::Touch { page, user: true, write: true },
+        ]
+    };
+    let process = |process| [Step::Switch(process)].into_iter().chain(touch(0)).chain(touch(1));
+    let steps: Vec<_> = (0..PROCESSES).chain(0..PROCESSES).flat_map(process).collect();
+    let mut guest = Guest::<F>::new(name, shadow);
+    guest.host.cap_tables(Some(enough_tables(shadow)));
+    for step in steps {
+        guest.step(step).unwrap_or_else(|kill| panic!("{name}: {step:?} killed the guest: {kill}"));
+        guest.audit();
+    }
+    let counters = guest.strategy.counters();
+    assert!(counters.shrinks > 0 && counters.evictions > 0, "{name}, {shadow}: {counters}");
+    tear_down(guest.strategy, guest.host);
+}
+
+#[test]
+fn at_the_limit_of_its_tables_a_guests_directories_are_evicted() {
+    // Room for all of them, but for the limit.
+    for name in ["lru:slots=16", "random:slots=16", "shared:budget=0,slots=16", "shared:budget=1000"] {
+        all_processes::<TwoLevel>(name, Paging::TwoLevel);
+        all_processes::<TwoLevel>(name, Paging::Pae);
+        all_processes::<Pae>(name, Paging::Pae);
     }
 }
 

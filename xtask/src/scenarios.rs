@@ -60,6 +60,7 @@ pub const PLUGINS: [&str; 2] = ["examples/policy-plugin", "examples/rogue-plugin
 const SCENARIOS: &[Scenario] = &[
     scenario!("full-test-on-lguest", USUAL),
     scenario!("swapped-out", 300),
+    scenario!("tables-are-charged", USUAL),
     scenario!("full-test-on-lru", USUAL),
     scenario!("choice-of-strategy", USUAL),
     scenario!("audited", 300),

@@ -9,7 +9,7 @@ use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame, PAGE_SIZE};
 use arch_i386::paging::Paging;
 use arch_i386::table::{TablePage, TrustedHost};
 use framework::host::{
-    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+    BadAddress, Capability, KnownFrame, LAST_WORDS, NoFrame, OutOfMemory, PagingHost, Purpose, RecordingFull,
 };
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
@@ -54,6 +54,8 @@ pub struct SimHost {
     ledger: Ledger,
     /// How many of these may still be had; `None` for any number.
     tables_left: Option<usize>,
+    /// How many there may be at a time; `None` for any number.
+    most_tables: Option<usize>,
     frames_left: Option<usize>,
     no_execute: bool,
     recording: Vec<u8>,
@@ -92,6 +94,7 @@ impl SimHost {
             stale: None,
             ledger: Ledger::default(),
             tables_left: None,
+            most_tables: None,
             frames_left: None,
             no_execute: true,
             recording: Vec::new(),
@@ -138,7 +141,7 @@ impl SimHost {
 
     /// A zeroed page for a table.
     fn take_table(&mut self) -> Result<TablePage, OutOfMemory> {
-        if !take(&mut self.tables_left) {
+        if self.most_tables.is_some_and(|most| self.tables >= most) || !take(&mut self.tables_left) {
             return Err(OutOfMemory);
         }
         self.tables += 1;
@@ -209,6 +212,11 @@ impl SimHost {
     /// Lets only that many further table pages be had.
     pub fn limit_tables(&mut self, left: Option<usize>) {
         self.tables_left = left;
+    }
+
+    /// Lets only so many table pages be had at a time, the Switcher's included.
+    pub fn cap_tables(&mut self, most: Option<usize>) {
+        self.most_tables = most;
     }
 
     /// Lets only that many further frames be learnt.
@@ -400,12 +408,12 @@ impl PagingHost for SimHost {
         !take(&mut self.points_left)
     }
 
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         match self.recording_left.map(|left| left.checked_sub(piece.len())) {
             None => {}
             Some(Some(left)) => self.recording_left = Some(left),
             Some(None) if piece.len() <= LAST_WORDS && self.last_words => self.last_words = false,
-            Some(None) => return Err(NoRoom),
+            Some(None) => return Err(RecordingFull),
         }
         self.recording.extend_from_slice(piece);
         Ok(())

@@ -4,7 +4,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::table::{TablePage, TrustedHost};
 use framework::host::{
-    BadAddress, Capability, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+    BadAddress, Capability, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose, RecordingFull,
 };
 use framework::kill::Panicked;
 use framework::ledger::TableKind;
@@ -111,7 +111,7 @@ impl PagingHost for Outside<'_> {
     fn reschedule_point(&mut self) -> bool {
         self.call(|host| host.reschedule_point())
     }
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         self.call(|host| host.record(piece))
     }
 }

@@ -53,6 +53,7 @@ const ACTS: [(&str, Play); 17] = [
     ("giant-flush", pages::giant_flush),
     ("giant-kill", pages::giant_kill),
     ("one-frame", pages::one_frame),
+    ("limit-of-tables", pages::limit_of_tables),
     ("remap", pages::remap),
     ("ldt", processor::ldt),
     ("single-step", processor::single_step),

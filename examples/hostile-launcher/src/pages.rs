@@ -1,13 +1,13 @@
 //! Acts with many pages, one page many times, and pages that change under the guest.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arch_i386::hypercall::Hypercall;
 
 use crate::Failure;
-use crate::guest::{Device, FRAMES, KERNEL, Memory, TABLE, beginning, directory, each_its_own};
+use crate::guest::{Device, FRAMES, KERNEL, MEMORY, Memory, TABLE, beginning, directory, each_its_own};
 use crate::process::{Child, check_death, longest_wait, processors, until};
 use crate::program::{PROGRAM, SCRATCH, Step};
 
@@ -132,6 +132,44 @@ pub fn one_frame() -> Result<(), Failure> {
     let end = device.run()?;
     println!("the guest: {end}");
     check_entries(3_000_000)?;
+    // It has switched itself off.
+    if end.starts_with("CRASH") { Ok(()) } else { Err("that is another end".into()) }
+}
+
+/// A guest maps six times as much as it has room for in page tables. It has to do with what it may have, and goes on.
+pub fn limit_of_tables() -> Result<(), Failure> {
+    let memory = Memory::new()?;
+    let mut program = beginning().to_vec();
+    program.extend(map_all(4, STRIDE));
+    program.push(Step::OFF);
+    memory.load(&program, 4, each_its_own);
+    let device = Device::open()?;
+    device.strategy(LARGE)?;
+    device.initialize(&memory)?;
+    let ended = AtomicBool::new(false);
+    let (end, most) = std::thread::scope(|scope| {
+        let most = scope.spawn(|| {
+            let mut most = 0;
+            while !ended.load(Ordering::Relaxed) {
+                most = tables().ok()?.max(most);
+                sleep(Duration::from_millis(1));
+            }
+            Some(most)
+        });
+        let end = device.run();
+        ended.store(true, Ordering::Relaxed);
+        (end, most.join())
+    });
+    let (end, most) = (end?, most.ok().flatten().ok_or("nobody has seen how many tables there were")?);
+    println!("at most {most} tables were there; the guest: {end}");
+    // As kmod/lg_plugin.c has it, and one that maps the Switcher.
+    let limit = 256 + (MEMORY >> 12) / 16 + 1;
+    if most > limit {
+        return Err(format!("{limit} tables are the limit").into());
+    }
+    if most < limit / 2 {
+        return Err("so few could not show anything".into());
+    }
     // It has switched itself off.
     if end.starts_with("CRASH") { Ok(()) } else { Err("that is another end".into()) }
 }

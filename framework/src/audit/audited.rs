@@ -1,6 +1,6 @@
 //! A strategy under audit: wraps another one and audits it after its operations.
 
-use super::entries::{Announced, audit_with, current_directory};
+use super::entries::{Coverage, audit_with, current_directory};
 use super::seen::{Reader, Seen, SeenBy};
 use crate::counters::PagingCounters;
 use crate::inspect::Inspect;
@@ -47,7 +47,7 @@ impl Audited {
     }
 
     /// Does the audit that is due after an operation.
-    fn audit(&mut self, host: &mut dyn PagingHost, announced: &Announced) -> Result<(), Kill> {
+    fn audit(&mut self, host: &mut dyn PagingHost, coverage: &Coverage) -> Result<(), Kill> {
         if let Some(kill) = self.found.take() {
             return Err(kill);
         }
@@ -60,7 +60,7 @@ impl Audited {
             return Ok(());
         }
         self.audits += 1;
-        let report = audit_with(&*self.of, host, announced, &mut self.seen);
+        let report = audit_with(&*self.of, host, coverage, &mut self.seen);
         self.stale += report.stale;
         self.defects += report.defects;
         report.first.map_or(Ok(()), |defect| Err(Kill::Audit(defect)))
@@ -92,7 +92,7 @@ impl Pager for Audited {
 
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.of.set_up(&mut watched(host, &mut self.seen))?;
-        self.audit(host, &Announced::Everything)
+        self.audit(host, &Coverage::Everything)
     }
 
     fn guest_initialised(
@@ -102,7 +102,7 @@ impl Pager for Audited {
     ) -> Result<(), Kill> {
         self.of.guest_initialised(&mut watched(host, &mut self.seen), kernel_address)?;
         self.kernel_address = kernel_address;
-        self.audit(host, &Announced::Everything)
+        self.audit(host, &Coverage::Everything)
     }
 
     fn demand_fault(
@@ -113,14 +113,14 @@ impl Pager for Audited {
     ) -> Result<Fault, Kill> {
         let fault = self.of.demand_fault(&mut watched(host, &mut self.seen), va, error)?;
         let start = u64::from(va.page().0);
-        let page = Announced::Addresses(current_directory(&*self.of), start..start + u64::from(PAGE_SIZE));
-        self.audit(host, if fault == Fault::Fixed { &page } else { &Announced::Nothing })?;
+        let page = Coverage::Addresses(current_directory(&*self.of), start..start + u64::from(PAGE_SIZE));
+        self.audit(host, if fault == Fault::Fixed { &page } else { &Coverage::Nothing })?;
         Ok(fault)
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.of.load_page_directory(&mut watched(host, &mut self.seen), directory)?;
-        self.audit(host, &Announced::Nothing)
+        self.audit(host, &Coverage::Nothing)
     }
 
     fn set_pte(
@@ -132,7 +132,7 @@ impl Pager for Audited {
     ) -> Result<(), Kill> {
         self.of.set_pte(&mut watched(host, &mut self.seen), directory, va, entry)?;
         let of = (va < self.kernel_address).then_some(directory);
-        self.audit(host, &Announced::Entry(of, va, entry))
+        self.audit(host, &Coverage::Entry(of, va, entry))
     }
 
     fn set_pgd(&mut self, host: &mut dyn PagingHost, directory: GuestPhys, index: u32) -> Result<(), Kill> {
@@ -140,29 +140,29 @@ impl Pager for Audited {
         let start = u64::from(index) * self.root_entry_span();
         // Of the kernel's half a strategy may know that nothing has changed, and keep it.
         let end = (start + self.root_entry_span()).min(self.user_end());
-        self.audit(host, &Announced::Addresses(directory, start..end))
+        self.audit(host, &Coverage::Addresses(directory, start..end))
     }
 
     fn set_pmd(&mut self, host: &mut dyn PagingHost, middle: GuestPhys, index: u32) -> Result<(), Kill> {
         self.of.set_pmd(&mut watched(host, &mut self.seen), middle, index)?;
         // The guest may have put that table in another's place already, which it reports next.
-        self.audit(host, &Announced::Nothing)
+        self.audit(host, &Coverage::Nothing)
     }
 
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
         self.of.flush_user(&mut watched(host, &mut self.seen));
-        let user = Announced::Addresses(current_directory(&*self.of), 0..self.user_end());
+        let user = Coverage::Addresses(current_directory(&*self.of), 0..self.user_end());
         self.found = self.audit(host, &user).err();
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.of.flush_all(&mut watched(host, &mut self.seen))?;
-        self.audit(host, &Announced::Everything)
+        self.audit(host, &Coverage::Everything)
     }
 
     fn set_stack(&mut self, host: &mut dyn PagingHost, esp1: GuestVirt, pages: u32) -> Result<(), Kill> {
         self.of.set_stack(&mut watched(host, &mut self.seen), esp1, pages)?;
-        self.audit(host, &Announced::Nothing)
+        self.audit(host, &Coverage::Nothing)
     }
 
     fn keep_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {

@@ -14,7 +14,7 @@ use core::ops::Range;
 
 /// What the last operation covers: the entries that it has the strategy drop or replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Announced {
+pub enum Coverage {
     /// Nothing.
     Nothing,
     /// Everything there is.
@@ -26,7 +26,7 @@ pub enum Announced {
     Entry(Option<GuestPhys>, GuestVirt, Entry),
 }
 
-impl Announced {
+impl Coverage {
     /// Whether the guest's tables, as they are now, must justify this entry.
     fn covers(&self, directory: GuestPhys, va: GuestVirt) -> bool {
         match self {
@@ -70,15 +70,15 @@ impl Report {
 /// Compares everything that a strategy has mapped with the guest's tables. If the host breaks it off, or the strategy has
 /// no [`Inspect`], the report is empty.
 #[must_use]
-pub fn audit(strategy: &dyn Pager, host: &mut dyn PagingHost, announced: &Announced) -> Report {
-    audit_with(strategy, host, announced, &mut Seen::default())
+pub fn audit(strategy: &dyn Pager, host: &mut dyn PagingHost, coverage: &Coverage) -> Report {
+    audit_with(strategy, host, coverage, &mut Seen::default())
 }
 
 /// The same with what the strategy has seen, where the launcher may have changed that.
 pub(super) fn audit_with(
     strategy: &dyn Pager,
     host: &mut dyn PagingHost,
-    announced: &Announced,
+    coverage: &Coverage,
     seen: &mut Seen,
 ) -> Report {
     let mut report = Report::default();
@@ -118,7 +118,7 @@ pub(super) fn audit_with(
         seen.look_anew();
         let host: &mut dyn PagingHost =
             &mut Watched { host, watcher: SeenBy { seen: &mut *seen, reader: Reader::Audit } };
-        let justified = match announced.entry(directory, va) {
+        let justified = match coverage.entry(directory, va) {
             Some(said) => justify(host, &mapping, said, Flags::all()).or_else(|defect| match defect {
                 Defect::Unseen { .. } if said.flags().intersects(Flags::ACCESSED | Flags::DIRTY) => Ok(()),
                 defect => Err(defect),
@@ -131,7 +131,7 @@ pub(super) fn audit_with(
         match justified {
             Ok(()) => {}
             Err(_) if seen.has_changed() => report.stale += 1,
-            Err(defect) if announced.covers(directory, va) || announced.entry(directory, va).is_some() => {
+            Err(defect) if coverage.covers(directory, va) || coverage.entry(directory, va).is_some() => {
                 report.add(defect);
             }
             Err(_) => report.stale += 1,

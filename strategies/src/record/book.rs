@@ -10,7 +10,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, PageFormat};
 use core::marker::PhantomData;
 use framework::fallible::{OutOfMemory, filled};
-use framework::host::{NoRoom, PagingHost};
+use framework::host::{PagingHost, RecordingFull};
 use framework::trace::{Header, Operation};
 use framework::walk::{entry_address, frame_within, read_entry};
 
@@ -85,8 +85,8 @@ impl<F: PageFormat> Book<F> {
     /// Begins the recording.
     ///
     /// # Errors
-    /// [`NoRoom`] when the host cannot keep the header.
-    pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
+    /// [`RecordingFull`] when the host cannot keep the header.
+    pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), RecordingFull> {
         self.output.begin(host, header)
     }
 

@@ -37,7 +37,7 @@ use book::{Book, Stack};
 use core::hash::Hash;
 use framework::counters::PagingCounters;
 use framework::fallible::{OutOfMemory, boxed_with};
-use framework::host::{NoRoom, PagingHost};
+use framework::host::{PagingHost, RecordingFull};
 use framework::inspect::Inspect;
 use framework::kill::Kill;
 use framework::pager::Pager;
@@ -266,7 +266,7 @@ impl<F: PageFormat> Pager for Recorder<F> {
             // A host with smaller tables than the guest's may have its window begin within one of these.
             switcher: GuestVirt(self.window_start.0 / F::LEAF_SPAN * F::LEAF_SPAN),
         };
-        self.book.begin(host, &header).map_err(|NoRoom| Kill::OutOfMemory(OutOfMemory))?;
+        self.book.begin(host, &header).map_err(|RecordingFull| Kill::OutOfMemory(OutOfMemory))?;
         self.of.set_up(host)
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use framework::fallible::{OutOfMemory, boxed_with};
-use framework::host::{LAST_WORDS, NoRoom, PagingHost};
+use framework::host::{LAST_WORDS, PagingHost, RecordingFull};
 use framework::trace::binary::{Encoder, MAX_RECORD};
 use framework::trace::{Header, Operation};
 
@@ -41,8 +41,8 @@ impl Output {
     /// before the guest runs.
     ///
     /// # Errors
-    /// [`NoRoom`] when the host cannot keep the header.
-    pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), NoRoom> {
+    /// [`RecordingFull`] when the host cannot keep the header.
+    pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), RecordingFull> {
         let (encoder, start) = Encoder::new(header);
         host.record(&start)?;
         self.encoder = Some(encoder);
@@ -52,9 +52,9 @@ impl Output {
     /// Adds an operation.
     ///
     /// # Errors
-    /// [`NoRoom`] when others before it have been lost. The operation itself is not.
+    /// [`RecordingFull`] when others before it have been lost. The operation itself is not.
     #[inline(always)] // as the encoder's
-    pub fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) -> Result<(), NoRoom> {
+    pub fn put(&mut self, host: &mut dyn PagingHost, operation: Operation) -> Result<(), RecordingFull> {
         // The end mark may be next.
         let full = self.length + MAX_RECORD + END_MARK > PIECE;
         let result = if full { self.hand_over(host) } else { Ok(()) };
@@ -72,12 +72,12 @@ impl Output {
     }
 
     #[cold]
-    fn hand_over(&mut self, host: &mut dyn PagingHost) -> Result<(), NoRoom> {
+    fn hand_over(&mut self, host: &mut dyn PagingHost) -> Result<(), RecordingFull> {
         let result = host.record(&self.piece[..self.length]);
         self.length = 0;
         match result {
             Ok(()) => self.lost = 0,
-            Err(NoRoom) => {
+            Err(RecordingFull) => {
                 self.lost += u64::from(self.operations);
                 self.encode(&Operation::Lost(self.lost));
             }
@@ -96,7 +96,7 @@ impl Output {
         if self.hand_over(host).is_err() {
             // The note of the loss and the end mark alone, for which there is always room.
             self.put_end_mark();
-            let _: Result<(), NoRoom> = host.record(&self.piece[..self.length]);
+            let _: Result<(), RecordingFull> = host.record(&self.piece[..self.length]);
         }
     }
 

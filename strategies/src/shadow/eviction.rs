@@ -1,7 +1,8 @@
 //! Eviction: the slot for a page directory that is not shadowed, and what goes when a budget is exceeded.
 //!
 //! The policy chooses; if its answer is no slot, a safe one is taken. With a fixed number of slots the policy is used when
-//! all are taken; with a budget of table pages also when the tables of the current page directory have grown beyond it.
+//! all are taken; with a budget of table pages also when the tables of the current page directory have grown beyond it; and
+//! always when a guest reaches the limit of its memory.
 //!
 //! lguest keeps four slots and chooses one of them at random in `new_pgdir`, free or not.
 
@@ -28,8 +29,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
                     self.note_filled(index, directory, root);
                     return Ok((index, true));
                 }
-                // Short of memory, go on with the slots there are.
-                Err(_) if self.slots.get(self.slots.current()).is_some() => index = self.slots.current(),
+                // Short of memory with no other one to evict, the guest goes on with the slot that it has. With others, the
+                // pager has some evicted, and requests the page directory again.
+                Err(_) if self.slots.taken().count() == 1 => index = self.slots.current(),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -104,6 +106,17 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             }
             self.give_up(host, victim);
             self.policy.evicted(victim);
+        }
+    }
+
+    /// Evicts page directories until a quarter of the tables is given back, so that the next request does not run short
+    /// again at once. Where the guest's current one alone has more, all of it goes.
+    pub(super) fn give_up_some(&mut self, host: &mut dyn PagingHost) {
+        let kept = self.tables.pages() / 4 * 3;
+        self.evict_beyond(host, kept);
+        if self.tables.pages() > kept {
+            // Where the host breaks it off, the guest does not come to see what is left.
+            let _ = self.release_all(host);
         }
     }
 

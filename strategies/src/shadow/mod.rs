@@ -187,6 +187,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.flush_everything(host);
     }
 
+    fn shrink(&mut self, host: &mut dyn PagingHost) {
+        self.give_up_some(host);
+    }
+
     fn root(&self) -> ShadowRoot<'_> {
         self.tables.current_root()
     }

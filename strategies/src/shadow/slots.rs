@@ -23,7 +23,7 @@ pub(super) struct Slot {
 
 /// The capacity of the index for that many slots, so that it never allocates when one is filled: a hash table that is at
 /// most half full rehashes in place.
-const fn room(slots: usize) -> usize {
+const fn index_capacity(slots: usize) -> usize {
     2 * (slots + 1)
 }
 
@@ -40,7 +40,7 @@ impl Slots {
     /// That many slots, none taken.
     pub(super) fn new(slots: usize) -> Result<Self, OutOfMemory> {
         let mut by_directory = HashMap::with_hasher(FxBuildHasher);
-        by_directory.try_reserve(room(slots)).map_err(|_| OutOfMemory)?;
+        by_directory.try_reserve(index_capacity(slots)).map_err(|_| OutOfMemory)?;
         Ok(Self { slots: filled(None, slots)?.into_vec(), by_directory, current: 0 })
     }
 
@@ -96,7 +96,7 @@ impl Slots {
     pub(super) fn free_up_to(&mut self, limit: usize) -> Option<usize> {
         let index = self.free().unwrap_or(self.slots.len());
         if index == self.slots.len() {
-            let more = room(index + 1).saturating_sub(self.by_directory.len());
+            let more = index_capacity(index + 1).saturating_sub(self.by_directory.len());
             let fits = index < limit
                 && self.slots.try_reserve(1).is_ok()
                 && self.by_directory.try_reserve(more).is_ok();

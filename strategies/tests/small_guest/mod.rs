@@ -6,7 +6,7 @@ use arch_i386::paging::{Entry, Flags, PageFormat, Paging};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::host::{
-    BadAddress, Capability, KnownFrame, NoFrame, NoRoom, OutOfMemory, PagingHost, Purpose,
+    BadAddress, Capability, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose, RecordingFull,
 };
 use framework::kill::Kill;
 use framework::ledger::TableKind;
@@ -78,7 +78,7 @@ impl PagingHost for Uncounted {
         self.0.reschedule_point()
     }
 
-    fn record(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+    fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         uncounted(|| self.0.record(piece))
     }
 }

@@ -10,11 +10,16 @@ pub fn is_one(name: &str) -> bool {
 
 macro_rules! act {
     ($name:literal, $limit:literal, $act:literal) => {
+        act!($name, $limit, $act, "")
+    };
+    ($name:literal, $limit:literal, $act:literal, $parameters:literal) => {
         Scenario {
             name: $name,
             limit: $limit,
             script: concat!(
-                "load\n/guests/hostile-launcher ",
+                "load ",
+                $parameters,
+                "\n/guests/hostile-launcher ",
                 $act,
                 " || fail 'the host has not stood it'\n",
                 "until_true 60 nothing_held\nunload"
@@ -32,9 +37,11 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!("border-log-flood-of-a-user", 300),
     scenario!("border-user-namespace", 300),
     act!("border-remap-under-audit", 300, "remap"),
-    act!("border-one-frame", 600, "one-frame"),
-    act!("border-giant-flush", 900, "giant-flush"),
-    act!("border-giant-kill", 900, "giant-kill"),
+    act!("border-limit-of-tables", 600, "limit-of-tables"),
+    // More tables than a guest may have usually.
+    act!("border-one-frame", 600, "one-frame", "paging_kib=65536"),
+    act!("border-giant-flush", 900, "giant-flush", "paging_kib=65536"),
+    act!("border-giant-kill", 900, "giant-kill", "paging_kib=65536"),
     scenario!("border-rcu-tasks", 900),
     act!("border-fpu-registers", 300, "fpu-registers"),
     act!("border-breakpoint", 300, "breakpoint"),

@@ -19,8 +19,11 @@ load
 reclaim & reclaiming=$!
 # (`shared` fills ahead, which must never bring a page back.)
 for run in 'lguest quick' 'shared full'; do
-    sh -c 'echo 0 >/sys/fs/cgroup/guest/cgroup.procs && exec lguest "$@"' - \
+    sh -c 'echo 0 >/sys/fs/cgroup/guest/cgroup.procs && exec lguest "$@"' - --counters=/tmp/counters \
         --strategy ${run% *} $GUEST test=${run#* } || fail "on ${run% *} the guest ended with status" $?
+    # Each page that went to swap was a frame of the guest's.
+    gone=$(sed -n 's/^counter frames_gone //p' /tmp/counters)
+    [ "$gone" -gt 500 ] || fail "the guest lost ${gone:-no} frames"
 done
 kill $reclaiming
 echo "$(count pswpout) pages were swapped out, $(count pswpin) in, $(count pgmigrate_success) moved;" \
