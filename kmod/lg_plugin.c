@@ -183,8 +183,10 @@ static noinline void give_back(struct lg_plugin *plugin)
 
 asmlinkage bool lg_plugin_charge(struct lg_plugin *plugin, u32 size)
 {
-	if (size > plugin->limit - plugin->held)
+	if (size > plugin->limit - plugin->held) {
+		plugin->at_user_limit = false;
 		return false;
+	}
 	if (unlikely(size > plugin->reserved - plugin->held) && !reserve(plugin, plugin->held + size))
 		return false;
 	plugin->held += size;
