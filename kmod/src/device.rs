@@ -136,7 +136,7 @@ impl Live {
         let mut live = boxed_with(|| Self { guest: None, leaf: None, host, _counted: counted })?;
         // From here on `drop` takes it back, and gives the table back.
         shim::lg_count_guests(1);
-        let Self { guest, leaf, host } = &mut *live;
+        let Self { guest, leaf, host, .. } = &mut *live;
         let leaf = leaf.insert(host.take_table().map_err(|short| host.short_of(short))?);
         let no_execute = module.no_execute;
         let start_of_window = match module.paging {

@@ -42,7 +42,7 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 17] = [
+const ACTS: [(&str, Play); 18] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
