@@ -4,15 +4,13 @@ load
 users_up; udev
 dmesg -c >/dev/null
 read -r begin rest </proc/uptime
-for n in 1 2 3 4 5 6 7 8; do
-    as alice /guests/hostile-launcher log-flood || fail 'the host has not stood it'
-done
+as alice /guests/hostile-launcher log-flood || fail 'the host has not stood it'
 as bob lguest --strategy bobs-own $GUEST && fail 'a strategy was taken that is not there'
 read -r end rest </proc/uptime
 dmesg >/tmp/log
 seconds=$((${end%.*} - ${begin%.*} + 1))
 lines=$(grep -c 'flood`' /tmp/log)
-echo "$lines lines for 80000 strategies that are not there, in $seconds s"
+echo "$lines lines for 10000 strategies that are not there, in $seconds s"
 [ $lines -ge 1 ] || fail 'the log says nothing of it'
 [ $lines -le $((10 * (seconds / 5 + 1))) ] || fail 'a user can fill the log'
 grep -q 'bobs-own' /tmp/log || fail "the other user's mistake is lost"
