@@ -15,7 +15,7 @@
  * CAP_SYS_RESOURCE, which raises the kernel's other limits as well, is looked for at the same time, and what is
  * opened with it has no limit. It counts apart, and so takes nothing of what the same user has without.
  *
- * Eventfds need no limit of a user's: a guest can have LG_MAX_EVENTFDS of them, and only guests have any.
+ * Eventfds need no limit of a user's: a guest can have 64 of them (src/device.rs), and what has no guest has none.
  */
 #include <linux/atomic.h>
 #include <linux/capability.h>

@@ -7,7 +7,7 @@ use crate::log;
 use crate::module::MAX_GUESTS;
 use crate::shim::{self, RawPlugin, RawVcpu};
 use arch_i386::addr::PAGE_SIZE;
-use arch_i386::launcher::{MAX_EVENTFDS, STRATEGY_MAX};
+use arch_i386::launcher::STRATEGY_MAX;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
 use core::mem::offset_of;
@@ -35,8 +35,6 @@ shared! {
     LG_STRATEGY_MAX = STRATEGY_MAX;
     /// How many guests there can be.
     LG_MAX_GUESTS = MAX_GUESTS;
-    /// How many eventfds a guest can have.
-    LG_MAX_EVENTFDS = MAX_EVENTFDS;
     /// Bytes of a recording's ring that are kept free for the note of a loss.
     LG_LAST_WORDS = LAST_WORDS;
     /// The longest line of the log, and the longest words of a panic, in bytes.
