@@ -39,11 +39,11 @@ static void release_file(struct work_struct *work)
 static int lg_open(struct inode *inode, struct file *file)
 {
 	struct lg_file *opened = lg_should_fail() ? NULL : kzalloc(sizeof(*opened), GFP_KERNEL_ACCOUNT);
+	struct lg_user *user = opened ? lg_user_of(file) : NULL;
 
-	if (!opened)
-		return -ENOMEM;
-	opened->rust = lg_rust_open();
-	if (!opened->rust) {
+	if (user)
+		opened->rust = lg_rust_open(user);
+	if (!user || !opened->rust) {
 		kfree(opened);
 		return -ENOMEM;
 	}
@@ -89,12 +89,12 @@ static const struct file_operations lg_fops = {
 	.llseek = default_llseek,
 };
 
-/* Guest slots are for all users together, without a limit for each: root's business only. */
+/* Its group is the administrator's choice (udev/60-lguest.rules), root's until then. What each user may take: lg_user.c. */
 static struct miscdevice lg_device = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "lguest",
 	.fops = &lg_fops,
-	.mode = 0600,
+	.mode = 0660,
 };
 
 int lg_device_init(void)

@@ -6,6 +6,7 @@
  *   seed         r   where everything random begins; every guest begins there, so that runs repeat
  *   audit        rw  after how many operations the shadow tables of guests started from then on are audited
  *   max_guests   r   how many guests there is room for
+ *   guests_per_user user_kib rw  what the guests of one user may take (lg_user.c)
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
  *   paging_kib   rw  how much memory a guest's page tables and strategy may take (lg_plugin.c)
  *   strategies   r   what can be chosen
@@ -25,7 +26,6 @@
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/random.h>
-#include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <asm/pgtable_types.h>
@@ -42,9 +42,11 @@ static_assert(LG_ENOMEM == ENOMEM);
 static_assert(LG_EFAULT == EFAULT);
 static_assert(LG_EBUSY == EBUSY);
 static_assert(LG_EINVAL == EINVAL);
+static_assert(LG_EMFILE == EMFILE);
 static_assert(LG_ENOSPC == ENOSPC);
 static_assert(LG_ERANGE == ERANGE);
 static_assert(LG_EOVERFLOW == EOVERFLOW);
+static_assert(LG_EDQUOT == EDQUOT);
 static_assert(LG_ERESTART == ERESTART);
 static_assert(LG_ERESTARTSYS == ERESTARTSYS);
 
@@ -99,7 +101,7 @@ static unsigned int lg_audit;
 module_param_named(audit, lg_audit, uint, 0644);
 MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many operations (default 0: never)");
 
-static unsigned int lg_max_guests = 32;
+unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
 MODULE_PARM_DESC(max_guests, "how many guests there is room for, 1 to " __stringify(LG_MAX_GUESTS) " (default 32)");
 
@@ -214,14 +216,6 @@ asmlinkage void *lg_shim_memset(void *to, int byte, size_t n)
 asmlinkage int lg_shim_memcmp(const void *a, const void *b, size_t n)
 {
 	return memcmp(a, b, n);
-}
-
-/* All launchers share it: none of them can fill the log, and what the administrator does is not among it. */
-static DEFINE_RATELIMIT_STATE(launchers_log, 5 * HZ, 10);
-
-asmlinkage bool lg_log_for_launcher(void)
-{
-	return __ratelimit(&launchers_log);
 }
 
 asmlinkage void lg_log(u32 level, const char *text, u32 length)

@@ -10,8 +10,8 @@
  * Rust can live with it.
  *
  * Memory: every piece that plug-in code allocates is on a list of its guest's until it is freed, so that what a plug-in
- * leaves behind can be freed at the guest's end. All pieces and table pages of a guest have one limit. A list is used only
- * by who has the guest's session, one task at a time.
+ * leaves behind can be freed at the guest's end. All pieces and table pages of a guest have one limit, and count to its
+ * user's as well (lg_user.c), in steps. A list is used only by who has the guest's session, one task at a time.
  */
 #include <linux/atomic.h>
 #include <linux/build_bug.h>
@@ -46,7 +46,14 @@ struct lg_plugin {
 	/* What it has allocated, and how many bytes that and its tables are. */
 	struct list_head pieces;
 	size_t held, limit;
+	/* Its user, and how many bytes of the user's are for it, including what it does not hold yet. */
+	struct lg_user *user;
+	size_t reserved;
+	bool at_user_limit;
 };
+
+/* By how many bytes `reserved` grows: table pages come and go without a look at the user. */
+#define LG_STEP (64 << 10)
 
 /* Rust's RawPlugin. */
 static_assert(offsetof(struct lg_plugin, state) == LG_PLUGIN_STATE);
@@ -72,7 +79,7 @@ static size_t limit(u32 guest_pages)
 	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : (256 + (size_t)guest_pages / 16) << PAGE_SHIFT;
 }
 
-asmlinkage struct lg_plugin *lg_plugin_create(u32 guest_pages)
+asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user, u32 guest_pages)
 {
 	struct lg_plugin *plugin = lg_should_fail() ? NULL : kzalloc(sizeof(*plugin), GFP_KERNEL_ACCOUNT);
 
@@ -80,6 +87,7 @@ asmlinkage struct lg_plugin *lg_plugin_create(u32 guest_pages)
 		return NULL;
 	INIT_LIST_HEAD(&plugin->pieces);
 	plugin->limit = limit(guest_pages);
+	plugin->user = user;
 	atomic_inc(&lg_memory);
 	return plugin;
 }
@@ -87,6 +95,7 @@ asmlinkage struct lg_plugin *lg_plugin_create(u32 guest_pages)
 asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin)
 {
 	WARN_ON(!list_empty(&plugin->pieces));
+	lg_user_uncharge(plugin->user, plugin->reserved);
 	kfree(plugin);
 	atomic_dec(&lg_memory);
 }
@@ -142,9 +151,43 @@ asmlinkage const char *lg_plugin_words(const struct lg_plugin *plugin, u32 *leng
 
 /* ---------------------------------------------------------------- memory */
 
+bool lg_plugin_charge_user(struct lg_plugin *plugin, u32 size)
+{
+	plugin->at_user_limit = !lg_user_charge(plugin->user, size);
+	return !plugin->at_user_limit;
+}
+
+/* Takes more of what the user may have: a step, if there is one, so that this is rare; else what is missing. */
+static noinline bool reserve(struct lg_plugin *plugin, size_t held)
+{
+	u32 missing = held - plugin->reserved;
+	u32 step = max_t(u32, missing, LG_STEP);
+
+	if (!lg_plugin_charge_user(plugin, step)) {
+		step = missing;
+		if (!lg_plugin_charge_user(plugin, step))
+			return false;
+	}
+	plugin->reserved += step;
+	return true;
+}
+
+/* Gives back what is not held, but for a step. */
+static noinline void give_back(struct lg_plugin *plugin)
+{
+	size_t more = plugin->reserved - plugin->held - LG_STEP;
+
+	lg_user_uncharge(plugin->user, more);
+	plugin->reserved -= more;
+}
+
 asmlinkage bool lg_plugin_charge(struct lg_plugin *plugin, u32 size)
 {
-	if (size > plugin->limit - plugin->held)
+	if (size > plugin->limit - plugin->held) {
+		plugin->at_user_limit = false;
+		return false;
+	}
+	if (unlikely(size > plugin->reserved - plugin->held) && !reserve(plugin, plugin->held + size))
 		return false;
 	plugin->held += size;
 	return true;
@@ -153,6 +196,18 @@ asmlinkage bool lg_plugin_charge(struct lg_plugin *plugin, u32 size)
 asmlinkage void lg_plugin_uncharge(struct lg_plugin *plugin, u32 size)
 {
 	plugin->held -= size;
+	if (unlikely(plugin->reserved - plugin->held > 2 * LG_STEP))
+		give_back(plugin);
+}
+
+struct lg_user *lg_plugin_user(const struct lg_plugin *plugin)
+{
+	return plugin->user;
+}
+
+asmlinkage bool lg_plugin_at_user_limit(const struct lg_plugin *plugin)
+{
+	return plugin->at_user_limit;
 }
 
 /* How many bytes come before a piece of that alignment: its header, at their end. */

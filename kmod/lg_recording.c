@@ -54,6 +54,9 @@ struct lg_recording {
 	/* Written by the guest's task and read by who holds `reading`; that needs no other lock. */
 	struct kfifo ring;
 	void *memory;
+	/* Whose it is, for as long as the ring is there. */
+	struct lg_user *user;
+	u32 size;
 	/* Nothing more will be written. Set after the last write. */
 	bool ended;
 	struct mutex reading;
@@ -68,6 +71,8 @@ static void free_recording(struct kref *references)
 
 	mutex_destroy(&recording->reading);
 	vfree(recording->memory);
+	lg_user_uncharge(recording->user, recording->size);
+	lg_user_put(recording->user);
 	kfree(recording);
 	atomic_dec(&lg_memory);
 }
@@ -131,19 +136,29 @@ static const struct file_operations recording_fops = {
 
 /* ---------------------------------------------------------------- the guest */
 
-asmlinkage struct lg_recording *lg_recording_create(u32 number)
+asmlinkage struct lg_recording *lg_recording_create(u32 number, struct lg_plugin *plugin)
 {
+	struct lg_user *user = lg_plugin_user(plugin);
 	struct lg_recording *recording = lg_should_fail() ? NULL : kzalloc(sizeof(*recording), GFP_KERNEL_ACCOUNT);
 	u32 size = rounddown_pow_of_two(READ_ONCE(lg_recording_kib)) << 10;
 	char name[32];
 
 	if (!recording)
 		return NULL;
+	if (!lg_plugin_charge_user(plugin, size)) {
+		if (lg_log_for_user(user))
+			pr_err("lg: no memory for a recording of %u KiB: a user's guests may take user_kib together\n", size >> 10);
+		kfree(recording);
+		return NULL;
+	}
 	recording->memory = lg_should_fail() ? NULL : __vmalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!recording->memory || kfifo_init(&recording->ring, recording->memory, size)) {
-		pr_err_ratelimited("lg: no memory for a recording; recording_kib=%u may be too large\n", size >> 10);
+		if (lg_log_for_user(user))
+			pr_err("lg: no memory for a recording; recording_kib=%u may be too large\n", size >> 10);
 		goto failed;
 	}
+	recording->user = lg_user_get(user);
+	recording->size = size;
 	kref_init(&recording->references);
 	mutex_init(&recording->reading);
 	init_waitqueue_head(&recording->readers);
@@ -157,10 +172,13 @@ asmlinkage struct lg_recording *lg_recording_create(u32 number)
 		atomic_inc(&lg_memory);
 		return recording;
 	}
-	pr_err_ratelimited("lg: no file for a recording in debugfs (error %ld)\n", PTR_ERR(recording->file));
+	if (lg_log_for_user(user))
+		pr_err("lg: no file for a recording in debugfs (error %ld)\n", PTR_ERR(recording->file));
 	mutex_destroy(&recording->reading);
+	lg_user_put(user);
 failed:
 	vfree(recording->memory);
+	lg_user_uncharge(user, size);
 	kfree(recording);
 	return NULL;
 }

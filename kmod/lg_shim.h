@@ -32,12 +32,15 @@ asmlinkage int lg_rust_check_strategy(const char *text, u32 length, u32 levels);
 /* The list of strategies for people: bytes written, at most `size`. */
 asmlinkage u32 lg_rust_strategies(char *to, u32 size);
 
+struct lg_user;
+
 /*
- * /dev/lguest. `open` returns what the others get as `file`, or NULL when memory is short. Where
+ * /dev/lguest. `open` returns what the others get as `file`, or NULL when memory is short; the reference on `user`, who has
+ * opened it, is Rust's from then on, also when it fails. Where
  * `release_is_long` returns true, `release` has too much to give back for a process that may be waiting for its own
  * end. All may sleep.
  */
-asmlinkage void *lg_rust_open(void);
+asmlinkage void *lg_rust_open(struct lg_user *user);
 asmlinkage bool lg_rust_release_is_long(const void *file);
 asmlinkage void lg_rust_release(void *file);
 asmlinkage long lg_rust_read(const void *file, unsigned long user, u32 size);
@@ -48,10 +51,10 @@ asmlinkage long lg_rust_write(const void *file, unsigned long user, u32 size);
 /* Logs a text at one of LG_LOG_…. */
 asmlinkage void lg_log(u32 level, const char *text, u32 length);
 /*
- * Whether something that a launcher has brought about may be logged, which is to be checked before the first line
- * of it: for a few things in so many seconds.
+ * Whether something that a launcher of this user's has brought about may be logged, which is to be checked before the first
+ * line of it: for a few things in so many seconds (lg_user.c).
  */
-asmlinkage bool lg_log_for_launcher(void);
+asmlinkage bool lg_log_for_user(const struct lg_user *user);
 /* Logs why, then BUG(): for a panic in Rust, which is a defect of this module and nothing else. */
 asmlinkage void lg_bug(const char *text, u32 length) __noreturn;
 
@@ -97,6 +100,18 @@ asmlinkage bool lg_get_user_64(u64 *to, unsigned long user);
 asmlinkage bool lg_put_user_8(unsigned long user, u8 value);
 asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
 
+/* ---------------------------------------------------------------- users (lg_user.c) */
+
+/* Who has opened a file, with one more reference. */
+asmlinkage struct lg_user *lg_user_get(struct lg_user *user);
+asmlinkage void lg_user_put(struct lg_user *user);
+/* Counts a guest of the user's; false when there may be no more (the parameter guests_per_user). */
+asmlinkage bool lg_user_add_guest(struct lg_user *user);
+asmlinkage void lg_user_remove_guest(struct lg_user *user);
+/* Counts memory for the user's guests; false when that would be more than they may take (the parameter user_kib). */
+asmlinkage bool lg_user_charge(struct lg_user *user, u32 bytes);
+asmlinkage void lg_user_uncharge(struct lg_user *user, u32 bytes);
+
 /* ---------------------------------------------------------------- plug-in code (lg_plugin.c) */
 
 /*
@@ -105,8 +120,8 @@ asmlinkage bool lg_put_user_32(unsigned long user, u32 value);
  */
 struct lg_plugin;
 
-/* Of a guest with so many pages; NULL when memory is short. May sleep. */
-asmlinkage struct lg_plugin *lg_plugin_create(u32 guest_pages);
+/* Of a guest of the user's, who outlives it, with so many pages; NULL when memory is short. May sleep. */
+asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user, u32 guest_pages);
 asmlinkage void lg_plugin_destroy(struct lg_plugin *plugin);
 /*
  * Calls `call`, and returns true when it has returned. Where lg_plugin_panicked() was called instead, false is returned:
@@ -121,10 +136,12 @@ asmlinkage void lg_plugin_panicked(struct lg_plugin *plugin, const char *words, 
 asmlinkage const char *lg_plugin_words(const struct lg_plugin *plugin, u32 *length);
 /*
  * Counts bytes that the guest's strategy or page tables take of the host; false when that would be more than it may have
- * (the parameter paging_kib).
+ * (the parameter paging_kib), or all guests of its user may have (user_kib).
  */
 asmlinkage bool lg_plugin_charge(struct lg_plugin *plugin, u32 size);
 asmlinkage void lg_plugin_uncharge(struct lg_plugin *plugin, u32 size);
+/* Whether the last that was refused was so for the guest's user, and nothing has been counted since. */
+asmlinkage bool lg_plugin_at_user_limit(const struct lg_plugin *plugin);
 /* Frees all memory that plug-in code has allocated and not freed. Nobody uses it any more. May sleep. */
 asmlinkage void lg_plugin_reclaim(struct lg_plugin *plugin);
 
@@ -212,10 +229,10 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd);
 struct lg_recording;
 
 /*
- * A ring for the recording of the current process's guest with this number, and its file; NULL after reporting
- * why in the log. May sleep.
+ * A ring for the recording of the current process's guest with this number, which counts to the guest's user, and its file;
+ * NULL after reporting why in the log. May sleep.
  */
-asmlinkage struct lg_recording *lg_recording_create(u32 number);
+asmlinkage struct lg_recording *lg_recording_create(u32 number, struct lg_plugin *plugin);
 /* Adds a piece, all of it or nothing; returns which. From one task only. Never waits. */
 asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *piece, u32 size);
 /* Nothing more will come: the ring goes when a reader has read it to its end. May sleep. */
@@ -229,6 +246,13 @@ bool lg_fail_now(const char *where);
 /* Whether the allocation that is about to be made is to fail. Checked before each that this module makes. */
 #define lg_should_fail() (unlikely(READ_ONCE(lg_failing[0])) && lg_fail_now(__func__))
 
+/* Who answers for an open file, with a reference; NULL when memory is short. May sleep. (lg_user.c) */
+struct file;
+struct lg_user *lg_user_of(const struct file *file);
+/* A guest's user, and memory of the guest's that its plug-in code is not answerable for: as lg_user_charge(). */
+struct lg_user *lg_plugin_user(const struct lg_plugin *plugin);
+bool lg_plugin_charge_user(struct lg_plugin *plugin, u32 size);
+
 /* The `set` of parameters that are read-only. */
 struct kernel_param;
 int lg_read_only_set(const char *value, const struct kernel_param *kp);
@@ -241,6 +265,7 @@ void lg_recording_init(void);
 void lg_recording_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
+extern unsigned int lg_max_guests;
 /* Counts for /sys/module/lg/parameters. */
 extern atomic_t lg_tables, lg_frames_known, lg_frames_gone, lg_frames_retried, lg_memory;
 

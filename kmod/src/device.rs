@@ -9,6 +9,9 @@
 //!   get `EINVAL`, after the guest's end `ENOENT`.
 //! * An address has one eventfd: attaching another takes the place of the one before. A guest can have
 //!   [`MAX_EVENTFDS`]; beyond that, launchers get `ENOSPC`.
+//! * The user who has opened the file answers for its guest. `Initialize` gets `EMFILE` when the user may have no more
+//!   guests, `EDQUOT` when what the guest needs is more memory than the user's guests may take; `ENOSPC` when all
+//!   users have as many guests as there is room for.
 //! * The last close of the file ends the guest. That may be the launcher's exit for any reason, so giving
 //!   everything back touches none of the launcher's memory.
 //!
@@ -23,8 +26,9 @@ use crate::log::{self, Cause, Line};
 use crate::module::{self, VcpuArea, module};
 use crate::plugin::Plugin;
 use crate::request::{self, Memory, Request};
-use crate::shim::{self, RawVcpu};
+use crate::shim::{self, RawUser, RawVcpu};
 use crate::sync::Mutex;
+use crate::user::{CountedGuest, User};
 use alloc_crate::boxed::Box;
 use alloc_crate::string::String;
 use alloc_crate::sync::Arc;
@@ -47,6 +51,8 @@ use framework::strategy::{Formats, SwitcherWindow};
 
 /// One open file.
 struct File {
+    /// Who has opened it.
+    user: User,
     /// Held while the guest runs.
     session: Mutex<Session>,
     /// The guest's virtual CPU, once there is one: for those who do not have the session.
@@ -84,6 +90,8 @@ struct Live {
     guest: Option<Box<Guest>>,
     leaf: Option<TablePage>,
     host: Linux,
+    /// Goes last.
+    _counted: CountedGuest,
 }
 
 // SAFETY: what is not `Send` in this is the guest's strategy, with its shadow tables and the Switcher's window. They are not
@@ -100,25 +108,36 @@ impl Live {
         start: u32,
         (strategy, formats): (&str, Formats),
         eventfds: Eventfds,
+        user: &User,
     ) -> Result<Box<Self>, Errno> {
         let module = module();
-        let choice = module::choose(strategy, formats, Cause::Launcher)?;
+        let choice = module::choose(strategy, formats, Cause::Launcher(user))?;
+        let counted = user.add_guest().ok_or_else(|| {
+            log::launcher_error(
+                user,
+                format_args!(
+                    "no more guests for one user; the parameter guests_per_user is how many there can be"
+                ),
+            );
+            Errno::EMFILE
+        })?;
         let vcpu_area = VcpuArea::take(module).ok_or_else(|| {
-            log::launcher_error(format_args!(
-                "no room for another guest; load the module with a larger max_guests"
-            ));
+            log::launcher_error(
+                user,
+                format_args!("no room for another guest; load the module with a larger max_guests"),
+            );
             Errno::ENOSPC
         })?;
         let (area, number, frames) = (*vcpu_area.area(), vcpu_area.number(), vcpu_area.frames());
-        let vcpu = Vcpu::new(&memory)?;
-        let plugin = Plugin::new(memory.pages).ok_or(Errno::ENOMEM)?;
+        let vcpu = Vcpu::new(&memory, user)?;
+        let plugin = Plugin::new(user, memory.pages).ok_or(Errno::ENOMEM)?;
         let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, module.no_execute)?;
 
-        let mut live = boxed_with(|| Self { guest: None, leaf: None, host })?;
+        let mut live = boxed_with(|| Self { guest: None, leaf: None, host, _counted: counted })?;
         // From here on `drop` takes it back, and gives the table back.
         shim::lg_count_guests(1);
-        let Self { guest, leaf, host } = &mut *live;
-        let leaf = leaf.insert(host.take_table()?);
+        let Self { guest, leaf, host, .. } = &mut *live;
+        let leaf = leaf.insert(host.take_table().map_err(|short| host.short_of(short))?);
         let no_execute = module.no_execute;
         let start_of_window = match module.paging {
             Paging::TwoLevel => {
@@ -139,12 +158,12 @@ impl Live {
             Ok(if every > 0 { boxed(Audited::new(paging, every.into()))? } else { paging })
         };
         guest.set_up(host, build).map_err(|reason| match reason {
-            SetUpError::Config(ConfigError::OutOfMemory(short)) => short.into(),
+            SetUpError::Config(ConfigError::OutOfMemory(short)) => host.short_of(short),
             SetUpError::Config(_) => Errno::EINVAL,
             // The only reason at this point.
-            SetUpError::Killed(_) => Errno::ENOMEM,
+            SetUpError::Killed(_) => host.short_of(OutOfMemory),
             SetUpError::Panicked(panicked) => {
-                log::launcher_error(format_args!("{panicked}"));
+                log::launcher_error(user, format_args!("{panicked}"));
                 Errno::EINVAL
             }
         })?;
@@ -163,9 +182,10 @@ impl Drop for Live {
             let forgotten = guest.tear_down(&mut self.host);
             if !forgotten.is_nothing() {
                 shim::lg_count_forgotten(forgotten.tables as u32);
-                log::launcher_error(format_args!(
-                    "the strategy of a guest that has ended had forgotten {forgotten}"
-                ));
+                log::launcher_error(
+                    self.host.user(),
+                    format_args!("the strategy of a guest that has ended had forgotten {forgotten}"),
+                );
             }
         }
         if let Some(leaf) = self.leaf.take() {
@@ -233,6 +253,9 @@ fn copy_from_user(bytes: &mut [u8], user: u32) -> Result<(), Errno> {
 /// Bytes of the address that a notification stores.
 const NOTIFICATION: u32 = 4;
 
+/// Why there is no memory for a guest when the host has some.
+const USER_LIMIT: &str = "the guests of one user may take no more together than the parameter user_kib";
+
 /// Table pages that are given back within a few hundredths of a second.
 const LONG_RELEASE: usize = 1 << 9;
 
@@ -245,8 +268,9 @@ enum Answer {
 }
 
 impl File {
-    fn new() -> Result<Box<Self>, OutOfMemory> {
+    fn new(user: User) -> Result<Box<Self>, OutOfMemory> {
         boxed(Self {
+            user,
             session: Mutex::new(Session::Fresh(Options::default()))?,
             vcpu: AtomicPtr::new(ptr::null_mut()),
             eventfds: Arc::try_new(Mutex::new_inner(Vec::new())?).map_err(|_| OutOfMemory)?,
@@ -306,12 +330,17 @@ impl File {
                 let told = self.ended.swap(true, Ordering::Relaxed);
                 match guest.end() {
                     Some(defect @ (End::Killed(Kill::Audit(_)) | End::Panicked(_))) if !told => {
-                        log::launcher_error(format_args!("{defect}"));
+                        log::launcher_error(&self.user, format_args!("{defect}"));
                     }
                     _ => {}
                 }
                 match guest.end() {
                     Some(End::Restart) => Err(Errno::ERESTART),
+                    Some(reason @ End::Killed(Kill::OutOfMemory(_) | Kill::NoMemory(_)))
+                        if host.at_user_limit() =>
+                    {
+                        Ok(Answer::Ended(Line::new(format_args!("{reason}: {USER_LIMIT}\0"))))
+                    }
                     Some(reason) => Ok(Answer::Ended(Line::new(format_args!("{reason}\0")))),
                     None => Err(Errno::ENOENT),
                 }
@@ -328,7 +357,7 @@ impl File {
             Request::Strategy(text) => {
                 let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
                 let Session::Fresh(options) = &mut *session else { return Err(Errno::EBUSY) };
-                module::choose(text, options.formats(), Cause::Launcher)?;
+                module::choose(text, options.formats(), Cause::Launcher(&self.user))?;
                 let mut chosen = String::new();
                 chosen.try_reserve_exact(text.len()).map_err(|_| Errno::ENOMEM)?;
                 chosen.push_str(text);
@@ -340,7 +369,7 @@ impl File {
                 let Session::Fresh(options) = &mut *session else { return Err(Errno::EBUSY) };
                 let formats = Formats { guest: paging, shadow: module().paging };
                 if !Formats::SERVED.contains(&formats) {
-                    log::launcher_error(format_args!("{}", ConfigError::PaeGuest));
+                    log::launcher_error(&self.user, format_args!("{}", ConfigError::PaeGuest));
                     return Err(Errno::EINVAL);
                 }
                 options.paging = Some(paging);
@@ -410,7 +439,8 @@ impl File {
                 str::from_utf8(&buffer[..len as usize]).map_err(|_| Errno::EINVAL)?
             }
         };
-        let live = Live::new(memory, start, (strategy, options.formats()), Arc::clone(&self.eventfds))?;
+        let eventfds = Arc::clone(&self.eventfds);
+        let live = Live::new(memory, start, (strategy, options.formats()), eventfds, &self.user)?;
         self.vcpu.store(live.host.vcpu().raw(), Ordering::Release);
         *session = Session::Live(live);
         Ok(())
@@ -444,8 +474,9 @@ fn to_c(result: Result<u32, Errno>) -> i32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn lg_rust_open() -> *mut File {
-    File::new().map_or(ptr::null_mut(), Box::into_raw)
+unsafe extern "C" fn lg_rust_open(user: *mut RawUser) -> *mut File {
+    // SAFETY: C gives its reference away.
+    File::new(unsafe { User::from_raw(user) }).map_or(ptr::null_mut(), Box::into_raw)
 }
 
 #[unsafe(no_mangle)]

@@ -16,9 +16,11 @@ impl Errno {
     pub const EFAULT: Self = Self(14);
     pub const EBUSY: Self = Self(16);
     pub const EINVAL: Self = Self(22);
+    pub const EMFILE: Self = Self(24);
     pub const ENOSPC: Self = Self(28);
     pub const ERANGE: Self = Self(34);
     pub const EOVERFLOW: Self = Self(75);
+    pub const EDQUOT: Self = Self(122);
     pub const ERESTART: Self = Self(arch_i386::launcher::ERESTART);
     /// For the kernel only, which makes `EINTR` of it or restarts the system call.
     pub const ERESTARTSYS: Self = Self(512);

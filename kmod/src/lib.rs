@@ -21,6 +21,7 @@
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
 //! | `plugin` | a guest's strategy and policy, guarded against their panics |
+//! | `user` | the user to whom a guest counts |
 //! | `modinfo` | what `modinfo` shows of the strategies |
 //! | `module` | load, unload, parameters; the Switcher put in place |
 //! | `shim` | the C functions, as `lg_shim.h` declares them |
@@ -68,3 +69,5 @@ mod shared;
 mod shim;
 #[cfg(target_os = "none")]
 mod sync;
+#[cfg(target_os = "none")]
+mod user;

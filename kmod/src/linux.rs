@@ -10,6 +10,7 @@ use crate::plugin::Plugin;
 use crate::request::Memory;
 use crate::shim::{self, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
+use crate::user::{CountedMemory, User};
 use alloc_crate::boxed::Box;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
@@ -34,20 +35,27 @@ use framework::stale::StaleSet;
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
-pub struct Vcpu(NonNull<RawVcpu>);
+pub struct Vcpu {
+    raw: NonNull<RawVcpu>,
+    /// The table of frames.
+    _counted: CountedMemory,
+}
 
 // SAFETY: the C side allows every call from any thread but those that run the guest, which `device`
 // allows to the process that made it only.
 unsafe impl Send for Vcpu {}
 
 impl Vcpu {
-    /// One for the current process, and a guest with this memory: `EFAULT` if that is not the process's as a whole, `ENOMEM`
-    /// when memory is short.
-    pub fn new(memory: &Memory) -> Result<Self, Errno> {
+    /// One for the current process, and a guest of the user's with this memory: `EFAULT` if that is not the process's as a
+    /// whole, `ENOMEM` when memory is short, `EDQUOT` when the user's guests may not take it.
+    pub fn new(memory: &Memory, user: &User) -> Result<Self, Errno> {
         if !shim::lg_user_range_ok(memory.base, memory.bytes()) {
             return Err(Errno::EFAULT);
         }
-        NonNull::new(shim::lg_vcpu_create(memory.base, memory.pages)).map(Self).ok_or(Errno::ENOMEM)
+        // A word for each page.
+        let counted = user.charge(memory.pages * 4)?;
+        let raw = NonNull::new(shim::lg_vcpu_create(memory.base, memory.pages)).ok_or(Errno::ENOMEM)?;
+        Ok(Self { raw, _counted: counted })
     }
 
     /// The word of a page's frame, one of those that [`Vcpu::new`] was given.
@@ -59,19 +67,19 @@ impl Vcpu {
     /// The words of the C side's object that are for both sides.
     const fn shared(&self) -> &RawVcpu {
         // SAFETY: the object lives as long as `self`, and what `RawVcpu` shows of it are atomics, and a pointer that stays.
-        unsafe { self.0.as_ref() }
+        unsafe { self.raw.as_ref() }
     }
 
     /// The C side's object; it lives as long as `self`.
     pub const fn raw(&self) -> *mut RawVcpu {
-        self.0.as_ptr()
+        self.raw.as_ptr()
     }
 
     /// Gives the FPU to the guest until the result goes.
     pub fn load(&self) -> Loaded {
         // SAFETY: the object lives.
         unsafe { shim::lg_vcpu_load(self.raw()) };
-        Loaded(self.0)
+        Loaded(self.raw)
     }
 }
 
@@ -125,9 +133,10 @@ struct Recording(NonNull<RawRecording>);
 unsafe impl Send for Recording {}
 
 impl Recording {
-    /// One for the guest with this number, a guest of the current process; `None` when memory is short.
-    fn new(number: u32) -> Option<Self> {
-        NonNull::new(shim::lg_recording_create(number)).map(Self)
+    /// One for the guest with this number and plug-in code, a guest of the current process; `None` when memory is short.
+    fn new(number: u32, plugin: &Plugin) -> Option<Self> {
+        // SAFETY: the object lives.
+        NonNull::new(unsafe { shim::lg_recording_create(number, plugin.raw().as_ptr()) }).map(Self)
     }
 
     /// Adds a piece if there is room for all of it.
@@ -216,6 +225,21 @@ impl Linux {
 
     pub const fn vcpu(&self) -> &Vcpu {
         &self.vcpu
+    }
+
+    /// Whose guest it is.
+    pub const fn user(&self) -> &User {
+        self.plugin.user()
+    }
+
+    /// Whether the last memory that was requested for the guest is more than its user's guests may take together.
+    pub fn at_user_limit(&self) -> bool {
+        self.plugin.at_user_limit()
+    }
+
+    /// What a launcher gets when memory that its guest needs was refused: `EDQUOT` for its user's limit, else `ENOMEM`.
+    pub fn short_of(&self, OutOfMemory: OutOfMemory) -> Errno {
+        if self.at_user_limit() { Errno::EDQUOT } else { Errno::ENOMEM }
     }
 
     /// Table pages that the guest's strategy holds.
@@ -394,7 +418,7 @@ impl PagingHost for Linux {
     fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         let _outside = self.plugin.outside();
         if self.recording.is_none() {
-            self.recording = Recording::new(self.vcpu_area.number());
+            self.recording = Recording::new(self.vcpu_area.number(), &self.plugin);
         }
         self.recording.as_mut().ok_or(RecordingFull)?.write(piece)
     }

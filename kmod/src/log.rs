@@ -1,6 +1,7 @@
 //! The kernel's log, and what becomes of a panic.
 
 use crate::shim;
+use crate::user::User;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
@@ -84,24 +85,27 @@ pub fn error(text: fmt::Arguments<'_>) {
 }
 
 /// Who has brought about what is to be logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+#[derive(Clone, Copy)]
+pub enum Cause<'a> {
     /// The administrator, who loads the module or writes to its parameters.
     Administrator,
-    /// A launcher, which could do it without end: some of it is left out then, which the log notes.
-    Launcher,
+    /// A launcher of this user's, which could do it without end: some of it is left out then, which the log notes.
+    Launcher(&'a User),
 }
 
-impl Cause {
+impl Cause<'_> {
     /// Whether something that this has brought about may be logged; checked once for all the lines of it.
     pub fn may_log(self) -> bool {
-        self == Self::Administrator || shim::lg_log_for_launcher()
+        match self {
+            Self::Administrator => true,
+            Self::Launcher(user) => user.may_log(),
+        }
     }
 }
 
-/// Logs what a launcher has brought about.
-pub fn launcher_error(text: fmt::Arguments<'_>) {
-    if Cause::Launcher.may_log() {
+/// Logs what a launcher of the user's has brought about.
+pub fn launcher_error(user: &User, text: fmt::Arguments<'_>) {
+    if user.may_log() {
         error(text);
     }
 }

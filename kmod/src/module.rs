@@ -195,7 +195,7 @@ extern "C" fn lg_rust_exit() {
 
 /// Parses a strategy's text and checks that it can serve these formats; if not, the reason and the valid
 /// choices are logged.
-pub fn choose(text: &str, formats: Formats, cause: Cause) -> Result<Choice, Errno> {
+pub fn choose(text: &str, formats: Formats, cause: Cause<'_>) -> Result<Choice, Errno> {
     let choice = Choice::parse(text).and_then(|choice| choice.check_formats(formats).map(|()| choice));
     choice.map_err(|reason| {
         if cause.may_log() {

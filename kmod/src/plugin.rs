@@ -6,6 +6,7 @@
 //! plug-in code has called ([`Plugin::outside`]).
 
 use crate::shim::{self, INSIDE, OUTSIDE, RawPlugin};
+use crate::user::User;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::slice;
@@ -13,20 +14,32 @@ use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 use framework::kill::Panicked;
 
 /// The plug-in code of one guest.
-pub struct Plugin(NonNull<RawPlugin>);
+pub struct Plugin {
+    raw: NonNull<RawPlugin>,
+    /// Whose guest it is; the C side uses it for as long as there is `raw`.
+    user: User,
+}
 
 // SAFETY: the C side allows any task to use it, one at a time, which the guest's session sees to.
 unsafe impl Send for Plugin {}
 
 impl Plugin {
-    /// Of a new guest with so many pages; `None` when memory is short.
-    pub fn new(guest_pages: u32) -> Option<Self> {
-        NonNull::new(shim::lg_plugin_create(guest_pages)).map(Self)
+    /// Of a new guest of the user's with so many pages; `None` when memory is short.
+    pub fn new(user: &User, guest_pages: u32) -> Option<Self> {
+        let user = user.clone();
+        // SAFETY: the user lives as long as the result.
+        let raw = NonNull::new(unsafe { shim::lg_plugin_create(user.raw(), guest_pages) })?;
+        Some(Self { raw, user })
+    }
+
+    /// Whose guest it is.
+    pub const fn user(&self) -> &User {
+        &self.user
     }
 
     /// The C side's object; it lives as long as `self`.
     pub const fn raw(&self) -> NonNull<RawPlugin> {
-        self.0
+        self.raw
     }
 
     /// Runs `call`, and comes back also when plug-in code within it panics.
@@ -63,25 +76,31 @@ impl Plugin {
     /// For as long as the result lives, plug-in code is at work.
     #[inline]
     pub fn inside(&self) -> At {
-        At::new(self.0, INSIDE)
+        At::new(self.raw, INSIDE)
     }
 
     /// For as long as the result lives, the module's own code is, whoever has called it.
     #[inline]
     pub fn outside(&self) -> At {
-        At::new(self.0, OUTSIDE)
+        At::new(self.raw, OUTSIDE)
     }
 
     /// Whether that many bytes may still be taken of the host for the guest; then they are counted.
     pub fn charge(&self, bytes: u32) -> bool {
         // SAFETY: the object lives.
-        unsafe { shim::lg_plugin_charge(self.0.as_ptr(), bytes) }
+        unsafe { shim::lg_plugin_charge(self.raw.as_ptr(), bytes) }
     }
 
     /// Bytes that were counted are not taken any more.
     pub fn uncharge(&self, bytes: u32) {
         // SAFETY: the object lives.
-        unsafe { shim::lg_plugin_uncharge(self.0.as_ptr(), bytes) }
+        unsafe { shim::lg_plugin_uncharge(self.raw.as_ptr(), bytes) }
+    }
+
+    /// Whether no memory could be taken for the guest last time because its user's guests may not take more together.
+    pub fn at_user_limit(&self) -> bool {
+        // SAFETY: the object lives.
+        unsafe { shim::lg_plugin_at_user_limit(self.raw.as_ptr()) }
     }
 
     /// Frees what plug-in code has allocated and not freed.
@@ -90,14 +109,14 @@ impl Plugin {
     /// The guest's strategy is gone, or forgotten.
     pub unsafe fn reclaim(&self) {
         // SAFETY: the object lives; the rest is the caller's promise.
-        unsafe { shim::lg_plugin_reclaim(self.0.as_ptr()) }
+        unsafe { shim::lg_plugin_reclaim(self.raw.as_ptr()) }
     }
 }
 
 impl Drop for Plugin {
     fn drop(&mut self) {
         // SAFETY: nobody uses it any more.
-        unsafe { shim::lg_plugin_destroy(self.0.as_ptr()) }
+        unsafe { shim::lg_plugin_destroy(self.raw.as_ptr()) }
     }
 }
 

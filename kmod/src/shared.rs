@@ -96,9 +96,11 @@ shared! {
     LG_EFAULT = positive(Errno::EFAULT);
     LG_EBUSY = positive(Errno::EBUSY);
     LG_EINVAL = positive(Errno::EINVAL);
+    LG_EMFILE = positive(Errno::EMFILE);
     LG_ENOSPC = positive(Errno::ENOSPC);
     LG_ERANGE = positive(Errno::ERANGE);
     LG_EOVERFLOW = positive(Errno::EOVERFLOW);
+    LG_EDQUOT = positive(Errno::EDQUOT);
     LG_ERESTART = positive(Errno::ERESTART);
     LG_ERESTARTSYS = positive(Errno::ERESTARTSYS);
 }

@@ -48,6 +48,8 @@ macro_rules! opaque {
 opaque! {
     /// `struct mutex`.
     RawMutex,
+    /// `struct lg_user`.
+    RawUser,
     /// `struct eventfd_ctx`.
     RawEventfd,
     /// `struct lg_recording`.
@@ -61,7 +63,7 @@ pub const LOG_INFO: u32 = 1;
 
 unsafe extern "C" {
     pub fn lg_log(level: u32, text: *const u8, length: u32);
-    pub safe fn lg_log_for_launcher() -> bool;
+    pub fn lg_log_for_user(user: *const RawUser) -> bool;
     pub fn lg_bug(text: *const u8, length: u32) -> !;
     pub fn lg_default_strategy(to: *mut u8, size: u32) -> u32;
     pub safe fn lg_audit_every() -> u32;
@@ -76,7 +78,14 @@ unsafe extern "C" {
     pub fn lg_mutex_try_lock(mutex: *mut RawMutex) -> bool;
     pub fn lg_mutex_unlock(mutex: *mut RawMutex);
 
-    pub safe fn lg_plugin_create(guest_pages: u32) -> *mut RawPlugin;
+    pub fn lg_user_get(user: *mut RawUser) -> *mut RawUser;
+    pub fn lg_user_put(user: *mut RawUser);
+    pub fn lg_user_add_guest(user: *mut RawUser) -> bool;
+    pub fn lg_user_remove_guest(user: *mut RawUser);
+    pub fn lg_user_charge(user: *mut RawUser, bytes: u32) -> bool;
+    pub fn lg_user_uncharge(user: *mut RawUser, bytes: u32);
+
+    pub fn lg_plugin_create(user: *mut RawUser, guest_pages: u32) -> *mut RawPlugin;
     pub fn lg_plugin_destroy(plugin: *mut RawPlugin);
     pub fn lg_plugin_guard(
         plugin: *mut RawPlugin,
@@ -88,6 +97,7 @@ unsafe extern "C" {
     pub fn lg_plugin_words(plugin: *const RawPlugin, length: *mut u32) -> *const u8;
     pub fn lg_plugin_charge(plugin: *mut RawPlugin, size: u32) -> bool;
     pub fn lg_plugin_uncharge(plugin: *mut RawPlugin, size: u32);
+    pub fn lg_plugin_at_user_limit(plugin: *const RawPlugin) -> bool;
     pub fn lg_plugin_reclaim(plugin: *mut RawPlugin);
 
     pub safe fn lg_alloc(size: u32, align: u32) -> *mut u8;
@@ -132,7 +142,7 @@ unsafe extern "C" {
     pub fn lg_eventfd_put(eventfd: *mut RawEventfd);
     pub fn lg_eventfd_signal(eventfd: *mut RawEventfd);
 
-    pub safe fn lg_recording_create(number: u32) -> *mut RawRecording;
+    pub fn lg_recording_create(number: u32, plugin: *mut RawPlugin) -> *mut RawRecording;
     pub fn lg_recording_write(recording: *mut RawRecording, piece: *const u8, size: u32) -> bool;
     pub fn lg_recording_end(recording: *mut RawRecording);
 }

@@ -12,6 +12,7 @@ use arch_i386::paging::Paging;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
@@ -37,7 +38,8 @@ pub trait Host: Send + Sync {
     /// `entry`. The host keeps the memory alive as long as it might run the guest.
     ///
     /// # Errors
-    /// [`HostError::Initialize`] and others.
+    /// [`HostError::TooManyGuests`], [`HostError::TooManyOfUser`], [`HostError::TooMuchOfUser`],
+    /// [`HostError::NoMemory`], [`HostError::Initialize`] and others.
     fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError>;
 
     /// Runs the guest until there is something to report, and stores that in `message`; returns its length.
@@ -79,12 +81,18 @@ pub enum HostError {
     /// The device node is missing, or nobody answers behind it.
     #[error("no {0}: the hypervisor's module is not loaded; as root: insmod lg.ko")]
     NoModule(PathBuf),
-    /// The device node is not for this user.
+    /// The device node is not for this user, who is not in its group.
     #[error(
-        "no permission to open {0}: guests pin the host's memory, so that only root may start them; \
-         run lguest as root"
+        "no permission to open {0}: root and the members of its group may start guests; as root: usermod -aG \
+         {GROUP} NAME, with this user's name; then log in again"
     )]
-    NoPermission(PathBuf),
+    NotInGroup(PathBuf),
+    /// The device node is root's alone.
+    #[error(
+        "no permission to open {0}, which is root's: guests are for root, and for the members of the group {GROUP} \
+         where udev has the rule of kmod/udev/60-lguest.rules, which explains how to install it"
+    )]
+    OfRoot(PathBuf),
     /// Another failure to open the device.
     #[error("cannot open {path}")]
     Open {
@@ -133,6 +141,11 @@ pub enum HostError {
          debugfs debugfs /sys/kernel/debug"
     )]
     NoRecording,
+    /// The recordings are not for this user.
+    #[error(
+        "only root may read the recordings of guests, in {RECORDINGS}: start lguest as root, perhaps with --user"
+    )]
+    RecordingOfRoot,
     /// The recording cannot be read or written.
     #[error("cannot record the guest to {path}")]
     Recording {
@@ -142,12 +155,60 @@ pub enum HostError {
         #[source]
         source: io::Error,
     },
+    /// `ENOSPC`: there are as many guests as there can be, whosever they are.
+    #[error(
+        "no room for another guest: there are as many as {PARAMETERS}/max_guests is; end one, or as root load the \
+         module with a larger max_guests"
+    )]
+    TooManyGuests,
+    /// `EMFILE`: this user has as many guests as one user may have.
+    #[error(
+        "this user has as many guests as one user may have: end one, or as root write a larger number to \
+         {PARAMETERS}/guests_per_user (0 is for a quarter of max_guests)"
+    )]
+    TooManyOfUser,
+    /// `EDQUOT`: the guests of this user may take no more memory of the host's.
+    #[error(
+        "this user's guests may take no more of the host's memory: end one, choose another strategy, or as root write a \
+         larger number of KiB to {PARAMETERS}/user_kib (0 is for an eighth of low memory)"
+    )]
+    TooMuchOfUser,
+    /// `ENOMEM`.
+    #[error(
+        "the host has no memory for the guest, or the guest needs more than {PARAMETERS}/paging_kib allows it"
+    )]
+    NoMemory(#[source] io::Error),
     /// [`Request::Initialize`] failed.
     #[error("the host does not take the guest; dmesg may say more")]
     Initialize(#[source] io::Error),
     /// This is a 64-bit build of the launcher.
     #[error("this lguest is a 64-bit program, which the 32-bit host cannot serve: use the i686 build")]
     SixtyFourBit,
+}
+
+/// The group whose members may start guests, as `kmod/udev/60-lguest.rules` has it.
+const GROUP: &str = "lguest";
+
+/// The module's parameters.
+const PARAMETERS: &str = "/sys/module/lg/parameters";
+
+/// Who may open a device that this user may not.
+fn forbidden(path: PathBuf) -> HostError {
+    match std::fs::metadata(&path) {
+        Ok(node) if node.gid() == 0 => HostError::OfRoot(path),
+        _ => HostError::NotInGroup(path),
+    }
+}
+
+/// Why [`Request::Initialize`] was refused.
+fn refused(source: io::Error) -> HostError {
+    match source.raw_os_error() {
+        Some(libc::ENOSPC) => HostError::TooManyGuests,
+        Some(libc::EMFILE) => HostError::TooManyOfUser,
+        Some(libc::EDQUOT) => HostError::TooMuchOfUser,
+        Some(libc::ENOMEM) => HostError::NoMemory(source),
+        _ => HostError::Initialize(source),
+    }
 }
 
 /// `/dev/lguest`, opened for one guest, which dies with it.
@@ -166,13 +227,13 @@ impl DeviceFile {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`HostError::NoModule`], [`HostError::NoPermission`], [`HostError::Open`].
+    /// [`HostError::NoModule`], [`HostError::NotInGroup`], [`HostError::OfRoot`], [`HostError::Open`].
     pub fn open(opener: &Arc<Opener>) -> Result<Self, HostError> {
         let file = opener.open_device().map_err(|source| {
             let path = opener.device().to_owned();
             match source.raw_os_error() {
                 Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => HostError::NoModule(path),
-                Some(libc::EACCES | libc::EPERM) => HostError::NoPermission(path),
+                Some(libc::EACCES | libc::EPERM) => forbidden(path),
                 _ => HostError::Open { path, source },
             }
         })?;
@@ -223,7 +284,7 @@ impl Host for DeviceFile {
         // Kept from before the host knows of it; a second call fails in the module.
         self.memory.get_or_init(|| memory);
         let request = encode(Request::Initialize, &[base, pages, entry]);
-        self.request(&request).map(drop).map_err(HostError::Initialize)
+        self.request(&request).map(drop).map_err(refused)
     }
 
     fn read(&self, message: &mut [u8]) -> io::Result<usize> {
@@ -252,6 +313,7 @@ impl Host for DeviceFile {
         match self.opener.open_recording() {
             Ok(file) => Ok(Box::new(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(HostError::NoRecording),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(HostError::RecordingOfRoot),
             Err(source) => Err(HostError::Recording { path: RECORDINGS.into(), source }),
         }
     }
@@ -310,13 +372,44 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_device_says_root() {
+    fn a_forbidden_device_says_who_may() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
         match open(file.path()) {
-            Err(error) => assert!(matches!(error, HostError::NoPermission(_)), "{error}"),
+            Err(error) => assert!(error.to_string().contains("no permission"), "{error}"),
             // Root opens anything.
             Ok(_) => assert!(rustix::process::geteuid().is_root()),
         }
+        // What is root's here, and what is not: only root can make it so.
+        let node = |gid| {
+            std::os::unix::fs::chown(file.path(), None, Some(gid)).map(|()| forbidden(file.path().to_owned()))
+        };
+        if rustix::process::geteuid().is_root() {
+            let message = node(997).unwrap().to_string();
+            assert!(message.contains("usermod -aG lguest") && message.contains("log in again"), "{message}");
+            let message = node(0).unwrap().to_string();
+            assert!(message.contains("60-lguest.rules"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_refused_guest_says_whose_limit_it_is() {
+        for (errno, word) in [
+            (libc::ENOSPC, "max_guests"),
+            (libc::EMFILE, "guests_per_user"),
+            (libc::EDQUOT, "user_kib"),
+            (libc::ENOMEM, "no memory"),
+            (libc::EINVAL, "dmesg"),
+        ] {
+            let message = refused(io::Error::from_raw_os_error(errno)).to_string();
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_group_is_that_of_udevs_rule() {
+        let rules = include_str!("../../kmod/udev/60-lguest.rules");
+        let rule = rules.lines().find(|line| line.starts_with("KERNEL==\"lguest\"")).unwrap();
+        assert!(rule.contains(&format!("GROUP=\"{GROUP}\"")) && rule.contains("MODE=\"0660\""), "{rule}");
     }
 }

@@ -1,6 +1,7 @@
-//! Opens what only root may open: the hypervisor's device, again for each life of a guest, and its recordings.
+//! Opens what not every user may open: the hypervisor's device, again for each life of a guest, and its recordings, which
+//! only root may.
 //!
-//! A launcher that stays root opens them itself. One that becomes another user cannot, and a guest may request
+//! A launcher that stays who it is opens them itself. One that becomes another user cannot, and a guest may request
 //! a restart at any time; so a helper process stays root in its stead. The helper serves two requests, of one
 //! byte each and without a parameter, and answers each with an open file (`SCM_RIGHTS`, unix(7)) or an error. It
 //! is confined to what it opens, and ends with the launcher.

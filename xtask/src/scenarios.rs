@@ -87,6 +87,10 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("confinement-of-the-launcher", USUAL),
     scenario!("disks-are-locked", USUAL),
     scenario!("last-word-without-escapes", USUAL),
+    // Users who are not root.
+    scenario!("users-of-the-group", 300),
+    scenario!("guests-of-each-user", 300),
+    scenario!("memory-of-each-user", 300),
     scenario!("hostile-guests", 900),
 ];
 

@@ -17,6 +17,7 @@ use crate::steps::{self, Outcome, Step};
 const INIT: &str = include_str!("../vm/init.sh");
 const LIBRARY: &str = include_str!("../vm/lib.sh");
 const MOTD: &str = include_str!("../vm/motd");
+const UDEV_RULES: &str = include_str!("../../kmod/udev/60-lguest.rules");
 const LINUX_GUEST: &str = include_str!("../vm/linux-guest.sh");
 
 /// What goes into the VM besides busybox.
@@ -231,6 +232,7 @@ impl Contents {
             initrd.file(&format!("lib/{name}"), &read(&module)?)?;
         }
         initrd.file("lib/vm.sh", LIBRARY.as_bytes())?;
+        initrd.file("lib/lguest.rules", UDEV_RULES.as_bytes())?;
         initrd.file("etc/motd", MOTD.as_bytes())?;
         initrd.program("bin/linux-guest", LINUX_GUEST.as_bytes())?;
         for guest in &self.guests {

@@ -37,9 +37,9 @@ unload() {
 }
 
 # in_linux [OPTION...] -- WORD...: runs a command in the Linux guest (see linux-guest), live; fails unless the guest
-# reports that the command ended with 0 and is then switched off in good order.
+# reports that the command ended with 0 and is then switched off in good order. $AS, as in `as alice`, is who runs it.
 in_linux() {
-    { linux-guest "$@"; echo "$?" >/tmp/linux.status; } 2>&1 | tee /tmp/linux.out
+    { $AS linux-guest "$@"; echo "$?" >/tmp/linux.status; } 2>&1 | tee /tmp/linux.out
     [ "$(cat /tmp/linux.status)" = 0 ] || fail "the launcher ended with status $(cat /tmp/linux.status)"
     grep -q '^guest: status 0' /tmp/linux.out || fail "the command in the guest did not end with 0"
 }
@@ -65,6 +65,33 @@ scratch_disk() {
     truncate -s 16M /tmp/scratch
     echo 'guest-test scratch disk' | dd of=/tmp/scratch conv=notrunc 2>/dev/null
     echo /tmp/scratch
+}
+
+# users_up: makes users, as adduser and usermod would: alice and bob, who are in the group lguest, and mallory, who is not.
+users_up() {
+    mkdir -p /etc
+    echo root:x:0:0::/:/bin/sh >/etc/passwd
+    echo root:x:0: >/etc/group
+    echo lguest:x:997:alice,bob >>/etc/group
+    for user in alice:1001 bob:1002 mallory:1003; do
+        echo "${user%:*}:x:${user#*:}:${user#*:}::/:/bin/sh" >>/etc/passwd
+        echo "${user%:*}:x:${user#*:}:" >>/etc/group
+    done
+}
+
+# udev: what udev does with the device's node by the module's rule (kmod/udev); the group is users_up's.
+udev() {
+    rule=$(grep '^KERNEL=="lguest"' /lib/lguest.rules)
+    group=${rule#*GROUP=\"} mode=${rule#*MODE=\"}
+    chgrp "${group%%\"*}" /dev/lguest && chmod "${mode%%\"*}" /dev/lguest || fail "udev's rule is no rule: $rule"
+}
+
+# as USER COMMAND...: runs a command as one of them, who may lock no memory. (`su` takes it as a script; so the words come
+# as arguments.)
+as() {
+    user=$1
+    shift
+    su -s /bin/sh "$user" -c 'ulimit -l 0; exec "$@"' -- sh "$@"
 }
 
 # of PROCESS KEY: a value of its status (proc(5)).

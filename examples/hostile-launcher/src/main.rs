@@ -11,6 +11,7 @@
 //! | `run_loop` | acts that keep the host at work: a ring without end, a request that sleeps, a guest that spins |
 //! | `pages` | acts with many pages, one page many times, and pages that change under the guest |
 //! | `device` | acts with many requests |
+//! | `users` | an act as another user |
 //! | `processor` | acts that leave something in the processor's registers |
 //! | `worlds` | acts that look for something of one world in the other's registers |
 
@@ -29,6 +30,8 @@ mod program;
 #[cfg(target_arch = "x86")]
 mod run_loop;
 #[cfg(target_arch = "x86")]
+mod users;
+#[cfg(target_arch = "x86")]
 mod worlds;
 
 /// Why the host has not stood an act, or why the act could not be played.
@@ -39,13 +42,14 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 17] = [
+const ACTS: [(&str, Play); 18] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
     ("spin-natively", run_loop::spin_natively),
     ("eventfd-flood", device::eventfd_flood),
     ("log-flood", device::log_flood),
+    ("user-namespace", users::user_namespace),
     ("giant-flush", pages::giant_flush),
     ("giant-kill", pages::giant_kill),
     ("one-frame", pages::one_frame),

@@ -51,9 +51,15 @@ pub enum NetworkError {
     /// The host's kernel has no TAP interfaces.
     #[error("there is no {TUN}: load the host's module (as root: modprobe tun)")]
     NoTun(#[source] io::Error),
-    /// It is for root.
+    /// The device is for others.
     #[error("{TUN} may not be used: start lguest as root")]
-    Forbidden(#[source] io::Error),
+    NoTunFor(#[source] io::Error),
+    /// The interface is for others, or is not there, and only root may make one.
+    #[error(
+        "interface {0} may not be used: start lguest as root; or as root: ip tuntap add dev {0} mode tap user NAME, with \
+         this user's name"
+    )]
+    Forbidden(String, #[source] io::Error),
     /// Nothing can have this name.
     #[error("`{0}` is no name of an interface: it has 1 to 15 bytes, as in tap0")]
     Name(String),
@@ -72,7 +78,7 @@ impl NetworkError {
     /// What opening the device came to.
     fn opening(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::Forbidden(error),
+            io::ErrorKind::PermissionDenied => Self::NoTunFor(error),
             _ => Self::NoTun(error),
         }
     }
@@ -81,7 +87,7 @@ impl NetworkError {
     fn attaching(interface: &str, error: io::Error) -> Self {
         let name = interface.to_owned();
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::Forbidden(error),
+            Some(libc::EPERM | libc::EACCES) => Self::Forbidden(name, error),
             Some(libc::EBUSY) => Self::Busy(name, error),
             Some(libc::EINVAL | libc::EEXIST) => Self::NotTap(name, error),
             _ => Self::Other(name, error),
@@ -247,7 +253,7 @@ mod tests {
         let refusal =
             |errno| NetworkError::attaching("tap7", io::Error::from_raw_os_error(errno)).to_string();
         assert!(refusal(libc::EBUSY).contains("tap7 is in use"));
-        assert!(refusal(libc::EPERM).contains("as root"));
+        assert!(refusal(libc::EPERM).contains("ip tuntap add dev tap7"));
         assert!(refusal(libc::EINVAL).contains("no TAP interface"));
         let missing = NetworkError::opening(io::ErrorKind::NotFound.into()).to_string();
         assert!(missing.contains("modprobe tun"), "{missing}");

@@ -34,6 +34,8 @@ pub const SCENARIOS: &[Scenario] = &[
     act!("border-counters-hold", 300, "counters-hold"),
     act!("border-eventfd-flood", 300, "eventfd-flood"),
     scenario!("border-log-flood", 300),
+    scenario!("border-log-flood-of-a-user", 300),
+    scenario!("border-user-namespace", 300),
     act!("border-remap-under-audit", 300, "remap"),
     act!("border-limit-of-tables", 600, "limit-of-tables"),
     // More tables than a guest may have usually.

@@ -24,7 +24,7 @@ live() {
         grep -q 'the host killed the guest: .*\(memory\|page\)' /tmp/out || fail "$2, $1: $(cat /tmp/out)"
         killed=$((killed + 1)) ;;
     125)
-        grep -q 'Cannot allocate memory\|out of memory\|No space left' /tmp/out || fail "$2, $1: $(cat /tmp/out)"
+        grep -q 'Cannot allocate memory\|out of memory\|no room for another guest' /tmp/out || fail "$2, $1: $(cat /tmp/out)"
         refused=$((refused + 1)) ;;
     *) cat /tmp/out; fail "on $2, allocation $1 failed, and the launcher's status is $status" ;;
     esac

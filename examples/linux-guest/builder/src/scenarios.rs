@@ -71,6 +71,19 @@ const SCENARIOS: &[(Share, Scenario)] = &[
         },
     ),
     (
+        // Without a capability, and without a right to lock memory.
+        Share::Both,
+        Scenario {
+            name: "linux-memory-of-a-user",
+            limit: 600,
+            script: "load
+            users_up; udev
+            AS='as alice'
+            in_linux -- guest-test --operations 3000 memory
+            unload",
+        },
+    ),
+    (
         Share::Both,
         Scenario {
             name: "linux-two-guests",
