@@ -10,12 +10,19 @@
 //! | `process` | child processes, how long they take to die, and how long others wait for the processor |
 //! | `run_loop` | acts that keep the host at work: a ring without end, a request that sleeps, a guest that spins |
 //! | `pages` | acts with many pages, one page many times, and pages that change under the guest |
+//! | `frames` | acts on the pages of the guest's memory: moved, swapped out, taken away |
+//! | `faults` | pages whose faults a program handles |
+//! | `snapshots` | acts of a launcher that becomes another process, or two, or none |
 //! | `device` | acts with many requests |
 //! | `processor` | acts that leave something in the processor's registers |
 //! | `worlds` | acts that look for something of one world in the other's registers |
 
 #[cfg(target_arch = "x86")]
 mod device;
+#[cfg(target_arch = "x86")]
+mod faults;
+#[cfg(target_arch = "x86")]
+mod frames;
 #[cfg(target_arch = "x86")]
 mod guest;
 #[cfg(target_arch = "x86")]
@@ -29,6 +36,8 @@ mod program;
 #[cfg(target_arch = "x86")]
 mod run_loop;
 #[cfg(target_arch = "x86")]
+mod snapshots;
+#[cfg(target_arch = "x86")]
 mod worlds;
 
 /// Why the host has not stood an act, or why the act could not be played.
@@ -39,7 +48,7 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 16] = [
+const ACTS: [(&str, Play); 25] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
@@ -50,6 +59,15 @@ const ACTS: [(&str, Play); 16] = [
     ("giant-kill", pages::giant_kill),
     ("one-frame", pages::one_frame),
     ("remap", pages::remap),
+    ("kept-pages", frames::kept_pages),
+    ("taken-pages", frames::taken_pages),
+    ("freed-pages", frames::freed_pages),
+    ("served-pages", faults::served_pages),
+    ("snapshots", snapshots::snapshots),
+    ("exec", snapshots::exec),
+    ("interrupted", snapshots::interrupted),
+    ("hog", snapshots::hog),
+    ("reaped", snapshots::reaped),
     ("ldt", processor::ldt),
     ("single-step", processor::single_step),
     ("debug-registers", processor::debug_registers),
