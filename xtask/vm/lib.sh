@@ -103,13 +103,20 @@ in_group() {
 }
 
 # press SIZE MICROSECONDS: for as long as this step runs, takes memory of that size from the group and moves the pages of the
-# machine together, again and again with that pause.
+# machine together, again and again. The pause is that long and four times as long as it took, so that a guest gets on
+# on a slow machine too.
 press() {
     while kill -0 $$ 2>/dev/null; do
+        begun=$(hundredths)
         echo "$1" >$GROUP/memory.reclaim 2>/dev/null
         echo 1 >/proc/sys/vm/compact_memory
-        usleep "$2"
+        usleep $(($2 + 40000 * ($(hundredths) - begun)))
     done
+}
+
+# hundredths: of seconds since the machine was started.
+hundredths() {
+    sed 's/^\([0-9]*\)\.\([0-9]*\) .*/\1\2/' /proc/uptime
 }
 
 # vmstat NAME: a count of the kernel's (/proc/vmstat).

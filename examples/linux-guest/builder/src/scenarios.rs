@@ -153,9 +153,9 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             unload",
         },
     ),
-    (Share::Parallel, scenario!("linux-swapped-out", 900)),
+    (Share::Parallel, scenario!("linux-swapped-out", 1800)),
     (Share::Parallel, scenario!("linux-merged", 1200)),
-    (Share::Parallel, scenario!("linux-huge-pages", 900)),
+    (Share::Parallel, scenario!("linux-huge-pages", 1800)),
     (Share::Parallel, scenario!("linux-out-of-memory", 300)),
     (
         Share::Long,
@@ -242,6 +242,15 @@ mod tests {
         }
         let starter = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../xtask/vm/linux-guest.sh");
         output(Command::new("sh").args(["-n", starter])).unwrap();
+    }
+
+    #[test]
+    fn every_script_is_of_a_scenario() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            assert!(names().any(|name| path.ends_with(format!("{name}.sh"))), "{}", path.display());
+        }
     }
 
     #[test]
