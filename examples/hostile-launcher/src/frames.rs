@@ -58,13 +58,13 @@ pub fn advise(memory: &Memory, at: u32, pages: u32, advice: i32) -> Result<(), F
     check(&format!("advice {advice}"), done)
 }
 
-pub fn protect(memory: &Memory, at: u32, pages: u32, rights: i32) -> Result<(), Failure> {
+fn protect(memory: &Memory, at: u32, pages: u32, rights: i32) -> Result<(), Failure> {
     // SAFETY: as above.
     let done = unsafe { libc::mprotect(memory.address(at).cast(), (pages * PAGE_SIZE) as usize, rights) };
     check(&format!("rights {rights}"), done)
 }
 
-pub const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
 /// One of the things after which memory still holds the same, a number from 0 on. Some are not for every kind.
 fn disturb(memory: &Memory, kind: Kind, turn: u32) -> Result<(), Failure> {

@@ -39,8 +39,8 @@ pub enum Step {
     Compare { start: u32, end: u32, key: u32 },
     /// Goes on when the word there is that large.
     Wait { at: u32, value: u32 },
-    /// Counts until the word after the counter is not 0.
-    CountOn,
+    /// Counts in this word until the next one is not 0.
+    CountOn(u32),
     /// Stores the FPU's registers as FXSAVE does, with AVX the YMM registers after that, and fills all of them.
     Registers { to: u32, avx: bool },
 }
@@ -63,7 +63,7 @@ impl Step {
             Self::Fill { start, end, key } => [0x107, start, end, key, 0],
             Self::Compare { start, end, key } => [0x108, start, end, key, 0],
             Self::Wait { at, value } => [0x109, at, value, 0, 0],
-            Self::CountOn => [0x10a, COUNTER, 0, 0, 0],
+            Self::CountOn(at) => [0x10a, at, 0, 0, 0],
         }
     }
 }

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
+use arch_i386::addr::PAGE_SIZE;
+
 use crate::Failure;
-use crate::frames::{READ_WRITE, protect};
 use crate::guest::{Device, FRAMES, Kind, Memory, beginning, each_its_own};
 use crate::process::{Child, copy, until};
 use crate::program::{COUNTER, Step};
 
 /// How often the launcher is copied.
-const FORKS: u32 = 400;
+const FORKS: u32 = 200;
 /// How long each copy watches.
 const WATCH: Duration = Duration::from_millis(3);
 
@@ -23,16 +24,23 @@ const MOVED: i32 = 1;
 /// or it could run the guest.
 const RAN: i32 = 2;
 
+/// The word that the guest counts in. A fork comes to its page late, after all that are before it in the guest's memory.
+const WORD: u32 = FRAMES + 1023 * PAGE_SIZE;
+
+fn counted(memory: &Memory) -> u32 {
+    memory.word(WORD).load(Ordering::Relaxed)
+}
+
 /// Watches the counter in this process's own copy of the guest's memory.
 fn watch(memory: &Memory, device: i32) -> i32 {
-    let (begun, first) = (Instant::now(), memory.count());
+    let (begun, first) = (Instant::now(), counted(memory));
     let mut text = [0_u8; 64];
     // SAFETY: valid for so many bytes.
     if unsafe { libc::read(device, text.as_mut_ptr().cast(), text.len()) } != -1 {
         return RAN;
     }
     while begun.elapsed() < WATCH {
-        if memory.count() != first {
+        if counted(memory) != first {
             return MOVED;
         }
     }
@@ -44,36 +52,31 @@ fn watch(memory: &Memory, device: i32) -> i32 {
 pub fn snapshots() -> Result<(), Failure> {
     let memory = Memory::of(Kind::Private)?;
     let [first, second] = beginning();
-    memory.load(&[first, second, Step::CountOn, Step::OFF], 1, each_its_own);
+    memory.load(&[first, second, Step::CountOn(WORD), Step::OFF], 1, each_its_own);
+    for at in (FRAMES..WORD).step_by(PAGE_SIZE as usize) {
+        memory.set_word(at, 1);
+    }
     let device = Device::open()?;
     device.initialize(&memory)?;
-    let (memory, over, fd) = (&memory, &AtomicBool::new(false), device.0.as_raw_fd());
+    let (memory, fd) = (&memory, device.0.as_raw_fd());
     let (end, forked) = scope(|scope| {
-        // The page's frame goes all the time, so that the guest is often about to get it again.
-        scope.spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                let _ = protect(memory, COUNTER, 1, READ_WRITE | libc::PROT_EXEC);
-                let _ = protect(memory, COUNTER, 1, READ_WRITE);
-            }
-        });
         let forker = scope.spawn(move || {
             let forks = || {
                 let (mut moved, mut ran) = (0, 0);
                 for _ in 0..FORKS {
-                    let before = memory.count();
+                    let before = counted(memory);
                     match copy(|| watch(memory, fd))?.wait() >> 8 {
                         0 => {}
                         MOVED => moved += 1,
                         RAN => return Err("a child could run the guest".into()),
                         status => return Err(format!("a child: status {status}").into()),
                     }
-                    ran += u32::from(memory.count() != before);
+                    ran += u32::from(counted(memory) != before);
                 }
                 Ok((moved, ran))
             };
             let result: Result<(u32, u32), Failure> = forks();
-            over.store(true, Ordering::Relaxed);
-            memory.set_word(COUNTER + 4, 1);
+            memory.set_word(WORD + 4, 1);
             result.map_err(|failure| failure.to_string())
         });
         (device.run().map_err(|failure| failure.to_string()), forker.join())
@@ -94,7 +97,7 @@ fn parameter(name: &str) -> Result<u32, Failure> {
 pub fn exec() -> Result<(), Failure> {
     let memory = Memory::new()?;
     let [first, second] = beginning();
-    memory.load(&[first, second, Step::CountOn, Step::OFF], 1, each_its_own);
+    memory.load(&[first, second, Step::CountOn(COUNTER), Step::OFF], 1, each_its_own);
     let launcher = Child::run(|| {
         let device = Device::open()?;
         // SAFETY: no memory is concerned.

@@ -1,6 +1,6 @@
 # The memory test in two Linux guests at once, again and again for $SECONDS, while their host takes their memory from them:
 # there is less of it than both have, more is taken all the time, pages are moved and equal ones merged.
-OPERATIONS=1000 PROCESSES=6
+OPERATIONS=300 PROCESSES=6
 ksm() {
     cat "/sys/kernel/mm/ksm/$1"
 }
@@ -19,7 +19,7 @@ figures() {
 echo 1 >/proc/sys/kernel/panic_on_warn
 load audit=4000
 swap_up 160M
-group_up 56M
+group_up 72M
 press 512K 200000 & pressing=$!
 echo 500 >/sys/kernel/mm/ksm/pages_to_scan
 echo 20 >/sys/kernel/mm/ksm/sleep_millisecs

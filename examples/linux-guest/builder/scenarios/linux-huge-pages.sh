@@ -6,7 +6,7 @@ load
 swap_up 128M
 group_up
 out=$(vmstat pswpout) in=$(vmstat pswpin) split=$(vmstat thp_split_pmd)
-in_group linux-guest --huge-pages -- guest-test --strict --operations 1000 memory >/tmp/huge 2>&1 & guest=$!
+in_group linux-guest --huge-pages -- guest-test --strict --limit 1500 --operations 1000 memory >/tmp/huge 2>&1 & guest=$!
 until_true 120 grep -qs '^guest: Linux' /tmp/huge || fail "the guest does not boot: $(cat /tmp/huge)"
 huge=$(sed -n 's/^AnonHugePages: *\([0-9]*\) kB/\1/p' "/proc/$(pidof lguest)/smaps_rollup")
 echo "of the launcher's memory $huge kB are in huge pages"

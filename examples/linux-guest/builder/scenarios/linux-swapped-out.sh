@@ -5,7 +5,7 @@ swap_up 128M
 group_up 16M
 out=$(vmstat pswpout) in=$(vmstat pswpin) moved=$(vmstat pgmigrate_success) retried=$(parameter frames_retried)
 press 512K 200000 & pressing=$!
-in_group in_linux --counters=/tmp/counters -- guest-test --strict --operations 1000 memory || exit 1
+in_group in_linux --counters=/tmp/counters -- guest-test --strict --limit 1500 --operations 1000 memory || exit 1
 kill $pressing
 out=$(($(vmstat pswpout) - out)) in=$(($(vmstat pswpin) - in)) moved=$(($(vmstat pgmigrate_success) - moved))
 retried=$(($(parameter frames_retried) - retried)) dropped=$(counter dropped_entries /tmp/counters)
