@@ -9,7 +9,8 @@
 //!   a signal) and a read that is simply repeated go on running. After the guest requested a restart,
 //!   reads fail with `ERESTART` (85).
 //! * A `write` returns 12 for [`Request::Initialize`], 0 for [`Request::Irq`] and [`Request::Eventfd`], as
-//!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`.
+//!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`; `EINTR`, when a signal came while the
+//!   guest was made, asks for the same request again.
 //! * [`Request::Strategy`], [`Request::Counters`] and [`Request::Paging`] are this project's additions.
 
 use crate::lguest_data::IRQS;
