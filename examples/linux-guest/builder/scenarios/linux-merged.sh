@@ -10,6 +10,7 @@ request() {
 }
 # answered WORD ONE TWO [WORD]: fails unless the guests print these sums with that word, the second perhaps with another.
 answered() {
+    echo "waiting for $1"
     until_true 300 grep -qs "^merge-test: $1 $2" /tmp/one && until_true 300 grep -qs "^merge-test: ${4:-$1} $3" /tmp/two && return
     tail -n 5 /tmp/one /tmp/two
     fail "after $1 the sums are not $2 and $3"
@@ -35,6 +36,7 @@ merged 0 && fail 'pages are merged before that was requested'
 echo 2000 >/sys/kernel/mm/ksm/pages_to_scan
 echo 20 >/sys/kernel/mm/ksm/sleep_millisecs
 echo 1 >/sys/kernel/mm/ksm/run
+echo 'waiting for pages to be merged'
 until_true 300 merged 8000 || fail "only $(cat /sys/kernel/mm/ksm/pages_sharing) pages are merged"
 request 'sum merged' 'sum merged'
 answered merged "$made" "$made"
