@@ -37,7 +37,7 @@ echo 2000 >/sys/kernel/mm/ksm/pages_to_scan
 echo 20 >/sys/kernel/mm/ksm/sleep_millisecs
 echo 1 >/sys/kernel/mm/ksm/run
 echo 'waiting for pages to be merged'
-until_true 300 merged 8000 || fail "only $(cat /sys/kernel/mm/ksm/pages_sharing) pages are merged"
+until_true 300 merged 5000 || fail "only $(cat /sys/kernel/mm/ksm/pages_sharing) pages are merged"
 request 'sum merged' 'sum merged'
 answered merged "$made" "$made"
 echo "$(cat /sys/kernel/mm/ksm/pages_sharing) pages of the guests share $(cat /sys/kernel/mm/ksm/pages_shared)"
