@@ -171,10 +171,10 @@ struct lg_vcpu;
 /* The Switcher's entry: the selector and address that lg_vcpu_enter() calls. */
 asmlinkage void lg_vcpu_set_entry(u32 selector, u32 address);
 /*
- * A virtual CPU that the current task runs, or NULL. Its guest's memory are so many pages of the task's, from this address of
- * user space on. May sleep.
+ * A virtual CPU that the current task runs; or NULL, and why not: -ENOMEM, or -EINTR where the task has a signal to handle.
+ * Its guest's memory are so many pages of the task's, from this address of user space on. May sleep.
  */
-asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages);
+asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *error);
 asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu);
 /* Whether the current task is the one that made it. */
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu);

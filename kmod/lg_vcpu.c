@@ -170,15 +170,17 @@ asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd)
 /* From 1; after 4 billion guests a number may be somebody's again, which costs a barrier at the most. */
 static atomic_t vcpus_made = ATOMIC_INIT(0);
 
-asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages)
+asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *error)
 {
 	struct lg_vcpu *vcpu = lg_should_fail() ? NULL : kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 
+	*error = -ENOMEM;
 	if (!vcpu)
 		return NULL;
 	if (lg_should_fail() || !fpu_alloc_guest_fpstate(&vcpu->fpu))
 		goto free_vcpu;
-	if (lg_frames_init(&vcpu->frames, start, pages))
+	*error = lg_frames_init(&vcpu->frames, start, pages);
+	if (*error)
 		goto free_fpu;
 	vcpu->number = atomic_inc_return(&vcpus_made);
 	atomic_inc(&lg_memory);

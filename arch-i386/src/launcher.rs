@@ -10,7 +10,8 @@
 //!   reads fail with `ERESTART` (85).
 //! * A `write` returns 12 for [`Request::Initialize`], 0 for [`Request::Irq`] and [`Request::Eventfd`], as
 //!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`. The user who has opened the file may have no
-//!   more guests: `EMFILE`. This user's guests may take no more memory: `EDQUOT`.
+//!   more guests: `EMFILE`. This user's guests may take no more memory: `EDQUOT`. A signal came while the guest was made:
+//!   `EINTR`, which asks for the same request again.
 //! * [`Request::Strategy`], [`Request::Counters`] and [`Request::Paging`] are this project's additions.
 
 use crate::lguest_data::IRQS;

@@ -25,6 +25,12 @@ impl Errno {
     /// For the kernel only, which makes `EINTR` of it or restarts the system call.
     pub const ERESTARTSYS: Self = Self(512);
 
+    /// What one of the kernel's functions has returned, which is negative.
+    #[must_use]
+    pub const fn of_kernel(error: i32) -> Self {
+        Self(error.wrapping_neg())
+    }
+
     /// As the kernel's functions return it.
     #[must_use]
     pub const fn negative(self) -> i32 {

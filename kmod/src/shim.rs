@@ -119,7 +119,7 @@ unsafe extern "C" {
     pub fn lg_area_frame(n: u32) -> u32;
 
     pub fn lg_vcpu_set_entry(selector: u32, address: u32);
-    pub safe fn lg_vcpu_create(start: u32, pages: u32) -> *mut RawVcpu;
+    pub fn lg_vcpu_create(start: u32, pages: u32, error: *mut i32) -> *mut RawVcpu;
     pub fn lg_vcpu_destroy(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_is_mine(vcpu: *const RawVcpu) -> bool;
     pub fn lg_frame_learn(vcpu: *mut RawVcpu, page: u32, purpose: u32) -> u32;

@@ -15,6 +15,14 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", default_value = "32M")]
     pub memory: MemorySize,
 
+    /// Lets the host merge pages of the guest's memory with equal ones of other guests (KSM)
+    #[arg(long)]
+    pub mergeable: bool,
+
+    /// Has the host hold the guest's memory in huge pages where it can, also if those are not for everybody there
+    #[arg(long)]
+    pub huge_pages: bool,
+
     /// The guest's paging strategy, instead of the one the module was loaded with
     #[arg(long, value_name = "NAME[:KEY=VALUE,...]")]
     pub strategy: Option<String>,

@@ -1,4 +1,4 @@
-//! The guest's physical memory: one mapping in the launcher, shared with a guest that is running.
+//! The guest's physical memory: one mapping in the launcher, which a guest that is running uses as well.
 //!
 //! Guest-physical address `a` is byte `a` of the mapping. Before the guest starts, the loaders fill it as
 //! a plain byte slice ([`GuestMemory::bytes_mut`]). From then on the guest, and each device thread on
@@ -6,7 +6,7 @@
 //! atomics ([`GuestMemory::integers`]) and [`GuestSlice`]s, which copy in and out and are never
 //! borrowed as `&[u8]`. All the unsafe code on guest memory is in this file.
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::Relaxed};
@@ -55,8 +55,8 @@ unsafe impl SharedInteger for AtomicU32 {}
 impl GuestMemory {
     /// Maps `len` bytes (a multiple of the page size, not 0) wherever the process has room.
     ///
-    /// The mapping is shared, so that a process that is forked changes nothing of it, and reserves no swap, so that a big
-    /// guest costs what it touches.
+    /// The mapping is private, as Linux merges only private memory, and has huge pages for it without being asked. It reserves
+    /// no swap, so that a big guest costs what it touches.
     ///
     /// # Errors
     /// The error of `mmap`; `ENOMEM` when the address space has no gap of that size.
@@ -67,11 +67,32 @@ impl GuestMemory {
                 std::ptr::null_mut(),
                 len,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::NORESERVE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
             )?
         };
         let base = NonNull::new(address.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { base, len })
+    }
+
+    /// Lets Linux merge its pages with equal ones (KSM).
+    ///
+    /// # Errors
+    /// The error of `madvise`: `EINVAL` when the host's kernel cannot do that.
+    pub fn make_mergeable(&mut self) -> io::Result<()> {
+        self.advise(Advice::LinuxMergeable)
+    }
+
+    /// Has Linux hold it in huge pages where it can, also on a host where they are for those who request them.
+    ///
+    /// # Errors
+    /// The error of `madvise`: `EINVAL` when the host's kernel cannot do that.
+    pub fn request_huge_pages(&mut self) -> io::Result<()> {
+        self.advise(Advice::LinuxHugepage)
+    }
+
+    fn advise(&mut self, advice: Advice) -> io::Result<()> {
+        // SAFETY: by the invariant the range is a mapping of ours; neither advice changes what is in it.
+        unsafe { madvise(self.base.as_ptr().cast(), self.len, advice) }.map_err(io::Error::from)
     }
 
     /// Bytes of memory.
@@ -221,6 +242,34 @@ mod tests {
             *byte = i as u8 ^ (i >> 8) as u8;
         }
         memory
+    }
+
+    /// What Linux says of the mapping at an address: its rights, and the flags of `VmFlags` (proc(5)).
+    fn mapping(address: usize) -> (String, Vec<String>) {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let holds = |line: &&str| {
+            let Some((start, end)) = line.split(' ').next().and_then(|range| range.split_once('-')) else {
+                return false;
+            };
+            let number = |text| usize::from_str_radix(text, 16);
+            matches!((number(start), number(end)), (Ok(start), Ok(end)) if (start..end).contains(&address))
+        };
+        let mut lines = maps.lines().skip_while(|line| !holds(line));
+        let rights = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+        let flags = lines.find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
+        (rights, flags.split_whitespace().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn memory_is_private_and_advice_is_taken() {
+        let mut memory = GuestMemory::map(16 << 20).unwrap();
+        let (rights, flags) = mapping(memory.base_address());
+        assert_eq!(rights, "rw-p");
+        assert!(!flags.contains(&"mg".to_owned()) && !flags.contains(&"hg".to_owned()), "{flags:?}");
+        // A kernel that can do neither says so.
+        let taken = [memory.make_mergeable().is_ok(), memory.request_huge_pages().is_ok()];
+        let (_, flags) = mapping(memory.base_address());
+        assert_eq!(["mg", "hg"].map(|flag| flags.contains(&flag.to_owned())), taken, "{flags:?}");
     }
 
     #[test]

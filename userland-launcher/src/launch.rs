@@ -64,6 +64,13 @@ impl Prepared {
         let layout = Layout::new(&devices, GuestFrame(cli.memory.pages()))?;
         let total = layout.page_limit as usize * PAGE_SIZE as usize;
         let mut memory = GuestMemory::map(total).map_err(|e| LaunchError::MapMemory(cli.memory, e))?;
+        let refused = |option| move |source| LaunchError::Advice { option, source };
+        if cli.mergeable {
+            memory.make_mergeable().map_err(refused("--mergeable"))?;
+        }
+        if cli.huge_pages {
+            memory.request_huge_pages().map_err(refused("--huge-pages"))?;
+        }
 
         let (ordinary, device_area) = memory.bytes_mut().split_at_mut(cli.memory.bytes() as usize);
         kernel.load(ordinary).map_err(bad_kernel)?;

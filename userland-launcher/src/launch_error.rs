@@ -61,6 +61,15 @@ pub enum LaunchError {
     /// `mmap` failed.
     #[error("cannot map {0} of guest memory: give --memory less")]
     MapMemory(MemorySize, #[source] io::Error),
+    /// The kernel has no such memory.
+    #[error("this host's kernel refuses {option}")]
+    Advice {
+        /// The option that requests it.
+        option: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A disk's file cannot be used.
     #[error(transparent)]
     Block(#[from] BlockError),

@@ -56,6 +56,21 @@ pub fn hosts(
         .collect()
 }
 
+/// Builds what goes into one VM, with these guests.
+///
+/// # Errors
+/// When something does not build.
+pub fn host(
+    project: &Project,
+    machine: &Machine,
+    flavour: Flavour,
+    guests: Vec<GuestFile>,
+) -> Result<Contents> {
+    let module = ModuleSource::of(project);
+    let built = programs::build_all(project, machine, &module, &[flavour], false);
+    Ok(Contents { module: built.modules?.swap_remove(0), launcher: built.launcher?, guests })
+}
+
 /// One job for each boot, with what `hosts` has for its flavour in it.
 pub fn jobs(boots: Vec<(Vm, Vec<Step>)>, hosts: &[Contents]) -> Vec<Job> {
     let job = |(vm, steps): (Vm, _)| Job {

@@ -118,8 +118,10 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
 const ON_ONE_PROCESSOR: [&str; 3] =
     ["allocations-fail-on-load", "allocations-fail-in-a-life", "border-one-frame"];
 
-/// Many short guests, or one on a host that is busy otherwise: minutes, where time is counted in instructions.
-const ON_TWO_PROCESSORS: [&str; 2] = [ROGUE_PLUGIN, "swapped-out"];
+/// Many short guests, one on a host that is busy otherwise, or threads that get in each other's way: minutes, where time is
+/// counted in instructions, or nothing there.
+const ON_TWO_PROCESSORS: [&str; 4] =
+    [ROGUE_PLUGIN, "swapped-out", "border-snapshots", "border-interrupted-start"];
 
 /// Whether a scenario is run on a VM with so many processors.
 pub fn runs_on(name: &str, processors: u32) -> bool {

@@ -94,6 +94,68 @@ as() {
     su -s /bin/sh "$user" -c 'ulimit -l 0; exec "$@"' -- sh "$@"
 }
 
+# Where the guests are whose memory is limited.
+GROUP=/sys/fs/cgroup/guest
+
+# swap_up SIZE: swap space of that size, in compressed memory.
+swap_up() {
+    [ ! -e /sys/block/zram0 ] || swap_down
+    insmod /lib/zsmalloc.ko && insmod /lib/zram.ko || fail 'zram.ko was refused'
+    echo "$1" >/sys/block/zram0/disksize
+    mkswap /dev/zram0 >/dev/null && swapon /dev/zram0 || fail 'there is no swap'
+}
+
+# swap_down: takes it away.
+swap_down() {
+    swapoff /dev/zram0
+    rmmod zram && rmmod zsmalloc || fail 'the swap is still in use'
+}
+
+# group_up [SIZE]: a memory cgroup, with a limit if one is given.
+group_up() {
+    [ ! -e $GROUP ] || group_down
+    mount -t cgroup2 none /sys/fs/cgroup && echo +memory >/sys/fs/cgroup/cgroup.subtree_control || fail 'there are no cgroups'
+    mkdir $GROUP
+    echo "${1:-max}" >$GROUP/memory.max
+}
+
+# group_down: takes it away.
+group_down() {
+    rmdir $GROUP && umount /sys/fs/cgroup || fail 'the cgroup is still in use'
+}
+
+# in_group COMMAND...: runs a command there.
+in_group() {
+    (echo 0 >$GROUP/cgroup.procs && "$@")
+}
+
+# press SIZE MICROSECONDS: for as long as this step runs, takes memory of that size from the group and moves the pages of the
+# machine together, again and again. The pause is that long and four times as long as it took, so that a guest gets on
+# on a slow machine too.
+press() {
+    while kill -0 $$ 2>/dev/null; do
+        begun=$(hundredths)
+        echo "$1" >$GROUP/memory.reclaim 2>/dev/null
+        echo 1 >/proc/sys/vm/compact_memory
+        usleep $(($2 + 40000 * ($(hundredths) - begun)))
+    done
+}
+
+# hundredths: of seconds since the machine was started.
+hundredths() {
+    sed 's/^\([0-9]*\)\.\([0-9]*\) .*/\1\2/' /proc/uptime
+}
+
+# vmstat NAME: a count of the kernel's (/proc/vmstat).
+vmstat() {
+    sed -n "s/^$1 //p" /proc/vmstat
+}
+
+# counter NAME FILE: a counter that the launcher has stored there (--counters).
+counter() {
+    sed -n "s/^counter $1 //p" "$2"
+}
+
 # of PROCESS KEY: a value of its status (proc(5)).
 of() {
     sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr '\t' ' ' | sed 's/ *$//'

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,31 +30,88 @@ pub const KERNEL: u32 = 0xc000_0000;
 
 const PRESENT_AND_USED: u32 = 0x67;
 
-/// A guest's memory, shared with child processes.
-pub struct Memory(NonNull<u8>);
+/// What a guest's memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The launcher's own; a child has a copy.
+    Private,
+    /// The same, shared with child processes.
+    Shared,
+    /// A file in memory.
+    Memfd,
+    /// A file in memory, with a copy of each page that is written to.
+    PrivateFile,
+    /// A disk, [`DISK`].
+    Block,
+    /// Huge pages that were set aside (hugetlb).
+    Huge,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Private, Self::Shared, Self::Memfd, Self::PrivateFile, Self::Block, Self::Huge];
+}
+
+/// A disk that nobody else uses.
+const DISK: &str = "/dev/zram1";
+
+/// A guest's memory.
+pub struct Memory {
+    base: NonNull<u8>,
+    /// What it is of.
+    file: Option<File>,
+}
 
 // SAFETY: what it refers to is read and written by atomic operations and by the kernel only.
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// All zero.
+    /// All zero, shared with child processes.
     pub fn new() -> Result<Self, Failure> {
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        Self::of(Kind::Shared)
+    }
+
+    /// All zero.
+    pub fn of(kind: Kind) -> Result<Self, Failure> {
+        let file = match kind {
+            Kind::Private | Kind::Shared => None,
+            Kind::Block => Some(OpenOptions::new().read(true).write(true).open(DISK)?),
+            Kind::Memfd | Kind::PrivateFile => Some(memfd(0)?),
+            Kind::Huge => {
+                // Of 2 or 4 MiB: there may be more than enough.
+                std::fs::write("/proc/sys/vm/nr_hugepages", "9")?;
+                Some(memfd(libc::MFD_HUGETLB)?)
+            }
+        };
+        let sharing = match kind {
+            Kind::Private | Kind::PrivateFile => libc::MAP_PRIVATE,
+            _ => libc::MAP_SHARED,
+        };
+        let (flags, fd) = match &file {
+            Some(file) => (sharing, file.as_raw_fd()),
+            None => (sharing | libc::MAP_ANONYMOUS, -1),
+        };
         // SAFETY: a new mapping, where the kernel likes.
         let at = unsafe {
-            libc::mmap(ptr::null_mut(), MEMORY as usize, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+            libc::mmap(ptr::null_mut(), MEMORY as usize, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
         };
         if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error().into());
+            return Err(format!("memory of kind {kind:?}: {}", io::Error::last_os_error()).into());
         }
-        Ok(Self(NonNull::new(at.cast()).ok_or("memory at 0")?))
+        Ok(Self { base: NonNull::new(at.cast()).ok_or("memory at 0")?, file })
+    }
+
+    /// The file that it is of, if it is of one.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
     /// The launcher's address of a guest-physical one.
     pub fn address(&self, at: u32) -> *mut u8 {
         assert!(at < MEMORY);
         // SAFETY: within the mapping.
-        unsafe { self.0.as_ptr().add(at as usize) }
+        unsafe { self.base.as_ptr().add(at as usize) }
     }
 
     /// A word of it, which the guest and other processes change as they like.
@@ -117,6 +175,26 @@ impl Memory {
     }
 }
 
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: nothing has references to it any more; a guest that still ran would end.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), MEMORY as usize) };
+    }
+}
+
+/// A file in memory, as long as a guest's.
+fn memfd(flags: libc::c_uint) -> Result<File, Failure> {
+    // SAFETY: the name is a C string.
+    let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), flags) };
+    if fd < 0 {
+        return Err(format!("no file in memory: {}", io::Error::last_os_error()).into());
+    }
+    // SAFETY: a new descriptor, which is ours alone.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(MEMORY.into())?;
+    Ok(file)
+}
+
 /// Where a page directory is.
 pub const fn directory(n: u32) -> u32 {
     DIRECTORIES + 4096 * n
@@ -163,9 +241,13 @@ impl Device {
     /// Makes a guest with 2-level tables of the current process.
     pub fn initialize(&self, memory: &Memory) -> Result<(), Failure> {
         self.request(Request::Paging, &[2])?;
-        let base = memory.0.as_ptr() as usize as u32;
-        self.request(Request::Initialize, &[base, MEMORY >> 12, CODE])?;
-        Ok(())
+        Ok(self.request_guest(memory)?)
+    }
+
+    /// Makes a guest with the host's tables of the current process.
+    pub fn request_guest(&self, memory: &Memory) -> io::Result<()> {
+        let base = memory.base.as_ptr() as usize as u32;
+        self.request(Request::Initialize, &[base, MEMORY >> 12, CODE]).map(drop)
     }
 
     /// Runs the guest to its end, which is returned.

@@ -10,6 +10,9 @@
 //! | `process` | child processes, how long they take to die, and how long others wait for the processor |
 //! | `run_loop` | acts that keep the host at work: a ring without end, a request that sleeps, a guest that spins |
 //! | `pages` | acts with many pages, one page many times, and pages that change under the guest |
+//! | `frames` | acts on the pages of the guest's memory: moved, swapped out, taken away |
+//! | `faults` | pages whose faults a program handles |
+//! | `snapshots` | acts of a launcher that becomes another process, or two, or none |
 //! | `device` | acts with many requests |
 //! | `users` | an act as another user |
 //! | `processor` | acts that leave something in the processor's registers |
@@ -17,6 +20,10 @@
 
 #[cfg(target_arch = "x86")]
 mod device;
+#[cfg(target_arch = "x86")]
+mod faults;
+#[cfg(target_arch = "x86")]
+mod frames;
 #[cfg(target_arch = "x86")]
 mod guest;
 #[cfg(target_arch = "x86")]
@@ -30,6 +37,8 @@ mod program;
 #[cfg(target_arch = "x86")]
 mod run_loop;
 #[cfg(target_arch = "x86")]
+mod snapshots;
+#[cfg(target_arch = "x86")]
 mod users;
 #[cfg(target_arch = "x86")]
 mod worlds;
@@ -42,7 +51,7 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 18] = [
+const ACTS: [(&str, Play); 27] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
@@ -55,6 +64,15 @@ const ACTS: [(&str, Play); 18] = [
     ("one-frame", pages::one_frame),
     ("limit-of-tables", pages::limit_of_tables),
     ("remap", pages::remap),
+    ("kept-pages", frames::kept_pages),
+    ("taken-pages", frames::taken_pages),
+    ("freed-pages", frames::freed_pages),
+    ("served-pages", faults::served_pages),
+    ("snapshots", snapshots::snapshots),
+    ("exec", snapshots::exec),
+    ("interrupted", snapshots::interrupted),
+    ("hog", snapshots::hog),
+    ("reaped", snapshots::reaped),
     ("ldt", processor::ldt),
     ("single-step", processor::single_step),
     ("debug-registers", processor::debug_registers),

@@ -13,6 +13,8 @@ pub const PROGRAM: u32 = 0x2000;
 pub const COUNTER: u32 = 0x3000;
 /// A page for a program's own use.
 pub const SCRATCH: u32 = 0x4000;
+/// Where [`Step::Compare`] counts the words that were others, and stores the address and the value of the last.
+pub const MISMATCHES: u32 = 0x8000;
 
 /// One instruction.
 #[derive(Clone, Copy)]
@@ -31,6 +33,14 @@ pub enum Step {
     Count,
     /// Writes a byte.
     Write(u32),
+    /// Stores the sum of its address and of `key` in the first word of each page.
+    Fill { start: u32, end: u32, key: u32 },
+    /// Compares the first word of each page with that.
+    Compare { start: u32, end: u32, key: u32 },
+    /// Goes on when the word there is that large.
+    Wait { at: u32, value: u32 },
+    /// Counts in this word until the next one is not 0.
+    CountOn(u32),
     /// Stores the FPU's registers as FXSAVE does, with AVX the YMM registers after that, and fills all of them.
     Registers { to: u32, avx: bool },
 }
@@ -50,6 +60,10 @@ impl Step {
             Self::Count => [0x104, COUNTER, 0, 0, 0],
             Self::Write(address) => [0x105, address, 0, 0, 0],
             Self::Registers { to, avx } => [0x106, to, avx.into(), 0, 0],
+            Self::Fill { start, end, key } => [0x107, start, end, key, 0],
+            Self::Compare { start, end, key } => [0x108, start, end, key, 0],
+            Self::Wait { at, value } => [0x109, at, value, 0, 0],
+            Self::CountOn(at) => [0x10a, at, 0, 0, 0],
         }
     }
 }
@@ -80,6 +94,14 @@ core::arch::global_asm!(
     "    je 7f",
     "    cmp eax, 0x106",
     "    je 8f",
+    "    cmp eax, 0x107",
+    "    je 20f",
+    "    cmp eax, 0x108",
+    "    je 21f",
+    "    cmp eax, 0x109",
+    "    je 23f",
+    "    cmp eax, 0x10a",
+    "    je 24f",
     "    int 0x1f",
     "    jmp 1b",
     // Touch.
@@ -129,6 +151,34 @@ core::arch::global_asm!(
     "    vmovups ymm\\n, [{code}]",
     "    .endr",
     "    jmp 1b",
+    // Fill.
+    "20: lea eax, [ebx + edx]",
+    "    mov [ebx], eax",
+    "    add ebx, 0x1000",
+    "    cmp ebx, ecx",
+    "    jb 20b",
+    "    jmp 1b",
+    // Compare.
+    "21: lea eax, [ebx + edx]",
+    "    mov esi, [ebx]",
+    "    cmp esi, eax",
+    "    je 22f",
+    "    inc dword ptr [{mismatches}]",
+    "    mov [{mismatches} + 4], ebx",
+    "    mov [{mismatches} + 8], esi",
+    "22: add ebx, 0x1000",
+    "    cmp ebx, ecx",
+    "    jb 21b",
+    "    jmp 1b",
+    // Wait.
+    "23: cmp [ebx], ecx",
+    "    jb 23b",
+    "    jmp 1b",
+    // Count on.
+    "24: inc dword ptr [ebx]",
+    "    cmp dword ptr [ebx + 4], 0",
+    "    je 24b",
+    "    jmp 1b",
     "hostile_guest_debug:",
     "    and dword ptr [esp + 8], 0xfffffeff",
     "    iretd",
@@ -136,6 +186,7 @@ core::arch::global_asm!(
     ".popsection",
     program = const PROGRAM,
     code = const CODE,
+    mismatches = const MISMATCHES,
 );
 
 unsafe extern "C" {

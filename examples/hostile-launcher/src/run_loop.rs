@@ -8,6 +8,7 @@ use arch_i386::hypercall::Hypercall;
 use arch_i386::launcher::Request;
 
 use crate::Failure;
+use crate::faults::Missing;
 use crate::guest::{Device, Memory, beginning, each_its_own};
 use crate::process::{Child, check_death, moves, until};
 use crate::program::Step;
@@ -63,45 +64,6 @@ pub fn ring_refill() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Pages of the current process that are never there: whoever touches them waits for somebody who never comes.
-struct Missing {
-    address: u32,
-    _userfaultfd: OwnedFd,
-}
-
-impl Missing {
-    fn new() -> Result<Self, Failure> {
-        // include/uapi/linux/userfaultfd.h: _IOWR(0xaa, 0x3f, 24 bytes), _IOWR(0xaa, 0, 32 bytes).
-        const UFFDIO_API: u32 = 0xc018_aa3f;
-        const UFFDIO_REGISTER: u32 = 0xc020_aa00;
-        let fail = |what: &str| Failure::from(format!("{what}: {}", std::io::Error::last_os_error()));
-        // SAFETY: a new descriptor.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) } as i32;
-        if fd < 0 {
-            return Err(fail("userfaultfd"));
-        }
-        // SAFETY: it is ours alone.
-        let userfaultfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: a new mapping, where the kernel likes.
-        let at = unsafe {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
-        };
-        let mut api = [0xaa_u64, 0, 0];
-        // SAFETY: the structure is valid for reads and writes.
-        if unsafe { libc::ioctl(fd, UFFDIO_API as _, &mut api) } != 0 {
-            return Err(fail("UFFDIO_API"));
-        }
-        // Start, length, the mode for missing pages, and what can be done about them.
-        let mut register = [at as usize as u64, 4096, 1, 0];
-        // SAFETY: as above.
-        if unsafe { libc::ioctl(fd, UFFDIO_REGISTER as _, &mut register) } != 0 {
-            return Err(fail("UFFDIO_REGISTER"));
-        }
-        Ok(Self { address: at as usize as u32, _userfaultfd: userfaultfd })
-    }
-}
-
 /// What a process sleeps or runs as: the letter after its name in `/proc/PID/stat`.
 fn state(pid: libc::pid_t) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -132,7 +94,7 @@ pub fn counters_hold() -> Result<(), Failure> {
     })?;
     let holder = Child::run(|| {
         let missing = Missing::new()?;
-        device.request(Request::Counters, &[missing.address, 4096])?;
+        device.request(Request::Counters, &[missing.address(), 4096])?;
         Err("the copy came back".into())
     })?;
     until("the holder sleeps", || state(holder.pid()) != "R")?;
@@ -156,7 +118,7 @@ pub fn counters_hold() -> Result<(), Failure> {
         let missing = Missing::new()?;
         memory.set_word(0x6000, 1);
         // SAFETY: the kernel writes to pages that are ours, if it ever does.
-        unsafe { libc::read(device.0.as_raw_fd(), missing.address as usize as *mut _, 512) };
+        unsafe { libc::read(device.0.as_raw_fd(), missing.address() as usize as *mut _, 512) };
         Err("the copy came back".into())
     })?;
     until("the guest is there", || memory.word(0x6000).load(std::sync::atomic::Ordering::Relaxed) == 1)?;

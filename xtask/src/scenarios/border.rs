@@ -28,6 +28,24 @@ macro_rules! act {
     };
 }
 
+/// An act for which there is swap space, and another disk of compressed memory.
+macro_rules! act_with_swap {
+    ($name:literal, $limit:literal, $act:literal) => {
+        Scenario {
+            name: $name,
+            limit: $limit,
+            script: concat!(
+                "load\nswap_up 64M\n",
+                "cat /sys/class/zram-control/hot_add\necho 20M >/sys/block/zram1/disksize\n",
+                "/guests/hostile-launcher ",
+                $act,
+                " || fail 'the host has not stood it'\n",
+                "until_true 60 nothing_held\nunload\nswap_down\necho 0 >/proc/sys/vm/nr_hugepages"
+            ),
+        }
+    };
+}
+
 /// The scenarios, those that are most likely to bring the host down at the end.
 pub const SCENARIOS: &[Scenario] = &[
     act!("border-ring-refill", 300, "ring-refill"),
@@ -38,6 +56,15 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!("border-user-namespace", 300),
     act!("border-remap-under-audit", 300, "remap"),
     act!("border-limit-of-tables", 600, "limit-of-tables"),
+    act_with_swap!("border-kept-pages", 600, "kept-pages"),
+    act!("border-taken-pages", 300, "taken-pages"),
+    act_with_swap!("border-freed-pages", 300, "freed-pages"),
+    act!("border-served-pages", 300, "served-pages"),
+    act!("border-snapshots", 300, "snapshots"),
+    act!("border-exec", 300, "exec"),
+    act!("border-interrupted-start", 300, "interrupted"),
+    act!("border-reaped", 300, "reaped"),
+    scenario!("border-out-of-memory", 300),
     // More tables than a guest may have usually.
     act!("border-one-frame", 600, "one-frame", "paging_kib=65536"),
     act!("border-giant-flush", 900, "giant-flush", "paging_kib=65536"),

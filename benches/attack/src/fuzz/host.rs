@@ -49,7 +49,8 @@ impl Host {
         }
     }
 
-    fn flavour(self) -> Flavour {
+    /// The flavour of Debian's that it is, or is most like.
+    pub fn flavour(self) -> Flavour {
         if self == Host::Pae { Flavour::Pae } else { Flavour::Plain }
     }
 }
@@ -181,7 +182,7 @@ impl Target {
 }
 
 /// `name=value` pairs.
-fn parse_figures(text: &str) -> Vec<(String, u64)> {
+pub fn parse_figures(text: &str) -> Vec<(String, u64)> {
     let pair = |word: &str| {
         let (name, value) = word.split_once('=')?;
         Some((name.to_owned(), value.parse().ok()?))

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`host`] | hostile launchers with hostile guests (`examples/fuzz-launcher`) on a host that checks itself |
 //! | [`targets`] | the targets of `benches/fuzz`, by libFuzzer |
-//! | [`planted`] | faults that the fuzzer must find |
+//! | [`memory`] | Linux guests that check their memory, on a host that takes it away; only when `--only memory` selects it |
+//! | [`planted`] | faults that the fuzzer, or a scenario, must find |
 //!
 //! Half of the time goes to the host VM, the other half to the targets, most of it to those that simulate guests. All
 //! follows from one seed, apart from how the two processors of the VM come to their turns. A fault comes with the
@@ -19,11 +20,13 @@ use anyhow::{Result, bail};
 use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 
+use xtask::flavour::Flavour;
 use xtask::module::ModuleSource;
 use xtask::project::Project;
 use xtask::setup;
 
 mod host;
+mod memory;
 mod planted;
 mod targets;
 
@@ -39,10 +42,10 @@ pub struct Args {
     /// The seed that everything random follows from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The kernel that the module is attacked on
-    #[arg(long, value_enum, default_value = "checked")]
-    host: Host,
-    /// Only this: `host`, or the name of a target; with --planted the name of a fault (may be repeated)
+    /// The kernel that the module is attacked on [default: checked; with `--only memory` both of Debian's, one after the other]
+    #[arg(long, value_enum)]
+    host: Option<Host>,
+    /// Only this: `host`, `memory`, or the name of a target; with --planted the name of a fault (may be repeated)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Repeat this life in the host VM, and nothing else
@@ -58,6 +61,9 @@ pub struct Args {
 
 /// The name of the attack in the host VM, among those of the targets.
 const HOST: &str = "host";
+
+/// The name of the long run for guest memory.
+const MEMORY: &str = "memory";
 
 /// What was done of one kind.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -86,16 +92,19 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     }
     if args.planted {
         let machine = setup::ensure(project, false)?;
-        return planted::run(project, &machine, args.host, args.seed, &args.only);
+        return planted::run(project, &machine, args.host.unwrap_or(Host::Checked), args.seed, &args.only);
     }
-    let known = |name: &String| name == HOST || NAMES.contains(&name.as_str());
+    let known = |name: &String| name == HOST || name == MEMORY || NAMES.contains(&name.as_str());
     if let Some(unknown) = args.only.iter().find(|name| !known(name)) {
-        bail!("there is no {unknown}: `{HOST}`, {}", NAMES.join(", "));
+        bail!("there is no {unknown}: `{HOST}`, `{MEMORY}`, {}", NAMES.join(", "));
     }
     let wants = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let targets: Vec<&str> = NAMES.into_iter().filter(|name| args.life.is_none() && wants(name)).collect();
     let (with_host, whole) = (wants(HOST), Duration::from_secs(args.minutes * 60));
     let mut report = Report::default();
+    if args.only.iter().any(|only| only == MEMORY) {
+        report.memory(project, args)?;
+    }
     if with_host {
         let time = if targets.is_empty() { whole } else { whole / 2 };
         report.host(project, args, time)?;
@@ -115,9 +124,34 @@ struct Report {
 }
 
 impl Report {
+    fn memory(&mut self, project: &Project, args: &Args) -> Result<()> {
+        let machine = setup::ensure(project, false)?;
+        let time = Duration::from_secs(args.minutes * 60);
+        let flavours = args.host.map_or(Flavour::ALL.to_vec(), |host| vec![host.flavour()]);
+        for flavour in flavours {
+            let begun = Instant::now();
+            let say = |figures: &str| println!("  {flavour}: {figures}");
+            let outcome = memory::run(project, &machine, flavour, args.seed, time, say)?;
+            let note: Vec<_> =
+                outcome.figures.iter().skip(2).map(|(name, value)| format!("{value} {name}")).collect();
+            let figure = |n: usize| outcome.figures.get(n).map_or(0, |figure| figure.1);
+            let done = Done { inputs: figure(0), operations: figure(1), seconds: begun.elapsed().as_secs() };
+            self.done.push((format!("{MEMORY} {flavour}"), done, note.join(", ")));
+            if let Some(fault) = outcome.fault {
+                self.faults.push(format!(
+                    "{fault}\n  again: cargo xtask fuzz --only {MEMORY} --host {flavour} --seed {}\n  logs: {}",
+                    args.seed,
+                    outcome.logs.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn host(&mut self, project: &Project, args: &Args, time: Duration) -> Result<()> {
         let machine = setup::ensure(project, false)?;
-        let target = Target::build(project, &machine, args.host, &ModuleSource::of(project))?;
+        let host = args.host.unwrap_or(Host::Checked);
+        let target = Target::build(project, &machine, host, &ModuleSource::of(project))?;
         let (first, count) = (args.life.unwrap_or(0), args.life.map(|_| 1));
         let lives = Lives { seed: args.seed, first, count, time };
         let begun = Instant::now();
@@ -132,7 +166,7 @@ impl Report {
         let note = format!("{} entries, {} faults of guests", figure("entries"), figure("faults"));
         self.done.push((HOST.to_owned(), done, note));
         if let Some(fault) = attack.fault {
-            let (host, seed, life) = (args.host.name(), args.seed, attack.last_life);
+            let (host, seed, life) = (host.name(), args.seed, attack.last_life);
             self.faults.push(format!(
                 "{fault}\n  again: cargo xtask fuzz --only {HOST} --host {host} --seed {seed} --life {life}\n  logs: {}",
                 attack.logs.display()

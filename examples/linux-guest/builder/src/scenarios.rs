@@ -16,8 +16,21 @@ enum Share {
     Counted,
     /// There, and on two processors that really run at once.
     Both,
+    /// On two processors that really run at once.
+    Parallel,
     /// On one processor, and too long for each change of the sources: see [`is_long`].
     Long,
+}
+
+/// The scenario of this name, whose script is in the file of that name, and its limit.
+macro_rules! scenario {
+    ($name:literal, $limit:expr) => {
+        Scenario {
+            name: $name,
+            limit: $limit,
+            script: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/", $name, ".sh")),
+        }
+    };
 }
 
 const SCENARIOS: &[(Share, Scenario)] = &[
@@ -153,6 +166,10 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             unload",
         },
     ),
+    (Share::Parallel, scenario!("linux-swapped-out", 1800)),
+    (Share::Parallel, scenario!("linux-merged", 1200)),
+    (Share::Parallel, scenario!("linux-huge-pages", 1800)),
+    (Share::Parallel, scenario!("linux-out-of-memory", 300)),
     (
         Share::Long,
         Scenario {
@@ -202,7 +219,12 @@ pub fn boots(wanted: impl Fn(&str) -> bool) -> Vec<(Vm, Vec<Step>)> {
                 .filter(|(share, scenario)| {
                     // Linux's own checks are the same in both formats, and that kernel takes long to build.
                     let here = scenario.name != DEBUG || flavour == Flavour::Plain;
-                    here && (processors == 1 || *share == Share::Both) && wanted(scenario.name)
+                    let share = match share {
+                        Share::Counted | Share::Long => processors == 1,
+                        Share::Parallel => processors == 2,
+                        Share::Both => true,
+                    };
+                    here && share && wanted(scenario.name)
                 })
                 .map(|(_, scenario)| Step {
                     guest_complains: scenario.name == PANIC,
@@ -233,6 +255,15 @@ mod tests {
         }
         let starter = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../xtask/vm/linux-guest.sh");
         output(Command::new("sh").args(["-n", starter])).unwrap();
+    }
+
+    #[test]
+    fn every_script_is_of_a_scenario() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            assert!(names().any(|name| path.ends_with(format!("{name}.sh"))), "{}", path.display());
+        }
     }
 
     #[test]
