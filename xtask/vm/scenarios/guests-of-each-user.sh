@@ -5,6 +5,7 @@ users_up; udev
 guests=0
 guest_of() {
     guests=$((guests + 1))
+    rm -f /tmp/guest.$guests
     as "$1" lguest $GUEST spin >/tmp/guest.$guests 2>&1 &
     until_true 60 grep -qs 'mini: spinning' /tmp/guest.$guests || fail "$1's guest does not run:" "$(cat /tmp/guest.$guests)"
 }

@@ -2,6 +2,7 @@
 # Another user's guest goes on.
 load strategy=lguest recording_kib=512
 users_up; udev
+rm -f /tmp/spin /tmp/recorded
 as bob lguest $GUEST spin >/tmp/spin 2>&1 &
 until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "bob's guest does not run:" "$(cat /tmp/spin)"
 # limited KIB OPTION...: a guest of alice's under this limit; `status` is how it ended. If badly, it names the limit.

@@ -85,14 +85,14 @@ const SCENARIOS: &[(Share, Scenario)] = &[
     ),
     (
         // Without a capability, and without a right to lock memory.
-        Share::Both,
+        Share::Counted,
         Scenario {
             name: "linux-memory-of-a-user",
             limit: 600,
             script: "load
             users_up; udev
             AS='as alice'
-            in_linux -- guest-test --operations 3000 memory
+            in_linux -- guest-test --operations 1500 memory
             unload",
         },
     ),
