@@ -129,15 +129,16 @@ in_group() {
     (echo 0 >$GROUP/cgroup.procs && "$@")
 }
 
-# press SIZE MICROSECONDS: for as long as this step runs, takes memory of that size from the group and moves the pages of the
-# machine together, again and again. The pause is that long and four times as long as it took, so that a guest gets on
-# on a slow machine too.
+# press SIZE MICROSECONDS [TIMES]: for as long as this step runs, takes memory of that size from the group and moves the pages of
+# the machine together, again and again. The pause is that long and so many times (4) as long as it took: a guest that has
+# nothing but such memory gets on, on a slow machine too.
 press() {
+    times=${3:-4}
     while kill -0 $$ 2>/dev/null; do
         begun=$(hundredths)
         echo "$1" >$GROUP/memory.reclaim 2>/dev/null
         echo 1 >/proc/sys/vm/compact_memory
-        usleep $(($2 + 40000 * ($(hundredths) - begun)))
+        usleep $(($2 + times * 10000 * ($(hundredths) - begun)))
     done
 }
 
