@@ -49,6 +49,7 @@ pub mod inspect;
 mod interrupt;
 pub mod kill;
 pub mod ledger;
+mod nested;
 pub mod pager;
 pub mod paging_host;
 pub mod parameter;

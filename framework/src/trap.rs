@@ -68,7 +68,8 @@ impl Guest {
     /// Hands a trap to the guest's own handler.
     fn reflect<H: Host>(&mut self, host: &mut H, vector: u8, cr2: GuestVirt) -> Result<(), Kill> {
         let regs = host.regs();
-        let (eip, errcode) = (GuestVirt(regs.eip), regs.errcode);
+        let Regs { cs, esp, errcode, .. } = *regs;
+        let eip = GuestVirt(regs.eip);
         // A double fault or a spurious vector has no gate, since none is ever accepted for it.
         let Some(gate) = self.segments.gate(vector) else {
             let info = if vector == trap::PAGE_FAULT { cr2.0 } else { errcode };
@@ -77,34 +78,10 @@ impl Guest {
         if vector != trap::PAGE_FAULT {
             self.counters.reflected_traps += 1;
             self.stepped |= vector == trap::DEBUG;
-            self.check_nesting(host, vector)?;
+            if cs & 3 == GUEST_PL {
+                self.nested.note(vector, (eip.0, esp))?;
+            }
         }
         self.call_handler(host, gate, trap::has_error_code(vector).then_some(errcode))
     }
-
-    /// Ends a guest whose kernel traps at one address again and again, each time deeper in its stack: the handler comes to
-    /// the same place, and no handler ever returns.
-    fn check_nesting<H: Host>(&mut self, host: &mut H, vector: u8) -> Result<(), Kill> {
-        let Regs { eip, esp, cs, .. } = *host.regs();
-        let deeper = cs & 3 == GUEST_PL && self.nested.eip == eip && esp < self.nested.esp;
-        let times = if deeper { self.nested.times + 1 } else { 1 };
-        self.nested = Nested { eip, esp, times };
-        if times < MAX_NESTED {
-            Ok(())
-        } else {
-            Err(Kill::NestedTraps { vector, eip: GuestVirt(eip), times })
-        }
-    }
 }
-
-/// The last trap, other than a page fault, that went to the guest's handler, and how many came at its address, each within
-/// the handler of the one before.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Nested {
-    eip: u32,
-    esp: u32,
-    times: u32,
-}
-
-/// More than fit onto a kernel stack of 8 KiB: Linux needs 68 bytes for the registers alone.
-const MAX_NESTED: u32 = 128;
