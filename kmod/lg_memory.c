@@ -6,6 +6,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/gfp.h>
+#include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/uaccess.h>
 
@@ -27,6 +28,11 @@ asmlinkage void lg_table_free(void *page)
 {
 	free_page((unsigned long)page);
 	atomic_dec(&lg_tables);
+}
+
+size_t lg_limit(unsigned int kib, size_t pages)
+{
+	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : pages << PAGE_SHIFT;
 }
 
 asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)

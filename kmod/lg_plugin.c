@@ -74,9 +74,7 @@ static DEFINE_SPINLOCK(guarded_lock);
 /* A small process has some ten tables: by default there is room for those of 25, and for more the larger the guest is. */
 static size_t limit(u32 guest_pages)
 {
-	unsigned int kib = READ_ONCE(lg_paging_kib);
-
-	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : (256 + (size_t)guest_pages / 16) << PAGE_SHIFT;
+	return lg_limit(READ_ONCE(lg_paging_kib), 256 + (size_t)guest_pages / 16);
 }
 
 asmlinkage struct lg_plugin *lg_plugin_create(struct lg_user *user, u32 guest_pages)

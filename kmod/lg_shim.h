@@ -253,6 +253,9 @@ struct lg_user *lg_user_of(const struct file *file);
 struct lg_user *lg_plugin_user(const struct lg_plugin *plugin);
 bool lg_plugin_charge_user(struct lg_plugin *plugin, u32 size);
 
+/* The bytes that a parameter in KiB allows; where it is 0, those of so many pages (lg_memory.c). */
+size_t lg_limit(unsigned int kib, size_t pages);
+
 /* The `set` of parameters that are read-only. */
 struct kernel_param;
 int lg_read_only_set(const char *value, const struct kernel_param *kp);

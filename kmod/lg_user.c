@@ -144,10 +144,7 @@ asmlinkage void lg_user_remove_guest(struct lg_user *user)
  */
 static size_t limit(void)
 {
-	unsigned int kib = READ_ONCE(lg_user_kib);
-	unsigned long pages = (totalram_pages() - totalhigh_pages()) / 8;
-
-	return kib ? (size_t)min_t(u64, (u64)kib << 10, SIZE_MAX) : pages << PAGE_SHIFT;
+	return lg_limit(READ_ONCE(lg_user_kib), (totalram_pages() - totalhigh_pages()) / 8);
 }
 
 asmlinkage bool lg_user_charge(struct lg_user *user, u32 bytes)

@@ -75,6 +75,13 @@ impl Machine {
         exit(trap::HYPERCALL)
     }
 
+    /// The guest's kernel comes to this code, at which the processor traps as ring 1 may not execute it.
+    fn forbidden(&mut self, at: u32, code: &[u8]) -> Exit {
+        self.sim.write(GuestPhys(at), code).unwrap();
+        (self.regs.eip, self.regs.errcode) = (at, 0);
+        exit(trap::GENERAL_PROTECTION)
+    }
+
     /// Queues a call in the ring.
     fn queue(&mut self, n: u32, call: Hypercall, args: [u32; 4]) {
         let words = [call as u32, args[0], args[1], args[2], args[3]];
@@ -572,23 +579,19 @@ fn port_reads_give_ones_and_other_instructions_are_the_guests_own() {
     ] {
         let (guest, mut machine) = initialised();
         then(&mut machine, move |m| {
-            m.sim.write(GuestPhys(0x2ffe), code).unwrap();
-            (m.regs.eip, m.regs.eax, m.regs.errcode) = (0x2ffe, 0x12_3456, 0);
-            exit(13)
+            m.regs.eax = 0x12_3456;
+            m.forbidden(0x2ffe, code)
         });
         then(&mut machine, move |m| {
             assert_eq!((m.regs.eax, m.regs.eip), (eax, 0x2ffe + length), "{code:x?}");
             // rdmsr, for which a kernel has a handler; and the same port read from ring 3.
             m.regs.esp = 0x6000;
-            m.sim.write(GuestPhys(0x2000), &[0x0f, 0x32]).unwrap();
-            m.regs.eip = 0x2000;
-            exit(13)
+            m.forbidden(0x2000, &[0x0f, 0x32])
         });
         then(&mut machine, move |m| {
             assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
-            m.sim.write(GuestPhys(0x2000), &[0xec]).unwrap();
-            (m.regs.eip, m.regs.cs) = (0x2000, 0x73);
-            exit(13)
+            m.regs.cs = 0x73;
+            m.forbidden(0x2000, &[0xec])
         });
         then(&mut machine, move |m| {
             assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
@@ -622,12 +625,10 @@ fn privileged_instructions_have_the_effect_of_a_processor_without_a_host() {
     for (code, after) in cases {
         let (guest, mut machine) = initialised();
         then(&mut machine, move |m| {
-            m.sim.write(GuestPhys(0x2ffe), code).unwrap();
             m.sim.write_u32(GuestPhys(DATA.0 + offset::CR2), 0xdead_b000).unwrap();
             (m.regs.eax, m.regs.ecx, m.regs.edx, m.regs.ebx) = (0x10, 0x11, 0x12, 0x13);
             (m.regs.esp, m.regs.ebp, m.regs.esi, m.regs.edi) = (0x14, 0x15, 0x16, 0x17);
-            (m.regs.eip, m.regs.errcode) = (0x2ffe, 0);
-            exit(13)
+            m.forbidden(0x2ffe, code)
         });
         then(&mut machine, move |m| {
             let mut expected =
@@ -647,16 +648,14 @@ fn instructions_without_an_end_are_the_guests_own() {
     let (guest, mut machine) = initialised();
     then(&mut machine, |m| {
         // Longer than any instruction may be; and below, one that goes beyond the guest's memory.
-        m.sim.write(GuestPhys(0x2000), &[0x66; 16]).unwrap();
-        (m.regs.eip, m.regs.esp, m.regs.errcode) = (0x2000, 0x6000, 0);
-        exit(13)
+        m.regs.esp = 0x6000;
+        m.forbidden(0x2000, &[0x66; 16])
     });
     then(&mut machine, |m| {
         assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
         let end = m.sim.page_limit() * 4096;
-        m.sim.write(GuestPhys(end - 1), &[0x66]).unwrap();
-        (m.regs.eip, m.regs.esp) = (end - 1, 0x6000);
-        exit(13)
+        m.regs.esp = 0x6000;
+        m.forbidden(end - 1, &[0x66])
     });
     then(&mut machine, |m| {
         assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
@@ -671,9 +670,7 @@ fn hlt_sleeps_and_clts_clears_ts() {
     then(&mut machine, |m| m.hypercall(Hypercall::Ts, [1, 0, 0, 0]));
     then(&mut machine, |m| {
         assert!(m.ts);
-        m.sim.write(GuestPhys(0x2000), &[0x0f, 0x06, 0xf4]).unwrap();
-        (m.regs.eip, m.regs.errcode) = (0x2000, 0);
-        exit(trap::GENERAL_PROTECTION)
+        m.forbidden(0x2000, &[0x0f, 0x06, 0xf4])
     });
     then(&mut machine, |m| {
         assert!(!m.ts);
@@ -703,9 +700,8 @@ fn dr6_tells_of_a_single_step() {
         [([0x0f, 0x21, 0xf0], 0xffff_4ff0), ([0x0f, 0x23, 0xf3], 0), ([0x0f, 0x21, 0xf0], 0xffff_0ff0)]
     {
         then(&mut machine, move |m| {
-            m.sim.write(GuestPhys(0x2000), &code).unwrap();
-            (m.regs.eip, m.regs.eax, m.regs.ebx, m.regs.errcode) = (0x2000, 0, 0, 0);
-            exit(13)
+            (m.regs.eax, m.regs.ebx) = (0, 0);
+            m.forbidden(0x2000, &code)
         });
         then(&mut machine, move |m| {
             assert_eq!((m.regs.eip, m.regs.eax), (0x2003, dr6), "{code:x?}");
@@ -841,9 +837,8 @@ fn busy(machine: &mut Machine) {
     });
     // An instruction that is emulated is translated first.
     then(machine, |m| {
-        m.sim.write(GuestPhys(0x12_000), &[0xec]).unwrap();
-        m.regs = Regs { eip: 0x12_000, cs: GUEST_CS, errcode: 0, ..m.regs };
-        exit(trap::GENERAL_PROTECTION)
+        m.regs.cs = GUEST_CS;
+        m.forbidden(0x12_000, &[0xec])
     });
 }
 

@@ -56,18 +56,18 @@ pub fn hosts(
         .collect()
 }
 
-/// Builds what goes into one VM, with these guests.
+/// Builds what goes into one VM, with this module and these guests.
 ///
 /// # Errors
 /// When something does not build.
 pub fn host(
     project: &Project,
     machine: &Machine,
+    module: &ModuleSource,
     flavour: Flavour,
     guests: Vec<GuestFile>,
 ) -> Result<Contents> {
-    let module = ModuleSource::of(project);
-    let built = programs::build_all(project, machine, &module, &[flavour], false);
+    let built = programs::build_all(project, machine, module, &[flavour], false);
     Ok(Contents { module: built.modules?.swap_remove(0), launcher: built.launcher?, guests })
 }
 

@@ -168,12 +168,12 @@ only() {
 }
 
 # spin [OPTION...]: starts the example guest with these options of lguest, in the background and for ever; returns
-# when it runs. Its launcher is $launcher.
+# when it runs. Its launcher is $launcher; $AS, as in `as alice`, is who runs it.
 spin() {
     rm -f /tmp/spin
-    lguest "$@" "$GUEST" spin >/tmp/spin 2>&1 &
+    $AS lguest "$@" "$GUEST" spin >/tmp/spin 2>&1 &
     launcher=$!
-    until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "the guest does not run: $(cat /tmp/spin)"
+    until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "the guest does not run${AS:+ $AS}: $(cat /tmp/spin)"
 }
 
 # no_launcher: whether none runs, and no helper of one.

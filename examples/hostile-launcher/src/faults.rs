@@ -1,14 +1,14 @@
 //! Pages whose faults a program handles (userfaultfd(2)): never, or by a thread of the launcher.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{scope, sleep};
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arch_i386::addr::PAGE_SIZE;
 
 use crate::Failure;
-use crate::frames::{PAGES, advise, compare, mismatches, replace_step};
+use crate::frames::{PAGES, advise, compare, mismatches};
 use crate::guest::{Device, FRAMES, Kind, Memory, beginning, each_its_own};
 use crate::program::Step;
 
@@ -81,36 +81,23 @@ pub fn served_pages() -> Result<(), Failure> {
     let userfaultfd = register(start, (PAGES * PAGE_SIZE) as usize)?;
     let device = Device::open()?;
     device.initialize(&memory)?;
-    let (memory, served, ended, begun) =
-        (&memory, &AtomicU32::new(0), &AtomicBool::new(false), Instant::now());
-    let (end, thread) = scope(|scope| {
-        let thread = scope.spawn(move || {
-            let mut turn = 0;
-            serve(
-                memory,
-                &userfaultfd,
-                || ended.load(Ordering::Relaxed),
-                |pages| {
-                    turn += 1;
-                    // Once the guest has had all of them, for there to be enough.
-                    if turn % 16 == 0 && memory.count() > 0 {
-                        advise(memory, FRAMES + turn % (PAGES - 8) * PAGE_SIZE, 8, libc::MADV_DONTNEED)?;
-                    }
-                    if pages > ENOUGH && memory.count() > 2 || begun.elapsed() > LONGEST {
-                        replace_step(memory, 4, Step::OFF);
-                    }
-                    served.store(pages, Ordering::Relaxed);
-                    Ok(())
-                },
-            )
-            .map_err(|failure| failure.to_string())
-        });
-        let end = device.run().map_err(|failure| failure.to_string());
-        ended.store(true, Ordering::Relaxed);
-        (end, thread.join())
+    let (memory, begun) = (&memory, Instant::now());
+    let (end, served) = device.run_beside(|ended| {
+        let mut turn = 0;
+        let between = |pages| {
+            turn += 1;
+            // Once the guest has had all of them, for there to be enough.
+            if turn % 16 == 0 && memory.count() > 0 {
+                advise(memory, FRAMES + turn % (PAGES - 8) * PAGE_SIZE, 8, libc::MADV_DONTNEED)?;
+            }
+            if pages > ENOUGH && memory.count() > 2 || begun.elapsed() > LONGEST {
+                memory.set_step(4, Step::OFF);
+            }
+            Ok(())
+        };
+        serve(memory, &userfaultfd, || ended.load(Ordering::Relaxed), between)
     });
-    thread.map_err(|_| "the serving thread has panicked")??;
-    let ([count, at, value], served) = (mismatches(memory), served.load(Ordering::Relaxed));
+    let (served, [count, at, value]) = (served?, mismatches(memory));
     println!("{served} pages were served in {} rounds, the guest: {}", memory.count(), end?);
     if count != 0 {
         return Err(format!("{count} words were others, {value:#x} at {at:#x}").into());
@@ -118,14 +105,14 @@ pub fn served_pages() -> Result<(), Failure> {
     if served < ENOUGH { Err("that is not enough".into()) } else { Ok(()) }
 }
 
-/// Brings in pages until `ended`. Each has its guest-physical address in it. After each, and when there is none to bring in,
+/// Brings in pages until `ended`; returns how many. Each has its guest-physical address in it. After each, and when there is none to bring in,
 /// `between` is called with their number.
 fn serve(
     memory: &Memory,
     userfaultfd: &OwnedFd,
     ended: impl Fn() -> bool,
     mut between: impl FnMut(u32) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<u32, Failure> {
     let mut page = [0_u32; PAGE_SIZE as usize / 4];
     let mut message = [0_u8; MESSAGE];
     let (mut served, start) = (0, memory.address(FRAMES) as usize as u32);
@@ -146,5 +133,5 @@ fn serve(
         }
         between(served)?;
     }
-    Ok(())
+    Ok(served)
 }

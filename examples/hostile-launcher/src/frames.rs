@@ -3,8 +3,8 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{scope, sleep};
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arch_i386::addr::PAGE_SIZE;
@@ -12,7 +12,7 @@ use arch_i386::addr::PAGE_SIZE;
 use crate::Failure;
 use crate::guest::{Device, FRAMES, Kind, MEMORY, Memory, beginning, each_its_own};
 use crate::process::{copy, until};
-use crate::program::{MISMATCHES, PROGRAM, SCRATCH, Step};
+use crate::program::{MISMATCHES, SCRATCH, Step};
 
 /// The pages that are filled and compared: 1 MiB, which each guest has at the same guest-virtual addresses.
 pub const PAGES: u32 = 256;
@@ -33,13 +33,6 @@ fn fill(key: u32) -> Step {
 
 pub fn compare(key: u32) -> Step {
     Step::Compare { start: FRAMES, end: END, key }
-}
-
-/// Puts another step into the program of a guest that runs.
-pub fn replace_step(memory: &Memory, index: u32, step: Step) {
-    for (i, word) in (0..).zip(step.words()) {
-        memory.set_word(PROGRAM + 20 * index + 4 * i, word);
-    }
 }
 
 /// How often the guest has found another value than it should, where the last time, and which.
@@ -116,28 +109,23 @@ pub fn kept_pages() -> Result<(), Failure> {
         memory.load(&program, 1, each_its_own);
         let device = Device::open()?;
         device.initialize(&memory)?;
-        let (memory, over) = (&memory, &AtomicBool::new(false));
-        let (end, turns) = scope(|scope| {
-            let disturber = scope.spawn(move || {
-                let (begun, mut turns) = (Instant::now(), 0);
-                let mut result = Ok(());
-                while turns < TURNS
-                    && begun.elapsed() < LONGEST
-                    && result.is_ok()
-                    && !over.load(Ordering::Relaxed)
-                {
-                    result = disturb(memory, kind, turns).map_err(|failure| failure.to_string());
-                    turns += 1;
-                    sleep(Duration::from_millis(2));
-                }
-                replace_step(memory, 7, Step::OFF);
-                result.map(|()| turns)
-            });
-            let end = device.run().map_err(|failure| failure.to_string());
-            over.store(true, Ordering::Relaxed);
-            (end, disturber.join())
+        let memory = &memory;
+        let (end, turns) = device.run_beside(|ended| {
+            let (begun, mut turns) = (Instant::now(), 0);
+            let mut result = Ok(());
+            while turns < TURNS
+                && begun.elapsed() < LONGEST
+                && result.is_ok()
+                && !ended.load(Ordering::Relaxed)
+            {
+                result = disturb(memory, kind, turns);
+                turns += 1;
+                sleep(Duration::from_millis(2));
+            }
+            memory.set_step(7, Step::OFF);
+            result.map(|()| turns)
         });
-        let turns = turns.map_err(|_| "the disturber has panicked")??;
+        let turns = turns?;
         let [count, at, value] = mismatches(memory);
         println!("{kind:?}: {} rounds, {turns} disturbances, the guest: {end:?}", memory.count());
         if count != 0 {
@@ -241,6 +229,19 @@ fn map_over(memory: &Memory, rights: i32) -> Result<(), Failure> {
     check("mmap", if mapped == libc::MAP_FAILED { -1 } else { 0 })
 }
 
+/// Runs a guest that waits at [`GO`] for the steps of another thread, and waits no longer when they are done or have failed.
+fn run_and_let_go(
+    device: &Device,
+    memory: &Memory,
+    steps: impl FnOnce() -> Result<(), Failure> + Send,
+) -> (Result<String, Failure>, Result<(), Failure>) {
+    device.run_beside(|_| {
+        let result = steps();
+        memory.set_word(GO, u32::MAX);
+        result
+    })
+}
+
 /// Pages whose contents go: the guest finds what is there now, or is killed with a reason.
 pub fn taken_pages() -> Result<(), Failure> {
     for Taking { what, kind, take, then } in &TAKINGS {
@@ -265,36 +266,28 @@ pub fn taken_pages() -> Result<(), Failure> {
         let device = Device::open()?;
         device.initialize(&memory)?;
         let memory = &memory;
-        let (end, taken) = scope(|scope| {
-            let taker = scope.spawn(move || {
-                let steps = || {
-                    until("the guest has filled its pages", || memory.count() == 1)?;
-                    take(memory)?;
-                    memory.set_word(GO, 1);
-                    if *then == Then::Zeros {
-                        until("the guest has read", || memory.count() == 2)?;
-                        let [count, at, value] = mismatches(memory);
-                        println!("{what}: {count} words are others, {value:#x} at {at:#x}");
-                        if count != PAGES || value != 0 {
-                            return Err(format!("{what}: {PAGES} zeros were expected").into());
-                        }
-                        memory.set_word(GO, 2);
-                        until("the guest has written", || memory.count() == 3)?;
-                        if mismatches(memory)[0] != PAGES {
-                            return Err(format!("{what}: what was written afterwards is not there").into());
-                        }
-                    }
-                    Ok(())
-                };
-                let result: Result<(), Failure> = steps();
-                // It waits no longer, whatever has become of it.
-                memory.set_word(GO, u32::MAX);
-                result.map_err(|failure| failure.to_string())
-            });
-            let end = device.run().map_err(|failure| failure.to_string());
-            (end, taker.join())
-        });
-        let (end, taken) = (end?, taken.map_err(|_| "the taker has panicked")?);
+        let steps = || {
+            until("the guest has filled its pages", || memory.count() == 1)?;
+            take(memory)?;
+            memory.set_word(GO, 1);
+            if *then == Then::Killed {
+                return Ok(());
+            }
+            until("the guest has read", || memory.count() == 2)?;
+            let [count, at, value] = mismatches(memory);
+            println!("{what}: {count} words are others, {value:#x} at {at:#x}");
+            if count != PAGES || value != 0 {
+                return Err(format!("{what}: {PAGES} zeros were expected").into());
+            }
+            memory.set_word(GO, 2);
+            until("the guest has written", || memory.count() == 3)?;
+            if mismatches(memory)[0] != PAGES {
+                return Err(format!("{what}: what was written afterwards is not there").into());
+            }
+            Ok(())
+        };
+        let (end, taken) = run_and_let_go(&device, memory, steps);
+        let end = end?;
         println!("{what}: the guest: {end}");
         taken?;
         if *then == Then::Killed && !end.starts_with("failed to get a page") {
@@ -325,27 +318,19 @@ pub fn freed_pages() -> Result<(), Failure> {
     let device = Device::open()?;
     device.initialize(&memory)?;
     let memory = &memory;
-    let (end, freed) = scope(|scope| {
-        let freer = scope.spawn(move || {
-            let steps = || {
-                until("the guest has filled its pages", || memory.count() == 1)?;
-                advise(memory, FRAMES, PAGES, libc::MADV_FREE)?;
-                memory.set_word(GO, 1);
-                until("the guest has filled them again", || memory.count() == 2)?;
-                for _ in 0..4 {
-                    advise(memory, FRAMES, PAGES, libc::MADV_PAGEOUT)?;
-                }
-                memory.set_word(GO, 2);
-                Ok(())
-            };
-            let result: Result<(), Failure> = steps();
-            memory.set_word(GO, u32::MAX);
-            result.map_err(|failure| failure.to_string())
-        });
-        let end = device.run().map_err(|failure| failure.to_string());
-        (end, freer.join())
-    });
-    freed.map_err(|_| "the other thread has panicked")??;
+    let steps = || {
+        until("the guest has filled its pages", || memory.count() == 1)?;
+        advise(memory, FRAMES, PAGES, libc::MADV_FREE)?;
+        memory.set_word(GO, 1);
+        until("the guest has filled them again", || memory.count() == 2)?;
+        for _ in 0..4 {
+            advise(memory, FRAMES, PAGES, libc::MADV_PAGEOUT)?;
+        }
+        memory.set_word(GO, 2);
+        Ok(())
+    };
+    let (end, freed) = run_and_let_go(&device, memory, steps);
+    freed?;
     let ([count, at, value], end) = (mismatches(memory), end?);
     println!("the guest: {end}; {count} words were others, {value:#x} at {at:#x}");
     if count != 0 || memory.count() != 3 { Err("what was written is lost".into()) } else { Ok(()) }

@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::scope;
 
 use arch_i386::hypercall::Hypercall;
 use arch_i386::launcher::Request;
@@ -12,6 +13,11 @@ use arch_i386::lguest_data::{RING_DONE, RING_PENDING, RING_SIZE, offset};
 
 use crate::Failure;
 use crate::program::{self, CODE, COUNTER, PROGRAM, Step};
+
+/// One of the module's numbers in `/sys/module/lg/parameters`.
+pub fn parameter(name: &str) -> Result<u32, Failure> {
+    Ok(std::fs::read_to_string(format!("/sys/module/lg/parameters/{name}"))?.trim().parse()?)
+}
 
 /// `struct lguest_data`.
 pub const DATA: u32 = 0x20_0000;
@@ -144,6 +150,13 @@ impl Memory {
         }
     }
 
+    /// Puts a step into the program, also of a guest that runs.
+    pub fn set_step(&self, index: u32, step: Step) {
+        for (i, word) in (0..).zip(step.words()) {
+            self.set_word(PROGRAM + 20 * index + 4 * i, word);
+        }
+    }
+
     /// Puts the interpreter, its program and the tables in place: `directories` page directories (2-level) that map
     /// the first 4 MiB as they are and all else by [`TABLE`], whose entries `frame` chooses.
     pub fn load(&self, program: &[Step], directories: u32, frame: impl Fn(u32) -> u32) {
@@ -151,9 +164,7 @@ impl Memory {
         // SAFETY: the code is shorter than a page, and nothing else is there.
         unsafe { self.address(CODE).copy_from_nonoverlapping(code.as_ptr(), code.len()) };
         for (i, step) in (0..).zip(program) {
-            for (j, word) in (0..).zip(step.words()) {
-                self.set_word(PROGRAM + 20 * i + 4 * j, word);
-            }
+            self.set_step(i, *step);
         }
         for i in (0..RING_SIZE as u32).step_by(4) {
             self.set_word(DATA + offset::HCALL_STATUS + i, u32::from_ne_bytes([RING_DONE; 4]));
@@ -264,5 +275,23 @@ impl Device {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Runs the guest to its end while another thread does `act`, which can see when the guest has ended. Returns the end, and
+    /// what has come of the act.
+    pub fn run_beside<R: Send>(
+        &self,
+        act: impl FnOnce(&AtomicBool) -> Result<R, Failure> + Send,
+    ) -> (Result<String, Failure>, Result<R, Failure>) {
+        let ended = AtomicBool::new(false);
+        scope(|scope| {
+            // A failure stays in its thread; its words need not.
+            let act = scope.spawn(|| act(&ended).map_err(|failure| failure.to_string()));
+            let end = self.run();
+            ended.store(true, Ordering::Relaxed);
+            let done =
+                act.join().unwrap_or_else(|_| Err("the thread beside the guest has panicked".to_owned()));
+            (end, done.map_err(Failure::from))
+        })
     }
 }

@@ -1,13 +1,15 @@
 //! Acts with many pages, one page many times, and pages that change under the guest.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use arch_i386::hypercall::Hypercall;
 
 use crate::Failure;
-use crate::guest::{Device, FRAMES, KERNEL, MEMORY, Memory, TABLE, beginning, directory, each_its_own};
+use crate::guest::{
+    Device, FRAMES, KERNEL, MEMORY, Memory, TABLE, beginning, directory, each_its_own, parameter,
+};
 use crate::process::{Child, check_death, longest_wait, processors, until};
 use crate::program::{PROGRAM, SCRATCH, Step};
 
@@ -30,7 +32,7 @@ fn map_all(directories: u32, stride: u32) -> Vec<Step> {
 
 /// Table pages that the module holds.
 fn tables() -> Result<u32, Failure> {
-    Ok(std::fs::read_to_string("/sys/module/lg/parameters/tables")?.trim().parse()?)
+    parameter("tables")
 }
 
 /// A guest that has mapped over four million entries, and does `then` from its program's instruction `at` on.
@@ -77,9 +79,7 @@ pub fn giant_flush() -> Result<(), Failure> {
     // The guest goes on: everything is flushed.
     let next = [Step::Call(Hypercall::FlushTlb, [1, 0, 0, 0]), Step::Count, Step::Spin];
     for (n, step) in (index + 1..).zip(next) {
-        for (j, word) in (0..).zip(step.words()) {
-            memory.set_word(PROGRAM + 20 * n + 4 * j, word);
-        }
+        memory.set_step(n, step);
     }
     let begun = Instant::now();
     memory.set_word(PROGRAM + 20 * index + 4, PROGRAM + 20 * (index + 1));
@@ -146,21 +146,15 @@ pub fn limit_of_tables() -> Result<(), Failure> {
     let device = Device::open()?;
     device.strategy(LARGE)?;
     device.initialize(&memory)?;
-    let ended = AtomicBool::new(false);
-    let (end, most) = std::thread::scope(|scope| {
-        let most = scope.spawn(|| {
-            let mut most = 0;
-            while !ended.load(Ordering::Relaxed) {
-                most = tables().ok()?.max(most);
-                sleep(Duration::from_millis(1));
-            }
-            Some(most)
-        });
-        let end = device.run();
-        ended.store(true, Ordering::Relaxed);
-        (end, most.join())
+    let (end, most) = device.run_beside(|ended| {
+        let mut most = 0;
+        while !ended.load(Ordering::Relaxed) {
+            most = tables()?.max(most);
+            sleep(Duration::from_millis(1));
+        }
+        Ok(most)
     });
-    let (end, most) = (end?, most.ok().flatten().ok_or("nobody has seen how many tables there were")?);
+    let (end, most) = (end?, most?);
     println!("at most {most} tables were there; the guest: {end}");
     // As kmod/lg_plugin.c has it, and one that maps the Switcher.
     let limit = 256 + (MEMORY >> 12) / 16 + 1;
@@ -214,9 +208,7 @@ pub fn remap() -> Result<(), Failure> {
                     sleep(Duration::from_millis(1));
                 }
                 // The guest ends: its program has no way back.
-                for (j, word) in (0..).zip(Step::OFF.words()) {
-                    memory.set_word(PROGRAM + 20 * 8 + 4 * j, word);
-                }
+                memory.set_step(8, Step::OFF);
             });
             scope.spawn(move || {
                 let mut turn = 0;

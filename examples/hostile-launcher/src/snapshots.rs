@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arch_i386::addr::PAGE_SIZE;
 
 use crate::Failure;
-use crate::guest::{Device, FRAMES, Kind, Memory, beginning, each_its_own};
+use crate::guest::{Device, FRAMES, Kind, Memory, beginning, each_its_own, parameter};
 use crate::process::{Child, copy, until};
 use crate::program::{COUNTER, Step};
 
@@ -59,38 +59,31 @@ pub fn snapshots() -> Result<(), Failure> {
     let device = Device::open()?;
     device.initialize(&memory)?;
     let (memory, fd) = (&memory, device.0.as_raw_fd());
-    let (end, forked) = scope(|scope| {
-        let forker = scope.spawn(move || {
-            let forks = || {
-                let (mut moved, mut ran) = (0, 0);
-                for _ in 0..FORKS {
-                    let before = counted(memory);
-                    match copy(|| watch(memory, fd))?.wait() >> 8 {
-                        0 => {}
-                        MOVED => moved += 1,
-                        RAN => return Err("a child could run the guest".into()),
-                        status => return Err(format!("a child: status {status}").into()),
-                    }
-                    ran += u32::from(counted(memory) != before);
-                }
-                Ok((moved, ran))
-            };
-            let result: Result<(u32, u32), Failure> = forks();
-            memory.set_word(WORD + 4, 1);
-            result.map_err(|failure| failure.to_string())
-        });
-        (device.run().map_err(|failure| failure.to_string()), forker.join())
+    let forks = || {
+        let (mut moved, mut ran) = (0, 0);
+        for _ in 0..FORKS {
+            let before = counted(memory);
+            match copy(|| watch(memory, fd))?.wait() >> 8 {
+                0 => {}
+                MOVED => moved += 1,
+                RAN => return Err("a child could run the guest".into()),
+                status => return Err(format!("a child: status {status}").into()),
+            }
+            ran += u32::from(counted(memory) != before);
+        }
+        Ok((moved, ran))
+    };
+    let (end, forked) = device.run_beside(|_| {
+        let result = forks();
+        memory.set_word(WORD + 4, 1);
+        result
     });
-    let (moved, ran) = forked.map_err(|_| "the forking thread has panicked")??;
+    let (moved, ran) = forked?;
     println!(
         "{moved} of {FORKS} children saw the word move; during {ran} the guest counted; its end: {}",
         end?
     );
     if moved != 0 || ran < FORKS / 2 { Err("a copy of the guest's memory is none".into()) } else { Ok(()) }
-}
-
-fn parameter(name: &str) -> Result<u32, Failure> {
-    Ok(std::fs::read_to_string(format!("/sys/module/lg/parameters/{name}"))?.trim().parse()?)
 }
 
 /// While its guest runs, a launcher becomes another program, which has the device still open.

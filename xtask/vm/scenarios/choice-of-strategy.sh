@@ -4,7 +4,7 @@ load strategy=lru:slots=1
 evictions() {
     lguest --counters=/tmp/counters "$@" $GUEST test=quick >/tmp/out 2>&1 && status=0 || status=$?
     [ $status = 0 ] || { cat /tmp/out; fail "lguest $* ended with status $status"; }
-    sed -n 's/^counter evictions //p' /tmp/counters
+    counter evictions /tmp/counters
 }
 [ "$(evictions)" -gt 0 ] || fail 'nothing is evicted from one slot'
 echo arc:slots=1024 >/sys/module/lg/parameters/strategy || fail 'another strategy was refused'

@@ -2,12 +2,10 @@
 load max_guests=8 guests_per_user=2
 users_up; udev
 # guest_of USER: starts a guest in the background that spins; returns when it runs.
-guests=0
 guest_of() {
-    guests=$((guests + 1))
-    rm -f /tmp/guest.$guests
-    as "$1" lguest $GUEST spin >/tmp/guest.$guests 2>&1 &
-    until_true 60 grep -qs 'mini: spinning' /tmp/guest.$guests || fail "$1's guest does not run:" "$(cat /tmp/guest.$guests)"
+    AS="as $1"
+    spin
+    AS=
 }
 # refused USER WORD: fails unless a guest of this user is refused with a message that has the word.
 refused() {

@@ -2,9 +2,8 @@
 # Another user's guest goes on.
 load strategy=lguest recording_kib=512
 users_up; udev
-rm -f /tmp/spin /tmp/recorded
-as bob lguest $GUEST spin >/tmp/spin 2>&1 &
-until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "bob's guest does not run:" "$(cat /tmp/spin)"
+AS='as bob'
+spin
 # limited KIB OPTION...: a guest of alice's under this limit; `status` is how it ended. If badly, it names the limit.
 limited() {
     echo $1 >/sys/module/lg/parameters/user_kib
@@ -27,8 +26,9 @@ cat /tmp/out
 limited 208 --strategy lru:slots=64 --counters=/tmp/alice.counters $GUEST test=quick
 cat /tmp/out
 [ $status = 0 ] || fail 'the guest at the limit ended with status' $status
-grep '^counter shrinks' /tmp/alice.counters
-grep -q '^counter shrinks 0$' /tmp/alice.counters && fail 'the guest has never come to the limit'
+shrinks=$(counter shrinks /tmp/alice.counters)
+echo "tables were given back $shrinks times"
+[ "$shrinks" -gt 0 ] || fail 'the guest has never come to the limit'
 # Only root can read a recording.
 echo 0 >/sys/module/lg/parameters/user_kib
 as alice lguest --record /tmp/alice.trace $GUEST test=none >/tmp/out 2>&1 && fail 'alice reads a recording'
@@ -36,15 +36,15 @@ cat /tmp/out
 grep -q 'only root' /tmp/out || fail 'the message does not say who may'
 # A recording is refused beside one that there is.
 echo 1200 >/sys/module/lg/parameters/user_kib
-as alice lguest --strategy record $GUEST spin >/tmp/recorded 2>&1 &
-until_true 60 grep -qs 'mini: spinning' /tmp/recorded || fail "alice's guest does not run:" "$(cat /tmp/recorded)"
+AS='as alice'
+spin --strategy record
 limited 1200 --strategy record $GUEST test=none
 cat /tmp/out
 [ $status = 125 ] || fail 'a second recording is begun, with status' $status
 # Root has no limit, and bob what alice has not.
 lguest --strategy record $GUEST test=quick || fail "root's guest ended with status" $?
 as bob lguest --strategy record $GUEST test=none || fail "bob's other guest ended with status" $?
-[ "$(pidof lguest | wc -w)" = 2 ] || fail 'a guest is gone that had nothing to do with it:' "$(cat /tmp/spin /tmp/recorded)"
+[ "$(pidof lguest | wc -w)" = 2 ] || fail 'a guest is gone that had nothing to do with it'
 killall -9 lguest
 until_true 60 nothing_held
 until_true 20 no_launcher

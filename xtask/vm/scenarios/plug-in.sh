@@ -9,7 +9,7 @@ grep -q '^mru ' /tmp/fields || fail 'modinfo does not list the plug-in'
 insmod /guests/lg-with-plugin.ko strategy=mru:slots=2 || fail 'the module was refused'
 parameter strategies | grep -q '^mru ' || fail 'strategies does not list the plug-in'
 lguest --counters=/tmp/counters $GUEST test=quick || fail 'the guest ended with status' $?
-evictions=$(sed -n 's/^counter evictions //p' /tmp/counters)
+evictions=$(counter evictions /tmp/counters)
 [ "$evictions" -gt 0 ] || fail 'the policy was never asked'
 grep -q '^counter policy_errors 0$' /tmp/counters || fail 'the policy named slots that do not exist'
 unload

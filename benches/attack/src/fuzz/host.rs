@@ -16,7 +16,7 @@ use xtask::qemu::{Clock, Processor};
 use xtask::setup::Machine;
 use xtask::steps::Step;
 use xtask::toolchain;
-use xtask::vm::{Contents, GuestFile, Special, Vm};
+use xtask::vm::{Boot, Contents, GuestFile, Special, Vm};
 
 /// The hostile launcher, a static 32-bit program.
 const LAUNCHER: Program<'_> = Program {
@@ -170,15 +170,23 @@ impl Target {
                 found = Some(fault.to_owned());
             }
         })?;
-        let complaint =
-            boot.complaints.first().map(|complaint| format!("the host's kernel complains: {complaint}"));
         let failed = boot.outcomes.first().filter(|outcome| !outcome.passed());
         let failed = failed
             .and_then(|outcome| outcome.output.iter().rfind(|line| line.starts_with("failed: ")).cloned());
-        attack.fault = found.or(complaint).or(boot.breakdown).or(failed);
+        attack.fault = found.or_else(|| complaint_of_host(&boot)).or(boot.breakdown).or(failed);
         attack.logs = boot.folder;
         Ok(attack)
     }
+}
+
+/// What the kernel of the host has to say, if it has.
+pub fn complaint_of_host(boot: &Boot) -> Option<String> {
+    boot.complaints.first().map(|complaint| format!("the host's kernel complains: {complaint}"))
+}
+
+/// The figure of this name; 0 where there is none.
+pub fn figure(figures: &[(String, u64)], name: &str) -> u64 {
+    figures.iter().find(|figure| figure.0 == name).map_or(0, |figure| figure.1)
 }
 
 /// `name=value` pairs.

@@ -12,13 +12,14 @@ use linux_guest_builder::source::Series;
 use xtask::boots;
 use xtask::flavour::Flavour;
 use xtask::kernel_log;
+use xtask::module::ModuleSource;
 use xtask::project::Project;
 use xtask::qemu::{Clock, Processor};
 use xtask::setup::Machine;
 use xtask::steps::Step;
 use xtask::vm::Vm;
 
-use super::host::parse_figures;
+use super::host::{complaint_of_host, parse_figures};
 
 /// What is done in the host VM.
 const SCRIPT: &str = include_str!("memory.sh");
@@ -45,7 +46,8 @@ pub fn run(
 ) -> Result<Outcome> {
     let recipe = Recipe::guest(Series::V6_1, flavour == Flavour::Pae);
     let linux = prepare(project, machine, &recipe)?;
-    let contents = boots::host(project, machine, flavour, linux.files("linux").to_vec())?;
+    let source = ModuleSource::of(project);
+    let contents = boots::host(project, machine, &source, flavour, linux.files("linux").to_vec())?;
     let vm = Vm {
         name: format!("fuzz-memory-{flavour}"),
         flavour,
@@ -64,15 +66,13 @@ pub fn run(
             say(figures);
         }
     })?;
-    let of_host =
-        boot.complaints.first().map(|complaint| format!("the host's kernel complains: {complaint}"));
     let printed = boot.outcomes.iter().flat_map(|outcome| &outcome.output);
     let failed = printed.clone().rfind(|line| line.starts_with("failed: ")).cloned();
     let printed: Vec<String> = printed.cloned().collect();
     let of_guest = kernel_log::complaints_of_guest(&printed).into_iter().next();
     let of_guest = of_guest.map(|complaint| format!("a guest's kernel complains: {complaint}"));
     let other = boot.check(&steps).err().map(|error| format!("{error:#}"));
-    outcome.fault = of_host.or(of_guest).or(failed).or(other);
+    outcome.fault = complaint_of_host(&boot).or(of_guest).or(failed).or(other);
     outcome.logs = boot.folder;
     Ok(outcome)
 }

@@ -12,7 +12,7 @@ rounds() {
 }
 # total COUNTER: what the launchers have stored of both guests.
 total() {
-    cat /tmp/1.counters /tmp/2.counters | sed -n "s/^counter $1 //p" | { read -r one && read -r two && echo $((one + two)); }
+    echo $(($(counter "$1" /tmp/1.counters) + $(counter "$1" /tmp/2.counters)))
 }
 figures() {
     [ "$(ksm pages_sharing)" -le $merged ] || merged=$(ksm pages_sharing)

@@ -30,7 +30,7 @@ mod memory;
 mod planted;
 mod targets;
 
-use host::{Host, Lives, Target};
+use host::{Host, Lives, Target, figure};
 use targets::{Coverage, Guided, NAMES};
 
 /// Options of `cargo xtask fuzz`.
@@ -132,10 +132,14 @@ impl Report {
             let begun = Instant::now();
             let say = |figures: &str| println!("  {flavour}: {figures}");
             let outcome = memory::run(project, &machine, flavour, args.seed, time, say)?;
-            let note: Vec<_> =
-                outcome.figures.iter().skip(2).map(|(name, value)| format!("{value} {name}")).collect();
-            let figure = |n: usize| outcome.figures.get(n).map_or(0, |figure| figure.1);
-            let done = Done { inputs: figure(0), operations: figure(1), seconds: begun.elapsed().as_secs() };
+            let figure = |name| figure(&outcome.figures, name);
+            let done = Done {
+                inputs: figure("rounds"),
+                operations: figure("operations"),
+                seconds: begun.elapsed().as_secs(),
+            };
+            let others = outcome.figures.iter().filter(|(name, _)| name != "rounds" && name != "operations");
+            let note: Vec<_> = others.map(|(name, value)| format!("{value} {name}")).collect();
             self.done.push((format!("{MEMORY} {flavour}"), done, note.join(", ")));
             if let Some(fault) = outcome.fault {
                 self.faults.push(format!(
@@ -156,8 +160,7 @@ impl Report {
         let lives = Lives { seed: args.seed, first, count, time };
         let begun = Instant::now();
         let attack = target.attack(project, &machine.kernels, lives, |figures| println!("  {figures}"))?;
-        let figure =
-            |name: &str| attack.figures.iter().find(|figure| figure.0 == name).map_or(0, |figure| figure.1);
+        let figure = |name| figure(&attack.figures, name);
         let done = Done {
             inputs: figure("lives"),
             operations: figure("operations"),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::host::{Host, Lives, Target};
+use xtask::boots;
 use xtask::flavour::Flavour;
 use xtask::module::ModuleSource;
 use xtask::programs;
@@ -13,7 +14,7 @@ use xtask::project::Project;
 use xtask::qemu::{Clock, Processor};
 use xtask::scenarios;
 use xtask::setup::Machine;
-use xtask::vm::{Contents, Vm};
+use xtask::vm::Vm;
 
 /// How long each may take to be found.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -122,12 +123,8 @@ fn by_fuzzer(
 /// On Debian's 686 kernel with two processors.
 fn by_scenario(project: &Project, machine: &Machine, name: &str, source: &ModuleSource) -> Result<Found> {
     let flavour = Flavour::Plain;
-    let built = programs::build_all(project, machine, source, &[flavour], false);
-    let contents = Contents {
-        module: built.modules?.swap_remove(0),
-        launcher: built.launcher?,
-        guests: vec![programs::hostile_launcher(project, machine)?],
-    };
+    let guests = vec![programs::hostile_launcher(project, machine)?];
+    let contents = boots::host(project, machine, source, flavour, guests)?;
     let vm = Vm {
         name: format!("planted-{name}"),
         flavour,
