@@ -43,53 +43,114 @@ asmlinkage bool lg_user_range_ok(unsigned long user, u32 size)
 /* The largest copy that is made word by word in place; as below, for the same reason. */
 #define LG_SMALL_COPY 128
 
-/* `unroll` is of the loop. */
-#define LG_COPY_FROM_USER(name, unroll)						\
-	static __always_inline bool name(u32 *to, const u32 __user *user, u32 words)	\
-	{									\
-		u32 i;								\
-										\
-		__uaccess_begin_nospec();					\
-		unroll								\
-		for (i = 0; i < words; i++)					\
-			unsafe_get_user(to[i], user + i, fault);		\
-		user_access_end();						\
-		return true;							\
-	fault:									\
-		user_access_end();						\
-		return false;							\
-	}
+static bool is_small(u32 size)
+{
+	return size <= LG_SMALL_COPY && !(size % sizeof(u32));
+}
 
-LG_COPY_FROM_USER(copy_words_from_user, )
-/* For an entry of the ring of hypercalls and the descriptors of LOAD_TLS, the copies that are made most often. */
-LG_COPY_FROM_USER(copy_few_words_from_user, _Pragma("GCC unroll 8"))
+/* Between __uaccess_begin_nospec() and user_access_end(). A constant number of words is read without a loop. */
+static __always_inline bool unsafe_get_words(u32 *to, const u32 __user *user, u32 words)
+{
+	u32 i;
+
+	_Pragma("GCC unroll 8")
+	for (i = 0; i < words; i++)
+		unsafe_get_user(to[i], user + i, fault);
+	return true;
+fault:
+	return false;
+}
+
+static __always_inline bool get_words(u32 *to, unsigned long user, u32 words)
+{
+	bool read;
+
+	__uaccess_begin_nospec();
+	read = unsafe_get_words(to, (const u32 __user *)user, words);
+	user_access_end();
+	return read;
+}
+
+static bool put_words(unsigned long user, const u32 *from, u32 words)
+{
+	u32 i;
+
+	__uaccess_begin_nospec();
+	for (i = 0; i < words; i++)
+		unsafe_put_user(from[i], (u32 __user *)user + i, fault);
+	user_access_end();
+	return true;
+fault:
+	user_access_end();
+	return false;
+}
 
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 {
-	if (size == LG_HYPERCALL_SIZE)
-		return copy_few_words_from_user(to, (const u32 __user *)user, LG_HYPERCALL_SIZE / sizeof(u32));
+	/* The descriptors of LOAD_TLS, which every switch of processes takes with it. */
 	if (size == LG_TLS_SIZE)
-		return copy_few_words_from_user(to, (const u32 __user *)user, LG_TLS_SIZE / sizeof(u32));
-	if (size <= LG_SMALL_COPY && !(size % sizeof(u32)))
-		return copy_words_from_user(to, (const u32 __user *)user, size / sizeof(u32));
+		return get_words(to, user, LG_TLS_SIZE / sizeof(u32));
+	if (is_small(size))
+		return get_words(to, user, size / sizeof(u32));
 	return __copy_from_user(to, (void __user *)user, size) == 0;
+}
+
+asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size)
+{
+	if (is_small(size))
+		return put_words(user, from, size / sizeof(u32));
+	return __copy_to_user((void __user *)user, from, size) == 0;
+}
+
+/* Each hypercall first looks at an entry of the ring, which says as a rule that the ring is empty. */
+asmlinkage int lg_get_ring_entry(void *call, unsigned long status, unsigned long user)
+{
+	u8 byte;
+	bool read;
+
+	__uaccess_begin_nospec();
+	unsafe_get_user(byte, (u8 __user *)status, fault);
+	if (likely(byte == LG_RING_DONE)) {
+		user_access_end();
+		return 0;
+	}
+	read = unsafe_get_words(call, (const u32 __user *)user, LG_HYPERCALL_SIZE / sizeof(u32));
+	user_access_end();
+	return read ? 1 : -EFAULT;
+fault:
+	user_access_end();
+	return -EFAULT;
 }
 
 /*
  * Single values of the sizes that are on the path of every hypercall and fault, done in place. (The checks and
  * calls of the kernel's general copy cost more than a null hypercall has instructions to spare.)
  */
-#define LG_GET_USER(name, type)						\
-	asmlinkage bool name(type *to, unsigned long user)		\
-	{								\
-		__uaccess_begin_nospec();				\
-		unsafe_get_user(*to, (type __user *)user, fault);	\
-		user_access_end();					\
-		return true;						\
-	fault:								\
-		user_access_end();					\
-		return false;						\
-	}
+
+/* The value, and above it whether it could be read: both in registers. */
+asmlinkage u64 lg_get_user_32(unsigned long user)
+{
+	u32 value;
+
+	__uaccess_begin_nospec();
+	unsafe_get_user(value, (u32 __user *)user, fault);
+	user_access_end();
+	return 1ull << 32 | value;
+fault:
+	user_access_end();
+	return 0;
+}
+
+asmlinkage bool lg_get_user_64(u64 *to, unsigned long user)
+{
+	__uaccess_begin_nospec();
+	unsafe_get_user(*to, (u64 __user *)user, fault);
+	user_access_end();
+	return true;
+fault:
+	user_access_end();
+	return false;
+}
 
 #define LG_PUT_USER(name, type)						\
 	asmlinkage bool name(unsigned long user, type value)		\
@@ -103,26 +164,5 @@ asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size)
 		return false;						\
 	}
 
-/* Each hypercall first checks with it whether the ring of hypercalls is empty, so it is the shortest of all. */
-asmlinkage int lg_get_user_8(unsigned long user)
-{
-	u8 byte;
-
-	__uaccess_begin_nospec();
-	unsafe_get_user(byte, (u8 __user *)user, fault);
-	user_access_end();
-	return byte;
-fault:
-	user_access_end();
-	return -EFAULT;
-}
-
-LG_GET_USER(lg_get_user_32, u32)
-LG_GET_USER(lg_get_user_64, u64)
 LG_PUT_USER(lg_put_user_8, u8)
 LG_PUT_USER(lg_put_user_32, u32)
-
-asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size)
-{
-	return __copy_to_user((void __user *)user, from, size) == 0;
-}

@@ -93,9 +93,13 @@ asmlinkage bool lg_user_range_ok(unsigned long user, u32 size);
 /* Copies from or to the current process; false when a page cannot be had. May sleep. */
 asmlinkage bool lg_copy_from_user(void *to, unsigned long user, u32 size);
 asmlinkage bool lg_copy_to_user(unsigned long user, const void *from, u32 size);
-/* The same for single values, faster. The first returns the byte, or -EFAULT. */
-asmlinkage int lg_get_user_8(unsigned long user);
-asmlinkage bool lg_get_user_32(u32 *to, unsigned long user);
+/*
+ * Reads the status byte of an entry in the ring of hypercalls, and the call if that is not LG_RING_DONE: returns 1 with a
+ * call, 0 without, or -EFAULT.
+ */
+asmlinkage int lg_get_ring_entry(void *call, unsigned long status, unsigned long user);
+/* The same as the copies for single values, faster. The first returns the value, with bit 32 set if it could be had. */
+asmlinkage u64 lg_get_user_32(unsigned long user);
 asmlinkage bool lg_get_user_64(u64 *to, unsigned long user);
 asmlinkage bool lg_put_user_8(unsigned long user, u8 value);
 asmlinkage bool lg_put_user_32(unsigned long user, u32 value);

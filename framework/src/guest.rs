@@ -163,56 +163,51 @@ impl Guest {
         if self.end.is_some() {
             return Outcome::Ended;
         }
-        loop {
-            match self.round(host) {
-                Ok(None) => {}
-                Ok(Some(outcome)) => return outcome,
-                Err(end) => {
-                    self.end = Some(end);
-                    return Outcome::Ended;
-                }
-            }
-        }
+        self.try_rounds(host).unwrap_or_else(|end| {
+            self.end = Some(end);
+            Outcome::Ended
+        })
     }
 
-    /// Once round the loop.
-    fn round<H: Host>(&mut self, host: &mut H) -> Result<Option<Outcome>, End> {
-        if self.pending_hypercall {
-            self.do_hypercalls(host)?;
-        }
-        if let Some(address) = self.notify {
-            if !host.notify(address) {
-                return Ok(Some(Outcome::Notify(address)));
+    /// The same, up to the guest's end.
+    fn try_rounds<H: Host>(&mut self, host: &mut H) -> Result<Outcome, End> {
+        loop {
+            if self.pending_hypercall {
+                self.do_hypercalls(host)?;
             }
-            self.notify = None;
-            // The ring may hold the next one already, and whoever listens may refill it.
-            self.host_work_pending |= !cfg!(feature = "plant-endless-ring");
-        }
-        if self.host_work_pending {
-            self.host_work_pending = false;
-            if host.interrupted() {
-                return Ok(Some(Outcome::Interrupted));
+            if let Some(address) = self.notify {
+                if !host.notify(address) {
+                    return Ok(Outcome::Notify(address));
+                }
+                self.notify = None;
+                // The ring may hold the next one already, and whoever listens may refill it.
+                self.host_work_pending |= !cfg!(feature = "plant-endless-ring");
             }
-            if let Some(dropped) = host.drop_stale() {
-                self.counters.dropped_entries += dropped;
-                self.paging.call(host, |strategy, host| strategy.keep_stack(host))?;
+            if self.host_work_pending {
+                self.host_work_pending = false;
+                if host.interrupted() {
+                    return Ok(Outcome::Interrupted);
+                }
+                if let Some(dropped) = host.drop_stale() {
+                    self.counters.dropped_entries += dropped;
+                    self.paging.call(host, |strategy, host| strategy.keep_stack(host))?;
+                }
             }
+            if self.pending_hypercall {
+                // The ring has stopped on its way: the rest of it comes first.
+                continue;
+            }
+            let deliverable = self.deliver_interrupt(host)?;
+            if self.halted {
+                host.wait(deliverable);
+                self.host_work_pending = true;
+                continue;
+            }
+            self.counters.world_switches += 1;
+            let root = self.paging.root(host);
+            let exit = host.enter(GuestEntry { root, segments: &mut self.segments, ts: self.ts });
+            self.handle_exit(host, exit)?;
         }
-        if self.pending_hypercall {
-            // The ring has stopped on its way: the rest of it comes first.
-            return Ok(None);
-        }
-        let deliverable = self.deliver_interrupt(host)?;
-        if self.halted {
-            host.wait(deliverable);
-            self.host_work_pending = true;
-            return Ok(None);
-        }
-        self.counters.world_switches += 1;
-        let root = self.paging.root(host);
-        let exit = host.enter(GuestEntry { root, segments: &mut self.segments, ts: self.ts });
-        self.handle_exit(host, exit)?;
-        Ok(None)
     }
 
     /// Why the guest is dead, if it is.

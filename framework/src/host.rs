@@ -28,7 +28,8 @@ pub use crate::paging_host::{
 use crate::segment::Segments;
 use crate::shadow_root::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt};
-use arch_i386::lguest_data::Timespec;
+use arch_i386::hypercall::HypercallArgs;
+use arch_i386::lguest_data::{RING_DONE, Timespec, offset};
 use arch_i386::regs::Regs;
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
@@ -97,6 +98,24 @@ pub trait Host: PagingHost {
     /// What has become of the guest's pages so far; a host that never takes one away has nothing to report.
     fn frame_counters(&self) -> FrameCounters {
         FrameCounters::default()
+    }
+
+    /// Reads an entry of the ring of hypercalls in the guest's shared page, which is at `data`: the call, unless its status
+    /// byte is [`RING_DONE`]. `index` is below [`RING_SIZE`](arch_i386::lguest_data::RING_SIZE).
+    ///
+    /// Each hypercall looks there first, so that a host may want to do it in one go.
+    ///
+    /// # Errors
+    /// As [`PagingHost::read`].
+    fn ring_entry(&mut self, data: GuestPhys, index: u32) -> Result<Option<HypercallArgs>, BadAddress> {
+        let mut byte = [RING_DONE];
+        self.read(GuestPhys(data.0 + offset::HCALL_STATUS + index), &mut byte)?;
+        if byte == [RING_DONE] {
+            return Ok(None);
+        }
+        let call = data.0 + offset::HCALLS + index * size_of::<HypercallArgs>() as u32;
+        let mut word = |number: u32| self.read_u32(GuestPhys(call + number * 4));
+        Ok(Some(HypercallArgs { number: word(0)?, args: [word(1)?, word(2)?, word(3)?, word(4)?] }))
     }
 
     /// The guest's registers while it does not run.

@@ -37,36 +37,42 @@ enum Ring {
 impl Guest {
     /// Does what the guest came back for.
     pub(crate) fn do_hypercalls<H: Host>(&mut self, host: &mut H) -> Result<(), End> {
-        let regs = host.regs();
-        let args = HypercallArgs { number: regs.eax, args: [regs.ebx, regs.ecx, regs.edx, regs.esi] };
         let Some(data) = self.data else {
             self.pending_hypercall = false;
-            return Ok(self.initialise(host, args)?);
+            let first = in_registers(host);
+            return Ok(self.initialise(host, first)?);
         };
         if self.do_ring(host, data)? == Ring::Done && self.notify.is_none() {
             self.pending_hypercall = false;
             self.counters.hypercalls += 1;
-            self.do_hypercall(host, args)?;
+            let call = in_registers(host);
+            self.do_hypercall(host, call)?;
         }
         Ok(())
     }
 
     /// Does the calls that wait in the ring.
+    #[inline]
     fn do_ring<H: Host>(&mut self, host: &mut H, data: GuestPhys) -> Result<Ring, End> {
+        match host.ring_entry(data, self.ring_next).map_err(Kill::from)? {
+            Some(first) => self.do_ring_from(host, data, first),
+            None => Ok(Ring::Done),
+        }
+    }
+
+    /// Does the next call of the ring, and those that wait behind it.
+    #[inline(never)] // The ring is empty as a rule.
+    fn do_ring_from<H: Host>(
+        &mut self,
+        host: &mut H,
+        data: GuestPhys,
+        mut call: HypercallArgs,
+    ) -> Result<Ring, End> {
         for _ in 0..RING_SIZE {
             let status = GuestPhys(data.0 + offset::HCALL_STATUS + self.ring_next);
-            let mut byte = [RING_DONE];
-            host.read(status, &mut byte).map_err(Kill::from)?;
-            if byte == [RING_DONE] {
-                break;
-            }
-            let mut bytes = [0; size_of::<HypercallArgs>()];
-            let call = data.0 + offset::HCALLS + self.ring_next * bytes.len() as u32;
-            host.read(GuestPhys(call), &mut bytes).map_err(Kill::from)?;
             self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
             self.counters.ring_hypercalls += 1;
-            let [number, args @ ..]: [u32; 5] = words(&bytes);
-            self.do_hypercall(host, HypercallArgs { number, args })?;
+            self.do_hypercall(host, call)?;
             host.write(status, &[RING_DONE]).map_err(Kill::from)?;
             if self.notify.is_some() {
                 break;
@@ -77,6 +83,8 @@ impl Guest {
                 self.host_work_pending = true;
                 return Ok(Ring::Stopped);
             }
+            let Some(next) = host.ring_entry(data, self.ring_next).map_err(Kill::from)? else { break };
+            call = next;
         }
         Ok(Ring::Done)
     }
@@ -167,7 +175,7 @@ impl Guest {
         if end > u64::from(host.page_limit()) * u64::from(PAGE_SIZE) {
             return Err(Kill::LguestData(data));
         }
-        self.initialise_data(host, data).map_err(|BadAddress { .. }| Kill::LguestData(data))?;
+        self.initialise_data(host, data).map_err(|BadAddress(_)| Kill::LguestData(data))?;
         let vector = host.read_u32(GuestPhys(data.0 + offset::SYSCALL_VEC))?;
         if vector != u32::from(trap::SYSCALL) {
             return Err(Kill::SyscallVector(vector));
@@ -189,6 +197,12 @@ impl Guest {
             ..host.read_u32(GuestPhys(data.0 + offset::NOIRQ_END))?;
         Ok(())
     }
+}
+
+/// The call that the guest came back with.
+fn in_registers<H: Host>(host: &mut H) -> HypercallArgs {
+    let regs = host.regs();
+    HypercallArgs { number: regs.eax, args: [regs.ebx, regs.ecx, regs.edx, regs.esi] }
 }
 
 /// Little-endian words of a byte string that holds exactly `N` of them.

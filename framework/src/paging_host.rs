@@ -8,15 +8,11 @@ use arch_i386::table::TablePage;
 use core::ops::ControlFlow;
 use fallible::OutOfMemory;
 
-/// An access to guest-physical memory that the guest does not have.
+/// An access to guest-physical memory, from this address on, that the guest does not have. (A word with this for its error is
+/// returned in registers.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("guest-physical address {at} (length {len}) is outside the guest's memory")]
-pub struct BadAddress {
-    /// The first byte.
-    pub at: GuestPhys,
-    /// Bytes.
-    pub len: u32,
-}
+#[error("guest-physical address {0} is outside the guest's memory")]
+pub struct BadAddress(pub GuestPhys);
 
 /// There is no frame for a page of the guest's: the launcher has not mapped it, or not writable, or the host is out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -767,11 +767,7 @@ fn a_bad_request_is_the_end() {
         (Hypercall::LoadGdtEntry, [99, 0, 0, 0], Kill::DescriptorIndex(99)),
         (Hypercall::LoadIdtEntry, [3, 0, 0x8500, 0], Kill::GateType(5, 3)),
         (Hypercall::SetPte, [0, WINDOW.0, 0, 0], Kill::SwitcherEntry(WINDOW)),
-        (
-            Hypercall::LoadTls,
-            [0xffff_fffc, 0, 0, 0],
-            Kill::Memory(BadAddress { at: GuestPhys(0xffff_fffc), len: 24 }),
-        ),
+        (Hypercall::LoadTls, [0xffff_fffc, 0, 0, 0], Kill::Memory(BadAddress(GuestPhys(0xffff_fffc)))),
     ];
     for (call, args, kill) in bad {
         let (guest, mut machine) = initialised();

@@ -15,11 +15,13 @@ use alloc_crate::boxed::Box;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
-use arch_i386::lguest_data::Timespec;
+use arch_i386::hypercall::HypercallArgs;
+use arch_i386::lguest_data::{self, Timespec, offset};
 use arch_i386::regs::Regs;
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
 use core::cell::Cell;
+use core::mem::MaybeUninit;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -255,7 +257,7 @@ impl Linux {
     /// that it gets is of user space, as `new` has checked; it returns whether the pages could be had.
     fn access(&self, at: GuestPhys, len: u32, access: impl FnOnce(u32) -> bool) -> Result<(), BadAddress> {
         let within = at.0.checked_add(len).is_some_and(|end| end <= self.memory.bytes());
-        if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress { at, len }) }
+        if within && access(self.memory.base + at.0) { Ok(()) } else { Err(BadAddress(at)) }
     }
 
     /// Finds out which frame holds a page of the guest's.
@@ -320,22 +322,18 @@ impl PagingHost for Linux {
 
     fn read(&mut self, at: GuestPhys, into: &mut [u8]) -> Result<(), BadAddress> {
         let len = into.len() as u32;
-        self.access(at, len, |user| match into {
-            [byte] => {
-                // SAFETY: `access` vouches for the source.
-                let found = unsafe { shim::lg_get_user_8(user) };
-                *byte = found as u8;
-                found >= 0
-            }
-            // SAFETY: the destination is `into`; `access` vouches for the source.
-            _ => unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, len) },
-        })
+        // SAFETY: the destination is `into`; `access` vouches for the source.
+        self.access(at, len, |user| unsafe { shim::lg_copy_from_user(into.as_mut_ptr(), user, len) })
     }
 
     fn read_u32(&mut self, at: GuestPhys) -> Result<u32, BadAddress> {
         let mut word = 0;
-        // SAFETY: the destination is `word`; `access` vouches for the source.
-        self.access(at, 4, |user| unsafe { shim::lg_get_user_32(&mut word, user) })?;
+        self.access(at, 4, |user| {
+            // SAFETY: `access` vouches for the source.
+            let found = unsafe { shim::lg_get_user_32(user) };
+            word = found as u32;
+            found >> 32 != 0
+        })?;
         Ok(word)
     }
 
@@ -470,6 +468,21 @@ impl Host for Linux {
         unsafe { shim::lg_frames_counts(self.vcpu.raw(), &mut known, &mut gone, &mut retried) };
         let [frames_known, frames_gone, frames_retried] = [known, gone, retried].map(u64::from);
         FrameCounters { frames_known, frames_gone, frames_retried }
+    }
+
+    fn ring_entry(&mut self, data: GuestPhys, index: u32) -> Result<Option<HypercallArgs>, BadAddress> {
+        let mut call = MaybeUninit::<HypercallArgs>::uninit();
+        let mut found = 0;
+        self.access(data, lguest_data::SIZE, |data| {
+            let status = data + offset::HCALL_STATUS + index;
+            let from = data + offset::HCALLS + index * size_of::<HypercallArgs>() as u32;
+            // SAFETY: the destination is `call`; `access` vouches for the sources, which are within the shared page: the
+            // index is one of the ring's.
+            found = unsafe { shim::lg_get_ring_entry(call.as_mut_ptr().cast(), status, from) };
+            found >= 0
+        })?;
+        // SAFETY: then all of it has been read.
+        Ok((found > 0).then(|| unsafe { call.assume_init() }))
     }
 
     fn regs(&mut self) -> &mut Regs {

@@ -9,6 +9,7 @@ use crate::shim::{self, RawPlugin, RawVcpu};
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::hypercall::HypercallArgs;
 use arch_i386::launcher::STRATEGY_MAX;
+use arch_i386::lguest_data::RING_DONE;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
 use core::mem::offset_of;
@@ -85,6 +86,7 @@ shared! {
     LG_MACHINE_CHECKS_SHIFT = MACHINE_CHECKS_SHIFT;
 
     LG_PAGE_SIZE = PAGE_SIZE;
+    LG_RING_DONE = RING_DONE;
     LG_HYPERCALL_SIZE = size_of::<HypercallArgs>();
     LG_TLS_SIZE = index::TLS_ENTRIES * size_of::<Descriptor>();
 

@@ -107,8 +107,8 @@ unsafe extern "C" {
 
     pub safe fn lg_user_range_ok(user: u32, size: u32) -> bool;
     pub fn lg_copy_from_user(to: *mut u8, user: u32, size: u32) -> bool;
-    pub fn lg_get_user_8(user: u32) -> i32;
-    pub fn lg_get_user_32(to: *mut u32, user: u32) -> bool;
+    pub fn lg_get_ring_entry(call: *mut c_void, status: u32, user: u32) -> i32;
+    pub fn lg_get_user_32(user: u32) -> u64;
     pub fn lg_get_user_64(to: *mut u64, user: u32) -> bool;
     pub fn lg_put_user_8(user: u32, value: u8) -> bool;
     pub fn lg_put_user_32(user: u32, value: u32) -> bool;

@@ -287,12 +287,12 @@ impl SimHost {
     #[inline]
     fn bytes<const N: usize>(&mut self, at: GuestPhys) -> Result<&mut [u8; N], BadAddress> {
         let chunk = self.memory.get_mut(at.0 as usize..).and_then(<[u8]>::first_chunk_mut);
-        chunk.ok_or(BadAddress { at, len: N as u32 })
+        chunk.ok_or(BadAddress(at))
     }
 
     fn range(&mut self, at: GuestPhys, len: usize) -> Result<&mut [u8], BadAddress> {
         let rest = self.memory.get_mut(at.0 as usize..);
-        rest.and_then(|rest| rest.get_mut(..len)).ok_or(BadAddress { at, len: len as u32 })
+        rest.and_then(|rest| rest.get_mut(..len)).ok_or(BadAddress(at))
     }
 }
 
