@@ -204,9 +204,7 @@ static int get_page_at(unsigned long user, u32 purpose, struct page **page, bool
 	}
 	*writable = false;
 	got = get_user_pages_fast_only(user, 1, 0, page);
-	if (got == 1 || purpose == LG_AHEAD)
-		return got;
-	return get_user_pages_fast(user, 1, 0, page);
+	return got == 1 ? got : get_user_pages_fast(user, 1, 0, page);
 }
 
 /* Waits until no invalidation is under way; false when the task is to die. */
@@ -229,18 +227,14 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 		/* Before the page is looked for: what is invalidated from here on is seen below. */
 		smp_rmb();
 #ifndef PLANT_NO_SEQUENCE /* A fault for a scenario to find, here and below: `cargo xtask fuzz --planted`. */
-		if (READ_ONCE(frames->invalidations) && (purpose == LG_AHEAD || !wait_for_none(frames)))
+		if (READ_ONCE(frames->invalidations) && !wait_for_none(frames))
 			return 0;
 #endif
 		if (get_page_at(user, purpose, &page, &writable) != 1)
 			return 0;
-		if (writable && !PageDirty(page)) {
-			/* While there is a reference, and before the guest may write. */
-			if (purpose == LG_AHEAD)
-				writable = false;
-			else
-				set_page_dirty_lock(page);
-		}
+		/* While there is a reference, and before the guest may write. */
+		if (writable && !PageDirty(page))
+			set_page_dirty_lock(page);
 		word = LG_FRAME_KNOWN | (writable ? LG_FRAME_WRITABLE : 0) | page_to_pfn(page) << LG_FRAME_SHIFT;
 
 		spin_lock(&frames->lock);
@@ -265,7 +259,7 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 		spin_unlock(&frames->lock);
 		put_page(page);
 		atomic_inc(&lg_frames_retried);
-		if (purpose == LG_AHEAD || fatal_signal_pending(current))
+		if (fatal_signal_pending(current))
 			return 0;
 		cond_resched();
 	}

@@ -184,7 +184,7 @@ asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu);
 asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu);
 /*
  * Finds out which frame holds a page of the guest's, for one of the purposes LG_FOR_…, and returns its word (lg_frames.h); 0
- * when there is none, or only after a wait that LG_AHEAD does not allow. Sleeps, except for LG_AHEAD.
+ * when there is none. Sleeps.
  */
 asmlinkage u32 lg_frame_learn(struct lg_vcpu *vcpu, u32 page, u32 purpose);
 /* Whether frames have gone since the last lg_frames_take(). */

@@ -23,8 +23,8 @@ pub struct NoFrame(pub GuestFrame);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Read it, or write to it where that needs nothing more, if at all: the guest has not missed the page yet. The host
-    /// never waits for such a page, nor brings it back from where it has put it.
+    /// Read it, or write to it where that needs nothing more, if at all: the guest has not missed the page yet. A host that has
+    /// to look for the page refuses.
     Ahead,
     /// Read it.
     Reading,

@@ -364,8 +364,10 @@ impl PagingHost for Linux {
         if page.0 >= self.memory.pages {
             return Err(NoFrame(page));
         }
-        match self.known(page) {
-            Some(known) if known.writable || purpose != Purpose::Writing => Ok(known),
+        match (self.known(page), purpose) {
+            (Some(known), _) if known.writable || purpose != Purpose::Writing => Ok(known),
+            // To look for a page takes longer than most faults that it could save.
+            (_, Purpose::Ahead) => Err(NoFrame(page)),
             _ => self.learn(page, purpose),
         }
     }

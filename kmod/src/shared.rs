@@ -59,7 +59,6 @@ shared! {
     LG_FRAME_KNOWN = shim::FRAME_KNOWN;
     LG_FRAME_WRITABLE = shim::FRAME_WRITABLE;
     LG_FRAME_SHIFT = shim::FRAME_SHIFT;
-    LG_AHEAD = Purpose::Ahead;
     LG_FOR_READING = Purpose::Reading;
     LG_FOR_LIKELY_WRITING = Purpose::LikelyWriting;
     LG_FOR_WRITING = Purpose::Writing;

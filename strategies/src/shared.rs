@@ -10,9 +10,10 @@
 //! | `release-by-use` | looks at every entry of a table to release it | at those in use |
 //! | `budget` | four page directories | as many as fit into that much memory |
 //! | `policy` | a random one is evicted | the least recently used one, or what another policy chooses |
-//! | `fault-around` | fills the page that was missed | neighbours that were used as well, unless the guest flushes all the time |
+//! | `fault-around` | fills the page that was missed | neighbours that were used as well, where that pays |
 //! | `populate-on-set-pte` | fills what SET_PTE marks accessed if it has a table for it | makes the table; remembers the page for a page directory not shadowed |
-//! | `refill-after-flush` | drops at a flush what the guest did not change, too | fills it again |
+//! | `refill-after-flush` | drops at a flush what the guest did not change, too | fills it again, where that pays |
+//! | `prefetch-on-trial` | does none of these | withholds the last two until trials show that they pay |
 //! | `refill` | starts an evicted page directory from nothing | from what it had mapped |
 //!
 //! [`Optimizations`] explains why each is right.
@@ -51,13 +52,18 @@ static POPULATE: Flag = Flag {
 };
 static REFILL_AFTER_FLUSH: Flag =
     Flag { name: "refill-after-flush", help: "fill again at once what a flush has dropped", default: true };
+static ON_TRIAL: Flag = Flag {
+    name: "prefetch-on-trial",
+    help: "fault-around and refill-after-flush only while trials show that they pay",
+    default: true,
+};
 static REFILL: Number = Number {
     name: "refill",
     help: "pages filled at once for a page directory that was evicted or flushed",
     default: 256,
     range: 0..=1024,
 };
-static PARAMETERS: [Parameter; 9] = [
+static PARAMETERS: [Parameter; 10] = [
     Parameter::Flag(&SHARED_KERNEL),
     Parameter::Flag(&PRECISE),
     Parameter::Flag(&RELEASE_BY_USE),
@@ -66,6 +72,7 @@ static PARAMETERS: [Parameter; 9] = [
     Parameter::Number(&FAULT_AROUND),
     Parameter::Flag(&POPULATE),
     Parameter::Flag(&REFILL_AFTER_FLUSH),
+    Parameter::Flag(&ON_TRIAL),
     Parameter::Number(&REFILL),
 ];
 
@@ -89,6 +96,7 @@ static SHARED: CacheEntry = CacheEntry {
             fault_around: values.number(&FAULT_AROUND) as usize,
             populate_on_set_pte: values.flag(&POPULATE),
             refill_after_flush: values.flag(&REFILL_AFTER_FLUSH),
+            prefetch_on_trial: values.flag(&ON_TRIAL),
             refill: values.number(&REFILL) as usize,
         };
         shadow::with_policy(context, capacity, policy, optimizations)

@@ -160,7 +160,7 @@ impl<'h> ShadowEntry<'h> {
     /// The same for an entry that the guest has not missed yet. The shadow may be read-only until the guest writes.
     ///
     /// # Errors
-    /// As [`ShadowEntry::new`]; [`Kill::NoFrame`] also when the host would have to wait for the page.
+    /// As [`ShadowEntry::new`]; [`Kill::NoFrame`] also when the host would have to look for the page.
     #[inline(always)] // As above.
     pub fn ahead(host: &'h mut dyn PagingHost, guest: Entry) -> Result<Self, Kill> {
         Self::for_purpose(host, guest, Purpose::Ahead)

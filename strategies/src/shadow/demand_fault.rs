@@ -58,7 +58,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             // Before the guest runs again (invariant 6).
             walk::write_entry::<G>(host, found.at, guest)?;
         }
-        self.fault_around(host, table, va, &found);
+        self.after_fault(host, table, va, &found);
         self.keep_to_budget(host);
         Ok(Fault::Fixed)
     }

@@ -9,6 +9,7 @@
 
 use super::ShadowCache;
 use super::slots::Slot;
+use super::trial::Verdict;
 use alloc::vec::Vec;
 use arch_i386::paging::PageFormat;
 use framework::host::{PagingHost, Progress, reschedule_point};
@@ -19,16 +20,22 @@ const SLOTS_AT_ONCE: usize = 64;
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     pub(super) fn flush_current_user_half(&mut self, host: &mut dyn PagingHost) {
         let index = self.slots.current();
-        let refills = self.optimizations.refill_after_flush && !self.linear;
-        let pages = if refills { self.user_pages(index) } else { Vec::new() };
-        if self.flush_user_half(host, index).is_continue() {
-            self.fill_pages(host, &pages);
+        let verdict = self.verdict_after_flush();
+        let pages = if verdict == Verdict::Leave { Vec::new() } else { self.user_pages(index) };
+        if self.flush_user_half(host, index).is_break() {
+            return;
+        }
+        match verdict {
+            Verdict::Prefetch => self.fill_pages(host, &pages),
+            Verdict::Withhold => self.withhold(host, &pages),
+            Verdict::Leave => {}
         }
     }
 
     pub(super) fn flush_everything(&mut self, host: &mut dyn PagingHost) {
         self.counters.flush_all += 1;
-        self.throttle.flushed(self.optimizations.fault_around);
+        self.around.end_of(None);
+        self.after_flush.end_of(None);
         // Where the host breaks it off, the guest does not come to see what is left.
         let _ = self.release_all(host);
     }

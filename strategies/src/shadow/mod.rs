@@ -18,7 +18,7 @@
 //! [`optimizations`], each with its own switch.
 //!
 //! The rest: [`slots`] (which page directories are shadowed), [`capacity`] and [`eviction`] (how many, and which is
-//! evicted), [`prefetch`] with [`throttle`] and [`evicted`] (entries that are filled before they are missed), [`inspect`]
+//! evicted), [`prefetch`] with [`trial`] and [`evicted`] (entries that are filled before they are missed), [`inspect`]
 //! (what the audit and dumps can see).
 //!
 //! Here belongs what all eviction policies share. What every strategy needs belongs to the framework, and what only one
@@ -36,7 +36,7 @@ mod prefetch;
 mod set_up;
 mod slots;
 mod switching;
-mod throttle;
+mod trial;
 
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
@@ -54,7 +54,7 @@ use framework::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow
 use framework::tables::{ShadowRoot, Tables};
 use framework::walk;
 use slots::Slots;
-use throttle::PrefetchThrottle;
+use trial::Trial;
 
 use alloc::boxed::Box;
 pub use capacity::Capacity;
@@ -68,7 +68,9 @@ pub struct ShadowCache<G, S> {
     policy: Box<dyn EvictionPolicy>,
     optimizations: Optimizations,
     evicted: EvictedSets,
-    throttle: PrefetchThrottle,
+    /// Whether fault-around pays, and refilling after a flush.
+    around: Trial,
+    after_flush: Trial,
     /// The guest has not loaded a page directory yet.
     linear: bool,
     /// From here up all the guest's page directories are alike.
@@ -127,7 +129,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             policy,
             optimizations,
             evicted: EvictedSets::default(),
-            throttle: PrefetchThrottle::default(),
+            around: Trial::new(256, 16, 700),
+            after_flush: Trial::new(16, 64, 0),
             linear: true,
             kernel_address: GuestVirt(0),
             counters: PagingCounters::default(),

@@ -28,8 +28,7 @@ pub struct Optimizations {
     /// Releasing a table goes by the entries in use, not through all of them.
     pub release_by_use: bool,
     /// Fault-around: on a demand fault, neighbours that the guest has marked accessed are filled too, this
-    /// many pages (the missing one included) at most. 0 and 1 turn it off. It is suppressed while the guest flushes
-    /// everything again and again, before what was filled can have been used.
+    /// many pages (the missing one included) at most. 0 and 1 turn it off.
     pub fault_around: usize,
     /// An entry that SET_PTE marks as accessed is filled at once, in a new table if there is none. If the page directory is
     /// not shadowed, the page is remembered and filled when the guest loads it, as with [`Optimizations::refill`]. lguest
@@ -40,6 +39,10 @@ pub struct Optimizations {
     /// [`Optimizations::refill`] pages: a guest flushes for the few entries that it has changed, and goes on with the
     /// others. In lguest all are missed again, one by one.
     pub refill_after_flush: bool,
+    /// Fault-around and refilling after a flush are done only while trials show that they save more than they cost. Linux
+    /// touches fresh pages in order, so that there are no neighbours to fill, and most of what it flushes has become
+    /// copy-on-write and is missed again all the same.
+    pub prefetch_on_trial: bool,
     /// When a shadow page directory is evicted, so many of its pages are remembered (its evicted working set), and filled
     /// again at once when the guest comes back to it. 0 turns it off.
     pub refill: usize,
@@ -55,6 +58,7 @@ impl Optimizations {
         fault_around: 0,
         populate_on_set_pte: false,
         refill_after_flush: false,
+        prefetch_on_trial: false,
         refill: 0,
     };
 

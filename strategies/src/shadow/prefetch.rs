@@ -6,10 +6,13 @@
 //! what was shadowed before; writable only if it is dirty, so that the guest's tables need no change; and not at all if its
 //! entry is malformed. So nothing is mapped that the guest could not have had mapped by touching it, and no mistake of the
 //! guest's shows earlier than it would have.
+//!
+//! Fault-around and refilling after a flush are done only where they pay ([`trial`](super::trial)).
 
 use super::ShadowCache;
-use super::optimizations::MAX_FAULT_AROUND;
+use super::optimizations::{MAX_FAULT_AROUND, Optimizations};
 use super::slots::Slot;
+use super::trial::{Verdict, WATCHED};
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
@@ -32,31 +35,99 @@ fn decoded(bytes: &[u8]) -> Entry {
 }
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// Fills the neighbours of `va`, whose entry has just been shadowed in `table`, if that is to be done.
+    /// The entry for `va` has just been shadowed in `table`, as the guest has missed it. Fills its neighbours, if that is to
+    /// be done.
     #[inline]
-    pub(super) fn fault_around(
+    pub(super) fn after_fault(
         &mut self,
         host: &mut dyn PagingHost,
         table: LeafId,
         va: GuestVirt,
         found: &WalkResult,
     ) {
-        let size = self.optimizations.fault_around.min(MAX_FAULT_AROUND);
-        if size >= 2 && !self.linear && !self.throttle.is_suppressed(size) {
-            self.fill_neighbours(host, table, va, found.at, size);
+        let Optimizations { fault_around, refill_after_flush, .. } = self.optimizations;
+        if (fault_around >= 2 || refill_after_flush) && !self.linear {
+            self.prefetch_after_fault(host, table, va, found);
         }
     }
 
-    /// Fills the neighbours of `va`, whose entry is at `at`: the `size` about it, those accessed that have no shadow.
-    #[inline(never)]
-    fn fill_neighbours(
+    #[inline(never)] // Most strategies prefetch nothing.
+    fn prefetch_after_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        table: LeafId,
+        va: GuestVirt,
+        found: &WalkResult,
+    ) {
+        let directory = self.slots.current_slot().directory;
+        for trial in [&mut self.around, &mut self.after_flush] {
+            trial.fault(directory, va.page(), found.entry.frame());
+        }
+        if self.optimizations.fault_around < 2 {
+            return;
+        }
+        match self.verdict_on_around() {
+            Verdict::Leave => {}
+            Verdict::Prefetch => self.neighbours(host, table, va, found.at, |cache, host, page, guest| {
+                cache.fill(host, table, page, guest);
+            }),
+            Verdict::Withhold => {
+                self.around.begin(directory);
+                self.neighbours(host, table, va, found.at, |cache, host, page, guest| {
+                    if walk::frame_within(host, guest).is_some_and(|frame| host.known(frame).is_some()) {
+                        cache.around.withhold((page, guest.frame()));
+                    }
+                });
+            }
+        }
+    }
+
+    fn verdict_on_around(&mut self) -> Verdict {
+        if self.optimizations.prefetch_on_trial { self.around.verdict() } else { Verdict::Prefetch }
+    }
+
+    /// Whether what a flush of the current user half drops is to be filled again.
+    pub(super) fn verdict_after_flush(&mut self) -> Verdict {
+        if !self.optimizations.refill_after_flush || self.linear {
+            return Verdict::Leave;
+        }
+        if !self.optimizations.prefetch_on_trial {
+            return Verdict::Prefetch;
+        }
+        self.end_trials(self.slots.current_slot().directory);
+        self.after_flush.verdict()
+    }
+
+    /// What was withheld of a page directory would not be there any more.
+    fn end_trials(&mut self, directory: GuestPhys) {
+        for trial in [&mut self.around, &mut self.after_flush] {
+            trial.end_of(Some(directory));
+        }
+    }
+
+    /// Puts refilling after a flush on trial, with some of the pages that a flush has dropped.
+    pub(super) fn withhold(&mut self, host: &mut dyn PagingHost, pages: &[GuestVirt]) {
+        let directory = self.slots.current_slot().directory;
+        self.after_flush.begin(directory);
+        for &va in pages.iter().step_by(pages.len().div_ceil(WATCHED).max(1)) {
+            if let Ok(Some(found)) = walk::walk::<G>(host, directory, va)
+                && self.may_fill(va, found.entry)
+            {
+                self.after_flush.withhold((va, found.entry.frame()));
+            }
+        }
+    }
+
+    /// Visits the neighbours of `va`, whose entry is at `at`: of the pages about it, those accessed that have no shadow.
+    fn neighbours(
         &mut self,
         host: &mut dyn PagingHost,
         table: LeafId,
         va: GuestVirt,
         at: GuestPhys,
-        size: usize,
+        mut visit: impl FnMut(&mut Self, &mut dyn PagingHost, GuestVirt, Entry),
     ) {
+        let size = self.optimizations.fault_around.min(MAX_FAULT_AROUND);
         let index = G::index(va, 1);
         let first = index - index % size;
         let count = size.min(G::ENTRIES - first);
@@ -86,7 +157,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
                 let i = wanted.trailing_zeros() as usize;
                 wanted &= wanted - 1;
                 let guest = decoded(&bytes[i * G::ENTRY_SIZE as usize..][..G::ENTRY_SIZE as usize]);
-                self.fill(host, table, neighbour(i), guest);
+                visit(self, host, neighbour(i), guest);
             }
         }
     }
@@ -133,6 +204,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Remembers what a slot has mapped below the kernel, before that is dropped.
     pub(super) fn remember_pages(&mut self, index: usize) {
         if let Some(slot) = self.slots.get(index) {
+            self.end_trials(slot.directory);
             let pages = self.user_pages(index);
             self.evicted.add(slot.directory, pages);
         }
