@@ -46,6 +46,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             return Ok(Fault::Reflected);
         }
         let guest = found.after_access(error);
+        let made = walk::until_dirty(guest);
 
         let root = self.slots.current_slot().root;
         if self.optimizations.precise {
@@ -53,12 +54,12 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             let _ = self.tables.release_if_moved(host, root, va, found.origin());
         }
         let table = self.tables.find_or_add(host, root, va, found.origin())?;
-        self.tables.replace(table, va, ShadowEntry::new(host, walk::until_dirty(guest))?);
+        self.tables.replace(table, va, ShadowEntry::new(host, made)?);
         if !self.linear && guest != found.entry {
             // Before the guest runs again (invariant 6).
             walk::write_entry::<G>(host, found.at, guest)?;
         }
-        self.after_fault(host, table, va, &found);
+        self.after_fault(host, table, va, (found.at, made));
         self.keep_to_budget(host);
         Ok(Fault::Fixed)
     }

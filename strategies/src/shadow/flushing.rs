@@ -28,8 +28,9 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         match verdict {
             Verdict::Prefetch => self.fill_pages(host, &pages),
             Verdict::Withhold => self.withhold(host, &pages),
-            Verdict::Leave => {}
+            Verdict::Leave => return,
         }
+        self.listed = pages;
     }
 
     pub(super) fn flush_everything(&mut self, host: &mut dyn PagingHost) {

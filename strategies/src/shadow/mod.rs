@@ -57,6 +57,7 @@ use slots::Slots;
 use trial::Trial;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 pub use capacity::Capacity;
 pub use optimizations::{MAX_FAULT_AROUND, Optimizations};
 
@@ -71,6 +72,8 @@ pub struct ShadowCache<G, S> {
     /// Whether fault-around pays, and refilling after a flush.
     around: Trial,
     after_flush: Trial,
+    /// Room for a list of pages.
+    listed: Vec<GuestVirt>,
     /// The guest has not loaded a page directory yet.
     linear: bool,
     /// From here up all the guest's page directories are alike.
@@ -131,6 +134,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             evicted: EvictedSets::default(),
             around: Trial::new(256, 16, 700),
             after_flush: Trial::new(16, 64, 0),
+            listed: Vec::new(),
             linear: true,
             kernel_address: GuestVirt(0),
             counters: PagingCounters::default(),

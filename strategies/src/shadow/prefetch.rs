@@ -19,7 +19,7 @@ use arch_i386::paging::{Entry, Flags, PageFormat};
 use framework::fallible::OutOfMemory;
 use framework::host::{PagingHost, reschedule_point};
 use framework::tables::LeafId;
-use framework::walk::{self, WalkResult};
+use framework::walk;
 
 /// Bytes of the guest's table that are read at a time: no more than are used as a rule, as they are zeroed first.
 const PIECE: usize = 128;
@@ -35,19 +35,18 @@ fn decoded(bytes: &[u8]) -> Entry {
 }
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
-    /// The entry for `va` has just been shadowed in `table`, as the guest has missed it. Fills its neighbours, if that is to
-    /// be done.
+    /// The guest has missed `va`, and the shadow of `made` is in `table` for it now. Fills its neighbours, if that is to be done.
     #[inline]
     pub(super) fn after_fault(
         &mut self,
         host: &mut dyn PagingHost,
         table: LeafId,
         va: GuestVirt,
-        found: &WalkResult,
+        (at, made): (GuestPhys, Entry),
     ) {
         let Optimizations { fault_around, refill_after_flush, .. } = self.optimizations;
         if (fault_around >= 2 || refill_after_flush) && !self.linear {
-            self.prefetch_after_fault(host, table, va, found);
+            self.prefetch_after_fault(host, table, va, (at, made));
         }
     }
 
@@ -57,25 +56,25 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         host: &mut dyn PagingHost,
         table: LeafId,
         va: GuestVirt,
-        found: &WalkResult,
+        (at, made): (GuestPhys, Entry),
     ) {
         let directory = self.slots.current_slot().directory;
         for trial in [&mut self.around, &mut self.after_flush] {
-            trial.fault(directory, va.page(), found.entry.frame());
+            trial.fault(directory, va.page(), made);
         }
         if self.optimizations.fault_around < 2 {
             return;
         }
         match self.verdict_on_around() {
             Verdict::Leave => {}
-            Verdict::Prefetch => self.neighbours(host, table, va, found.at, |cache, host, page, guest| {
+            Verdict::Prefetch => self.neighbours(host, table, va, at, |cache, host, page, guest| {
                 cache.fill(host, table, page, guest);
             }),
             Verdict::Withhold => {
                 self.around.begin(directory);
-                self.neighbours(host, table, va, found.at, |cache, host, page, guest| {
+                self.neighbours(host, table, va, at, |cache, host, page, guest| {
                     if walk::frame_within(host, guest).is_some_and(|frame| host.known(frame).is_some()) {
-                        cache.around.withhold((page, guest.frame()));
+                        cache.around.withhold((page, walk::until_dirty(guest)));
                     }
                 });
             }
@@ -113,7 +112,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             if let Ok(Some(found)) = walk::walk::<G>(host, directory, va)
                 && self.may_fill(va, found.entry)
             {
-                self.after_flush.withhold((va, found.entry.frame()));
+                self.after_flush.withhold((va, walk::until_dirty(found.entry)));
             }
         }
     }
@@ -201,23 +200,31 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         self.evicted.add_page(directory, va.page(), self.optimizations.refill);
     }
 
-    /// Remembers what a slot has mapped below the kernel, before that is dropped.
+    /// Remembers what a slot has mapped below the kernel, before that is dropped; nothing when memory is short.
     pub(super) fn remember_pages(&mut self, index: usize) {
         if let Some(slot) = self.slots.get(index) {
             self.end_trials(slot.directory);
             let pages = self.user_pages(index);
-            self.evicted.add(slot.directory, pages);
+            let mut kept = Vec::new();
+            if kept.try_reserve_exact(pages.len()).is_ok() {
+                kept.extend_from_slice(&pages);
+            }
+            self.listed = pages;
+            self.evicted.add(slot.directory, kept);
         }
     }
 
-    /// What a slot has mapped below the kernel, as much of it as is refilled; nothing when memory is short.
-    pub(super) fn user_pages(&self, index: usize) -> Vec<GuestVirt> {
-        let mut pages = Vec::new();
-        let Some(slot) = self.slots.get(index).filter(|_| self.optimizations.refill > 0) else {
-            return pages;
-        };
-        if pages.try_reserve_exact(self.optimizations.refill).is_ok() {
-            self.tables.list_pages(slot.root, self.kernel_address, self.optimizations.refill, &mut pages);
+    /// What a slot has mapped below the kernel, as much of it as is refilled; nothing when memory is short. To be given back to
+    /// `listed`, since a host may take longer to allocate memory than to fill a few pages.
+    pub(super) fn user_pages(&mut self, index: usize) -> Vec<GuestVirt> {
+        let mut pages = core::mem::take(&mut self.listed);
+        pages.clear();
+        let refill = self.optimizations.refill;
+        if let Some(slot) = self.slots.get(index)
+            && refill > 0
+            && pages.try_reserve_exact(refill).is_ok()
+        {
+            self.tables.list_pages(slot.root, self.kernel_address, refill, &mut pages);
         }
         pages
     }

@@ -6,10 +6,11 @@
 //! the faults saved are held against the cost, and prefetching goes on, or stays off, until the next verdict.
 
 use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::paging::{Entry, Flags};
 
-/// A page that was not filled, and the frame of the guest's that it has then. (If the guest copies the page before it uses it,
-/// the fault comes all the same.)
-pub(super) type Withheld = (GuestVirt, u64);
+/// A page that was not filled, and the entry that would have been made for it. (If the guest gives the page another frame before
+/// it uses it, or writes where that entry may only be read, the fault comes all the same.)
+pub(super) type Withheld = (GuestVirt, Entry);
 
 /// How many withheld pages are watched at most.
 pub(super) const WATCHED: usize = 16;
@@ -71,7 +72,7 @@ impl Trial {
             gain: 0,
             faults_left: 0,
             directory: GuestPhys(0),
-            watched: [(GuestVirt(0), 0); WATCHED],
+            watched: [(GuestVirt(0), Entry::EMPTY); WATCHED],
             count: 0,
         }
     }
@@ -102,19 +103,24 @@ impl Trial {
         }
     }
 
-    /// A demand fault on a page with this frame of the guest's.
+    /// A demand fault on a page, for which this entry was then made.
     #[inline]
-    pub(super) fn fault(&mut self, directory: GuestPhys, page: GuestVirt, frame: u64) {
+    pub(super) fn fault(&mut self, directory: GuestPhys, page: GuestVirt, made: Entry) {
         if self.faults_left > 0 {
-            self.fault_in_trial(directory, (page, frame));
+            self.fault_in_trial(directory, page, made);
         }
     }
 
-    fn fault_in_trial(&mut self, directory: GuestPhys, page: Withheld) {
+    fn fault_in_trial(&mut self, directory: GuestPhys, page: GuestVirt, made: Entry) {
         let mut passed = 1;
         if directory == self.directory {
             passed = OTHERS;
-            if let Some(found) = self.watched[..self.count].iter().position(|watched| *watched == page) {
+            let saved = |&(watched, entry): &Withheld| {
+                watched == page
+                    && entry.frame() == made.frame()
+                    && entry.has(Flags::WRITABLE) == made.has(Flags::WRITABLE)
+            };
+            if let Some(found) = self.watched[..self.count].iter().position(saved) {
                 self.gain += FAULT;
                 self.count -= 1;
                 self.watched[found] = self.watched[self.count];
@@ -153,7 +159,7 @@ mod tests {
     const DIRECTORY: GuestPhys = GuestPhys(0x1000);
 
     fn page(number: u32) -> Withheld {
-        (GuestVirt(number << 12), u64::from(number))
+        (GuestVirt(number << 12), Entry::new(number.into(), Flags::PRESENT))
     }
 
     /// Trials up to the next verdict, in each of which the guest misses so many of 8 pages.
@@ -163,8 +169,8 @@ mod tests {
             trial.begin(DIRECTORY);
             (0..8).for_each(|number| trial.withhold(page(number)));
             for number in 0..8 {
-                let (va, frame) = page(if number < missed { number } else { 100 });
-                trial.fault(DIRECTORY, va, frame);
+                let (va, entry) = page(if number < missed { number } else { 100 });
+                trial.fault(DIRECTORY, va, entry);
             }
         }
     }
@@ -199,10 +205,11 @@ mod tests {
             trial.begin(DIRECTORY);
             trial.withhold(page(1));
             trial.withhold(page(2));
-            // Copied meanwhile; in another page directory; twice.
-            trial.fault(DIRECTORY, page(1).0, 77);
-            trial.fault(GuestPhys(0x2000), page(1).0, 1);
-            trial.fault(DIRECTORY, page(3).0, 3);
+            // Copied meanwhile; written to; in another page directory; not withheld.
+            trial.fault(DIRECTORY, page(1).0, page(77).1);
+            trial.fault(DIRECTORY, page(1).0, page(1).1.with(Flags::WRITABLE));
+            trial.fault(GuestPhys(0x2000), page(1).0, page(1).1);
+            trial.fault(DIRECTORY, page(3).0, page(3).1);
             trial.end_of(Some(GuestPhys(0x2000)));
             trial.end_of(Some(DIRECTORY));
         }
