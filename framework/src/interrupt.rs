@@ -8,6 +8,7 @@
 //! cleared once it has been set, so that a guest makes needless hypercalls for ever after; here it is cleared as
 //! soon as nothing is left.
 
+use crate::bits::bits;
 use crate::guest::Guest;
 use crate::host::{BadAddress, Host};
 use crate::kill::Kill;
@@ -119,15 +120,6 @@ impl Guest {
 const TRAP_FLAG: u32 = arch_i386::RFlags::TRAP_FLAG.bits() as u32;
 const NESTED_TASK: u32 = arch_i386::RFlags::NESTED_TASK.bits() as u32;
 const RESUME_FLAG: u32 = arch_i386::RFlags::RESUME_FLAG.bits() as u32;
-
-/// The set bits of a word, lowest first.
-fn bits(mut word: u32) -> impl Iterator<Item = u32> {
-    core::iter::from_fn(move || {
-        let bit = (word != 0).then(|| word.trailing_zeros())?;
-        word &= word - 1;
-        Some(bit)
-    })
-}
 
 /// An interrupt frame, built downwards as the processor pushes it; six words at most.
 struct Frame {

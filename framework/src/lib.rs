@@ -5,8 +5,8 @@
 //! order:
 //!
 //! 1. **The guest's life**: [`guest`] is the loop that enters a guest and looks at why it came back;
-//!    `hypercall`, `interrupt` and `trap` each do one kind of request, [`segment`] keeps the
-//!    guest's descriptors.
+//!    `hypercall`, `interrupt` and `trap` each do one kind of request, `emulate` does what a guest's kernel may not execute,
+//!    `nested` ends a guest whose handlers only fault, [`segment`] keeps the guest's descriptors.
 //! 2. **The plug-in surface**: [`strategy`] (all of paging), [`pager`] (what is done for every strategy), [`inspect`] (what
 //!    a strategy lets be seen), [`policy`] (just the choice of which shadow
 //!    page directory is evicted), [`registry`] (how either is found by name) and [`parameter`] (what can
@@ -37,6 +37,7 @@ extern crate alloc;
 pub use fallible;
 
 pub mod audit;
+mod bits;
 pub mod config_error;
 pub mod counters;
 pub mod defect;

@@ -1,5 +1,6 @@
 //! A level-1 shadow table, and sets of table entries.
 
+use crate::bits::bits;
 use crate::walk::Origin;
 use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::table::TablePage;
@@ -67,8 +68,8 @@ impl<const WORDS: usize> InUse<WORDS> {
 
     /// All members, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
-        let mut from = 0;
-        core::iter::from_fn(move || self.next(from).inspect(|i| from = i + 1))
+        let used = bits(self.used_words[0]).chain(bits(self.used_words[1]).map(|word| 32 + word));
+        used.flat_map(|word| bits(self.words[word as usize]).map(move |bit| (word * 32 + bit) as usize))
     }
 }
 

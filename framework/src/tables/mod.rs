@@ -550,20 +550,21 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let LeafTable { mut page, in_use, .. } =
             self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
         self.free.push(id);
-        let by_use = self.by_use;
+        let (mut visited, mut released) = (0_u32, 0_u32);
         let mut release = |index| {
-            self.visited += 1;
-            let entry = S::load(&page, index);
-            if entry.present() {
+            visited += 1;
+            if S::load(&page, index).present() {
                 S::store(&mut page, index, Entry::EMPTY);
-                self.released += 1;
+                released += 1;
             }
         };
-        if by_use {
+        if self.by_use {
             in_use.iter().for_each(&mut release);
         } else {
             (0..S::ENTRIES).for_each(&mut release);
         }
+        self.visited += u64::from(visited);
+        self.released += u64::from(released);
         self.pages -= 1;
         host.free_zeroed_table(page, Capability::new());
     }
