@@ -357,6 +357,9 @@ impl PagingHost for SimHost {
     fn frame(&mut self, page: GuestFrame, purpose: Purpose, _: Capability) -> Result<KnownFrame, NoFrame> {
         let missing = NoFrame(page);
         let word = self.words.get_mut(page.0 as usize).ok_or(missing)?;
+        if *word == Word::Unknown && purpose == Purpose::Ahead {
+            return Err(missing);
+        }
         if *word == Word::Unknown || *word == Word::ReadOnly && purpose == Purpose::Writing {
             if !take(&mut self.frames_left) {
                 return Err(missing);

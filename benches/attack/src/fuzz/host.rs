@@ -148,14 +148,16 @@ impl Target {
         );
         let mut step =
             Step::new("attack", script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n"));
-        step.limit = lives.time + Duration::from_secs(300);
+        // A life that maps one frame two million times takes five minutes, on a machine that does nothing else.
+        let life = Duration::from_secs(900);
+        step.limit = lives.time + life;
         // Linux has doubts about two processors of the maker that QEMU gives a 32-bit `max`.
         let options = ["-cpu", "max,vendor=GenuineIntel"].map(str::to_owned);
         let special = Special {
             options: &options,
             append: "preempt=full",
             kernel: self.kernel.as_deref(),
-            silence: Duration::from_secs(300),
+            silence: life,
         };
         let mut attack = Attack::default();
         let mut found = None;
