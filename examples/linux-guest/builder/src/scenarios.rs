@@ -14,8 +14,6 @@ use xtask::vm::Vm;
 enum Share {
     /// On one processor, whose time is counted in instructions.
     Counted,
-    /// There, and on two processors that really run at once.
-    Both,
     /// On two processors that really run at once.
     Parallel,
     /// On one processor, and too long for each change of the sources: see [`is_long`].
@@ -71,7 +69,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
         },
     ),
     (
-        Share::Both,
+        Share::Parallel,
         Scenario {
             name: "linux-short-test-with-devices",
             limit: 600,
@@ -97,7 +95,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
         },
     ),
     (
-        Share::Both,
+        Share::Parallel,
         Scenario {
             name: "linux-two-guests",
             limit: 600,
@@ -114,7 +112,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
     ),
     (
         // What the guest has written when it is switched off is in the host's file.
-        Share::Both,
+        Share::Counted,
         Scenario {
             name: "linux-disk-to-disk",
             limit: USUAL,
@@ -222,7 +220,6 @@ pub fn boots(wanted: impl Fn(&str) -> bool) -> Vec<(Vm, Vec<Step>)> {
                     let share = match share {
                         Share::Counted | Share::Long => processors == 1,
                         Share::Parallel => processors == 2,
-                        Share::Both => true,
                     };
                     here && share && wanted(scenario.name)
                 })
