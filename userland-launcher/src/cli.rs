@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::confinement::Confine;
+use crate::disk_file::DiskName;
 use crate::memory_size::MemorySize;
 use crate::paging::RequestedFormat;
 use crate::recording;
@@ -35,9 +36,10 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
 
-    /// A disk for the guest, readable and writable, locked against use by another guest; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub block: Vec<PathBuf>,
+    /// A disk for the guest, which no other guest can use meanwhile; or one that it only reads, as others may who only
+    /// read it; may be repeated
+    #[arg(long, value_name = "FILE[,readonly]")]
+    pub block: Vec<DiskName>,
 
     /// Gives the guest a source of random numbers
     #[arg(long)]
@@ -139,7 +141,7 @@ mod tests {
     fn everything_after_the_kernel_is_the_kernels() {
         let cli = parse("--memory 64M --block a --block b vmlinux --memory quiet -x").unwrap();
         assert_eq!(cli.memory.bytes(), 64 << 20);
-        assert_eq!(cli.block, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(cli.block, ["a", "b"].map(|path| DiskName { path: path.into(), read_only: false }));
         assert_eq!(cli.kernel(), Path::new("vmlinux"));
         assert_eq!(cli.arguments(), ["--memory", "quiet", "-x"]);
     }

@@ -41,7 +41,7 @@ impl Files {
         let initrd = cli.initrd.as_ref().map(|path| {
             File::open(path).map_err(|source| LaunchError::ReadInitrd { path: path.clone(), source })
         });
-        let disks = cli.block.iter().map(|path| Block::open(path)).collect::<Result<_, _>>()?;
+        let disks = cli.block.iter().map(Block::open).collect::<Result<_, _>>()?;
         let entropy = cli.rng.then(Entropy::open).transpose().map_err(LaunchError::Entropy)?;
         let network = cli.tunnet.as_deref().map(Network::open).transpose()?;
         let spans = cli.spans.as_ref().map(|path| {

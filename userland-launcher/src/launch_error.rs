@@ -1,9 +1,9 @@
 //! Why a guest could not be started.
 
 use crate::boot_params::CommandLineTooLong;
-use crate::devices::block::BlockError;
 use crate::devices::bus::TooManyDevices;
 use crate::devices::network::NetworkError;
+use crate::disk_file::DiskError;
 use crate::host::HostError;
 use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
@@ -72,7 +72,7 @@ pub enum LaunchError {
     },
     /// A disk's file cannot be used.
     #[error(transparent)]
-    Block(#[from] BlockError),
+    Block(#[from] DiskError),
     /// There is no random source.
     #[error("cannot open /dev/urandom for --rng")]
     Entropy(#[source] io::Error),

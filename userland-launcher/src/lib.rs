@@ -8,7 +8,7 @@
 //! | module | its part |
 //! | --- | --- |
 //! | [`cli`], [`memory_size`], [`user`] | what the user asked for |
-//! | [`files`], [`opener`] | what the launcher opens, at the start and later |
+//! | [`files`], [`disk_file`], [`opener`] | what the launcher opens, at the start and later |
 //! | [`confinement`] | what it gives up in between |
 //! | [`kernel`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
@@ -24,6 +24,7 @@ pub mod confinement;
 pub mod console_output;
 pub mod counters;
 pub mod devices;
+pub mod disk_file;
 pub mod files;
 pub mod guest_memory;
 pub mod host;

@@ -10,7 +10,8 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use userland_launcher::cli::Cli;
-use userland_launcher::devices::block::{Block, BlockError};
+use userland_launcher::devices::block::Block;
+use userland_launcher::disk_file::DiskError;
 use userland_launcher::files::Files;
 use userland_launcher::host::Host;
 use userland_launcher::launch::{Ended, LaunchError, Prepared, Session};
@@ -189,7 +190,8 @@ fn a_restarted_guest_keeps_its_files() {
     let try_disk = || {
         let (disk, locked) = (disk.clone(), locked.clone());
         act(move |_| {
-            let in_use = matches!(Block::open(&disk), Err(BlockError::InUse(_)));
+            let in_use =
+                matches!(Block::open(&disk.clone().into_os_string().into()), Err(DiskError::InUse(_)));
             locked.lock().unwrap().push(in_use);
         })
     };
@@ -308,6 +310,7 @@ fn a_broken_ring_ends_a_guest_that_runs() {
 #[test]
 fn features_that_were_not_offered_cannot_be_accepted() {
     let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(512).unwrap();
     // The disk's descriptor follows the console's: 5 bytes and two rings of 8. Its own parts are 5 bytes,
     // one ring, 2 bytes of offered features and 2 of accepted ones.
     let descriptor = DEVICE_PAGE + 21;
