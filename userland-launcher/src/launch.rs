@@ -143,6 +143,17 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The host's counters of the guest, as [`Host::counters`] returns them; none of a guest that the host did not take.
+    ///
+    /// # Errors
+    /// As [`Host::counters`]: a guest that was left, or killed by the launcher, still runs.
+    pub fn counters(&self) -> io::Result<String> {
+        match self.outcome {
+            Outcome::NotStarted(_) => Ok(String::new()),
+            _ => self.host.counters(),
+        }
+    }
+
     /// Lets go of the host, and waits for the end of the recording that comes then. A guest that still
     /// runs, as it was left or killed by the launcher, holds on to its host itself: there the recording
     /// lacks its last few operations.

@@ -82,8 +82,7 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     terminal.give_back();
     let ended = ended?;
     if let Some(target) = &mut counters {
-        // A guest that was left, or killed by the launcher, still runs: the host answers EBUSY.
-        let text = ended.host.counters().unwrap_or_else(|error| {
+        let text = ended.counters().unwrap_or_else(|error| {
             eprintln!("lguest: the host gives no counters: {error}");
             String::new()
         });

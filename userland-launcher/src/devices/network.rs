@@ -33,6 +33,7 @@ const TUNSETVNETHDRSZ: rustix::ioctl::Opcode = opcode::write::<i32>(b'T', 216);
 const IFF_TAP: i16 = 0x0002;
 const IFF_NO_PI: i16 = 0x1000;
 const IFF_VNET_HDR: i16 = 0x4000;
+const IFF_MULTI_QUEUE: u32 = 0x0100;
 
 /// `struct ifreq` as TUNSETIFF uses it, padded to the larger of its 32- and 64-bit sizes.
 #[repr(C)]
@@ -69,6 +70,12 @@ pub enum NetworkError {
     /// It is there, and something else.
     #[error("{0} is an interface, but no TAP interface: choose another name")]
     NotTap(String, #[source] io::Error),
+    /// Its queues are for programs that use several.
+    #[error(
+        "interface {0} has several queues, of which lguest would use only one: make it without `multi_queue`; as root: \
+         ip link delete {0}, then ip tuntap add dev {0} mode tap user NAME"
+    )]
+    MultiQueue(String, #[source] io::Error),
     /// Anything else.
     #[error("cannot set up TAP interface {0}")]
     Other(String, #[source] io::Error),
@@ -83,12 +90,15 @@ impl NetworkError {
         }
     }
 
-    /// What attaching to `interface` came to.
-    fn attaching(interface: &str, error: io::Error) -> Self {
+    /// What attaching to `interface` came to, which has these flags if it is made already.
+    fn attaching(interface: &str, flags: Option<u32>, error: io::Error) -> Self {
         let name = interface.to_owned();
         match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Self::Forbidden(name, error),
             Some(libc::EBUSY) => Self::Busy(name, error),
+            Some(libc::EINVAL) if flags.is_some_and(|flags| flags & IFF_MULTI_QUEUE != 0) => {
+                Self::MultiQueue(name, error)
+            }
             Some(libc::EINVAL | libc::EEXIST) => Self::NotTap(name, error),
             _ => Self::Other(name, error),
         }
@@ -125,7 +135,7 @@ impl Network {
         let tap = open.open(TUN).map_err(NetworkError::opening)?;
         // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which the request is at least as large as.
         unsafe { ioctl(&tap, Updater::<TUNSETIFF, _>::new(&mut request)) }
-            .map_err(|errno| NetworkError::attaching(interface, errno.into()))?;
+            .map_err(|errno| NetworkError::attaching(interface, flags(interface), errno.into()))?;
         let other = |error: io::Error| NetworkError::Other(interface.to_owned(), error);
         // SAFETY: TUNSETVNETHDRSZ reads one int.
         unsafe { ioctl(&tap, Setter::<TUNSETVNETHDRSZ, i32>::new(HEADER as i32)) }
@@ -148,6 +158,12 @@ impl Network {
         address[0] = address[0] & !1 | 2;
         Ok(Self { interface: interface.to_owned(), tap: Arc::new(tap), address })
     }
+}
+
+/// The flags of a TUN or TAP interface, as the kernel shows them.
+fn flags(interface: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/tun_flags")).ok()?;
+    u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
 }
 
 impl Device for Network {
@@ -250,11 +266,16 @@ mod tests {
 
     #[test]
     fn every_error_says_what_to_do() {
-        let refusal =
-            |errno| NetworkError::attaching("tap7", io::Error::from_raw_os_error(errno)).to_string();
+        let refusal_of = |flags, errno| {
+            NetworkError::attaching("tap7", flags, io::Error::from_raw_os_error(errno)).to_string()
+        };
+        let refusal = |errno| refusal_of(None, errno);
         assert!(refusal(libc::EBUSY).contains("tap7 is in use"));
         assert!(refusal(libc::EPERM).contains("ip tuntap add dev tap7"));
         assert!(refusal(libc::EINVAL).contains("no TAP interface"));
+        // A TUN interface, and a TAP interface made with `multi_queue`.
+        assert!(refusal_of(Some(0x1001), libc::EINVAL).contains("no TAP interface"));
+        assert!(refusal_of(Some(0x5102), libc::EINVAL).contains("ip tuntap add dev tap7 mode tap"));
         let missing = NetworkError::opening(io::ErrorKind::NotFound.into()).to_string();
         assert!(missing.contains("modprobe tun"), "{missing}");
         for name in ["", "sixteen-bytes-ab", "a\0b"] {

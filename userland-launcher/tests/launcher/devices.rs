@@ -346,6 +346,43 @@ fn a_terminal_is_handed_over_and_given_back() {
     assert_eq!(modes(), before);
 }
 
+/// Waits until something has been typed.
+fn await_input(console: &Bench) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let source = console.service.source().unwrap();
+    poll(&mut [PollFd::from_borrowed_fd(source, PollFlags::IN)], None).unwrap();
+}
+
+#[test]
+fn a_long_paste_arrives_whole_at_a_guest_that_takes_it_late() {
+    const LEN: usize = 100_000;
+    let (person, launcher) = pseudo_terminal();
+    let terminal = Arc::new(Terminal::new(launcher));
+    let mut console = Bench::new(Console::new(terminal, Screen::default().output()), 0);
+    let paste: Vec<u8> = (0..LEN).map(|i| b'a' + (i % 26) as u8).collect();
+    let mut queue = Virtqueue::new(&console.memory, 0, SIZE).unwrap();
+    // A pseudo-terminal takes some kilobytes at a time, until they are read.
+    for part in paste.chunks(1000) {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&person, rest).unwrap();
+            rest = &rest[written..];
+        }
+        for _ in 0..4 {
+            console.service.serve(&mut queue).unwrap();
+        }
+    }
+    let mut arrived = Vec::new();
+    while arrived.len() < LEN {
+        if let (Some(written), _) = console.serve(&[(DATA, 5000, true)]).unwrap() {
+            arrived.extend(console.driver().get(DATA, written as usize));
+        } else {
+            await_input(&console);
+        }
+    }
+    assert!(arrived == paste);
+}
+
 #[test]
 fn three_ctrl_c_at_a_terminal_leave_a_guest_that_takes_no_input() {
     let (person, launcher) = pseudo_terminal();
@@ -358,9 +395,7 @@ fn three_ctrl_c_at_a_terminal_leave_a_guest_that_takes_no_input() {
         match console.service.serve(&mut queue) {
             Ok(wait) => {
                 assert!(wait.source);
-                let source = console.service.source().unwrap();
-                let mut fds = [rustix::event::PollFd::from_borrowed_fd(source, rustix::event::PollFlags::IN)];
-                rustix::event::poll(&mut fds, None).unwrap();
+                await_input(&console);
             }
             Err(stop) => break stop,
         }

@@ -207,6 +207,13 @@ fn a_restarted_guest_keeps_its_files() {
 }
 
 #[test]
+fn a_guest_that_was_not_started_has_no_counters() {
+    let (ended, ..) = run(&["--strategy", "nosuch"], vec![vec![]]);
+    assert!(matches!(ended.outcome, Outcome::NotStarted(_)), "{:?}", ended.outcome);
+    assert_eq!(ended.counters().unwrap(), "");
+}
+
+#[test]
 fn restarts_have_a_limit() {
     let restart = || vec![Step::Fail(ERESTART)];
     let (ended, ..) = run(&["--restart-limit", "2"], vec![restart(), restart(), restart()]);
