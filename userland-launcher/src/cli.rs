@@ -83,7 +83,8 @@ pub struct Cli {
     #[arg(long, value_name = "N")]
     pub restart_limit: Option<u32>,
 
-    /// The guest's kernel, a 32-bit i386 ELF executable such as vmlinux, and more of its command line
+    /// The guest's kernel, a 32-bit i386 ELF executable such as vmlinux, also compressed, or a Linux bzImage; and more of
+    /// its command line
     #[arg(value_names = ["KERNEL", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
     kernel_and_arguments: Vec<String>,
 }

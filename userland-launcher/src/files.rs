@@ -10,8 +10,8 @@ use crate::devices::network::Network;
 use crate::launch_error::LaunchError;
 use crate::memory_size::MemorySize;
 use crate::paging;
+use crate::unpack::memory_file;
 use arch_i386::paging::Paging;
-use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileTypeExt;
@@ -112,7 +112,7 @@ fn whole(file: File) -> io::Result<File> {
     if !kind.is_fifo() && !kind.is_socket() && !kind.is_block_device() {
         return Err(io::Error::other("it is neither a file nor a pipe"));
     }
-    let mut kept = File::from(memfd_create("lguest", MemfdFlags::CLOEXEC)?);
+    let mut kept = memory_file()?;
     // One byte more than any guest has room for is too much, as all of it would be.
     io::copy(&mut file.take(u64::from(MemorySize::MAX.bytes()) + 1), &mut kept)?;
     Ok(kept)

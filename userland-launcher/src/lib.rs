@@ -10,7 +10,7 @@
 //! | [`cli`], [`memory_size`], [`user`] | what the user asked for |
 //! | [`files`], [`disk_file`], [`opener`] | what the launcher opens, at the start and later |
 //! | [`confinement`] | what it gives up in between |
-//! | [`kernel`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
+//! | [`kernel`], [`unpack`], [`lzop`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
@@ -31,6 +31,7 @@ pub mod host;
 pub mod kernel;
 pub mod launch;
 pub mod launch_error;
+pub mod lzop;
 pub mod memory_size;
 pub mod opener;
 pub mod outcome;
@@ -39,6 +40,7 @@ pub mod recording;
 pub mod run;
 pub mod spans;
 pub mod terminal;
+pub mod unpack;
 pub mod user;
 pub mod virtqueue;
 pub mod visible;
