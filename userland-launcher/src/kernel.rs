@@ -90,6 +90,8 @@ pub struct Kernel {
     segments: Vec<Segment>,
     entry: u32,
     paging: Option<Paging>,
+    is_noted: bool,
+    has_high_memory: bool,
 }
 
 impl Kernel {
@@ -134,8 +136,10 @@ impl Kernel {
         let file_len = file.metadata().map_err(KernelError::Read)?.len();
         check_segments(&segments, file_len)?;
         let paging = paging::of_kernel(header, &cache);
+        let is_noted = paging::is_noted(header, &cache);
+        let has_high_memory = paging::has_high_memory(header, &cache);
         drop(cache);
-        Ok(Self { file, segments, entry, paging })
+        Ok(Self { file, segments, entry, paging, is_noted, has_high_memory })
     }
 
     /// The guest-physical address of the first instruction.
@@ -148,6 +152,18 @@ impl Kernel {
     #[must_use]
     pub fn paging(&self) -> Option<Paging> {
         self.paging
+    }
+
+    /// Whether it has the note of `lguest`, and so was written for this host.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.is_noted
+    }
+
+    /// Whether its symbols show that it is a Linux with `CONFIG_HIGHMEM`.
+    #[must_use]
+    pub fn has_high_memory(&self) -> bool {
+        self.has_high_memory
     }
 
     /// The end of the highest segment: the least memory that holds the kernel, in bytes.

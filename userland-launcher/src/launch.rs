@@ -15,6 +15,7 @@ use crate::devices::console::Console;
 use crate::devices::{AnyDevice, worker::Context};
 use crate::files::Files;
 use crate::guest_memory::GuestMemory;
+use crate::hints::{self, Warning};
 use crate::host::{Host, HostError};
 use crate::kernel::Kernel;
 pub use crate::launch_error::LaunchError;
@@ -40,6 +41,9 @@ pub struct Prepared {
     entry: u32,
     /// The format of its page tables, if it is not the host's.
     paging: Option<Paging>,
+    /// The same, if nobody has stated it: neither the user nor the kernel.
+    assumed_paging: Option<Paging>,
+    warnings: Vec<Warning>,
     devices: Vec<AnyDevice>,
     layout: Layout,
 }
@@ -79,15 +83,29 @@ impl Prepared {
             None => None,
         };
         let mut command_line = boot_params::command_line(cli.append.as_deref(), cli.arguments());
+        let warnings = if kernel.is_noted() {
+            Vec::new()
+        } else {
+            hints::before_start(cli.memory, &command_line, kernel.has_high_memory())
+        };
         let host = files.host_paging;
-        let paging = paging::decide(cli.paging, &command_line, kernel.paging(), host);
+        let stated = paging::decide(cli.paging, &command_line, kernel.paging(), None);
+        let paging = stated.or(host);
+        let assumed_paging = host.filter(|_| stated.is_none() && !kernel.is_noted());
         if let Some(paging) = paging {
             command_line = paging::with_word(&command_line, paging);
         }
         boot_params::write(ordinary, &command_line, initrd)?;
         device_area[..layout.page.len()].copy_from_slice(&layout.page);
         let paging = paging.filter(|_| paging != host);
-        Ok(Self { memory, top: cli.memory.bytes(), entry: kernel.entry(), paging, devices, layout })
+        let (top, entry) = (cli.memory.bytes(), kernel.entry());
+        Ok(Self { memory, top, entry, paging, assumed_paging, warnings, devices, layout })
+    }
+
+    /// What the user should know before the start.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// What the guest will find in memory.
@@ -309,5 +327,11 @@ fn live(
     let context = Context { host: host.clone(), memory: memory.clone(), ended: end };
     let mut bus = Bus::new(context, prepared.devices, &prepared.layout)?;
     started(recording);
-    Ok(run(host.as_ref(), &memory, prepared.top, &mut bus, output, spans))
+    let outcome = run(host.as_ref(), &memory, prepared.top, &mut bus, output, spans);
+    Ok(match (outcome, prepared.assumed_paging) {
+        (Outcome::KilledByHost(reason), Some(paging)) if !bus.was_used() => {
+            Outcome::KilledByHost(hints::of_early_death(&reason, paging).unwrap_or(reason))
+        }
+        (outcome, _) => outcome,
+    })
 }

@@ -14,6 +14,7 @@
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
+//! | [`hints`] | what the user should know of a kernel that states too little |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is reported about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
@@ -27,6 +28,7 @@ pub mod devices;
 pub mod disk_file;
 pub mod files;
 pub mod guest_memory;
+pub mod hints;
 pub mod host;
 pub mod kernel;
 pub mod launch;

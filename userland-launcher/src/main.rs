@@ -66,6 +66,7 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     }
 
     let session = Session::new(output.clone());
+    let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let end = session.ender();
@@ -73,7 +74,13 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     let ended = session.run(
         cli,
         &files,
-        || Prepared::new(cli, &files, &terminal, &output),
+        || {
+            let prepared = Prepared::new(cli, &files, &terminal, &output)?;
+            if is_first_life.take() {
+                prepared.warnings().iter().for_each(|warning| eprintln!("lguest: {warning}"));
+            }
+            Ok(prepared)
+        },
         || {
             let device = first.take().map_or_else(|| DeviceFile::open(&opener), Ok)?;
             Ok(Arc::new(device) as Arc<dyn Host>)
