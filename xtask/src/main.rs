@@ -48,7 +48,7 @@ enum Command {
     /// Run everything that CI checks
     Test(test::Args),
     /// A shell in the host VM, with module and launcher at hand
-    Shell(demo::HostArgs),
+    Shell(demo::ShellArgs),
     /// Throw away what the other commands have made
     Clean(clean::Args),
 }
