@@ -2,10 +2,12 @@
 
 use crate::confinement::Confine;
 use crate::disk_file::DiskName;
+use crate::lguest_c;
 use crate::memory_size::MemorySize;
 use crate::paging::RequestedFormat;
 use crate::recording;
 use clap::Parser;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Starts a kernel as an lguest guest, shows its console, and exits with the guest's own result.
@@ -45,8 +47,8 @@ pub struct Cli {
     #[arg(long)]
     pub rng: bool,
 
-    /// Gives the guest a network card, connected to this TAP interface of the host
-    #[arg(long, value_name = "TAPDEV")]
+    /// Gives the guest a network card, connected to this TAP interface of the host, or to a new one at this bridge
+    #[arg(long, value_name = "TAPDEV|bridge:BRIDGE")]
     pub tunnet: Option<String>,
 
     /// The kernel's command line; arguments after KERNEL are added to it
@@ -72,7 +74,7 @@ pub struct Cli {
     pub device: PathBuf,
 
     /// Once everything is open, stop being root and become this user; without a GID with that user's own group
-    #[arg(long, value_name = "NAME|UID[:GID]")]
+    #[arg(long, alias = "username", value_name = "NAME|UID[:GID]")]
     pub user: Option<String>,
 
     /// Whether lguest, once everything is open, gives up its capabilities and the file system
@@ -90,6 +92,18 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Parses a command line of this launcher's own, or of lguest (C); see [`lguest_c`].
+    ///
+    /// # Errors
+    /// Wrong usage, and requests for help.
+    pub fn of(line: &[OsString]) -> Result<Self, clap::Error> {
+        let parsed = Self::try_parse_from(line)?;
+        match lguest_c::translate(line, &parsed.kernel_and_arguments) {
+            Some(translated) => Self::try_parse_from(translated),
+            None => Ok(parsed),
+        }
+    }
+
     /// The file of the guest's kernel.
     #[must_use]
     pub fn kernel(&self) -> &Path {
@@ -145,6 +159,37 @@ mod tests {
         assert_eq!(cli.block, ["a", "b"].map(|path| DiskName { path: path.into(), read_only: false }));
         assert_eq!(cli.kernel(), Path::new("vmlinux"));
         assert_eq!(cli.arguments(), ["--memory", "quiet", "-x"]);
+    }
+
+    fn of(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("lguest").chain(line.split_whitespace());
+        Cli::of(&words.map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn lines_of_lguest_in_c_mean_the_same_here() {
+        // The first is the example of Linux's own documentation.
+        for line in [
+            "64 vmlinux --tunnet=192.168.19.1 --block=rootfile root=/dev/vda",
+            "--tunnet=192.168.19.1 64 vmlinux root=/dev/vda --block rootfile",
+            "--block=rootfile -- 64 vmlinux --tunnet 192.168.19.1 root=/dev/vda",
+        ] {
+            let cli = of(line).unwrap();
+            assert_eq!(cli.memory.bytes(), 64 << 20, "{line}");
+            assert_eq!(cli.kernel(), Path::new("vmlinux"), "{line}");
+            assert_eq!(cli.arguments(), ["root=/dev/vda"], "{line}");
+            assert_eq!(cli.tunnet.as_deref(), Some("192.168.19.1"), "{line}");
+            assert_eq!(cli.block, [DiskName { path: "rootfile".into(), read_only: false }], "{line}");
+        }
+        let cli = of("--username=nobody 32 vmlinux --rng --initrd=i quiet -- --rng").unwrap();
+        assert_eq!((cli.rng, cli.user.as_deref()), (true, Some("nobody")));
+        assert_eq!(cli.initrd, Some(PathBuf::from("i")));
+        assert_eq!(cli.arguments(), ["quiet", "--rng"]);
+        assert!(of("64 vmlinux --nosuch").is_err());
+        // A kernel of that name, and what follows a kernel of another name, are none.
+        assert_eq!(of("64").unwrap().kernel(), Path::new("64"));
+        assert_eq!(of("vmlinux --rng 64").unwrap().arguments(), ["--rng", "64"]);
+        assert_eq!(of("./64 k").unwrap().memory.bytes(), 32 << 20);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use crate::boot_params::CommandLineTooLong;
 use crate::devices::bus::TooManyDevices;
-use crate::devices::network::NetworkError;
 use crate::disk_file::DiskError;
 use crate::host::HostError;
 use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
+use crate::tap::TapError;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -78,7 +78,7 @@ pub enum LaunchError {
     Entropy(#[source] io::Error),
     /// The TAP interface cannot be used.
     #[error(transparent)]
-    Network(#[from] NetworkError),
+    Network(#[from] TapError),
     /// More devices than the bus takes.
     #[error(transparent)]
     Devices(#[from] TooManyDevices),

@@ -7,8 +7,8 @@
 //!
 //! | module | its part |
 //! | --- | --- |
-//! | [`cli`], [`memory_size`], [`user`] | what the user asked for |
-//! | [`files`], [`disk_file`], [`opener`] | what the launcher opens, at the start and later |
+//! | [`cli`], [`lguest_c`], [`memory_size`], [`user`] | what the user asked for |
+//! | [`files`], [`disk_file`], [`tap`], [`opener`] | what the launcher opens, at the start and later |
 //! | [`confinement`] | what it gives up in between |
 //! | [`kernel`], [`unpack`], [`lzop`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
@@ -33,6 +33,7 @@ pub mod host;
 pub mod kernel;
 pub mod launch;
 pub mod launch_error;
+pub mod lguest_c;
 pub mod lzop;
 pub mod memory_size;
 pub mod opener;
@@ -41,6 +42,7 @@ pub mod paging;
 pub mod recording;
 pub mod run;
 pub mod spans;
+pub mod tap;
 pub mod terminal;
 pub mod unpack;
 pub mod user;

@@ -4,7 +4,6 @@
 //! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
 //! rights in between. The README beside the sources lists the exit codes and shows uses.
 
-use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
@@ -25,7 +24,8 @@ use userland_launcher::terminal::Terminal;
 use userland_launcher::user::{USERS, User};
 
 fn main() -> ExitCode {
-    match launch(&Cli::parse()) {
+    let line: Vec<_> = std::env::args_os().collect();
+    match launch(&Cli::of(&line).unwrap_or_else(|error| error.exit())) {
         Ok(outcome) => {
             if let Some(message) = outcome.message() {
                 eprintln!("lguest: {message}");
