@@ -69,6 +69,11 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 
+    /// Makes a socket by which other programs see to the guest, with JSON lines such as {"command":"pause"}; also
+    /// continue, status, counters, stop
+    #[arg(long, value_name = "SOCKET")]
+    pub monitor: Option<PathBuf>,
+
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
     pub device: PathBuf,

@@ -9,12 +9,14 @@ use crate::devices::entropy::Entropy;
 use crate::devices::network::Network;
 use crate::launch_error::LaunchError;
 use crate::memory_size::MemorySize;
+use crate::monitor;
 use crate::paging;
 use crate::unpack::memory_file;
 use arch_i386::paging::Paging;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
 
 /// Everything that lives of one guest need of the host's file system.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Files {
     pub entropy: Option<Entropy>,
     /// Its network card.
     pub network: Option<Network>,
+    /// Where programs connect that see to the guest.
+    pub monitor: Option<UnixListener>,
     spans: Option<File>,
     record: Option<File>,
     /// The host's page format, if the module is there to report it.
@@ -50,6 +54,9 @@ impl Files {
         let disks = cli.block.iter().map(Block::open).collect::<Result<_, _>>()?;
         let entropy = cli.rng.then(Entropy::open).transpose().map_err(LaunchError::Entropy)?;
         let network = cli.tunnet.as_deref().map(Network::open).transpose()?;
+        let monitor = cli.monitor.as_ref().map(|path| {
+            monitor::listen(path).map_err(|source| LaunchError::Monitor { path: path.clone(), source })
+        });
         let spans = cli.spans.as_ref().map(|path| {
             File::create(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })
         });
@@ -64,6 +71,7 @@ impl Files {
             disks,
             entropy,
             network,
+            monitor: monitor.transpose()?,
             spans: spans.transpose()?,
             record: record.transpose()?,
             host_paging: host_paging.as_deref().and_then(paging::of_host),

@@ -9,6 +9,7 @@
 use crate::boot_params::{self, Initrd};
 use crate::cli::Cli;
 use crate::console_output::ConsoleOutput;
+use crate::control::Control;
 use crate::counters::ticks;
 use crate::devices::bus::{Bus, Layout};
 use crate::devices::console::Console;
@@ -198,17 +199,18 @@ enum Event {
 
 /// The place where outcomes arrive, of which the first one counts.
 pub struct Session {
+    control: Arc<Control>,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
     output: ConsoleOutput,
 }
 
 impl Session {
-    /// A session that shows early console strings on `output`.
+    /// A session that shows early console strings on `output`, and whose guests `control` has.
     #[must_use]
-    pub fn new(output: ConsoleOutput) -> Self {
+    pub fn new(output: ConsoleOutput, control: Arc<Control>) -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, output }
+        Self { control, sender, receiver, output }
     }
 
     /// A function with which any thread may end the guest.
@@ -265,12 +267,14 @@ impl Session {
         let strategy = cli.strategy();
         let end = Arc::new(self.ender());
         let (guest_host, output, sender) = (host.clone(), self.output.clone(), self.sender.clone());
-        let guest_end = end.clone();
+        let (guest_end, control) = (end.clone(), self.control.clone());
         let thread = std::thread::Builder::new().name("guest".into());
         let thread = thread.spawn(move || {
             let started = |recording| drop(sender.send(Event::Started(ticks(), recording)));
             let choices = (strategy.as_deref(), record);
-            let outcome = live(prepared, guest_host, choices, (&output, spans), end, started);
+            let running = control.runs(guest_host.clone());
+            let outcome = live(prepared, (guest_host, &control), choices, (&output, spans), end, started);
+            drop(running);
             guest_end(outcome.unwrap_or_else(|outcome| outcome));
         });
         let thread = thread.map_err(LaunchError::Thread)?;
@@ -305,7 +309,7 @@ impl Session {
 /// The guest's thread. Returns when the guest's own life has ended and its workers have stopped.
 fn live(
     prepared: Prepared,
-    host: Arc<dyn Host>,
+    (host, control): (Arc<dyn Host>, &Control),
     (strategy, record): (Option<&str>, Option<(File, PathBuf)>),
     (output, spans): (&ConsoleOutput, Option<Spans>),
     end: Arc<dyn Fn(Outcome) + Send + Sync>,
@@ -327,7 +331,7 @@ fn live(
     let context = Context { host: host.clone(), memory: memory.clone(), ended: end };
     let mut bus = Bus::new(context, prepared.devices, &prepared.layout)?;
     started(recording);
-    let outcome = run(host.as_ref(), &memory, prepared.top, &mut bus, output, spans);
+    let outcome = run(host.as_ref(), control, &memory, prepared.top, &mut bus, output, spans);
     Ok(match (outcome, prepared.assumed_paging) {
         (Outcome::KilledByHost(reason), Some(paging)) if !bus.was_used() => {
             Outcome::KilledByHost(hints::of_early_death(&reason, paging).unwrap_or(reason))

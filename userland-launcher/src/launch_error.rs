@@ -100,6 +100,15 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// The monitor's socket cannot be made.
+    #[error("cannot make the monitor's socket {path}")]
+    Monitor {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Where the guest shall be recorded cannot be written to.
     #[error("cannot record the guest to {path}")]
     Record {

@@ -15,6 +15,7 @@
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
 //! | [`hints`] | what the user should know of a kernel that states too little |
+//! | [`control`], [`monitor`] | what others may do with it meanwhile |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is reported about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
@@ -23,6 +24,7 @@ pub mod boot_params;
 pub mod cli;
 pub mod confinement;
 pub mod console_output;
+pub mod control;
 pub mod counters;
 pub mod devices;
 pub mod disk_file;
@@ -36,6 +38,7 @@ pub mod launch_error;
 pub mod lguest_c;
 pub mod lzop;
 pub mod memory_size;
+pub mod monitor;
 pub mod opener;
 pub mod outcome;
 pub mod paging;

@@ -14,10 +14,12 @@ use std::sync::Arc;
 use userland_launcher::cli::Cli;
 use userland_launcher::confinement::confine;
 use userland_launcher::console_output::ConsoleOutput;
+use userland_launcher::control::Control;
 use userland_launcher::counters;
 use userland_launcher::files::Files;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
+use userland_launcher::monitor;
 use userland_launcher::opener::Opener;
 use userland_launcher::outcome::{Outcome, exit_code, in_full};
 use userland_launcher::terminal::Terminal;
@@ -57,7 +59,7 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
             source,
         })?),
     };
-    let files = Files::open(cli)?;
+    let mut files = Files::open(cli)?;
     let first = Cell::new(Some(DeviceFile::open(&opener)?));
     let output = ConsoleOutput::new(std::io::stdout());
     let terminal = Arc::new(Terminal::new(std::io::stdin().as_fd().try_clone_to_owned()?));
@@ -65,7 +67,11 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
         eprintln!("lguest: {}", in_full(&lacking));
     }
 
-    let session = Session::new(output.clone());
+    let control = Arc::new(Control::new()?);
+    let session = Session::new(output.clone(), control.clone());
+    if let Some(listener) = files.monitor.take() {
+        monitor::serve(listener, control, Arc::new(session.ender())).map_err(LaunchError::Thread)?;
+    }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;

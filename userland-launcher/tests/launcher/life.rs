@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use userland_launcher::cli::Cli;
+use userland_launcher::control::Control;
 use userland_launcher::devices::block::Block;
 use userland_launcher::disk_file::DiskError;
 use userland_launcher::files::Files;
@@ -42,7 +43,7 @@ fn run_kernel(
     let cli = Cli::parse_from(line.chain([kernel.path().to_str().unwrap()]));
     let screen = Screen::default();
     let (terminal, _keyboard) = piped_terminal();
-    let session = Session::new(screen.output());
+    let session = Session::new(screen.output(), Arc::new(Control::new().unwrap()));
     let hosts: Vec<_> = lives.into_iter().map(ScriptedHost::new).collect();
     let next = RefCell::new(hosts.clone().into_iter());
     let mut files = Files::open(&cli).unwrap();
