@@ -4,6 +4,7 @@ use crate::confinement::Confine;
 use crate::disk_file::DiskName;
 use crate::lguest_c;
 use crate::memory_size::MemorySize;
+use crate::monitor;
 use crate::paging::RequestedFormat;
 use crate::recording;
 use clap::Parser;
@@ -74,6 +75,16 @@ pub struct Cli {
     #[arg(long, value_name = "SOCKET")]
     pub monitor: Option<PathBuf>,
 
+    /// Starts no guest, but sends this to the monitor of one that runs, and prints the answer
+    #[arg(
+        long,
+        value_enum,
+        value_name = "COMMAND",
+        requires = "monitor",
+        conflicts_with = "kernel_and_arguments"
+    )]
+    pub send: Option<monitor::Command>,
+
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
     pub device: PathBuf,
@@ -92,7 +103,7 @@ pub struct Cli {
 
     /// The guest's kernel, a 32-bit i386 ELF executable such as vmlinux, also compressed, or a Linux bzImage; and more of
     /// its command line
-    #[arg(value_names = ["KERNEL", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
+    #[arg(value_names = ["KERNEL", "ARGS"], required_unless_present = "send", num_args = 1.., trailing_var_arg = true)]
     kernel_and_arguments: Vec<String>,
 }
 
@@ -195,6 +206,15 @@ mod tests {
         assert_eq!(of("64").unwrap().kernel(), Path::new("64"));
         assert_eq!(of("vmlinux --rng 64").unwrap().arguments(), ["--rng", "64"]);
         assert_eq!(of("./64 k").unwrap().memory.bytes(), 32 << 20);
+    }
+
+    #[test]
+    fn only_a_request_to_a_monitor_needs_no_kernel() {
+        assert_eq!(parse("--monitor m --send pause").unwrap().send, Some(monitor::Command::Pause));
+        assert!(parse("--send pause").is_err());
+        assert!(parse("--monitor m --send pause vmlinux").is_err());
+        assert!(parse("--monitor m --send nosuch").is_err());
+        assert!(parse("--monitor m").is_err());
     }
 
     #[test]

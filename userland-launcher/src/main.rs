@@ -9,6 +9,7 @@ use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use userland_launcher::cli::Cli;
@@ -27,7 +28,11 @@ use userland_launcher::user::{USERS, User};
 
 fn main() -> ExitCode {
     let line: Vec<_> = std::env::args_os().collect();
-    match launch(&Cli::of(&line).unwrap_or_else(|error| error.exit())) {
+    let cli = Cli::of(&line).unwrap_or_else(|error| error.exit());
+    if let (Some(monitor), Some(command)) = (&cli.monitor, cli.send) {
+        return send(monitor, command);
+    }
+    match launch(&cli) {
         Ok(outcome) => {
             if let Some(message) = outcome.message() {
                 eprintln!("lguest: {message}");
@@ -36,6 +41,20 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("lguest: {}", in_full(error.as_ref()));
+            exit_code::LAUNCHER.into()
+        }
+    }
+}
+
+/// Sends a request to the monitor of another launcher, and prints the answer.
+fn send(monitor: &Path, command: monitor::Command) -> ExitCode {
+    match monitor::send(monitor, command) {
+        Ok((answer, is_done)) => {
+            println!("{answer}");
+            if is_done { ExitCode::SUCCESS } else { exit_code::LAUNCHER.into() }
+        }
+        Err(error) => {
+            eprintln!("lguest: nobody answers at {}: {error}", monitor.display());
             exit_code::LAUNCHER.into()
         }
     }

@@ -8,13 +8,16 @@
 //! | `{"command":"counters"}` | `{"counters":{"NAME":VALUE,...}}` |
 //! | `{"command":"stop"}` | `{"status":"stopped"}`; the guest's end, and the launcher's |
 //!
-//! What cannot be done is answered by `{"error":"..."}`. Any number of programs may be connected.
+//! What cannot be done is answered by `{"error":"..."}`. Any number of programs may be connected. `lguest --monitor SOCKET
+//! --send COMMAND` is one that sends one request ([`send`]).
 
 use crate::control::{Control, ControlError};
 use crate::outcome::Outcome;
+use clap::ValueEnum;
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -27,26 +30,32 @@ const REQUEST_MAX: u64 = 4096;
 /// How many may wait to be connected.
 const BACKLOG: i32 = 16;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
     command: Command,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What can be requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Command {
+pub enum Command {
+    /// Whether the guest runs
     Status,
+    /// Let the guest stand still
     Pause,
+    /// Let it go on
     Continue,
+    /// What the host has counted of it
     Counters,
+    /// End the guest and its launcher
     Stop,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
-    Status(&'static str),
+    Status(Cow<'static, str>),
     Counters(BTreeMap<String, u64>),
     Error(String),
 }
@@ -66,6 +75,19 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Sends one request to the monitor at `path`. Returns the answer, and whether it could be done.
+///
+/// # Errors
+/// When nobody answers there.
+pub fn send(path: &Path, command: Command) -> io::Result<(String, bool)> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.write_all((serde_json::to_string(&Request { command })? + "\n").as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    let is_done = !matches!(serde_json::from_str(&answer)?, Answer::Error(_));
+    Ok((answer.trim_end().to_owned(), is_done))
 }
 
 /// Serves all that connect, each in a thread of its own, for as long as the launcher runs.
@@ -114,18 +136,21 @@ fn converse(
 
 fn answer(command: Command, control: &Control) -> Answer {
     let done = match command {
-        Command::Status => Ok(Answer::Status(match control.is_paused() {
-            None => "none",
-            Some(false) => "running",
-            Some(true) => "paused",
-        })),
-        Command::Pause => control.pause().map(|()| Answer::Status("paused")),
+        Command::Status => Ok(Answer::Status(
+            match control.is_paused() {
+                None => "none",
+                Some(false) => "running",
+                Some(true) => "paused",
+            }
+            .into(),
+        )),
+        Command::Pause => control.pause().map(|()| Answer::Status("paused".into())),
         Command::Continue => {
             control.proceed();
-            Ok(Answer::Status("running"))
+            Ok(Answer::Status("running".into()))
         }
         Command::Counters => control.counters().map(|text| Answer::Counters(pairs(&text))),
-        Command::Stop => Ok(Answer::Status("stopped")),
+        Command::Stop => Ok(Answer::Status("stopped".into())),
     };
     done.unwrap_or_else(|error: ControlError| Answer::Error(error.to_string()))
 }

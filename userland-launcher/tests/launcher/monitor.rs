@@ -121,6 +121,9 @@ fn what_is_no_request_is_answered_by_an_error() {
             assert!(answer.starts_with(r#"{"error":"#), "{request}: {answer}");
         }
         assert_eq!(client.command("status"), r#"{"status":"running"}"#);
+        let sent = |command| monitor::send(socket, command).unwrap();
+        assert_eq!(sent(monitor::Command::Pause), (r#"{"status":"paused"}"#.to_owned(), true));
+        assert_eq!(sent(monitor::Command::Counters), (r#"{"counters":{"switches":3}}"#.to_owned(), true));
     });
 }
 
