@@ -17,7 +17,7 @@ mod single;
 
 use crate::chart::ChartError;
 use crate::comparison::{self, CompareError};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use framework::registry::{self, ConfigError, RegistrationError};
 use sim::trace::TraceError;
 use std::io::{self, Write};
@@ -108,6 +108,12 @@ impl Failure {
             CompareError::Open(failure) => failure,
         }
     }
+}
+
+/// The definition of the program's command line, for its manual.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command().name("replay")
 }
 
 /// The program, on the process's arguments.

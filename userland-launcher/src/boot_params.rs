@@ -95,6 +95,11 @@ pub fn write(
     Ok(())
 }
 
+/// The words of a command line that are for the kernel: those before a word `--`.
+pub fn words(command_line: &str) -> impl Iterator<Item = &str> {
+    command_line.split_ascii_whitespace().take_while(|word| *word != "--")
+}
+
 /// Joins what the user gave for the kernel's command line.
 #[must_use]
 pub fn command_line(append: Option<&str>, arguments: &[String]) -> String {

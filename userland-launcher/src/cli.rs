@@ -1,10 +1,14 @@
 //! The command line.
 
 use crate::confinement::Confine;
+use crate::disk_file::DiskName;
+use crate::lguest_c;
 use crate::memory_size::MemorySize;
+use crate::monitor;
 use crate::paging::RequestedFormat;
 use crate::recording;
 use clap::Parser;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Starts a kernel as an lguest guest, shows its console, and exits with the guest's own result.
@@ -35,16 +39,17 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
 
-    /// A disk for the guest, readable and writable, locked against use by another guest; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub block: Vec<PathBuf>,
+    /// A disk for the guest, which no other guest can use meanwhile; or one that it only reads, as others may who only
+    /// read it; may be repeated
+    #[arg(long, value_name = "FILE[,readonly]")]
+    pub block: Vec<DiskName>,
 
     /// Gives the guest a source of random numbers
     #[arg(long)]
     pub rng: bool,
 
-    /// Gives the guest a network card, connected to this TAP interface of the host
-    #[arg(long, value_name = "TAPDEV")]
+    /// Gives the guest a network card, connected to this TAP interface of the host, or to a new one at this bridge
+    #[arg(long, value_name = "TAPDEV|bridge:BRIDGE")]
     pub tunnet: Option<String>,
 
     /// The kernel's command line; arguments after KERNEL are added to it
@@ -65,12 +70,27 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 
+    /// Makes a socket by which other programs see to the guest, with JSON lines such as {"command":"pause"}; also
+    /// continue, status, counters, stop
+    #[arg(long, value_name = "SOCKET")]
+    pub monitor: Option<PathBuf>,
+
+    /// Starts no guest, but sends this to the monitor of one that runs, and prints the answer
+    #[arg(
+        long,
+        value_enum,
+        value_name = "COMMAND",
+        requires = "monitor",
+        conflicts_with = "kernel_and_arguments"
+    )]
+    pub send: Option<monitor::Command>,
+
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
     pub device: PathBuf,
 
     /// Once everything is open, stop being root and become this user; without a GID with that user's own group
-    #[arg(long, value_name = "NAME|UID[:GID]")]
+    #[arg(long, alias = "username", value_name = "NAME|UID[:GID]")]
     pub user: Option<String>,
 
     /// Whether lguest, once everything is open, gives up its capabilities and the file system
@@ -81,12 +101,25 @@ pub struct Cli {
     #[arg(long, value_name = "N")]
     pub restart_limit: Option<u32>,
 
-    /// The guest's kernel, a 32-bit i386 ELF executable such as vmlinux, and more of its command line
-    #[arg(value_names = ["KERNEL", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true)]
+    /// The guest's kernel, a 32-bit i386 ELF executable such as vmlinux, also compressed, or a Linux bzImage; and more of
+    /// its command line
+    #[arg(value_names = ["KERNEL", "ARGS"], required_unless_present = "send", num_args = 1.., trailing_var_arg = true)]
     kernel_and_arguments: Vec<String>,
 }
 
 impl Cli {
+    /// Parses a command line of this launcher's own, or of lguest (C); see [`lguest_c`].
+    ///
+    /// # Errors
+    /// Wrong usage, and requests for help.
+    pub fn of(line: &[OsString]) -> Result<Self, clap::Error> {
+        let parsed = Self::try_parse_from(line)?;
+        match lguest_c::translate(line, &parsed.kernel_and_arguments) {
+            Some(translated) => Self::try_parse_from(translated),
+            None => Ok(parsed),
+        }
+    }
+
     /// The file of the guest's kernel.
     #[must_use]
     pub fn kernel(&self) -> &Path {
@@ -139,9 +172,49 @@ mod tests {
     fn everything_after_the_kernel_is_the_kernels() {
         let cli = parse("--memory 64M --block a --block b vmlinux --memory quiet -x").unwrap();
         assert_eq!(cli.memory.bytes(), 64 << 20);
-        assert_eq!(cli.block, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(cli.block, ["a", "b"].map(|path| DiskName { path: path.into(), read_only: false }));
         assert_eq!(cli.kernel(), Path::new("vmlinux"));
         assert_eq!(cli.arguments(), ["--memory", "quiet", "-x"]);
+    }
+
+    fn of(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("lguest").chain(line.split_whitespace());
+        Cli::of(&words.map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn lines_of_lguest_in_c_mean_the_same_here() {
+        // The first is the example of Linux's own documentation.
+        for line in [
+            "64 vmlinux --tunnet=192.168.19.1 --block=rootfile root=/dev/vda",
+            "--tunnet=192.168.19.1 64 vmlinux root=/dev/vda --block rootfile",
+            "--block=rootfile -- 64 vmlinux --tunnet 192.168.19.1 root=/dev/vda",
+        ] {
+            let cli = of(line).unwrap();
+            assert_eq!(cli.memory.bytes(), 64 << 20, "{line}");
+            assert_eq!(cli.kernel(), Path::new("vmlinux"), "{line}");
+            assert_eq!(cli.arguments(), ["root=/dev/vda"], "{line}");
+            assert_eq!(cli.tunnet.as_deref(), Some("192.168.19.1"), "{line}");
+            assert_eq!(cli.block, [DiskName { path: "rootfile".into(), read_only: false }], "{line}");
+        }
+        let cli = of("--username=nobody 32 vmlinux --rng --initrd=i quiet -- --rng").unwrap();
+        assert_eq!((cli.rng, cli.user.as_deref()), (true, Some("nobody")));
+        assert_eq!(cli.initrd, Some(PathBuf::from("i")));
+        assert_eq!(cli.arguments(), ["quiet", "--rng"]);
+        assert!(of("64 vmlinux --nosuch").is_err());
+        // A kernel of that name, and what follows a kernel of another name, are none.
+        assert_eq!(of("64").unwrap().kernel(), Path::new("64"));
+        assert_eq!(of("vmlinux --rng 64").unwrap().arguments(), ["--rng", "64"]);
+        assert_eq!(of("./64 k").unwrap().memory.bytes(), 32 << 20);
+    }
+
+    #[test]
+    fn only_a_request_to_a_monitor_needs_no_kernel() {
+        assert_eq!(parse("--monitor m --send pause").unwrap().send, Some(monitor::Command::Pause));
+        assert!(parse("--send pause").is_err());
+        assert!(parse("--monitor m --send pause vmlinux").is_err());
+        assert!(parse("--monitor m --send nosuch").is_err());
+        assert!(parse("--monitor m").is_err());
     }
 
     #[test]

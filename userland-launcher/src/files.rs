@@ -8,10 +8,15 @@ use crate::devices::block::Block;
 use crate::devices::entropy::Entropy;
 use crate::devices::network::Network;
 use crate::launch_error::LaunchError;
+use crate::memory_size::MemorySize;
+use crate::monitor;
 use crate::paging;
+use crate::unpack::memory_file;
 use arch_i386::paging::Paging;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
 
 /// Everything that lives of one guest need of the host's file system.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Files {
     pub entropy: Option<Entropy>,
     /// Its network card.
     pub network: Option<Network>,
+    /// Where programs connect that see to the guest.
+    pub monitor: Option<UnixListener>,
     spans: Option<File>,
     record: Option<File>,
     /// The host's page format, if the module is there to report it.
@@ -37,13 +44,19 @@ impl Files {
     /// The first that cannot be opened; see [`LaunchError`].
     pub fn open(cli: &Cli) -> Result<Self, LaunchError> {
         let kernel = File::open(cli.kernel())
+            .and_then(whole)
             .map_err(|source| LaunchError::OpenKernel { path: cli.kernel().to_owned(), source })?;
         let initrd = cli.initrd.as_ref().map(|path| {
-            File::open(path).map_err(|source| LaunchError::ReadInitrd { path: path.clone(), source })
+            File::open(path)
+                .and_then(whole)
+                .map_err(|source| LaunchError::ReadInitrd { path: path.clone(), source })
         });
-        let disks = cli.block.iter().map(|path| Block::open(path)).collect::<Result<_, _>>()?;
+        let disks = cli.block.iter().map(Block::open).collect::<Result<_, _>>()?;
         let entropy = cli.rng.then(Entropy::open).transpose().map_err(LaunchError::Entropy)?;
         let network = cli.tunnet.as_deref().map(Network::open).transpose()?;
+        let monitor = cli.monitor.as_ref().map(|path| {
+            monitor::listen(path).map_err(|source| LaunchError::Monitor { path: path.clone(), source })
+        });
         let spans = cli.spans.as_ref().map(|path| {
             File::create(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })
         });
@@ -58,6 +71,7 @@ impl Files {
             disks,
             entropy,
             network,
+            monitor: monitor.transpose()?,
             spans: spans.transpose()?,
             record: record.transpose()?,
             host_paging: host_paging.as_deref().and_then(paging::of_host),
@@ -97,6 +111,21 @@ impl Files {
     }
 }
 
+/// A file that can be read again and again, and whose length is known: what comes from a pipe is kept in memory.
+fn whole(file: File) -> io::Result<File> {
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    if !kind.is_fifo() && !kind.is_socket() && !kind.is_block_device() {
+        return Err(io::Error::other("it is neither a file nor a pipe"));
+    }
+    let mut kept = memory_file()?;
+    // One byte more than any guest has room for is too much, as all of it would be.
+    io::copy(&mut file.take(u64::from(MemorySize::MAX.bytes()) + 1), &mut kept)?;
+    Ok(kept)
+}
+
 /// The same file, at its begin. What has none, such as a pipe, goes on where it is.
 fn again(file: &File) -> io::Result<File> {
     let mut same = file.try_clone()?;
@@ -118,7 +147,33 @@ fn anew(file: &File) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+
+    #[test]
+    fn what_comes_from_a_pipe_is_read_whole_and_again() {
+        let (read, mut write) = io::pipe().unwrap();
+        // More than a pipe holds at once.
+        let sent: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
+        let expected = sent.clone();
+        let writer = std::thread::spawn(move || write.write_all(&sent).unwrap());
+        let file = whole(OwnedFd::from(read).into()).unwrap();
+        writer.join().unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 300_000);
+        for _ in 0..2 {
+            let mut bytes = Vec::new();
+            again(&file).unwrap().read_to_end(&mut bytes).unwrap();
+            assert!(bytes == expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_end_is_refused() {
+        for path in ["/dev/zero", "/"] {
+            let error = whole(File::open(path).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("neither a file nor a pipe"), "{error}");
+        }
+    }
 
     #[test]
     fn a_file_is_read_from_its_begin_again() {
@@ -144,7 +199,7 @@ mod tests {
     #[test]
     fn a_pipe_serves_as_well() {
         let (mut read, write) = io::pipe().unwrap();
-        let write = File::from(std::os::fd::OwnedFd::from(write));
+        let write = File::from(OwnedFd::from(write));
         anew(&write).unwrap().write_all(b"spans").unwrap();
         drop(write);
         let mut text = String::new();

@@ -12,7 +12,7 @@ use arch_i386::paging::Paging;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
@@ -93,6 +93,9 @@ pub enum HostError {
          where udev has the rule of kmod/udev/60-lguest.rules, which explains how to install it"
     )]
     OfRoot(PathBuf),
+    /// Something else than the hypervisor's device.
+    #[error("{0} is not the lguest device: give --device /dev/lguest, or leave it out")]
+    NotTheDevice(PathBuf),
     /// Another failure to open the device.
     #[error("cannot open {path}")]
     Open {
@@ -192,6 +195,17 @@ const GROUP: &str = "lguest";
 /// The module's parameters.
 const PARAMETERS: &str = "/sys/module/lg/parameters";
 
+/// Linux's major number of the devices that share one, as lguest's and this module's do (`MISC_MAJOR`).
+const MISC_MAJOR: u32 = 10;
+
+/// Whether `file` may be the hypervisor's device. Others than that would take requests without an answer, and a file would
+/// be overwritten by them.
+fn is_misc_device(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| {
+        found.file_type().is_char_device() && rustix::fs::major(found.rdev()) == MISC_MAJOR
+    })
+}
+
 /// Who may open a device that this user may not.
 fn forbidden(path: PathBuf) -> HostError {
     match std::fs::metadata(&path) {
@@ -237,7 +251,14 @@ impl DeviceFile {
                 _ => HostError::Open { path, source },
             }
         })?;
-        Ok(Self { file, memory: OnceLock::new(), opener: opener.clone() })
+        if !is_misc_device(&file) {
+            return Err(HostError::NotTheDevice(opener.device().to_owned()));
+        }
+        Ok(Self::of(file, opener))
+    }
+
+    fn of(file: File, opener: &Arc<Opener>) -> Self {
+        Self { file, memory: OnceLock::new(), opener: opener.clone() }
     }
 
     /// Writes one request. lguest's module answers 0 or a part of the length, ours the length, so
@@ -342,7 +363,8 @@ mod tests {
     /// A request as the module would receive it, from a file that takes its place.
     fn written(act: impl FnOnce(&DeviceFile)) -> Vec<u8> {
         let file = tempfile::NamedTempFile::new().unwrap();
-        act(&open(file.path()).unwrap());
+        let opener = Arc::new(Opener::direct(file.path()));
+        act(&DeviceFile::of(opener.open_device().unwrap(), &opener));
         std::fs::read(file.path()).unwrap()
     }
 
@@ -372,13 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn another_device_is_refused_and_a_file_is_left_as_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "vmlinux").unwrap();
+        for path in [Path::new("/dev/null"), file.path()] {
+            let error = open(path).unwrap_err();
+            assert!(matches!(&error, HostError::NotTheDevice(named) if named == path), "{error}");
+        }
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"vmlinux");
+    }
+
+    #[test]
     fn a_forbidden_device_says_who_may() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
         match open(file.path()) {
-            Err(error) => assert!(error.to_string().contains("no permission"), "{error}"),
             // Root opens anything.
-            Ok(_) => assert!(rustix::process::geteuid().is_root()),
+            Err(HostError::NotTheDevice(_)) => assert!(rustix::process::geteuid().is_root()),
+            Err(error) => assert!(error.to_string().contains("no permission"), "{error}"),
+            Ok(_) => panic!("a file is no device"),
         }
         // What is root's here, and what is not: only root can make it so.
         let node = |gid| {

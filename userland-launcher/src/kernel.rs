@@ -1,4 +1,4 @@
-//! The guest's kernel: a 32-bit i386 ELF executable, read from its file and put into guest memory.
+//! The guest's kernel: a 32-bit i386 ELF executable, plain or packed, read from its file and put into guest memory.
 //!
 //! Segments go to their physical addresses (`p_paddr`), since a guest starts on a linear mapping of its
 //! physical memory and maps itself to its virtual addresses later. Only headers are read ahead; the
@@ -7,6 +7,7 @@
 use crate::boot_params;
 use crate::memory_size::in_mebibytes;
 use crate::paging;
+use crate::unpack::{self, PROBE, UnpackError};
 use arch_i386::paging::Paging;
 use object::elf::{self, FileHeader32};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -23,14 +24,13 @@ pub enum KernelError {
     #[error("it cannot be read")]
     Read(#[source] io::Error),
     /// Neither ELF nor anything known.
-    #[error("it is not an ELF file; lguest starts a kernel as a 32-bit i386 ELF executable, such as vmlinux")]
-    NotElf,
-    /// A compressed Linux image.
     #[error(
-        "it is a Linux bzImage; lguest needs the ELF file inside: the vmlinux that the kernel's build leaves \
-         in its top folder, or what the kernel's scripts/extract-vmlinux unpacks"
+        "it is neither an ELF file nor a Linux bzImage; lguest starts 32-bit i386 kernels, such as vmlinux, also packed"
     )]
-    BzImage,
+    NotElf,
+    /// A compressed kernel that cannot be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     /// A 64-bit ELF.
     #[error("it is a 64-bit ELF file; an lguest guest is a 32-bit kernel: build it for i386")]
     SixtyFourBit,
@@ -90,18 +90,25 @@ pub struct Kernel {
     segments: Vec<Segment>,
     entry: u32,
     paging: Option<Paging>,
+    is_noted: bool,
+    has_high_memory: bool,
 }
 
-/// Enough of the file's start to identify it: up to the magic of Linux's boot header.
-const PROBE: usize = 0x206;
-
 impl Kernel {
-    /// Reads and checks the headers.
+    /// Unpacks the file if it is packed; reads and checks the headers.
     ///
     /// # Errors
     /// See [`KernelError`].
     pub fn read(file: File) -> Result<Self, KernelError> {
-        check_identity(&probe(&file)?)?;
+        let start = probe(&file)?;
+        let (file, start) = match unpack::unpack(&file, &start)? {
+            None => (file, start),
+            Some(unpacked) => {
+                let start = probe(&unpacked)?;
+                (unpacked, start)
+            }
+        };
+        check_identity(&start)?;
         let cache = ReadCache::new(&file);
         let damaged = |e: object::Error| KernelError::Damaged(e.to_string());
         let header = FileHeader32::<LittleEndian>::parse(&cache).map_err(damaged)?;
@@ -129,8 +136,10 @@ impl Kernel {
         let file_len = file.metadata().map_err(KernelError::Read)?.len();
         check_segments(&segments, file_len)?;
         let paging = paging::of_kernel(header, &cache);
+        let is_noted = paging::is_noted(header, &cache);
+        let has_high_memory = paging::has_high_memory(header, &cache);
         drop(cache);
-        Ok(Self { file, segments, entry, paging })
+        Ok(Self { file, segments, entry, paging, is_noted, has_high_memory })
     }
 
     /// The guest-physical address of the first instruction.
@@ -143,6 +152,18 @@ impl Kernel {
     #[must_use]
     pub fn paging(&self) -> Option<Paging> {
         self.paging
+    }
+
+    /// Whether it has the note of `lguest`, and so was written for this host.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.is_noted
+    }
+
+    /// Whether its symbols show that it is a Linux with `CONFIG_HIGHMEM`.
+    #[must_use]
+    pub fn has_high_memory(&self) -> bool {
+        self.has_high_memory
     }
 
     /// The end of the highest segment: the least memory that holds the kernel, in bytes.
@@ -187,8 +208,7 @@ fn probe(file: &File) -> Result<[u8; PROBE], KernelError> {
 /// Distinguishes the kinds of file that people try, before the parser sees them.
 fn check_identity(start: &[u8; PROBE]) -> Result<(), KernelError> {
     if start[..4] != elf::ELFMAG {
-        let linux_boot_header = start[0x1fe..0x200] == [0x55, 0xaa] && start[0x202..] == *b"HdrS";
-        return Err(if linux_boot_header { KernelError::BzImage } else { KernelError::NotElf });
+        return Err(KernelError::NotElf);
     }
     // `e_ident` goes on with the class and the data encoding.
     match (start[4], start[5]) {

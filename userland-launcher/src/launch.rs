@@ -9,12 +9,14 @@
 use crate::boot_params::{self, Initrd};
 use crate::cli::Cli;
 use crate::console_output::ConsoleOutput;
+use crate::control::Control;
 use crate::counters::ticks;
 use crate::devices::bus::{Bus, Layout};
 use crate::devices::console::Console;
 use crate::devices::{AnyDevice, worker::Context};
 use crate::files::Files;
 use crate::guest_memory::GuestMemory;
+use crate::hints::{self, Warning};
 use crate::host::{Host, HostError};
 use crate::kernel::Kernel;
 pub use crate::launch_error::LaunchError;
@@ -40,6 +42,9 @@ pub struct Prepared {
     entry: u32,
     /// The format of its page tables, if it is not the host's.
     paging: Option<Paging>,
+    /// The same, if nobody has stated it: neither the user nor the kernel.
+    assumed_paging: Option<Paging>,
+    warnings: Vec<Warning>,
     devices: Vec<AnyDevice>,
     layout: Layout,
 }
@@ -79,15 +84,29 @@ impl Prepared {
             None => None,
         };
         let mut command_line = boot_params::command_line(cli.append.as_deref(), cli.arguments());
+        let warnings = if kernel.is_noted() {
+            Vec::new()
+        } else {
+            hints::before_start(cli.memory, &command_line, kernel.has_high_memory())
+        };
         let host = files.host_paging;
-        let paging = paging::decide(cli.paging, &command_line, kernel.paging(), host);
+        let stated = paging::decide(cli.paging, &command_line, kernel.paging(), None);
+        let paging = stated.or(host);
+        let assumed_paging = host.filter(|_| stated.is_none() && !kernel.is_noted());
         if let Some(paging) = paging {
             command_line = paging::with_word(&command_line, paging);
         }
         boot_params::write(ordinary, &command_line, initrd)?;
         device_area[..layout.page.len()].copy_from_slice(&layout.page);
         let paging = paging.filter(|_| paging != host);
-        Ok(Self { memory, top: cli.memory.bytes(), entry: kernel.entry(), paging, devices, layout })
+        let (top, entry) = (cli.memory.bytes(), kernel.entry());
+        Ok(Self { memory, top, entry, paging, assumed_paging, warnings, devices, layout })
+    }
+
+    /// What the user should know before the start.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// What the guest will find in memory.
@@ -143,6 +162,17 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The host's counters of the guest, as [`Host::counters`] returns them; none of a guest that the host did not take.
+    ///
+    /// # Errors
+    /// As [`Host::counters`]: a guest that was left, or killed by the launcher, still runs.
+    pub fn counters(&self) -> io::Result<String> {
+        match self.outcome {
+            Outcome::NotStarted(_) => Ok(String::new()),
+            _ => self.host.counters(),
+        }
+    }
+
     /// Lets go of the host, and waits for the end of the recording that comes then. A guest that still
     /// runs, as it was left or killed by the launcher, holds on to its host itself: there the recording
     /// lacks its last few operations.
@@ -169,17 +199,18 @@ enum Event {
 
 /// The place where outcomes arrive, of which the first one counts.
 pub struct Session {
+    control: Arc<Control>,
     sender: Sender<Event>,
     receiver: Receiver<Event>,
     output: ConsoleOutput,
 }
 
 impl Session {
-    /// A session that shows early console strings on `output`.
+    /// A session that shows early console strings on `output`, and whose guests `control` has.
     #[must_use]
-    pub fn new(output: ConsoleOutput) -> Self {
+    pub fn new(output: ConsoleOutput, control: Arc<Control>) -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, output }
+        Self { control, sender, receiver, output }
     }
 
     /// A function with which any thread may end the guest.
@@ -236,12 +267,14 @@ impl Session {
         let strategy = cli.strategy();
         let end = Arc::new(self.ender());
         let (guest_host, output, sender) = (host.clone(), self.output.clone(), self.sender.clone());
-        let guest_end = end.clone();
+        let (guest_end, control) = (end.clone(), self.control.clone());
         let thread = std::thread::Builder::new().name("guest".into());
         let thread = thread.spawn(move || {
             let started = |recording| drop(sender.send(Event::Started(ticks(), recording)));
             let choices = (strategy.as_deref(), record);
-            let outcome = live(prepared, guest_host, choices, (&output, spans), end, started);
+            let running = control.runs(guest_host.clone());
+            let outcome = live(prepared, (guest_host, &control), choices, (&output, spans), end, started);
+            drop(running);
             guest_end(outcome.unwrap_or_else(|outcome| outcome));
         });
         let thread = thread.map_err(LaunchError::Thread)?;
@@ -276,7 +309,7 @@ impl Session {
 /// The guest's thread. Returns when the guest's own life has ended and its workers have stopped.
 fn live(
     prepared: Prepared,
-    host: Arc<dyn Host>,
+    (host, control): (Arc<dyn Host>, &Control),
     (strategy, record): (Option<&str>, Option<(File, PathBuf)>),
     (output, spans): (&ConsoleOutput, Option<Spans>),
     end: Arc<dyn Fn(Outcome) + Send + Sync>,
@@ -298,5 +331,11 @@ fn live(
     let context = Context { host: host.clone(), memory: memory.clone(), ended: end };
     let mut bus = Bus::new(context, prepared.devices, &prepared.layout)?;
     started(recording);
-    Ok(run(host.as_ref(), &memory, prepared.top, &mut bus, output, spans))
+    let outcome = run(host.as_ref(), control, &memory, prepared.top, &mut bus, output, spans);
+    Ok(match (outcome, prepared.assumed_paging) {
+        (Outcome::KilledByHost(reason), Some(paging)) if !bus.was_used() => {
+            Outcome::KilledByHost(hints::of_early_death(&reason, paging).unwrap_or(reason))
+        }
+        (outcome, _) => outcome,
+    })
 }

@@ -1,12 +1,12 @@
 //! Why a guest could not be started.
 
 use crate::boot_params::CommandLineTooLong;
-use crate::devices::block::BlockError;
 use crate::devices::bus::TooManyDevices;
-use crate::devices::network::NetworkError;
+use crate::disk_file::DiskError;
 use crate::host::HostError;
 use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
+use crate::tap::TapError;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -72,13 +72,13 @@ pub enum LaunchError {
     },
     /// A disk's file cannot be used.
     #[error(transparent)]
-    Block(#[from] BlockError),
+    Block(#[from] DiskError),
     /// There is no random source.
     #[error("cannot open /dev/urandom for --rng")]
     Entropy(#[source] io::Error),
     /// The TAP interface cannot be used.
     #[error(transparent)]
-    Network(#[from] NetworkError),
+    Network(#[from] TapError),
     /// More devices than the bus takes.
     #[error(transparent)]
     Devices(#[from] TooManyDevices),
@@ -95,6 +95,15 @@ pub enum LaunchError {
     #[error("cannot write the spans to {path}")]
     Spans {
         /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The monitor's socket cannot be made.
+    #[error("cannot make the monitor's socket {path}")]
+    Monitor {
+        /// The socket.
         path: PathBuf,
         /// Why.
         #[source]

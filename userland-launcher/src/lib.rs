@@ -7,13 +7,15 @@
 //!
 //! | module | its part |
 //! | --- | --- |
-//! | [`cli`], [`memory_size`], [`user`] | what the user asked for |
-//! | [`files`], [`opener`] | what the launcher opens, at the start and later |
+//! | [`cli`], [`lguest_c`], [`memory_size`], [`user`] | what the user asked for |
+//! | [`files`], [`disk_file`], [`tap`], [`opener`] | what the launcher opens, at the start and later |
 //! | [`confinement`] | what it gives up in between |
-//! | [`kernel`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
+//! | [`kernel`], [`unpack`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
+//! | [`hints`] | what the user should know of a kernel that states too little |
+//! | [`control`], [`monitor`] | what others may do with it meanwhile |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is reported about it afterwards |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
@@ -22,22 +24,29 @@ pub mod boot_params;
 pub mod cli;
 pub mod confinement;
 pub mod console_output;
+pub mod control;
 pub mod counters;
 pub mod devices;
+pub mod disk_file;
 pub mod files;
 pub mod guest_memory;
+pub mod hints;
 pub mod host;
 pub mod kernel;
 pub mod launch;
 pub mod launch_error;
+pub mod lguest_c;
 pub mod memory_size;
+pub mod monitor;
 pub mod opener;
 pub mod outcome;
 pub mod paging;
 pub mod recording;
 pub mod run;
 pub mod spans;
+pub mod tap;
 pub mod terminal;
+pub mod unpack;
 pub mod user;
 pub mod virtqueue;
 pub mod visible;

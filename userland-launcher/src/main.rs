@@ -4,28 +4,35 @@
 //! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
 //! rights in between. The README beside the sources lists the exit codes and shows uses.
 
-use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use userland_launcher::cli::Cli;
 use userland_launcher::confinement::confine;
 use userland_launcher::console_output::ConsoleOutput;
+use userland_launcher::control::Control;
 use userland_launcher::counters;
 use userland_launcher::files::Files;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
+use userland_launcher::monitor;
 use userland_launcher::opener::Opener;
 use userland_launcher::outcome::{Outcome, exit_code, in_full};
 use userland_launcher::terminal::Terminal;
 use userland_launcher::user::{USERS, User};
 
 fn main() -> ExitCode {
-    match launch(&Cli::parse()) {
+    let line: Vec<_> = std::env::args_os().collect();
+    let cli = Cli::of(&line).unwrap_or_else(|error| error.exit());
+    if let (Some(monitor), Some(command)) = (&cli.monitor, cli.send) {
+        return send(monitor, command);
+    }
+    match launch(&cli) {
         Ok(outcome) => {
             if let Some(message) = outcome.message() {
                 eprintln!("lguest: {message}");
@@ -34,6 +41,20 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("lguest: {}", in_full(error.as_ref()));
+            exit_code::LAUNCHER.into()
+        }
+    }
+}
+
+/// Sends a request to the monitor of another launcher, and prints the answer.
+fn send(monitor: &Path, command: monitor::Command) -> ExitCode {
+    match monitor::send(monitor, command) {
+        Ok((answer, is_done)) => {
+            println!("{answer}");
+            if is_done { ExitCode::SUCCESS } else { exit_code::LAUNCHER.into() }
+        }
+        Err(error) => {
+            eprintln!("lguest: nobody answers at {}: {error}", monitor.display());
             exit_code::LAUNCHER.into()
         }
     }
@@ -57,7 +78,7 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
             source,
         })?),
     };
-    let files = Files::open(cli)?;
+    let mut files = Files::open(cli)?;
     let first = Cell::new(Some(DeviceFile::open(&opener)?));
     let output = ConsoleOutput::new(std::io::stdout());
     let terminal = Arc::new(Terminal::new(std::io::stdin().as_fd().try_clone_to_owned()?));
@@ -65,7 +86,12 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
         eprintln!("lguest: {}", in_full(&lacking));
     }
 
-    let session = Session::new(output.clone());
+    let control = Arc::new(Control::new()?);
+    let session = Session::new(output.clone(), control.clone());
+    if let Some(listener) = files.monitor.take() {
+        monitor::serve(listener, control, Arc::new(session.ender())).map_err(LaunchError::Thread)?;
+    }
+    let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let end = session.ender();
@@ -73,7 +99,13 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     let ended = session.run(
         cli,
         &files,
-        || Prepared::new(cli, &files, &terminal, &output),
+        || {
+            let prepared = Prepared::new(cli, &files, &terminal, &output)?;
+            if is_first_life.take() {
+                prepared.warnings().iter().for_each(|warning| eprintln!("lguest: {warning}"));
+            }
+            Ok(prepared)
+        },
         || {
             let device = first.take().map_or_else(|| DeviceFile::open(&opener), Ok)?;
             Ok(Arc::new(device) as Arc<dyn Host>)
@@ -82,8 +114,7 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     terminal.give_back();
     let ended = ended?;
     if let Some(target) = &mut counters {
-        // A guest that was left, or killed by the launcher, still runs: the host answers EBUSY.
-        let text = ended.host.counters().unwrap_or_else(|error| {
+        let text = ended.counters().unwrap_or_else(|error| {
             eprintln!("lguest: the host gives no counters: {error}");
             String::new()
         });

@@ -66,6 +66,8 @@ pub enum Outcome {
     RestartLimit(u32),
     /// The user typed ctrl-C three times within a second.
     UserLeft,
+    /// The monitor was requested to stop the guest.
+    Stopped,
     /// A signal ended the launcher.
     Signal(i32),
     /// The host did not take the guest.
@@ -116,6 +118,7 @@ impl Outcome {
             | Self::RestartLimit(_) => true,
             Self::Violation { .. }
             | Self::UserLeft
+            | Self::Stopped
             | Self::Signal(_)
             | Self::NotStarted(_)
             | Self::Failed { .. } => false,
@@ -131,6 +134,7 @@ impl Outcome {
             Self::KilledByHost(_) | Self::Violation { .. } => exit_code::KILLED,
             Self::Restart | Self::RestartLimit(_) => exit_code::RESTART_LIMIT,
             Self::UserLeft => exit_code::SIGNAL + libc::SIGINT as u8,
+            Self::Stopped => exit_code::SIGNAL + libc::SIGTERM as u8,
             Self::Signal(signal) => exit_code::SIGNAL.wrapping_add(*signal as u8),
             Self::NotStarted(_) | Self::Failed { .. } => exit_code::LAUNCHER,
         }
@@ -154,6 +158,7 @@ impl Outcome {
                 format!("the guest asks to be restarted for more than the {limit} times of --restart-limit")
             }
             Self::UserLeft => "left the guest by ctrl-C".to_owned(),
+            Self::Stopped => "stopped by the monitor".to_owned(),
             Self::Signal(signal) => format!("ended by signal {signal}"),
             Self::NotStarted(error) => in_full(error),
             Self::Failed { doing, error } => format!("cannot go on {doing}: {error}"),

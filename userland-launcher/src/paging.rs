@@ -15,8 +15,8 @@ use arch_i386::paging::Paging;
 use clap::ValueEnum;
 use object::LittleEndian;
 use object::elf::{FileHeader32, SHT_SYMTAB};
+use object::read::ReadCache;
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
-use object::read::{ReadCache, ReadRef};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -88,6 +88,18 @@ pub fn decide(
     requested.paging().or_else(|| of_command_line(command_line)).or(kernel).or(host)
 }
 
+/// Whether a kernel's file has the note.
+#[must_use]
+pub fn is_noted(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> bool {
+    noted(header, file).is_some()
+}
+
+/// Whether the symbols of a Linux kernel, if it has any, show that it was built with `CONFIG_HIGHMEM` (Linux, `mm/highmem.c`).
+#[must_use]
+pub fn has_high_memory(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> bool {
+    has_symbol(header, file, b"kmap_high") == Some(true)
+}
+
 /// The one format that a kernel's file declares; `None` when it declares both or none.
 #[must_use]
 pub fn of_kernel(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option<Paging> {
@@ -114,16 +126,18 @@ fn noted(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option
 
 /// What the symbols of a Linux kernel give away. Its first page tables have a middle level, by this name,
 /// when it was built with `CONFIG_X86_PAE` (Linux, `arch/x86/kernel/head_32.S`).
-fn of_linux<'data>(header: &FileHeader32<LittleEndian>, file: impl ReadRef<'data>) -> Option<Paging> {
-    let symbols = header.sections(LittleEndian, file).ok()?.symbols(LittleEndian, file, SHT_SYMTAB).ok()?;
-    let has = |wanted: &[u8]| {
-        symbols.iter().any(|symbol| symbol.name(LittleEndian, symbols.strings()) == Ok(wanted))
-    };
-    if has(b"initial_pg_pmd") {
+fn of_linux(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>) -> Option<Paging> {
+    if has_symbol(header, file, b"initial_pg_pmd")? {
         Some(Paging::Pae)
     } else {
-        has(b"initial_page_table").then_some(Paging::TwoLevel)
+        has_symbol(header, file, b"initial_page_table")?.then_some(Paging::TwoLevel)
     }
+}
+
+/// Whether a kernel has this symbol; `None` if its symbols cannot be read.
+fn has_symbol(header: &FileHeader32<LittleEndian>, file: &ReadCache<&File>, wanted: &[u8]) -> Option<bool> {
+    let symbols = header.sections(LittleEndian, file).ok()?.symbols(LittleEndian, file, SHT_SYMTAB).ok()?;
+    Some(symbols.iter().any(|symbol| symbol.name(LittleEndian, symbols.strings()) == Ok(wanted)))
 }
 
 #[cfg(test)]

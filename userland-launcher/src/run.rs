@@ -1,6 +1,7 @@
 //! The run loop: lets the host run the guest and handles its messages, until its life ends.
 
 use crate::console_output::ConsoleOutput;
+use crate::control::Control;
 use crate::devices::bus::Bus;
 use crate::guest_memory::GuestMemory;
 use crate::host::Host;
@@ -28,6 +29,7 @@ enum Exit {
 /// Runs an initialised guest with `memory_top` bytes of ordinary memory to the end of this life.
 pub fn run(
     host: &dyn Host,
+    control: &Control,
     memory: &GuestMemory,
     memory_top: u32,
     bus: &mut Bus,
@@ -35,7 +37,7 @@ pub fn run(
     mut spans: Option<Spans>,
 ) -> Outcome {
     loop {
-        match next_exit(host) {
+        match next_exit(host, control) {
             Exit::Ended(outcome) => return outcome,
             Exit::Notify(address) => match bus.notify(address) {
                 Ok(true) => {}
@@ -63,11 +65,12 @@ pub fn run(
 }
 
 /// Runs the guest until there is something to decide.
-fn next_exit(host: &dyn Host) -> Exit {
+fn next_exit(host: &dyn Host, control: &Control) -> Exit {
     let failed = |error| Exit::Ended(Outcome::Failed { doing: "running the guest".into(), error });
     let mut message = [0; MESSAGE_MAX];
     let mut died = false;
     loop {
+        control.wait();
         match host.read(&mut message) {
             Ok(0) => return failed(io::ErrorKind::UnexpectedEof.into()),
             Ok(4) => {

@@ -41,6 +41,19 @@ pub struct Args {
     /// Draw what is shown, as a picture of a terminal, into this file (SVG)
     #[arg(long, value_name = "FILE", conflicts_with = "shell")]
     svg: Option<PathBuf>,
+    /// Words for the command line of the guest's kernel; for the Linux guest a command that it runs
+    #[arg(last = true, value_name = "WORD")]
+    words: Vec<String>,
+}
+
+/// Options of `cargo xtask shell`.
+#[derive(clap::Args)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Words for the command line of the guest's kernel, in the command that is shown
+    #[arg(last = true, value_name = "WORD")]
+    words: Vec<String>,
 }
 
 /// What runs as the guest.
@@ -74,7 +87,7 @@ impl Guest {
         match self {
             Guest::Linux => format!("in_linux {options} -- {words}"),
             Guest::Mini => format!("lguest {options} /guests/mini-guest {words}"),
-            Guest::Given(path) => format!("lguest {options} '/guests/{}' {words}", file_name(path)),
+            Guest::Given(path) => format!("lguest {options} {} {words}", in_vm(path)),
         }
     }
 
@@ -91,7 +104,20 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What host VM to boot; also the options of `cargo xtask shell`.
+/// Where a guest's file is in the host VM, as a word for its shell.
+fn in_vm(path: &Path) -> String {
+    format!("'/guests/{}'", file_name(path))
+}
+
+/// What follows the name of a disk that the guest only reads, as for `lguest --block`.
+const READ_ONLY: &str = ",readonly";
+
+/// The file of a disk, without [`READ_ONLY`].
+fn disk_file(disk: &str) -> &Path {
+    Path::new(disk.strip_suffix(READ_ONLY).unwrap_or(disk))
+}
+
+/// What host VM to boot, and with which guest.
 #[derive(clap::Args)]
 pub struct HostArgs {
     /// Boot the kernel with three-level page tables (686-pae)
@@ -100,9 +126,15 @@ pub struct HostArgs {
     /// Number of the host VM's processors; with more than one, instructions are not counted
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     smp: u32,
-    /// What runs as the guest: `linux`, `mini` (the small kernel of examples/mini-guest), or an ELF kernel's file
+    /// What runs as the guest: `linux`, `mini` (the small kernel of examples/mini-guest), or a kernel's file
     #[arg(long, value_name = "GUEST", default_value = "linux")]
     guest: Guest,
+    /// The initial RAM disk of the kernel that --guest names
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Give the guest a copy of this disk, which is gone with the host VM (may be repeated)
+    #[arg(long, value_name = "FILE[,readonly]")]
+    block: Vec<String>,
     /// Which of Debian's Linux sources the Linux guest is made of
     #[arg(long, value_name = "VERSION", default_value = "6.1")]
     source: String,
@@ -113,10 +145,48 @@ pub struct HostArgs {
 impl HostArgs {
     /// The command in the host VM that runs the guest; see [`Guest::command`].
     pub fn command(&self, strategy: &str, options: &str, words: &[String]) -> String {
-        match words {
-            [] => self.guest.command(strategy, options, self.guest.usual_words()),
-            _ => self.guest.command(strategy, options, &words.join(" ")),
+        let words = match words {
+            [] => self.guest.usual_words(),
+            _ => &words.join(" "),
+        };
+        let mut options = options.to_owned();
+        if let Some(initrd) = &self.initrd {
+            options += &format!(" --initrd {}", in_vm(initrd));
         }
+        for disk in &self.block {
+            let path = disk_file(disk);
+            let end = if path == Path::new(disk) { "" } else { READ_ONLY };
+            options += &format!(" --block {}{end}", in_vm(path));
+        }
+        self.guest.command(strategy, options.trim_start(), words)
+    }
+
+    /// The files of the guest's that the user has named, as they are found in the host VM.
+    fn given_files(&self) -> Result<Vec<GuestFile>> {
+        let kernel = match &self.guest {
+            Guest::Given(path) => Some(path.as_path()),
+            Guest::Linux | Guest::Mini if self.initrd.is_some() => {
+                bail!("--initrd is for a kernel of your own: name it by --guest FILE")
+            }
+            Guest::Linux | Guest::Mini => None,
+        };
+        let disks = self.block.iter().map(|disk| disk_file(disk));
+        let mut files: Vec<GuestFile> = Vec::new();
+        for path in kernel.into_iter().chain(self.initrd.as_deref()).chain(disks) {
+            let file = GuestFile { name: file_name(path), path: path.to_owned() };
+            if !path.is_file() {
+                bail!(
+                    "there is no file {}; --guest wants `linux`, `mini` or a kernel's file",
+                    path.display()
+                );
+            }
+            match files.iter().find(|other| other.name == file.name) {
+                None => files.push(file),
+                Some(other) if other.path == file.path => {}
+                Some(_) => bail!("two of the guest's files are called {}: rename one", file.name),
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -133,12 +203,12 @@ pub struct Prepared {
 /// Sets up, builds, boots, shows.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     if args.shell {
-        return interactive(project, &args.host, args.host.guest == Guest::Linux);
+        return interactive(project, &args.host, &args.words, args.host.guest == Guest::Linux);
     }
     let Prepared { machine, contents, vm } = prepare(project, &args.host, "demo")?;
 
     eprintln!("  booting Debian's Linux {}-{} in QEMU\n", machine.kernels.release, vm.flavour);
-    let steps = steps(&args.strategies, &args.host);
+    let steps = steps(&args.strategies, &args.host, &args.words);
     let mut screen = Screen { strategies: &args.strategies, transcript: Transcript::default() };
     let boot = vm.run(project, &machine.kernels, &contents, &steps, |line| screen.show(line))?;
 
@@ -175,44 +245,44 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
 }
 
 /// `cargo xtask shell`.
-pub fn shell(project: &Project, host: &HostArgs) -> Result<()> {
-    interactive(project, host, false)
+pub fn shell(project: &Project, args: &ShellArgs) -> Result<()> {
+    interactive(project, &args.host, &args.words, false)
 }
 
-fn interactive(project: &Project, host: &HostArgs, of_guest: bool) -> Result<()> {
+fn interactive(project: &Project, host: &HostArgs, words: &[String], of_guest: bool) -> Result<()> {
     let Prepared { machine, contents, mut vm } = prepare(project, host, "shell")?;
     // A person at the keyboard wants the clock on the wall.
     vm.clock = Clock::Real;
+    if let Guest::Given(_) = host.guest {
+        eprintln!("  there: load; {}\n", host.command("lguest", "", words));
+    }
     vm.shell(project, &machine.kernels, &contents, of_guest)
 }
 
 /// Sets up and builds what the VM needs.
 pub fn prepare(project: &Project, host: &HostArgs, name: &str) -> Result<Prepared> {
-    if let Guest::Given(guest) = &host.guest
-        && !guest.is_file()
-    {
-        bail!("there is no file {}; --guest wants `linux`, `mini` or an ELF kernel", guest.display());
-    }
+    let given = host.given_files()?;
     let source = host.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
     let flavour = if host.pae { Flavour::Pae } else { Flavour::Plain };
     let built = programs::build_all(project, &machine, &source, &[flavour], host.guest == Guest::Mini);
     let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
-    let guests = match &host.guest {
+    let mut guests = match &host.guest {
         Guest::Linux => programs::linux_guest(project, &host.source, host.pae)?,
         Guest::Mini => built.guest.transpose()?.map(programs::as_guest).into_iter().collect(),
-        Guest::Given(path) => vec![GuestFile { name: file_name(path), path: path.clone() }],
+        Guest::Given(_) => Vec::new(),
     };
+    guests.extend(given);
     let clock = if host.smp == 1 { Clock::Instructions(SHIFT) } else { Clock::Real };
     let vm =
         Vm { name: name.to_owned(), flavour, processors: host.smp, processor: Processor::default(), clock };
     Ok(Prepared { machine, contents: Contents { module, launcher, guests }, vm })
 }
 
-fn steps(strategies: &[String], host: &HostArgs) -> Vec<Step> {
+fn steps(strategies: &[String], host: &HostArgs, words: &[String]) -> Vec<Step> {
     let mut steps = vec![Step::new("load", "load strategy=lguest seed=42")];
     for (number, strategy) in strategies.iter().enumerate() {
-        let run = Step::new(format!("run-{number}"), host.command(strategy, "", &[]));
+        let run = Step::new(format!("run-{number}"), host.command(strategy, "", words));
         steps.push(Step { limit: Duration::from_secs(300), ..run });
     }
     steps.push(Step::new("unload", "unload"));
@@ -354,17 +424,51 @@ mod tests {
         assert_eq!(all, ["0", "999", "1,000", "1,234,567"]);
     }
 
-    #[test]
-    fn every_strategy_runs_between_load_and_unload() {
-        let guest = Guest::Given("/tmp/k".into());
-        let host = HostArgs {
+    fn host(guest: Guest) -> HostArgs {
+        HostArgs {
             pae: false,
             smp: 1,
             guest,
+            initrd: None,
+            block: Vec::new(),
             source: "6.1".to_owned(),
             plugins: programs::PluginArgs::default(),
-        };
-        let steps = steps(&["a".into(), "b:slots=8".into()], &host);
+        }
+    }
+
+    #[test]
+    fn a_guest_gets_its_files_and_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        for name in ["k", "i", "d"] {
+            fs::write(file(name), name).unwrap();
+        }
+        let mut host = host(Guest::Given(file("k").into()));
+        host.initrd = Some(file("i").into());
+        host.block = vec![file("d") + ",readonly"; 2];
+        let command = host.command("lru", "", &["quiet".to_owned(), "console=hvc0".to_owned()]);
+        let disk = "--block '/guests/d',readonly";
+        let expected = format!("--initrd '/guests/i' {disk} {disk} '/guests/k' quiet console=hvc0");
+        assert!(command.ends_with(&expected), "{command}");
+        let files = host.given_files().unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["k", "i", "d"]);
+        assert_eq!(files[2].path.to_str().unwrap(), file("d"));
+        // Another file of the same name would take its place; one that is not there has none.
+        fs::create_dir(file("other")).unwrap();
+        fs::write(file("other/k"), "").unwrap();
+        host.block = vec![file("other/k")];
+        assert!(host.given_files().unwrap_err().to_string().contains("are called k"));
+        host.block = vec![file("nosuch")];
+        assert!(host.given_files().unwrap_err().to_string().contains("nosuch"));
+        host.guest = Guest::Linux;
+        assert!(host.given_files().unwrap_err().to_string().contains("--guest FILE"));
+    }
+
+    #[test]
+    fn every_strategy_runs_between_load_and_unload() {
+        let host = host(Guest::Given("/tmp/k".into()));
+        let steps = steps(&["a".into(), "b:slots=8".into()], &host, &[]);
         let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["load", "run-0", "run-1", "unload"]);
         assert!(steps[2].script.contains("--strategy 'b:slots=8'  '/guests/k'"));

@@ -48,7 +48,10 @@ enum Command {
     /// Run everything that CI checks
     Test(test::Args),
     /// A shell in the host VM, with module and launcher at hand
-    Shell(demo::HostArgs),
+    Shell(demo::ShellArgs),
+    /// Write the manual pages and shell completions of the installed programs
+    #[command(disable_help_flag = true)]
+    Manual(Arguments),
     /// Throw away what the other commands have made
     Clean(clean::Args),
 }
@@ -73,6 +76,7 @@ fn run(command: Command) -> Result<()> {
         Command::Inject(_) => pass_on(Package::Attack, "inject"),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),
+        Command::Manual(_) => pass_on(Package::Manual, "manual"),
         Command::Clean(args) => clean::run(&project, &args),
     }
 }
@@ -83,7 +87,8 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_is_not_looked_at() {
-        let passed_on = ["linux-guest", "bench", "record", "instructions", "profile", "fuzz", "inject"];
+        let passed_on =
+            ["linux-guest", "bench", "record", "instructions", "profile", "fuzz", "inject", "manual"];
         for command in passed_on {
             for rest in [&["--help"][..], &["--", "--help"], &["compare", "-x", "--", "-h"], &[]] {
                 Cli::try_parse_from(["cargo xtask", command].iter().chain(rest)).unwrap();

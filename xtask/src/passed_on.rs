@@ -23,6 +23,8 @@ pub enum Package {
     Attack,
     /// `examples/linux-guest/builder`: what builds Linux as a guest.
     LinuxGuestBuilder,
+    /// `manual`: what writes manual pages and completions.
+    Manual,
 }
 
 impl Package {
@@ -31,6 +33,7 @@ impl Package {
             Package::Lab => "lab",
             Package::Attack => "attack",
             Package::LinuxGuestBuilder => "linux-guest-builder",
+            Package::Manual => "manual",
         }
     }
 

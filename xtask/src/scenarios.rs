@@ -86,6 +86,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("users-that-are-none", USUAL),
     scenario!("confinement-of-the-launcher", USUAL),
     scenario!("disks-are-locked", USUAL),
+    scenario!("monitor-of-a-guest", USUAL),
     scenario!("last-word-without-escapes", USUAL),
     // Users who are not root.
     scenario!("users-of-the-group", 300),

@@ -1,26 +1,26 @@
-//! The disk: a file whose 512-byte sectors the guest reads and writes.
+//! The disk: a file whose 512-byte sectors the guest reads and, unless it is read-only, writes.
 
 use super::{AnyService, Device, RequestService, Stop};
 use crate::devices::bus::QUEUE_SIZE;
+use crate::disk_file::{self, DiskError, DiskName, SECTOR};
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Buffers, Chain};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Virtio's number for a block device.
 const ID: u8 = 2;
-const SECTOR: u64 = 512;
-/// Features: the configuration's `seg_max` counts; requests to flush are understood.
+/// Features: the configuration's `seg_max` counts; the disk is read-only; requests to flush are understood.
 const F_SEG_MAX: u32 = 1 << 2;
+const F_RO: u32 = 1 << 5;
 const F_FLUSH: u32 = 1 << 9;
 /// Request types.
 const T_IN: u32 = 0;
 const T_OUT: u32 = 1;
 const T_FLUSH: u32 = 4;
+const T_GET_ID: u32 = 8;
 /// Answers.
 const S_OK: u8 = 0;
 const S_IOERR: u8 = 1;
@@ -29,65 +29,25 @@ const S_UNSUPP: u8 = 2;
 const HEADER: usize = 16;
 /// Bytes moved at a time.
 const CHUNK: usize = 64 << 10;
-
-/// Why a file cannot be a disk.
-#[derive(Debug, Error)]
-pub enum BlockError {
-    /// It cannot be opened.
-    #[error("cannot open disk {path} for reading and writing")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It has been locked, or is a block device that is in use.
-    #[error(
-        "disk {0} is in use: it was given to this guest twice, another guest has it, or the host has it mounted"
-    )]
-    InUse(PathBuf),
-    /// Its file system supports no locks.
-    #[error("cannot lock disk {path} against use by another guest")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
+/// Bytes of the answer to [`T_GET_ID`].
+const SERIAL: usize = 20;
 
 /// A block device.
 #[derive(Clone, Debug)]
 pub struct Block {
-    path: PathBuf,
+    name: DiskName,
     file: Arc<File>,
-    sectors: u64,
+    bytes: u64,
 }
 
 impl Block {
-    /// The disk that is the file (or block device) at `path`, as many whole sectors as it has. It is locked (by
-    /// flock(2)) until nobody has it any more.
+    /// The disk of this name, locked until nobody has it any more.
     ///
     /// # Errors
-    /// When it cannot be opened for reading and writing, or is in use.
-    pub fn open(path: &Path) -> Result<Self, BlockError> {
-        let failed = |source| BlockError::Open { path: path.to_owned(), source };
-        // Of a block device the kernel itself records whether it is in use, whatever name it is opened by (open(2)).
-        let is_device = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
-        let exclusive = if is_device { libc::O_EXCL } else { 0 };
-        let opened = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path);
-        let mut file = opened.map_err(|source| match source.raw_os_error() {
-            Some(libc::EBUSY) if is_device => BlockError::InUse(path.to_owned()),
-            _ => failed(source),
-        })?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => BlockError::InUse(path.to_owned()),
-            TryLockError::Error(source) => BlockError::Lock { path: path.to_owned(), source },
-        })?;
-        let sectors = file.seek(SeekFrom::End(0)).map_err(failed)? / SECTOR;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), sectors })
+    /// See [`DiskError`].
+    pub fn open(name: &DiskName) -> Result<Self, DiskError> {
+        let (file, bytes) = disk_file::open(name)?;
+        Ok(Self { name: name.clone(), file: Arc::new(file), bytes })
     }
 }
 
@@ -97,16 +57,16 @@ impl Device for Block {
     }
 
     fn name(&self) -> String {
-        format!("disk {}", self.path.display())
+        format!("disk {}", self.name.path.display())
     }
 
     fn features(&self) -> u32 {
-        F_SEG_MAX | F_FLUSH
+        F_SEG_MAX | F_FLUSH | if self.name.read_only { F_RO } else { 0 }
     }
 
     /// `capacity u64, size_max u32, seg_max u32`: a header and a status share the ring with the segments.
     fn config(&self) -> Vec<u8> {
-        let mut config = self.sectors.to_le_bytes().to_vec();
+        let mut config = (self.bytes / SECTOR).to_le_bytes().to_vec();
         config.extend(0u32.to_le_bytes());
         config.extend((u32::from(QUEUE_SIZE) - 2).to_le_bytes());
         config
@@ -117,14 +77,22 @@ impl Device for Block {
     }
 
     fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
-        Ok(vec![Requests { file: self.file.clone(), bytes: self.sectors * SECTOR }.into()])
+        let requests = Requests {
+            file: self.file.clone(),
+            bytes: self.bytes,
+            read_only: self.name.read_only,
+            serial: disk_file::serial(&self.name.path),
+        };
+        Ok(vec![requests.into()])
     }
 }
 
-/// The queue of requests to read, write and flush.
+/// The queue of requests to read, write and flush, and for the serial.
 pub struct Requests {
     file: Arc<File>,
     bytes: u64,
+    read_only: bool,
+    serial: [u8; SERIAL],
 }
 
 impl RequestService for Requests {
@@ -143,6 +111,7 @@ impl RequestService for Requests {
             T_IN => self.read(sector, &mut request.writable),
             T_OUT => self.write(sector, &mut request.readable),
             T_FLUSH => self.file.sync_data(),
+            T_GET_ID => request.writable.write(&self.serial).map(drop),
             _ => Err(io::ErrorKind::Unsupported.into()),
         };
         let answer = match done {
@@ -184,6 +153,9 @@ impl Requests {
     }
 
     fn write(&self, sector: u64, source: &mut Buffers<'_>) -> io::Result<()> {
+        if self.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let mut position = self.position(sector, source.left())?;
         let mut chunk = vec![0; CHUNK];
         while source.left() > 0 {

@@ -124,6 +124,7 @@ struct Attached {
 pub struct Bus {
     context: Context,
     attached: Vec<Attached>,
+    was_used: bool,
 }
 
 impl Bus {
@@ -144,7 +145,13 @@ impl Bus {
             }
             attached.push(Attached { device, position: position.clone(), kicks, workers: Vec::new() });
         }
-        Ok(Self { context, attached })
+        Ok(Self { context, attached, was_used: false })
+    }
+
+    /// Whether the guest has come so far as to set up a device.
+    #[must_use]
+    pub fn was_used(&self) -> bool {
+        self.was_used
     }
 
     /// The guest has notified `address`, and no eventfd took it. Returns whether it is a device's.
@@ -154,6 +161,7 @@ impl Bus {
     pub fn notify(&mut self, address: u32) -> Result<bool, Outcome> {
         for attached in &mut self.attached {
             if address == attached.position.address {
+                self.was_used = true;
                 attached.status_changed(&self.context)?;
                 return Ok(true);
             }

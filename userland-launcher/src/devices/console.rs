@@ -24,8 +24,10 @@ const CTRL_C: u8 = 3;
 const LEAVE_COUNT: usize = 3;
 /// ... within this time leave the guest.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
-/// Bytes typed ahead that are kept for a guest that does not take them.
-const TYPED_AHEAD_MAX: usize = 4096;
+/// Bytes of a file or pipe that are kept for a guest that does not take them.
+const READ_AHEAD_MAX: usize = 4096;
+/// Bytes typed ahead, or pasted, that are kept for a guest that does not take them.
+const TYPED_AHEAD_MAX: usize = 1 << 20;
 
 /// The console device.
 pub struct Console {
@@ -80,7 +82,7 @@ impl Input {
     /// Whether to read on: at a terminal always, for the sake of ctrl-C; what does not fit is dropped, as
     /// terminals do. From a file or pipe only when there is room.
     fn wants_more(&self) -> bool {
-        !self.at_end && (self.typed.len() < TYPED_AHEAD_MAX || self.terminal.is_interactive())
+        !self.at_end && (self.typed.len() < READ_AHEAD_MAX || self.terminal.is_interactive())
     }
 
     /// Reads what is there.

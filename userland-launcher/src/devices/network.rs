@@ -5,15 +5,13 @@
 
 use super::{AnyService, Device, QueueService, RequestService, Stop, Wait};
 use crate::outcome::{Outcome, Violation};
+use crate::tap::{self, TapError};
 use crate::virtqueue::{Chain, Virtqueue};
 use rustix::io::Errno;
-use rustix::ioctl::{IntegerSetter, Setter, Updater, ioctl, opcode};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Virtio's number for a network card.
 const ID: u8 = 1;
@@ -23,78 +21,6 @@ const F_MAC: u32 = 1 << 5;
 const HEADER: usize = 10;
 /// The longest frame with its header: no offloads, so an Ethernet frame of a TAP's largest MTU.
 const FRAME_MAX: usize = HEADER + 65550;
-/// Bytes of an interface's name in the kernel, terminator included.
-const NAME_SIZE: usize = 16;
-
-/// From `linux/if_tun.h`.
-const TUNSETIFF: rustix::ioctl::Opcode = opcode::write::<i32>(b'T', 202);
-const TUNSETOFFLOAD: rustix::ioctl::Opcode = opcode::write::<u32>(b'T', 208);
-const TUNSETVNETHDRSZ: rustix::ioctl::Opcode = opcode::write::<i32>(b'T', 216);
-const IFF_TAP: i16 = 0x0002;
-const IFF_NO_PI: i16 = 0x1000;
-const IFF_VNET_HDR: i16 = 0x4000;
-
-/// `struct ifreq` as TUNSETIFF uses it, padded to the larger of its 32- and 64-bit sizes.
-#[repr(C)]
-struct InterfaceRequest {
-    name: [u8; NAME_SIZE],
-    flags: i16,
-    padding: [u8; 22],
-}
-
-/// Where TAP interfaces are made.
-const TUN: &str = "/dev/net/tun";
-
-/// Why a TAP interface cannot be used.
-#[derive(Debug, Error)]
-pub enum NetworkError {
-    /// The host's kernel has no TAP interfaces.
-    #[error("there is no {TUN}: load the host's module (as root: modprobe tun)")]
-    NoTun(#[source] io::Error),
-    /// The device is for others.
-    #[error("{TUN} may not be used: start lguest as root")]
-    NoTunFor(#[source] io::Error),
-    /// The interface is for others, or is not there, and only root may make one.
-    #[error(
-        "interface {0} may not be used: start lguest as root; or as root: ip tuntap add dev {0} mode tap user NAME, with \
-         this user's name"
-    )]
-    Forbidden(String, #[source] io::Error),
-    /// Nothing can have this name.
-    #[error("`{0}` is no name of an interface: it has 1 to 15 bytes, as in tap0")]
-    Name(String),
-    /// Another program has it.
-    #[error("interface {0} is in use, by another guest perhaps: give each guest one of its own")]
-    Busy(String, #[source] io::Error),
-    /// It is there, and something else.
-    #[error("{0} is an interface, but no TAP interface: choose another name")]
-    NotTap(String, #[source] io::Error),
-    /// Anything else.
-    #[error("cannot set up TAP interface {0}")]
-    Other(String, #[source] io::Error),
-}
-
-impl NetworkError {
-    /// What opening the device came to.
-    fn opening(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::NoTunFor(error),
-            _ => Self::NoTun(error),
-        }
-    }
-
-    /// What attaching to `interface` came to.
-    fn attaching(interface: &str, error: io::Error) -> Self {
-        let name = interface.to_owned();
-        match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::Forbidden(name, error),
-            Some(libc::EBUSY) => Self::Busy(name, error),
-            Some(libc::EINVAL | libc::EEXIST) => Self::NotTap(name, error),
-            _ => Self::Other(name, error),
-        }
-    }
-}
-
 /// A network card.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -104,36 +30,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// A card with a random address at the host's TAP interface `interface`, which is made if there is
-    /// none. Bringing it up and connecting it is the host's administrator's work.
+    /// A card with a random address at the TAP interface that `name` stands for; see [`tap::open`].
     ///
     /// # Errors
-    /// [`NetworkError`].
-    pub fn open(interface: &str) -> Result<Self, NetworkError> {
-        if interface.is_empty() || interface.len() >= NAME_SIZE || interface.contains('\0') {
-            return Err(NetworkError::Name(interface.to_owned()));
-        }
-        let mut request = InterfaceRequest {
-            name: [0; NAME_SIZE],
-            flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
-            padding: [0; 22],
-        };
-        request.name[..interface.len()].copy_from_slice(interface.as_bytes());
-        let nonblocking = libc::O_NONBLOCK;
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).custom_flags(nonblocking);
-        let tap = open.open(TUN).map_err(NetworkError::opening)?;
-        // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which the request is at least as large as.
-        unsafe { ioctl(&tap, Updater::<TUNSETIFF, _>::new(&mut request)) }
-            .map_err(|errno| NetworkError::attaching(interface, errno.into()))?;
-        let other = |error: io::Error| NetworkError::Other(interface.to_owned(), error);
-        // SAFETY: TUNSETVNETHDRSZ reads one int.
-        unsafe { ioctl(&tap, Setter::<TUNSETVNETHDRSZ, i32>::new(HEADER as i32)) }
-            .map_err(|errno| other(errno.into()))?;
-        // SAFETY: TUNSETOFFLOAD takes its flags by value.
-        unsafe { ioctl(&tap, IntegerSetter::<TUNSETOFFLOAD>::new_usize(0)) }
-            .map_err(|errno| other(errno.into()))?;
-        Self::at(interface, tap).map_err(other)
+    /// [`TapError`].
+    pub fn open(name: &str) -> Result<Self, TapError> {
+        let (interface, tap) = tap::open(name, HEADER as i32)?;
+        Self::at(&interface, tap).map_err(|error| TapError::Other(interface, error))
     }
 
     /// A card with a random address at `tap`: a file, not blocking, that gives and takes a frame with its header
@@ -241,25 +144,5 @@ impl RequestService for Transmit {
         // An interface that is down or full loses frames; that is a network's way.
         let _ = self.0.as_ref().write(&frame[..n]);
         Ok(0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_error_says_what_to_do() {
-        let refusal =
-            |errno| NetworkError::attaching("tap7", io::Error::from_raw_os_error(errno)).to_string();
-        assert!(refusal(libc::EBUSY).contains("tap7 is in use"));
-        assert!(refusal(libc::EPERM).contains("ip tuntap add dev tap7"));
-        assert!(refusal(libc::EINVAL).contains("no TAP interface"));
-        let missing = NetworkError::opening(io::ErrorKind::NotFound.into()).to_string();
-        assert!(missing.contains("modprobe tun"), "{missing}");
-        for name in ["", "sixteen-bytes-ab", "a\0b"] {
-            let error = Network::open(name).unwrap_err();
-            assert!(matches!(&error, NetworkError::Name(given) if given == name), "{error}");
-        }
     }
 }

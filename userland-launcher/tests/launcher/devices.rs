@@ -1,16 +1,17 @@
 //! Each device's answers, served without a thread.
 
 use crate::support::driver::Driver;
-use crate::support::{Screen, piped_terminal};
+use crate::support::{Screen, disk_name, piped_terminal};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use userland_launcher::devices::block::{Block, BlockError};
+use userland_launcher::devices::block::Block;
 use userland_launcher::devices::console::Console;
 use userland_launcher::devices::entropy::Entropy;
 use userland_launcher::devices::network::Network;
 use userland_launcher::devices::{AnyService, Device, QueueService, Stop, Wait};
+use userland_launcher::disk_file::{DiskError, DiskName};
 use userland_launcher::guest_memory::GuestMemory;
 use userland_launcher::outcome::{Outcome, Violation};
 use userland_launcher::terminal::Terminal;
@@ -62,6 +63,9 @@ const STATUS: u64 = BUFFERS + 0x8000;
 const READ: u32 = 0;
 const WRITE: u32 = 1;
 const FLUSH: u32 = 4;
+const GET_ID: u32 = 8;
+/// Virtio's feature of a disk that only reads, as Linux has it: VIRTIO_BLK_F_RO.
+const FEATURE_READ_ONLY: u32 = 1 << 5;
 
 /// A disk of four sectors, filled with their numbers plus 1.
 fn disk() -> (Bench, tempfile::NamedTempFile) {
@@ -69,7 +73,7 @@ fn disk() -> (Bench, tempfile::NamedTempFile) {
     for sector in 1..=4 {
         file.write_all(&[sector; 512]).unwrap();
     }
-    (Bench::new(Block::open(file.path()).unwrap(), 0), file)
+    (Bench::new(Block::open(&disk_name(file.path())).unwrap(), 0), file)
 }
 
 /// Sends one request; returns the status byte and the length of the answer.
@@ -81,7 +85,7 @@ fn request(disk: &mut Bench, kind: u32, sector: u64, data_len: u32) -> (u8, u32)
     disk.driver().put(STATUS, &[0xee]);
     let mut buffers = vec![(HEADER, 16, false)];
     if data_len > 0 {
-        buffers.push((DATA, data_len, kind == READ));
+        buffers.push((DATA, data_len, kind != WRITE));
     }
     buffers.push((STATUS, 1, true));
     let (written, wait) = disk.serve(&buffers).unwrap();
@@ -97,18 +101,60 @@ fn a_disk_is_nobody_elses() {
     std::fs::write(&path, [0; 512]).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
     std::fs::hard_link(&path, &hard).unwrap();
-    let first = Block::open(&path).unwrap();
+    let first = Block::open(&disk_name(&path)).unwrap();
     for name in [&path, &link, &hard] {
-        let refused = Block::open(name).unwrap_err();
-        assert!(matches!(&refused, BlockError::InUse(named) if named == name), "{refused}");
+        let refused = Block::open(&disk_name(name)).unwrap_err();
+        assert!(matches!(&refused, DiskError::InUse(named) if named == name), "{refused}");
         assert!(refused.to_string().contains(name.to_str().unwrap()), "{refused}");
     }
     // What a guest uses is locked as long as the guest is there, whoever has opened it.
     let bench = Bench::new(first.clone(), 0);
     drop(first);
-    assert!(Block::open(&path).is_err());
+    assert!(Block::open(&disk_name(&path)).is_err());
     drop(bench);
-    Block::open(&path).unwrap();
+    Block::open(&disk_name(&path)).unwrap();
+}
+
+#[test]
+fn only_readers_share_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = disk_name(&folder.path().join("disk"));
+    std::fs::write(&writer.path, [0; 512]).unwrap();
+    let reader = DiskName { read_only: true, ..writer.clone() };
+    let in_use = |name| matches!(Block::open(name), Err(DiskError::InUse(path)) if path == writer.path);
+    let readers = [Block::open(&reader).unwrap(), Block::open(&reader).unwrap()];
+    assert!(in_use(&writer));
+    drop(readers);
+    let _writer = Block::open(&writer).unwrap();
+    assert!(in_use(&reader));
+}
+
+#[test]
+fn a_read_only_disk_is_read_and_not_written() {
+    let (disk, file) = disk();
+    drop(disk);
+    let block = Block::open(&DiskName { read_only: true, ..disk_name(file.path()) }).unwrap();
+    assert_ne!(block.features() & FEATURE_READ_ONLY, 0);
+    let mut disk = Bench::new(block, 0);
+    assert_eq!(request(&mut disk, READ, 1, 512), (0, 513));
+    assert_eq!(disk.driver().get(DATA, 512), [2; 512]);
+    let before = std::fs::read(file.path()).unwrap();
+    assert_eq!(request(&mut disk, WRITE, 1, 512).0, 1);
+    assert_eq!(request(&mut disk, FLUSH, 0, 0).0, 0);
+    assert_eq!(std::fs::read(file.path()).unwrap(), before);
+}
+
+#[test]
+fn a_disk_has_its_files_name_as_serial() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = disk_name(&folder.path().join("root.img"));
+    std::fs::write(&name.path, [0; 512]).unwrap();
+    let block = Block::open(&name).unwrap();
+    assert_eq!(block.features() & FEATURE_READ_ONLY, 0);
+    let mut disk = Bench::new(block, 0);
+    assert_eq!(request(&mut disk, GET_ID, 0, 20), (0, 21));
+    assert_eq!(disk.driver().get(DATA, 20), b"root.img\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(request(&mut disk, GET_ID, 0, 4), (0, 5));
 }
 
 #[test]
@@ -300,6 +346,43 @@ fn a_terminal_is_handed_over_and_given_back() {
     assert_eq!(modes(), before);
 }
 
+/// Waits until something has been typed.
+fn await_input(console: &Bench) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let source = console.service.source().unwrap();
+    poll(&mut [PollFd::from_borrowed_fd(source, PollFlags::IN)], None).unwrap();
+}
+
+#[test]
+fn a_long_paste_arrives_whole_at_a_guest_that_takes_it_late() {
+    const LEN: usize = 100_000;
+    let (person, launcher) = pseudo_terminal();
+    let terminal = Arc::new(Terminal::new(launcher));
+    let mut console = Bench::new(Console::new(terminal, Screen::default().output()), 0);
+    let paste: Vec<u8> = (0..LEN).map(|i| b'a' + (i % 26) as u8).collect();
+    let mut queue = Virtqueue::new(&console.memory, 0, SIZE).unwrap();
+    // A pseudo-terminal takes some kilobytes at a time, until they are read.
+    for part in paste.chunks(1000) {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&person, rest).unwrap();
+            rest = &rest[written..];
+        }
+        for _ in 0..4 {
+            console.service.serve(&mut queue).unwrap();
+        }
+    }
+    let mut arrived = Vec::new();
+    while arrived.len() < LEN {
+        if let (Some(written), _) = console.serve(&[(DATA, 5000, true)]).unwrap() {
+            arrived.extend(console.driver().get(DATA, written as usize));
+        } else {
+            await_input(&console);
+        }
+    }
+    assert!(arrived == paste);
+}
+
 #[test]
 fn three_ctrl_c_at_a_terminal_leave_a_guest_that_takes_no_input() {
     let (person, launcher) = pseudo_terminal();
@@ -312,9 +395,7 @@ fn three_ctrl_c_at_a_terminal_leave_a_guest_that_takes_no_input() {
         match console.service.serve(&mut queue) {
             Ok(wait) => {
                 assert!(wait.source);
-                let source = console.service.source().unwrap();
-                let mut fds = [rustix::event::PollFd::from_borrowed_fd(source, rustix::event::PollFlags::IN)];
-                rustix::event::poll(&mut fds, None).unwrap();
+                await_input(&console);
             }
             Err(stop) => break stop,
         }

@@ -4,13 +4,16 @@ use crate::support::driver::Driver;
 use crate::support::elf::Elf;
 use crate::support::host::{ScriptedHost, Step};
 use crate::support::{Screen, piped_terminal};
+use arch_i386::paging::Paging;
 use clap::Parser;
 use libc::{EAGAIN, EINTR, ENOENT, ERESTART};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use userland_launcher::cli::Cli;
-use userland_launcher::devices::block::{Block, BlockError};
+use userland_launcher::control::Control;
+use userland_launcher::devices::block::Block;
+use userland_launcher::disk_file::DiskError;
 use userland_launcher::files::Files;
 use userland_launcher::host::Host;
 use userland_launcher::launch::{Ended, LaunchError, Prepared, Session};
@@ -25,16 +28,26 @@ const OUTPUT_IRQ: u32 = 2;
 
 /// Runs a guest with `options`, one script for each life; returns how it ended and what it showed.
 fn run(options: &[&str], lives: Vec<Vec<Step>>) -> (Ended, Vec<u8>, Vec<Arc<ScriptedHost>>) {
+    run_kernel(&Elf::good(), options, lives)
+}
+
+/// The same with this kernel, on a host with PAE.
+fn run_kernel(
+    kernel_file: &Elf,
+    options: &[&str],
+    lives: Vec<Vec<Step>>,
+) -> (Ended, Vec<u8>, Vec<Arc<ScriptedHost>>) {
     let kernel = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(kernel.path(), Elf::good().bytes()).unwrap();
+    std::fs::write(kernel.path(), kernel_file.bytes()).unwrap();
     let line = ["lguest", "--memory", "2M"].into_iter().chain(options.iter().copied());
     let cli = Cli::parse_from(line.chain([kernel.path().to_str().unwrap()]));
     let screen = Screen::default();
     let (terminal, _keyboard) = piped_terminal();
-    let session = Session::new(screen.output());
+    let session = Session::new(screen.output(), Arc::new(Control::new().unwrap()));
     let hosts: Vec<_> = lives.into_iter().map(ScriptedHost::new).collect();
     let next = RefCell::new(hosts.clone().into_iter());
-    let files = Files::open(&cli).unwrap();
+    let mut files = Files::open(&cli).unwrap();
+    files.host_paging = Some(Paging::Pae);
     let ended = session.run(
         &cli,
         &files,
@@ -65,13 +78,13 @@ const POWER_DOWN: Step = Step::Dead(b"CRASH: Power down\0");
 
 #[test]
 fn the_host_is_asked_in_order() {
-    let options = ["--strategy", "lru:slots=8", "--paging", "pae"];
+    let options = ["--strategy", "lru:slots=8", "--paging", "2-level"];
     let (ended, _, hosts) = run(&options, vec![vec![Step::Dead(b"CRASH: exit 7\0")]]);
     assert_eq!(ended.outcome.code(), 7);
     assert!(ended.ticks > 0);
     assert_eq!(
         *hosts[0].log.lock().unwrap(),
-        ["paging PAE", "strategy lru:slots=8", "initialize 0x207000 bytes, entry 0x100000"]
+        ["paging 2-level", "strategy lru:slots=8", "initialize 0x207000 bytes, entry 0x100000"]
     );
 }
 
@@ -189,7 +202,8 @@ fn a_restarted_guest_keeps_its_files() {
     let try_disk = || {
         let (disk, locked) = (disk.clone(), locked.clone());
         act(move |_| {
-            let in_use = matches!(Block::open(&disk), Err(BlockError::InUse(_)));
+            let in_use =
+                matches!(Block::open(&disk.clone().into_os_string().into()), Err(DiskError::InUse(_)));
             locked.lock().unwrap().push(in_use);
         })
     };
@@ -202,6 +216,30 @@ fn a_restarted_guest_keeps_its_files() {
     assert_eq!(shown, b"");
     assert_eq!(*locked.lock().unwrap(), [true, true]);
     assert_eq!(std::fs::read(file).unwrap(), b"span begin 2\n");
+}
+
+#[test]
+fn an_early_page_fault_of_an_unknown_kernel_hints_at_its_page_format() {
+    const DEATH: Step = Step::Dead(b"unhandled trap 14 at 0xc0100000 (0x0)\0");
+    let message = |elf: &Elf, options: &[&str], before: Vec<Step>| {
+        let steps = before.into_iter().chain([DEATH]).collect();
+        run_kernel(elf, options, vec![steps]).0.outcome.message().unwrap()
+    };
+    let unknown = Elf::good();
+    let hint = "try --paging 2-level";
+    assert!(message(&unknown, &[], vec![]).contains(hint));
+    // Who has stated the format needs no hint, nor does a guest that has come as far as to its devices.
+    assert!(!message(&unknown, &["--paging", "pae"], vec![]).contains("try"));
+    assert!(!message(&Elf { paging: Some(3), ..Elf::good() }, &[], vec![]).contains("try"));
+    let console = vec![put(STATUS, &[3]), Step::Notify(DEVICE_PAGE)];
+    assert!(!message(&unknown, &[], console).contains("try"));
+}
+
+#[test]
+fn a_guest_that_was_not_started_has_no_counters() {
+    let (ended, ..) = run(&["--strategy", "nosuch"], vec![vec![]]);
+    assert!(matches!(ended.outcome, Outcome::NotStarted(_)), "{:?}", ended.outcome);
+    assert_eq!(ended.counters().unwrap(), "");
 }
 
 #[test]
@@ -308,6 +346,7 @@ fn a_broken_ring_ends_a_guest_that_runs() {
 #[test]
 fn features_that_were_not_offered_cannot_be_accepted() {
     let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(512).unwrap();
     // The disk's descriptor follows the console's: 5 bytes and two rings of 8. Its own parts are 5 bytes,
     // one ring, 2 bytes of offered features and 2 of accepted ones.
     let descriptor = DEVICE_PAGE + 21;

@@ -7,10 +7,12 @@
 //! | `virtqueue` | rings against a model of an honest driver, and against hostile ones |
 //! | `devices` | each device's answers, served without a thread |
 //! | `life` | a guest's life on a scripted host, from start to exit code |
+//! | `monitor` | what other programs do with a guest that runs on one |
 
 mod devices;
 mod kernel;
 mod life;
 mod memory_image;
+mod monitor;
 mod support;
 mod virtqueue;

@@ -1,7 +1,7 @@
 //! What the guest finds in memory when it starts.
 
 use crate::support::elf::Elf;
-use crate::support::{Screen, piped_terminal};
+use crate::support::{Screen, disk_name, piped_terminal};
 use arch_i386::paging::Paging;
 use clap::Parser;
 use std::path::PathBuf;
@@ -125,10 +125,12 @@ fn described(page: &[u8]) -> Vec<Described> {
 #[test]
 fn the_device_page_describes_the_devices() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(512 * 3 + 100).unwrap();
+    file.as_file().set_len(512 * 3).unwrap();
     let (terminal, _) = piped_terminal();
-    let devices: [AnyDevice; 2] =
-        [Console::new(terminal, Screen::default().output()).into(), Block::open(file.path()).unwrap().into()];
+    let devices: [AnyDevice; 2] = [
+        Console::new(terminal, Screen::default().output()).into(),
+        Block::open(&disk_name(file.path())).unwrap().into(),
+    ];
     let layout = Layout::new(&devices, arch_i386::addr::GuestFrame(0x2000)).unwrap();
     assert_eq!(layout.page.len(), 4096);
     let console = Described {

@@ -119,9 +119,12 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             script: "load
             seq 1 1000000 | head -c 4194304 >/tmp/first; truncate -s 4M /tmp/second
             sum=$(md5sum </tmp/first)
-            in_linux --block /tmp/first --block /tmp/second -- cp /dev/vda /dev/vdb
+            in_linux --block /tmp/first,readonly --block /tmp/second -- cp /dev/vda /dev/vdb
             [ \"$(md5sum </tmp/first)\" = \"$sum\" ] || fail 'a disk changed that was only read'
             cmp /tmp/first /tmp/second || fail 'what the guest wrote is not what came to the disk'
+            in_linux --block /tmp/first,readonly -- grep -Hx -e 1 -e first /sys/block/vda/ro /sys/block/vda/serial
+            grep -q '/vda/ro:1' /tmp/linux.out || fail 'the guest takes the disk for one that can be written'
+            grep -q '/vda/serial:first' /tmp/linux.out || fail 'the guest does not know the disk by its name'
             rm /tmp/first /tmp/second
             unload",
         },

@@ -4,7 +4,7 @@ use arch_i386::paging::Paging;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub enum Step {
     AwaitInterrupt(u32),
     /// The guest runs for ever.
     Hang,
+    /// The guest runs until a signal comes, and goes on after that.
+    Run,
 }
 
 /// Plays the module for one guest.
@@ -39,6 +41,8 @@ pub struct ScriptedHost {
     eventfds: Mutex<HashMap<u32, OwnedFd>>,
     raise: Sender<u32>,
     raised: Mutex<Receiver<u32>>,
+    /// How often the guest has begun to run, and how often it was interrupted, together.
+    pub runs: AtomicUsize,
     /// The guest has ended, as far as interrupts are concerned.
     pub ended: AtomicBool,
 }
@@ -53,6 +57,7 @@ impl ScriptedHost {
             eventfds: Mutex::default(),
             raise,
             raised: Mutex::new(raised),
+            runs: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         })
     }
@@ -66,6 +71,11 @@ impl ScriptedHost {
     pub fn signal(&self, address: u32) {
         let eventfds = self.eventfds.lock().unwrap();
         rustix::io::write(&eventfds[&address], &1u64.to_ne_bytes()).unwrap();
+    }
+
+    /// Whether it executes instructions.
+    pub fn is_running(&self) -> bool {
+        self.runs.load(Ordering::SeqCst) % 2 == 1
     }
 
     fn note(&self, text: String) {
@@ -109,6 +119,13 @@ impl Host for ScriptedHost {
                     let raised = self.raised.lock().unwrap().recv_timeout(PATIENCE);
                     assert_eq!(raised, Ok(irq), "the interrupt that the guest waits for");
                 }
+                Step::Run => {
+                    self.runs.fetch_add(1, Ordering::SeqCst);
+                    rustix::event::poll(&mut [], None).unwrap_err();
+                    self.runs.fetch_add(1, Ordering::SeqCst);
+                    self.steps.lock().unwrap().push_front(Step::Run);
+                    return Err(io::Error::from_raw_os_error(libc::EINTR));
+                }
                 Step::Hang => loop {
                     std::thread::park();
                 },
@@ -131,7 +148,12 @@ impl Host for ScriptedHost {
     }
 
     fn counters(&self) -> io::Result<String> {
-        Ok("switches 3\n".to_owned())
+        // As the module does.
+        if self.is_running() {
+            Err(io::Error::from_raw_os_error(libc::EBUSY))
+        } else {
+            Ok("switches 3\n".to_owned())
+        }
     }
 
     fn recording(&self) -> Result<Box<dyn io::Read + Send>, HostError> {

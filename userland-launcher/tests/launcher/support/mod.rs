@@ -6,8 +6,10 @@ pub mod host;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use userland_launcher::console_output::ConsoleOutput;
+use userland_launcher::disk_file::DiskName;
 use userland_launcher::terminal::Terminal;
 
 /// Keeps what was shown.
@@ -40,4 +42,9 @@ impl Write for Screen {
 pub fn piped_terminal() -> (Arc<Terminal>, OwnedFd) {
     let (read, write) = rustix::pipe::pipe().unwrap();
     (Arc::new(Terminal::new(read)), write)
+}
+
+/// A disk that the guest may write.
+pub fn disk_name(path: &Path) -> DiskName {
+    path.as_os_str().to_owned().into()
 }

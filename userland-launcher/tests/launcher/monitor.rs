@@ -1,0 +1,144 @@
+//! What other programs do with a guest that runs on a scripted host.
+
+use crate::support::elf::Elf;
+use crate::support::host::{ScriptedHost, Step};
+use crate::support::{Screen, piped_terminal};
+use clap::Parser;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use userland_launcher::cli::Cli;
+use userland_launcher::control::Control;
+use userland_launcher::files::Files;
+use userland_launcher::host::Host;
+use userland_launcher::launch::{Prepared, Session};
+use userland_launcher::monitor;
+use userland_launcher::outcome::Outcome;
+
+/// A program that is connected.
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn connect(socket: &Path) -> Self {
+        Self(BufReader::new(UnixStream::connect(socket).unwrap()))
+    }
+
+    fn ask(&mut self, request: &str) -> String {
+        self.0.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        self.0.read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    }
+
+    fn command(&mut self, command: &str) -> String {
+        self.ask(&format!(r#"{{"command":"{command}"}}"#))
+    }
+}
+
+/// Runs a guest that does nothing but run, and meanwhile `act`, in another thread; returns how the guest ended.
+fn with_guest(act: impl FnOnce(&Path, &ScriptedHost) + Send + 'static) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let (kernel, socket) = (folder.path().join("kernel"), folder.path().join("monitor"));
+    std::fs::write(&kernel, Elf::good().bytes()).unwrap();
+    let line = ["lguest", "--memory", "2M", "--monitor", socket.to_str().unwrap(), kernel.to_str().unwrap()];
+    let cli = Cli::parse_from(line);
+    let mut files = Files::open(&cli).unwrap();
+    let control = Arc::new(Control::new().unwrap());
+    let screen = Screen::default();
+    let session = Session::new(screen.output(), control.clone());
+    let end = Arc::new(session.ender());
+    monitor::serve(files.monitor.take().unwrap(), control, end.clone()).unwrap();
+    let host = ScriptedHost::new([Step::Run]);
+    let guest = host.clone();
+    let actor = std::thread::spawn(move || {
+        while !guest.is_running() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&socket, &guest)));
+        // An act that failed has not ended the guest.
+        end(Outcome::Stopped);
+        acted
+    });
+    let (terminal, _keyboard) = piped_terminal();
+    let ended = session.run(
+        &cli,
+        &files,
+        || Prepared::new(&cli, &files, &terminal, &screen.output()),
+        || Ok(host.clone() as Arc<dyn Host>),
+    );
+    actor.join().unwrap().unwrap();
+    ended.unwrap().outcome
+}
+
+#[test]
+fn a_guest_is_paused_and_goes_on() {
+    let outcome = with_guest(|socket, guest| {
+        let (mut one, mut other) = (Client::connect(socket), Client::connect(socket));
+        assert_eq!(one.command("status"), r#"{"status":"running"}"#);
+        for _ in 0..50 {
+            assert_eq!(one.command("pause"), r#"{"status":"paused"}"#);
+            assert!(!guest.is_running());
+            let interrupted = guest.runs.load(std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(other.command("counters"), r#"{"counters":{"switches":3}}"#);
+            assert_eq!(other.command("status"), r#"{"status":"paused"}"#);
+            assert_eq!(guest.runs.load(std::sync::atomic::Ordering::SeqCst), interrupted, "it stands still");
+            assert_eq!(other.command("continue"), r#"{"status":"running"}"#);
+            while !guest.is_running() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert_eq!(other.command("stop"), r#"{"status":"stopped"}"#);
+    });
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
+    assert_eq!(outcome.code(), 143);
+}
+
+#[test]
+fn counters_are_read_of_a_guest_that_runs() {
+    with_guest(|socket, guest| {
+        let mut client = Client::connect(socket);
+        for _ in 0..50 {
+            assert_eq!(client.command("counters"), r#"{"counters":{"switches":3}}"#);
+            assert_eq!(client.command("status"), r#"{"status":"running"}"#);
+        }
+        while !guest.is_running() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[test]
+fn what_is_no_request_is_answered_by_an_error() {
+    with_guest(|socket, _| {
+        let mut client = Client::connect(socket);
+        let long = "x".repeat(4000);
+        for request in ["", "pause", "{}", r#"{"command":"nosuch"}"#, r#"{"command":"pause","for":3}"#, &long]
+        {
+            let answer = client.ask(request);
+            assert!(answer.starts_with(r#"{"error":"#), "{request}: {answer}");
+        }
+        assert_eq!(client.command("status"), r#"{"status":"running"}"#);
+        let sent = |command| monitor::send(socket, command).unwrap();
+        assert_eq!(sent(monitor::Command::Pause), (r#"{"status":"paused"}"#.to_owned(), true));
+        assert_eq!(sent(monitor::Command::Counters), (r#"{"counters":{"switches":3}}"#.to_owned(), true));
+    });
+}
+
+#[test]
+fn a_socket_is_its_users_and_taken_over_from_a_guest_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("monitor");
+    let listener = monitor::listen(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(monitor::listen(&path).is_err(), "somebody answers there");
+    drop(listener);
+    monitor::listen(&path).unwrap();
+    // A file is not the monitor's.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert!(monitor::listen(&file).is_err());
+    assert_eq!(std::fs::read(&file).unwrap(), b"x");
+}
