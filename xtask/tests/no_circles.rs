@@ -19,7 +19,7 @@ const CRATES: [&str; 11] = [
     "framework/src",
     "kmod/link/src",
     "kmod/src",
-    "manual/src",
+    "xtask/manual/src",
     "strategies/src",
     "switcher/src",
     "userland-launcher/src",

@@ -8,10 +8,10 @@ const PARAMETERS: &str = ".\\\" PARAMETERS\n";
 
 /// The module's sources that define parameters which a user may set or read.
 const SOURCES: [&str; 4] = [
-    include_str!("../../kmod/lg_main.c"),
-    include_str!("../../kmod/lg_plugin.c"),
-    include_str!("../../kmod/lg_recording.c"),
-    include_str!("../../kmod/lg_user.c"),
+    include_str!("../../../kmod/lg_main.c"),
+    include_str!("../../../kmod/lg_plugin.c"),
+    include_str!("../../../kmod/lg_recording.c"),
+    include_str!("../../../kmod/lg_user.c"),
 ];
 
 /// A parameter of the module.
