@@ -72,7 +72,8 @@ fn every_recording_replays_on_every_kind_of_strategy() {
     }
 }
 
-/// What `shared` is for, on the recordings of sixteen processes.
+/// What `shared` is for, on the recordings of sixteen processes. A page that the host has to look for is missed once under every
+/// strategy.
 #[test]
 fn shared_has_a_tenth_of_the_misses_and_demand_faults() {
     let of_sixteen = |recording: &Recording| {
@@ -81,9 +82,11 @@ fn shared_has_a_tenth_of_the_misses_and_demand_faults() {
     let recordings: Vec<_> = recordings().into_iter().filter(of_sixteen).collect();
     assert_eq!(recordings.len(), 2);
     for recording in recordings {
-        let (original, shared) = (recording.on("lguest"), recording.on("shared"));
+        // What is withheld to see whether it pays is missed.
+        let (original, shared) = (recording.on("lguest"), recording.on("shared:prefetch-on-trial=off"));
         assert!(misses(&shared) * 10 <= misses(&original), "{}: misses", recording.name);
-        let (few, many) = (shared.counters.demand_faults, original.counters.demand_faults);
+        let avoidable = |report: &Report| report.counters.demand_faults - report.frames_known;
+        let (few, many) = (avoidable(&shared), avoidable(&original));
         assert!(few * 10 <= many, "{}: {few} demand faults against {many}", recording.name);
     }
 }

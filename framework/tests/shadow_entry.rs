@@ -203,11 +203,22 @@ fn a_frame_that_the_guest_may_not_write_to() {
     };
     // Present, user, accessed; and writable; and dirty.
     assert_eq!(convert(true, false, 0x3025), 0x25);
-    assert_eq!(convert(true, true, 0x3027), 0x25);
+    assert_eq!(convert(true, true, 0x3027), 0x25, "the page is known, and nobody waits for another");
     assert_eq!(convert(true, true, 0x3067), 0x65);
     assert_eq!(convert(true, false, 0x3067), 0x67, "the guest writes, which ends the sharing");
     assert_eq!(convert(true, false, 0x3027), 0x27, "the guest will write in all likelihood");
+    assert_eq!(convert(false, false, 0x3067), 0x67);
     assert_eq!(convert(false, true, 0x3067), 0x67);
+}
+
+/// A page that the host would have to look for is not mapped ahead of its use.
+#[test]
+fn a_page_ahead_is_one_that_the_host_knows() {
+    let (mut host, _tables, _) = tables::<TwoLevel>();
+    let ahead = |host: &mut Elsewhere| ShadowEntry::ahead(host, Entry(0x3067)).map(|entry| entry.entry());
+    assert_eq!(ahead(&mut host), Err(Kill::NoFrame(NoFrame(GuestFrame(3)))));
+    let now = ShadowEntry::new(&mut host, Entry(0x3067)).map(|entry| entry.entry());
+    assert_eq!(ahead(&mut host), now);
 }
 
 /// The host drops what is stale, and nothing else, behind the tables' back; they go on with what is left.

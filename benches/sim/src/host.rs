@@ -246,6 +246,12 @@ impl SimHost {
         self.ledger.entries() as u64
     }
 
+    /// Pages of the guest's whose frames are known.
+    #[must_use]
+    pub fn frames_known(&self) -> u64 {
+        self.words.iter().filter(|word| **word != Word::Unknown).count() as u64
+    }
+
     /// Table pages given out, the Switcher's included.
     #[must_use]
     pub fn tables(&self) -> usize {
@@ -357,11 +363,8 @@ impl PagingHost for SimHost {
     fn frame(&mut self, page: GuestFrame, purpose: Purpose, _: Capability) -> Result<KnownFrame, NoFrame> {
         let missing = NoFrame(page);
         let word = self.words.get_mut(page.0 as usize).ok_or(missing)?;
-        if *word == Word::Unknown && purpose == Purpose::Ahead {
-            return Err(missing);
-        }
         if *word == Word::Unknown || *word == Word::ReadOnly && purpose == Purpose::Writing {
-            if !take(&mut self.frames_left) {
+            if purpose == Purpose::Ahead || !take(&mut self.frames_left) {
                 return Err(missing);
             }
             let shared = &mut self.read_only[page.0 as usize];

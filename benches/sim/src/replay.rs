@@ -61,8 +61,10 @@ pub struct Report {
     pub batches: u64,
     /// What the strategy counted.
     pub counters: PagingCounters,
-    /// References held on guest pages.
+    /// Shadow entries that map something.
     pub entries: u64,
+    /// Pages of the guest's that the host had to look for, once each: no prefetch saves those faults.
+    pub frames_known: u64,
     /// Table pages held, the Switcher's included.
     pub table_pages: usize,
     /// The shadowed page directories by their addresses, if they were requested and the guest lives.
@@ -201,6 +203,7 @@ impl Replay {
             batches: self.batches,
             counters: self.strategy.counters(),
             entries: self.host.entries(),
+            frames_known: self.host.frames_known(),
             table_pages: self.host.tables(),
             directories: (dump && self.killed.is_none()).then(|| directories(&*self.strategy)),
             after_free: (0, 0),
