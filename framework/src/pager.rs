@@ -87,6 +87,11 @@ pub trait Pager {
     /// See [`PagingStrategy::root`].
     fn root(&self) -> ShadowRoot<'_>;
 
+    /// See [`PagingStrategy::reflects_by`].
+    fn reflects_by(&self) -> Option<GuestPhys> {
+        None
+    }
+
     /// See [`PagingStrategy::translate`].
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill>;
 
@@ -342,6 +347,10 @@ impl<S: PagingStrategy> Pager for Checked<S> {
 
     fn root(&self) -> ShadowRoot<'_> {
         self.strategy.root()
+    }
+
+    fn reflects_by(&self) -> Option<GuestPhys> {
+        self.strategy.reflects_by()
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
