@@ -41,6 +41,7 @@ mod console;
 mod descriptors;
 #[cfg(target_os = "none")]
 mod faults;
+#[cfg(target_os = "none")]
 mod forged;
 #[cfg(target_os = "none")]
 mod fpu;
