@@ -5,6 +5,7 @@
  *   strategy     rw  the paging strategy of guests that do not choose one: name[:parameter=value,...]
  *   seed         r   where everything random begins; every guest begins there, so that runs repeat
  *   audit        rw  after how many operations the shadow tables of guests started from then on are audited
+ *   reflect      rw  whether the Switcher reflects page faults by itself in guests started from then on
  *   max_guests   r   how many guests there is room for
  *   guests_per_user user_kib rw  what the guests of one user may take (lg_user.c)
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
@@ -28,6 +29,8 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <asm/kvm_para.h>
+#include <asm/msr.h>
 #include <asm/pgtable_types.h>
 
 #include "lg_shim.h"
@@ -100,6 +103,10 @@ MODULE_PARM_DESC(seed, "where everything random begins (default: random, see the
 static unsigned int lg_audit;
 module_param_named(audit, lg_audit, uint, 0644);
 MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many operations (default 0: never)");
+
+static bool lg_reflect_allowed = true;
+module_param_named(reflect, lg_reflect_allowed, bool, 0644);
+MODULE_PARM_DESC(reflect, "reflect page faults of programs to the guest's kernel without leaving the guest (default on)");
 
 unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
@@ -178,6 +185,22 @@ asmlinkage u32 lg_default_strategy(char *to, u32 size)
 asmlinkage u32 lg_audit_every(void)
 {
 	return READ_ONCE(lg_audit);
+}
+
+/*
+ * Where the host is a guest of KVM itself, a page fault may be KVM's word to the host that a page is on its way, which only
+ * the host can tell from the guest's own.
+ */
+static bool faults_are_guests(void)
+{
+	u64 async = 0;
+
+	return !kvm_para_available() || rdmsrl_safe(MSR_KVM_ASYNC_PF_EN, &async) || !(async & KVM_ASYNC_PF_ENABLED);
+}
+
+asmlinkage bool lg_reflect(void)
+{
+	return READ_ONCE(lg_reflect_allowed) && faults_are_guests();
 }
 
 asmlinkage void lg_count_guests(int change)

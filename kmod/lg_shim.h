@@ -62,6 +62,8 @@ asmlinkage void lg_bug(const char *text, u32 length) __noreturn;
 asmlinkage u32 lg_default_strategy(char *to, u32 size);
 /* After how many operations a guest's shadow tables are audited, 0 for never. */
 asmlinkage u32 lg_audit_every(void);
+/* Whether the Switcher may reflect page faults of guests that are started now. */
+asmlinkage bool lg_reflect(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 /* Pages and references that strategies forgot: /sys/module/lg/parameters/forgotten. */

@@ -33,7 +33,7 @@ counters! {
         page_directory_hits,
         /// Page faults that filled a shadow entry; the guest got no trap.
         demand_faults,
-        /// Page faults that were the guest's own.
+        /// Page faults that were the guest's own, with those that the Switcher reflected.
         reflected_faults,
         /// SET_PTE requests.
         set_pte,
@@ -79,6 +79,8 @@ counters! {
         interrupts,
         /// Traps other than page faults that were reflected to the guest.
         reflected_traps,
+        /// Page faults that the Switcher reflected by itself, as far as the guest has not forged their number.
+        switcher_reflections,
         /// Instructions emulated after a general-protection fault.
         emulated_instructions,
         /// Real interrupts (NMIs included) that ended a run.

@@ -19,20 +19,20 @@ use crate::host::{Host, PagingHost};
 use crate::pager::Pager;
 use crate::shadow_root::ShadowRoot;
 use alloc::boxed::Box;
-use arch_i386::addr::HostFrame;
+use arch_i386::addr::{GuestPhys, HostFrame};
 
 /// A guest's strategy, as the run loop has it. All methods that take a host are to be called within [`Host::guard`].
 pub(crate) struct Guarded {
     strategy: Option<Box<dyn Pager>>,
-    /// The page of the strategy's answer to [`Pager::root`], as long as it has not been called for anything else: so that
-    /// an entry into the guest takes no call. Tables that nobody has called are as they were.
-    root: Option<HostFrame>,
+    /// The strategy's answer to [`Pager::entry`], the page of the root, as long as it has not been called for anything else: so
+    /// that an entry into the guest takes no call. Tables that nobody has called are as they were.
+    current: Option<(HostFrame, Option<GuestPhys>)>,
 }
 
 impl Guarded {
     /// None yet.
     pub(crate) const fn none() -> Self {
-        Self { strategy: None, root: None }
+        Self { strategy: None, current: None }
     }
 
     /// Has the strategy made.
@@ -58,23 +58,26 @@ impl Guarded {
         host: &mut H,
         call: impl FnOnce(&mut dyn Pager, &mut dyn PagingHost) -> R,
     ) -> R {
-        self.root = None;
+        self.current = None;
         let strategy = self.strategy.as_deref_mut().expect("a guest that lives has a strategy");
         host.plug_in(|host| call(strategy, host))
     }
 
-    /// The shadow root to run on now.
+    /// The shadow root to run on now, and the page directory by which the Switcher may reflect page faults.
     ///
     /// # Panics
     /// As [`Guarded::call`].
     #[inline]
-    pub(crate) fn root<H: Host>(&mut self, host: &mut H) -> ShadowRoot<'_> {
-        if let Some(root) = self.root {
-            return ShadowRoot::new(root);
-        }
-        let root = self.call(host, |strategy, _| strategy.root().frame());
-        self.root = Some(root);
-        ShadowRoot::new(root)
+    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (ShadowRoot<'_>, Option<GuestPhys>) {
+        let (root, directory) = match self.current {
+            Some(current) => current,
+            None => self.call(host, |strategy, _| {
+                let (root, directory) = strategy.entry();
+                (root.frame(), directory)
+            }),
+        };
+        self.current = Some((root, directory));
+        (ShadowRoot::new(root), directory)
     }
 
     /// Whether there is a strategy that can be called.

@@ -52,6 +52,8 @@ pub struct Guest {
     pub(crate) segments: Segments,
     /// Where the shared page is, once the guest has named it.
     pub(crate) data: Option<GuestPhys>,
+    /// Where the guest's kernel sees its memory.
+    pub(crate) kernel_address: GuestVirt,
     /// Instructions that must not be interrupted.
     pub(crate) noirq: Range<u32>,
     pub(crate) ss1: u32,
@@ -61,6 +63,8 @@ pub struct Guest {
     /// A debug trap has come since the guest last wrote to DR6.
     pub(crate) stepped: bool,
     pub(crate) nested: Nested,
+    /// An interrupt waits for the end of instructions that must not be interrupted.
+    pub(crate) held_back: bool,
     /// The guest came back with a hypercall that has not been done yet.
     pub(crate) pending_hypercall: bool,
     /// The ring entry that comes next.
@@ -93,6 +97,7 @@ impl Guest {
             window: context.window,
             segments: Segments::new(),
             data: None,
+            kernel_address: GuestVirt(0),
             noirq: 0..0,
             // lguest leaves these zero; a guest that takes a direct trap before SET_STACK dies of
             // a double fault.
@@ -102,6 +107,7 @@ impl Guest {
             halted: false,
             stepped: false,
             nested: Nested::default(),
+            held_back: false,
             pending_hypercall: false,
             ring_next: 0,
             host_work_pending: true,
@@ -197,6 +203,7 @@ impl Guest {
                 // The ring has stopped on its way: the rest of it comes first.
                 continue;
             }
+            self.held_back = false;
             let deliverable = self.deliver_interrupt(host)?;
             if self.halted {
                 host.wait(deliverable);
@@ -204,8 +211,10 @@ impl Guest {
                 continue;
             }
             self.counters.world_switches += 1;
-            let root = self.paging.root(host);
-            let exit = host.enter(GuestEntry { root, segments: &mut self.segments, ts: self.ts });
+            let (root, directory) = self.paging.current(host);
+            let directory = directory.filter(|_| !self.held_back);
+            let exit = host.enter(GuestEntry { root, directory, segments: &mut self.segments, ts: self.ts });
+            self.counters.switcher_reflections += u64::from(exit.reflected);
             self.handle_exit(host, exit)?;
         }
     }
@@ -230,6 +239,8 @@ impl Guest {
             self.abandon(panicked);
             PagingCounters::default()
         });
+        let reflected_faults = paging.reflected_faults + self.counters.switcher_reflections;
+        let paging = PagingCounters { reflected_faults, ..paging };
         Counters { run: self.counters, paging, frames: host.frame_counters() }
     }
 

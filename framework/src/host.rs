@@ -30,6 +30,7 @@ use crate::shadow_root::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::HypercallArgs;
 use arch_i386::lguest_data::{RING_DONE, Timespec, offset};
+use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
@@ -39,6 +40,8 @@ pub use fallible::OutOfMemory;
 pub struct GuestEntry<'a> {
     /// The shadow page directory to load into CR3, the Switcher mapped in it.
     pub root: ShadowRoot<'a>,
+    /// The guest's page directory, if the Switcher may reflect page faults by it during this run.
+    pub directory: Option<GuestPhys>,
     /// The guest's descriptor tables and what has changed in them since the last entry.
     pub segments: &'a mut Segments,
     /// CR0.TS is to be set while the guest runs.
@@ -53,6 +56,8 @@ pub struct Exit {
     pub vector: u32,
     /// CR2, when the vector is a page fault's.
     pub cr2: GuestVirt,
+    /// Page faults that the Switcher has reflected to the guest during the run. The guest may have forged the number.
+    pub reflected: u32,
 }
 
 /// What running a guest needs.
@@ -124,6 +129,10 @@ pub trait Host: PagingHost {
     /// Sets the guest's kernel stack for traps from ring 3 that take no exit, of all entries from now on: selector and
     /// address. Both are 0 until then.
     fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt);
+
+    /// Sets how the Switcher is to reflect page faults of ring 3 by itself, of all entries from now on; not at all until
+    /// then, and with `None`. A host whose Switcher never does so need not look at it.
+    fn set_reflection(&mut self, _: Option<Reflection>) {}
 
     /// Runs the guest until something happens. If the host has something else to do, now or before the
     /// guest is done, that looks like a hardware interrupt.

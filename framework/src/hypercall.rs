@@ -129,7 +129,12 @@ impl Guest {
             }
             Hypercall::SetStack => self.set_stack(host, a, GuestVirt(b), c)?,
             Hypercall::LoadGdtEntry => self.segments.load_gdt_entry(a, Descriptor { low: b, high: c })?,
-            Hypercall::LoadIdtEntry => self.segments.load_idt_entry(a, Descriptor { low: b, high: c })?,
+            Hypercall::LoadIdtEntry => {
+                self.segments.load_idt_entry(a, Descriptor { low: b, high: c })?;
+                if a == u32::from(trap::PAGE_FAULT) {
+                    self.prepare_reflection(host);
+                }
+            }
             Hypercall::LoadTls => self.load_tls(host, GuestPhys(a))?,
             Hypercall::Ts => self.ts = a != 0,
             Hypercall::SetClockevent => host.set_timer(NonZeroU32::new(a)),
@@ -180,9 +185,10 @@ impl Guest {
         if vector != u32::from(trap::SYSCALL) {
             return Err(Kill::SyscallVector(vector));
         }
-        let kernel_address = host.read_u32(GuestPhys(data.0 + offset::KERNEL_ADDRESS))?;
-        self.data = Some(data);
-        self.paging.call(host, |strategy, host| strategy.guest_initialised(host, GuestVirt(kernel_address)))
+        let kernel_address = GuestVirt(host.read_u32(GuestPhys(data.0 + offset::KERNEL_ADDRESS))?);
+        (self.data, self.kernel_address) = (Some(data), kernel_address);
+        self.prepare_reflection(host);
+        self.paging.call(host, |strategy, host| strategy.guest_initialised(host, kernel_address))
     }
 
     /// Fills in the host's part of the shared page and reads the guest's.

@@ -36,6 +36,8 @@ impl Guest {
         // A guest halts by a hypercall outside the protected range, so a halted one can be woken.
         let eip = host.regs().eip;
         if !self.halted && self.noirq.contains(&eip) {
+            // The guest does not know of it, so the next exit must not be long in coming.
+            self.held_back = true;
             return Ok(0);
         }
         if core::mem::take(&mut self.halted) {

@@ -87,6 +87,12 @@ pub trait Pager {
     /// See [`PagingStrategy::root`].
     fn root(&self) -> ShadowRoot<'_>;
 
+    /// What the guest is entered with: [`Pager::root`], and [`PagingStrategy::reflects_by`], which is nothing where a wrapper
+    /// has to see every fault.
+    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>) {
+        (self.root(), None)
+    }
+
     /// See [`PagingStrategy::translate`].
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill>;
 
@@ -342,6 +348,10 @@ impl<S: PagingStrategy> Pager for Checked<S> {
 
     fn root(&self) -> ShadowRoot<'_> {
         self.strategy.root()
+    }
+
+    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>) {
+        (self.strategy.root(), self.strategy.reflects_by())
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {

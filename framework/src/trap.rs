@@ -12,8 +12,10 @@ use crate::kill::Kill;
 use crate::strategy::Fault;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::lguest_data::offset;
+use arch_i386::paging::Paging;
+use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
-use arch_i386::segment::GUEST_PL;
+use arch_i386::segment::{GUEST_PL, GateType};
 use arch_i386::trap::{self, PageFaultErrorCode};
 
 impl Guest {
@@ -57,6 +59,19 @@ impl Guest {
             _ => {}
         }
         self.reflect(host, vector, exit.cr2)
+    }
+
+    /// Has the Switcher reflect page faults to the guest's handler as it is now. Only one that turns interrupts off, as a
+    /// page-fault handler should, is for the Switcher; and only tables of two levels.
+    pub(crate) fn prepare_reflection<H: Host>(&mut self, host: &mut H) {
+        let gate = self.segments.gate(trap::PAGE_FAULT);
+        let gate = gate.filter(|gate| gate.gate_type() == Some(GateType::Interrupt));
+        let reflection = gate.zip(self.data).filter(|_| self.format == Paging::TwoLevel);
+        let reflection = reflection.and_then(|(gate, data)| {
+            let handler = GuestVirt(gate.gate_offset());
+            Reflection::new(handler, data, self.kernel_address, host.page_limit(), self.window.start())
+        });
+        host.set_reflection(reflection);
     }
 
     /// A real interrupt has come and been dealt with; it may have given the host something to do.

@@ -4,6 +4,7 @@
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
+use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_CS, GUEST_DS};
 use arch_i386::table::{TablePage, TrustedHost};
@@ -42,6 +43,9 @@ struct Machine {
     waited_for: Vec<u32>,
     ts: bool,
     kernel_stack: (u32, GuestVirt),
+    /// How the Switcher is to reflect page faults, and by which page directory in this run.
+    reflection: Option<Reflection>,
+    directory: Option<GuestPhys>,
     /// Ring entries that somebody else fills again whenever one of them has been done.
     refilled: u32,
     /// Calls since the loop has last checked for an interruption, the most of them, and how often it has checked.
@@ -56,7 +60,7 @@ struct Machine {
 const ENDLESS: u32 = 10_000;
 
 fn exit(vector: u8) -> Exit {
-    Exit { vector: vector.into(), cr2: GuestVirt(0) }
+    Exit { vector: vector.into(), cr2: GuestVirt(0), reflected: 0 }
 }
 
 impl Machine {
@@ -173,8 +177,11 @@ impl Host for Machine {
     fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt) {
         self.kernel_stack = (ss1, esp1);
     }
+    fn set_reflection(&mut self, reflection: Option<Reflection>) {
+        self.reflection = reflection;
+    }
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
-        self.ts = entry.ts;
+        (self.ts, self.directory) = (entry.ts, entry.directory);
         // At the script's end somebody presses ^C, which ends the run like a hardware interrupt.
         self.script.pop_front().map_or(exit(0x30), |mut run| run(self))
     }
@@ -229,6 +236,8 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         waited_for: Vec::new(),
         ts: false,
         kernel_stack: (0, GuestVirt(0)),
+        reflection: None,
+        directory: None,
         refilled: 0,
         calls: 0,
         most_calls: 0,
@@ -520,12 +529,12 @@ fn a_page_fault_is_fixed_or_reflected_with_its_address() {
     then(&mut machine, |m| {
         m.regs.esp = 0x6000;
         m.regs.errcode = 2;
-        Exit { vector: 14, cr2: GuestVirt(0x2_0000) }
+        Exit { vector: 14, cr2: GuestVirt(0x2_0000), reflected: 0 }
     });
     then(&mut machine, |m| {
         assert_ne!(m.regs.eip, 0x5000 + 16 * 14, "memory is mapped linearly");
         m.regs.errcode = 2;
-        Exit { vector: 14, cr2: GuestVirt(0xfff0_0000) }
+        Exit { vector: 14, cr2: GuestVirt(0xfff0_0000), reflected: 0 }
     });
     then(&mut machine, |m| {
         assert_eq!(m.regs.eip, 0x5000 + 16 * 14);
@@ -534,6 +543,83 @@ fn a_page_fault_is_fixed_or_reflected_with_its_address() {
         exit(0x30)
     });
     assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn the_switcher_reflects_to_the_handler_that_was_loaded_last() {
+    let (mut guest, mut machine) = initialised();
+    let gate = |m: &mut Machine, handler: u32, kind: u32| {
+        m.hypercall(Hypercall::LoadIdtEntry, [14, GUEST_CS << 16 | handler, kind, 0])
+    };
+    then(&mut machine, move |m| {
+        let Reflection { handler, data, kernel_address, low_memory, .. } = m.reflection.unwrap();
+        assert_eq!((handler.0, data.0), (0x5000 + 16 * 14, 0xc000_0000 + DATA.0));
+        assert_eq!((kernel_address.0, low_memory), (0xc000_0000, PAGES * 4096));
+        assert_eq!(m.directory, None, "memory is mapped linearly");
+        gate(m, 0x6000, 0x8e00)
+    });
+    then(&mut machine, move |m| {
+        assert_eq!(m.reflection.unwrap().handler.0, 0x6000);
+        // A handler that leaves interrupts on.
+        gate(m, 0x6000, 0x8f00)
+    });
+    then(&mut machine, move |m| {
+        assert_eq!(m.reflection, None);
+        gate(m, 0x6000, 0x8e00)
+    });
+    then(&mut machine, move |m| {
+        assert!(m.reflection.is_some());
+        gate(m, 0x6000, 0)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.reflection, None, "there is no handler");
+        m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0])
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.directory, Some(GuestPhys(0x8000)));
+        Exit { reflected: 3, ..exit(0x30) }
+    });
+    then(&mut machine, |_| Exit { reflected: 4, ..exit(0x30) });
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    let counters = guest.counters(&mut machine);
+    assert_eq!((counters.run.switcher_reflections, counters.paging.reflected_faults), (7, 7));
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn the_switcher_reflects_nothing_while_an_interrupt_is_held_back() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+    then(&mut machine, |m| {
+        m.set_word(offset::IRQ_ENABLED, IRQ_ENABLED);
+        (m.pending, m.regs.eip) = (1, NOIRQ + 4);
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.eip, m.directory), (NOIRQ + 4, None), "the interrupt waits for the next exit");
+        m.pending = 0;
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.directory, Some(GuestPhys(0x8000)));
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn a_strategy_that_must_see_each_fault_is_called_for_it() {
+    for strategy in ["record:of=lguest", "audit:of=lguest"] {
+        let (guest, mut machine, made) = on(strategy);
+        made.unwrap();
+        then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+        then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+        then(&mut machine, move |m| {
+            assert_eq!(m.directory, None, "{strategy}");
+            exit(0x30)
+        });
+        assert_eq!(run(guest, machine).0, None);
+    }
 }
 
 #[test]
@@ -557,7 +643,7 @@ fn a_fault_in_the_switcher_is_the_end() {
     let (guest, mut machine) = initialised();
     then(&mut machine, |m| {
         m.regs.eip = 0x44;
-        Exit { vector: trap::IN_SWITCHER | 13, cr2: GuestVirt(0) }
+        Exit { vector: trap::IN_SWITCHER | 13, cr2: GuestVirt(0), reflected: 0 }
     });
     assert_eq!(killed(guest, machine), Kill::SwitcherFault { vector: 13, eip: GuestVirt(0x44) });
 }
@@ -819,7 +905,7 @@ fn busy(machine: &mut Machine) {
         });
         then(machine, |m| {
             m.regs.errcode = 2;
-            Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x10_000) }
+            Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x10_000), reflected: 0 }
         });
     }
     then(machine, |m| m.hypercall(Hypercall::SetPte, [0x8000, 0x10_000, 0x11_067, 0]));
@@ -843,7 +929,7 @@ fn busy(machine: &mut Machine) {
 fn entries_of_frames_that_have_gone_are_dropped_and_the_stack_is_mapped_again() {
     let (mut guest, mut machine) = initialised();
     then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
-    then(&mut machine, |_| Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x10_000) });
+    then(&mut machine, |_| Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x10_000), reflected: 0 });
     then(&mut machine, |m| {
         assert_eq!(m.sim.entries(), 2, "the stack and what was missed");
         m.sim.take_frame(GuestFrame(0x5));

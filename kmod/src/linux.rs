@@ -17,6 +17,7 @@ use alloc_crate::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::hypercall::HypercallArgs;
 use arch_i386::lguest_data::{self, Timespec, offset};
+use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
@@ -178,6 +179,8 @@ pub struct Linux {
     memory: Memory,
     eventfds: Eventfds,
     no_execute: bool,
+    /// Whether the Switcher may reflect page faults by itself.
+    reflect: bool,
     /// Frames that have gone.
     stale: Box<StaleSet>,
     /// What the guest's strategy holds of the kernel's.
@@ -215,6 +218,7 @@ impl Linux {
             memory,
             eventfds,
             no_execute,
+            reflect: shim::lg_reflect(),
             stale: boxed_with(StaleSet::new)?,
             ledger: Ledger::default(),
             seen: Cell::new(0),
@@ -495,6 +499,10 @@ impl Host for Linux {
         self.vcpu_area.pages().set_stack(ss1, esp1.0);
     }
 
+    fn set_reflection(&mut self, reflection: Option<Reflection>) {
+        self.vcpu_area.pages().set_reflection(reflection.filter(|_| self.reflect));
+    }
+
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.vcpu_area.area().text();
         self.vcpu_area.set_root(entry.root.frame());
@@ -502,15 +510,21 @@ impl Host for Linux {
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
         if !pages.sanitise() {
-            return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
+            return Exit {
+                vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION),
+                cr2: GuestVirt(0),
+                reflected: 0,
+            };
         }
+        pages.begin_run(entry.directory);
         let state: *mut _ = pages;
         // SAFETY: the pages are those of a virtual CPU in the area that the Switcher's text is in, `root` maps
         // both, as every shadow root of this guest does, and the registers have been made safe. While the guest runs it
         // writes to the register page; no reference to it exists then.
         let vector =
             unsafe { shim::lg_vcpu_enter(self.vcpu.raw(), state.cast(), self.seen.get(), entry.ts.into()) };
-        Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)) }
+        let reflected = self.vcpu_area.pages().take_reflected();
+        Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)), reflected }
     }
 
     fn interrupted(&mut self) -> bool {

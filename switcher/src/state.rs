@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  state page (guest: read-only)            register page (guest: writable)
-//!  +0x000 IDT, 256 gates                    +0x000 the stack that an NMI, or a fault of the
-//!  +0x800 GDT, 32 descriptors                      Switcher itself, goes on with below the frame
-//!  +0x900 TSS                               +0xfb8 the guest's registers: the frame that traps
-//!  +0x968 what the way out begins with             from the guest push downwards from the end
+//!  +0x000 IDT, 256 gates                    +0x000 how often the Switcher has reflected a page
+//!  +0x800 GDT, 32 descriptors                      fault, and the address of the last one
+//!  +0x900 TSS                               +0x008 the stack that an NMI, or a fault of the
+//!  +0x968 what the way out begins with             Switcher itself, goes on with below the frame
+//!  +0x984 how page faults are reflected     +0xfb8 the guest's registers: the frame that traps
+//!                                                  from the guest push downwards from the end
 //! ```
 //!
 //! The guest's kernel can read the state page, for ring 1 is supervisor to the page tables. So it holds only
@@ -18,6 +20,7 @@
 //! | `host_cr3` | the way out: nothing of the host is mapped before it is loaded | the physical address of its launcher's page directory |
 //! | `host_context` | the way out, from the page just named to the next | an address in the Switcher area |
 //! | `events` | the handler of NMIs and machine checks on the way out | that one came |
+//! | `directory`, `reflection` | the reflection of page faults | what it has set itself, and where the Switcher's window begins |
 //!
 //! All else of the host's is in its [`HostContext`], on a page that no guest maps: the host's stack pointer, CR4,
 //! the addresses of its descriptor tables, and the guest's own CR3.
@@ -26,7 +29,8 @@
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
 use arch_i386::RFlags;
-use arch_i386::addr::{GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::reflection::Reflection;
 use arch_i386::regs::{REGS_SIZE, Regs};
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, index};
 use core::mem::offset_of;
@@ -55,12 +59,12 @@ pub(crate) struct TableRegister {
 /// A task-state segment: only the stacks of the inner rings, and the absence of I/O rights, matter.
 #[derive(Debug)]
 #[repr(C)]
-struct Tss {
+pub(crate) struct Tss {
     link: u32,
     esp0: u32,
     ss0: u32,
-    esp1: u32,
-    ss1: u32,
+    pub(crate) esp1: u32,
+    pub(crate) ss1: u32,
     unused: [u32; 20],
     /// Low half: the debug-trap bit. High half: where the I/O permission bitmap would be.
     trap_and_io_bitmap: u32,
@@ -72,7 +76,7 @@ struct Tss {
 pub struct StatePage {
     idt: [Descriptor; IDT_ENTRIES],
     gdt: [Descriptor; GDT_ENTRIES],
-    tss: Tss,
+    pub(crate) tss: Tss,
     // From here on for the assembly in `text`, by offset.
     pub(crate) host_cr3: u32,
     /// The address of this virtual CPU's [`HostContext`].
@@ -82,7 +86,11 @@ pub struct StatePage {
     padding: u16,
     pub(crate) guest_gdtr: TableRegister,
     pub(crate) guest_idtr: TableRegister,
-    unused: [u8; PAGE_SIZE as usize - 0x982],
+    more_padding: u16,
+    /// Where the guest's kernel sees its page directory; 0 when the Switcher must not reflect page faults.
+    pub(crate) directory: u32,
+    pub(crate) reflection: Reflection,
+    unused: [u8; PAGE_SIZE as usize - 0x99c],
 }
 
 /// The saved host context of a virtual CPU, and what is loaded for the guest while the host's page tables are still
@@ -110,7 +118,11 @@ impl HostContext {
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub struct RegisterPage {
-    stack: [u8; (PAGE_SIZE - REGS_SIZE) as usize],
+    /// Page faults that the Switcher has reflected since the run began, as far as the guest has left the number alone.
+    pub(crate) reflected: u32,
+    /// The address of the last of them.
+    pub(crate) last_reflected: u32,
+    stack: [u8; (PAGE_SIZE - REGS_SIZE) as usize - 8],
     regs: Regs,
 }
 
@@ -119,7 +131,7 @@ pub struct RegisterPage {
 #[repr(C)]
 pub struct VcpuPages {
     state: StatePage,
-    registers: RegisterPage,
+    pub(crate) registers: RegisterPage,
 }
 
 /// Offset of the saved registers from the start of the virtual CPU.
@@ -134,6 +146,7 @@ const _: () = {
     assert!(offset_of!(StatePage, gdt) == 0x800);
     assert!(offset_of!(StatePage, tss) == 0x900);
     assert!(offset_of!(StatePage, host_cr3) == 0x968);
+    assert!(offset_of!(StatePage, directory) == 0x984);
     assert!(size_of::<HostContext>() == HOST_CONTEXT_SIZE as usize);
 };
 
@@ -144,7 +157,7 @@ impl StatePage {
 }
 
 /// The flags that a guest has for itself: the arithmetic ones, TF, DF, AC and ID.
-const GUEST_FLAGS: u32 = (RFlags::CARRY_FLAG.bits()
+pub(crate) const GUEST_FLAGS: u32 = (RFlags::CARRY_FLAG.bits()
     | RFlags::PARITY_FLAG.bits()
     | RFlags::AUXILIARY_CARRY_FLAG.bits()
     | RFlags::ZERO_FLAG.bits()
@@ -158,7 +171,10 @@ const GUEST_FLAGS: u32 = (RFlags::CARRY_FLAG.bits()
 /// The flags that are always set: bit 1, which is reserved, and IF. Clear stay IOPL (no port is a
 /// guest's), VM (virtual-8086 mode would be entered from ring 0), NT (the guest's `iret` would switch
 /// tasks) and RF.
-const FIXED_FLAGS: u32 = 2 | RFlags::INTERRUPT_FLAG.bits() as u32;
+pub(crate) const FIXED_FLAGS: u32 = 2 | RFlags::INTERRUPT_FLAG.bits() as u32;
+
+/// What is before the first reflected fault of a run. (A fault at this very address goes to the host.)
+const NO_ADDRESS: u32 = u32::MAX;
 
 impl VcpuPages {
     /// Makes the pages those of a new virtual CPU in `vcpu`: registers and gates zero, everything that
@@ -193,8 +209,11 @@ impl VcpuPages {
         (state.host_cr3, state.events, state.padding) = (0, 0, 0);
         state.guest_gdtr = table(offset_of!(StatePage, gdt), GDT_ENTRIES);
         state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
+        state.more_padding = 0;
+        (state.directory, state.reflection) = (0, Reflection::default());
         state.unused.fill(0);
 
+        (self.registers.reflected, self.registers.last_reflected) = (0, 0);
         self.registers.stack.fill(0);
         self.registers.regs = Regs::default();
     }
@@ -213,6 +232,25 @@ impl VcpuPages {
     /// Sets the stack for traps from ring 3 that go straight to the guest's kernel.
     pub const fn set_stack(&mut self, ss1: u32, esp1: u32) {
         (self.state.tss.ss1, self.state.tss.esp1) = (ss1, esp1);
+    }
+
+    /// Sets how page faults of ring 3 are reflected in all runs from now on; `None`: not by the Switcher.
+    pub fn set_reflection(&mut self, reflection: Option<Reflection>) {
+        self.state.reflection = reflection.unwrap_or_default();
+    }
+
+    /// To be called before each run. With the guest's page directory the Switcher reflects page faults by itself, as far as
+    /// [`VcpuPages::set_reflection`] allows.
+    pub fn begin_run(&mut self, directory: Option<GuestPhys>) {
+        let linear = directory.and_then(|at| self.state.reflection.linear(at, PAGE_SIZE));
+        self.state.directory = linear.map_or(0, |at| at.0);
+        // No fault is the second one at its address yet.
+        self.registers.last_reflected = NO_ADDRESS;
+    }
+
+    /// How many page faults the Switcher has reflected in the run that is over. The guest may have forged the number.
+    pub const fn take_reflected(&mut self) -> u32 {
+        core::mem::replace(&mut self.registers.reflected, 0)
     }
 
     /// Makes the saved registers safe for the `iret` that enters the guest. Returns `false` when the code or
@@ -241,6 +279,8 @@ mod tests {
         pages.state.idt[3].low = 7;
         pages.state.events = 7;
         pages.state.unused[7] = 7;
+        pages.state.directory = 7;
+        pages.registers.reflected = 7;
         pages.initialise(&Area::new::<Pae>(GuestVirt(0xfe7c_0000), 4).unwrap(), 1);
         pages
     }
@@ -276,6 +316,7 @@ mod tests {
         assert_eq!(pages.registers.regs, Regs::default());
         assert_eq!((pages.registers.stack[100], pages.state.idt[3].low, pages.state.events), (0, 0, 0));
         assert_eq!(pages.state.unused[7], 0);
+        assert_eq!((pages.state.directory, pages.registers.reflected), (0, 0));
     }
 
     /// The words of the state page that a guest reads beyond what it has set itself.
@@ -304,6 +345,44 @@ mod tests {
             let expected = known.iter().find(|(at, _)| *at == index).map_or(0, |(_, word)| *word);
             assert_eq!(word, expected, "at offset {:#x}", index * 4);
         }
+    }
+
+    #[test]
+    fn a_directory_is_shown_only_where_the_guests_kernel_sees_it() {
+        let mut pages = fresh();
+        pages.begin_run(Some(GuestPhys(0x2000)));
+        assert_eq!(pages.state.directory, 0, "nothing is to be reflected yet");
+        let window = GuestVirt(0xfe60_0000);
+        let reflection = Reflection::new(
+            GuestVirt(0xc010_0000),
+            GuestPhys(0x5000),
+            GuestVirt(0xc000_0000),
+            0x1000,
+            window,
+        );
+        pages.set_reflection(reflection);
+        for (directory, shown) in [
+            (Some(0x2000), 0xc000_2000),
+            (Some(0xff_f000), 0xc0ff_f000),
+            (Some(0xff_f004), 0),
+            (Some(0xffff_f000), 0),
+            (None, 0),
+        ] {
+            pages.begin_run(directory.map(GuestPhys));
+            assert_eq!(pages.state.directory, shown, "{directory:x?}");
+        }
+        pages.set_reflection(None);
+        pages.begin_run(Some(GuestPhys(0)));
+        assert_eq!(pages.state.directory, 0);
+    }
+
+    #[test]
+    fn reflected_faults_are_counted_once() {
+        let mut pages = fresh();
+        (pages.registers.reflected, pages.registers.last_reflected) = (3, 0x1234);
+        assert_eq!((pages.take_reflected(), pages.take_reflected()), (3, 0));
+        pages.begin_run(None);
+        assert_eq!(pages.registers.last_reflected, u32::MAX);
     }
 
     #[test]

@@ -42,6 +42,22 @@
 //! from the wrong place. The frame of a trap from an outer ring ends where the page ends, so its start
 //! shows whether it is a word short.
 //!
+//! # Page faults of ring 3
+//! A page fault that is the guest's own, by its own page tables, is *reflected* here: the frame goes on its kernel's stack,
+//! and its handler runs, as if the processor had called it. Neither CR3 nor anything of the host's is loaded. What the
+//! shadow tables lack goes to the host.
+//!
+//! * All is read and written as the guest's kernel could: on the guest's page tables, from its kernel address to the
+//!   Switcher's window, with bounds that the host has left on the state page ([`Reflection`]). So what a guest forges, or
+//!   another processor changes meanwhile, can harm this guest only. Each word is read once.
+//! * Whatever is not plain becomes the ordinary exit, with all registers and CR2 as they were at the fault: an entry that
+//!   allows the access, or that the host kills for, or is out of reach; an interrupt that waits; a second fault at one
+//!   address, which means that what looks like page tables is none.
+//! * An access to the guest's memory may fault itself, for the shadow tables may lack it. That fault is distinguished by
+//!   the address of the instruction, its frame is dropped, and the exit is the first fault's.
+//! * The guest's interrupt flag is cleared last. Up to that store everything can be repeated, after it the guest is in its
+//!   handler.
+//!
 //! # NMIs and machine checks
 //! One that interrupts the guest is an exit like any other, and the host runs its handler at once. One that
 //! interrupts the Switcher is distinguished from a fault by its vector, and treated by where it came:
@@ -50,22 +66,29 @@
 //!   machine check gathers all of them). Up to the last `iret` the guest's registers still lie in their frame,
 //!   which is simply left there; at that `iret` they are all loaded, and the stack is what it would be had the
 //!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
+//! * In a reflection, it is counted as on the way out, and the reflection is given up: the exit is the page fault's. When
+//!   the reflection is done, but for its last instructions, the exit is the event's, with the guest in its handler.
 //! * On the way out, which may carry an interrupt that the host must not lose, it is counted in the state
 //!   page, and the Switcher goes on. On the guest's page tables that page is read-only even to ring 0, so
 //!   CR0.WP is cleared for the one store; events are rare enough for that.
 //!
-//! Either way the handler ends by `iret`, which lets the next NMI in. It may itself be interrupted by the
+//! In all cases the handler ends by `iret`, which lets the next NMI in. It may itself be interrupted by the
 //! other kind of event, which is counted. `eax` holds the state page whenever the stack is the host's;
 //! otherwise it is found by the stack.
 //!
+//! [`Reflection`]: arch_i386::reflection::Reflection
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 
-use crate::state::{FRAME, HostContext, MACHINE_CHECKS_SHIFT, STUB_SIZE, StatePage, TableRegister};
-use arch_i386::RFlags;
-use arch_i386::addr::{GuestVirt, PAGE_SIZE};
+use crate::state::{
+    FIXED_FLAGS, FRAME, GUEST_FLAGS, HostContext, MACHINE_CHECKS_SHIFT, STUB_SIZE, StatePage, TableRegister,
+    VcpuPages,
+};
+use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::paging::{Flags, PageFormat, TwoLevel};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{self, LGUEST_CS};
-use arch_i386::trap::{self, has_error_code};
+use arch_i386::trap::{self, PageFaultErrorCode, has_error_code};
+use arch_i386::{RFlags, lguest_data, reflection};
 use core::mem::offset_of;
 use core::slice;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
@@ -98,7 +121,9 @@ lguest_switcher_start:
     .rept 256
     .balign {STUB_SIZE}
     .byte 0x6a, lguest_vector
-    .if (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
+    .if lguest_vector == {PF_VECTOR}
+    jmp lguest_switcher_page_fault
+    .elseif (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
     jmp lguest_switcher_exit
     .else
     jmp lguest_switcher_exit_without_code
@@ -228,6 +253,143 @@ lguest_switcher_leave:
     addl $16, %esp
     iretl
 
+    // ------------------------------------------------------------------ a page fault of ring 3, reflected
+lguest_switcher_page_fault:
+    // The stack: vector, error code, eip, cs, eflags, esp, ss. Only an access of ring 3 itself is marked as a user's.
+    testb ${USER_MODE}, 4(%esp)
+    jz lguest_switcher_other_page_fault
+    testl ${VIRTUAL_8086}, 16(%esp)
+    jnz lguest_switcher_save
+    pushl %ebp
+    pushl %eax
+    pushl %ecx
+    pushl %edx
+    leal -{SAVED}(%esp), %ebp
+    // ebp: the state page. From here on everything can be given up, by a jump to `unreflected`, up to the one store that
+    // turns the guest's interrupts off. Instructions that touch the guest's memory may fault.
+lguest_switcher_reflecting:
+    cmpl $0, {EVENTS}(%ebp)
+    jne lguest_switcher_unreflected
+    movl {DIRECTORY}(%ebp), %edx
+    testl %edx, %edx
+    jz lguest_switcher_unreflected
+    movl %cr2, %eax
+    pushl %eax
+    // Was it reflected just now? Then its entry is there by now, or what is looked at below are not the guest's tables.
+    cmpl {LAST_REFLECTED}(%ebp), %eax
+    je lguest_switcher_unreflected
+
+    // The guest's tables. An entry that the host has to judge, or to fill, is the host's.
+    movl %eax, %ecx
+    shrl ${ROOT_SHIFT}, %ecx
+    movl %ss:(%edx,%ecx,4), %edx
+    testb ${PRESENT}, %dl
+    jz lguest_switcher_reflect
+    testl ${MALFORMED}, %edx
+    jnz lguest_switcher_unreflected
+    cmpl {LOW_MEMORY}(%ebp), %edx
+    jae lguest_switcher_unreflected
+    andl ${FRAME_MASK}, %edx
+    addl {KERNEL_ADDRESS}(%ebp), %edx
+    shrl ${PAGE_SHIFT}, %eax
+    andl ${LEAF_MASK}, %eax
+    // What the access needs of the entry, and the entry lacks.
+    movl {FRAME}+{ERRCODE}(%ebp), %ecx
+    andl ${WRITE}, %ecx
+    orl ${PRESENT}|{USER}, %ecx
+    movl %ss:(%edx,%eax,4), %edx
+    notl %edx
+    testl %ecx, %edx
+    jz lguest_switcher_unreflected
+
+    // The guest's own fault. ecx: its frame on the kernel's stack; edx: the shared page.
+lguest_switcher_reflect:
+    movl {ESP1}(%ebp), %ecx
+    subl ${FRAME_SIZE}, %ecx
+    movl %ecx, %eax
+    subl {KERNEL_ADDRESS}(%ebp), %eax
+    cmpl {LAST_FRAME}(%ebp), %eax
+    ja lguest_switcher_unreflected
+    movl {DATA}(%ebp), %edx
+    // An interrupt that waits is for the host to deliver.
+    cmpl $0, %ss:{IRQ_PENDING}(%edx)
+    jne lguest_switcher_unreflected
+    // How the guest goes on, for the iret. Its interrupt flag is really on, always.
+    pushl {SS1}(%ebp)
+    pushl %ecx
+    pushl {FRAME}+{EFLAGS}(%ebp)
+    andl ${HANDLER_FLAGS}, (%esp)
+    pushl ${GUEST_CS}
+    pushl {HANDLER}(%ebp)
+    // The frame. The interrupt flag in it is what the guest has for one.
+    movl {FRAME}+{ERRCODE}(%ebp), %eax
+    movl %eax, %ss:(%ecx)
+    movl {FRAME}+{EIP}(%ebp), %eax
+    movl %eax, %ss:4(%ecx)
+    movl {FRAME}+{CS}(%ebp), %eax
+    movl %eax, %ss:8(%ecx)
+    movl %ss:{IRQ_ENABLED}(%edx), %eax
+    andl ${INTERRUPT_FLAG}, %eax
+    xorl ${INTERRUPT_FLAG}, %eax
+    xorl {FRAME}+{EFLAGS}(%ebp), %eax
+    movl %eax, %ss:12(%ecx)
+    movl {FRAME}+{ESP}(%ebp), %eax
+    movl %eax, %ss:16(%ecx)
+    movl {FRAME}+{SS}(%ebp), %eax
+    movl %eax, %ss:20(%ecx)
+    movl {SAVED_CR2}(%ebp), %eax
+    movl %eax, %ss:{GUEST_CR2}(%edx)
+    movl %eax, {LAST_REFLECTED}(%ebp)
+    incl {REFLECTED}(%ebp)
+    movl {KEPT_EAX}(%esp), %eax
+    movl {KEPT_ECX}(%esp), %ecx
+    movl $0, %ss:{IRQ_ENABLED}(%edx)
+    // Done: the guest is in its handler.
+lguest_switcher_reflected:
+    movl {KEPT_EDX}(%esp), %edx
+    movl {KEPT_EBP}(%esp), %ebp
+    iretl
+
+    // An event came before that iret: the guest is left in its handler. Its registers go to where a trap would have them.
+lguest_switcher_reflected_event:
+    movl {KEPT_EDX}(%esp), %edx
+    movl {KEPT_EBP}(%esp), %ebp
+    pushl 16(%esp)
+    popl {KEPT}+{SS}(%esp)
+    pushl 12(%esp)
+    popl {KEPT}+{ESP}(%esp)
+    pushl 8(%esp)
+    popl {KEPT}+{EFLAGS}(%esp)
+    pushl 4(%esp)
+    popl {KEPT}+{CS}(%esp)
+    pushl (%esp)
+    popl {KEPT}+{EIP}(%esp)
+    movl $0, {KEPT}+{ERRCODE}(%esp)
+    addl ${KEPT}+{TRAPNUM}, %esp
+    jmp lguest_switcher_save
+
+    // Not by an access of ring 3: of ring 1, or of the processor on the guest's behalf, or in here.
+lguest_switcher_other_page_fault:
+    testb $3, 12(%esp)
+    jnz lguest_switcher_exit
+    call 7f
+7:  popl %ecx
+    movl 8(%esp), %edx
+    subl %ecx, %edx
+    subl $(lguest_switcher_reflecting - 7b), %edx
+    cmpl $(lguest_switcher_reflected - lguest_switcher_reflecting), %edx
+    jae lguest_switcher_fault
+    // A page of the guest's is missing. Its own fault goes to the host, as it was.
+    movl {SAVED_CR2}(%ebp), %eax
+    movl %eax, %cr2
+lguest_switcher_unreflected:
+    leal {SAVED}(%ebp), %esp
+    popl %edx
+    popl %ecx
+    popl %eax
+    popl %ebp
+    jmp lguest_switcher_save
+
     // ------------------------------------------------------------------ faults and events in here
 lguest_switcher_inside:
     cmpb ${NMI_VECTOR}, (%esp)
@@ -265,8 +427,17 @@ lguest_switcher_event:
 4:  popfl
     jb lguest_switcher_event_entering
 
+    // While a page fault is reflected: gives that up, and goes out. When it has been, the guest is in its handler.
+    subl $(lguest_switcher_reflecting - lguest_switcher_entering), %edx
+    cmpl $(lguest_switcher_reflected_event - lguest_switcher_reflecting), %edx
+    jae 9f
+    cmpl $(lguest_switcher_reflected - lguest_switcher_reflecting), %edx
+    jae lguest_switcher_event_reflected
+    leal (lguest_switcher_unreflected - 3b)(%ecx), %edx
+    movl %edx, 20(%esp)
+
     // On the way out, or in this handler: count it.
-    movl $1, %edx
+9:  movl $1, %edx
     cmpb ${NMI_VECTOR}, 12(%esp)
     je 5f
     movl ${MACHINE_CHECK_EVENT}, %edx
@@ -295,12 +466,20 @@ lguest_switcher_event_entering:
 lguest_switcher_event_entered:
     movzbl 12(%esp), %edx
     leal (lguest_switcher_start - 3b)(%ecx,%edx,{STUB_SIZE}), %edx
-    movl %edx, 20(%esp)
+8:  movl %edx, 20(%esp)
     popl %edx
     popl %ecx
     popl %eax
     addl $8, %esp
     iretl
+
+    // At the end of a reflection: as at the last iret, but the guest's registers still lie apart. The number of the event
+    // goes to where its stub would push it; below are what was saved, this handler's frame, and its registers.
+lguest_switcher_event_reflected:
+    movzbl 12(%esp), %edx
+    movl %edx, 32+{KEPT}+{TRAPNUM}(%esp)
+    leal (lguest_switcher_reflected_event - 3b)(%ecx), %edx
+    jmp 8b
 
     // One page; an error here means that it has grown too long.
     .org lguest_switcher_start + {PAGE_SIZE}, 0xcc
@@ -343,6 +522,44 @@ lguest_switcher_end:
     HOST_DS = const HOST_DS,
     NO_USER_PAGES = const NO_USER_PAGES,
     NOT_WP = const !(Cr0Flags::WRITE_PROTECT.bits() as u32),
+    DIRECTORY = const offset_of!(StatePage, directory),
+    HANDLER = const offset_of!(StatePage, reflection.handler),
+    DATA = const offset_of!(StatePage, reflection.data),
+    KERNEL_ADDRESS = const offset_of!(StatePage, reflection.kernel_address),
+    LOW_MEMORY = const offset_of!(StatePage, reflection.low_memory),
+    LAST_FRAME = const offset_of!(StatePage, reflection.last_frame),
+    ESP1 = const offset_of!(StatePage, tss.esp1),
+    SS1 = const offset_of!(StatePage, tss.ss1),
+    REFLECTED = const offset_of!(VcpuPages, registers.reflected),
+    LAST_REFLECTED = const offset_of!(VcpuPages, registers.last_reflected),
+    SAVED = const SAVED,
+    SAVED_CR2 = const SAVED - 4,
+    KEPT = const KEPT,
+    KEPT_EDX = const IRET_FRAME + 4,
+    KEPT_ECX = const IRET_FRAME + 8,
+    KEPT_EAX = const IRET_FRAME + 12,
+    KEPT_EBP = const IRET_FRAME + 16,
+    ERRCODE = const offset_of!(Regs, errcode),
+    CS = const offset_of!(Regs, cs),
+    EFLAGS = const offset_of!(Regs, eflags),
+    ESP = const offset_of!(Regs, esp),
+    IRQ_ENABLED = const lguest_data::offset::IRQ_ENABLED,
+    IRQ_PENDING = const lguest_data::offset::IRQ_PENDING,
+    GUEST_CR2 = const lguest_data::offset::CR2,
+    INTERRUPT_FLAG = const lguest_data::IRQ_ENABLED,
+    HANDLER_FLAGS = const (GUEST_FLAGS | FIXED_FLAGS) & !(RFlags::TRAP_FLAG.bits() as u32),
+    GUEST_CS = const segment::GUEST_CS,
+    FRAME_SIZE = const reflection::FRAME_SIZE,
+    USER_MODE = const PageFaultErrorCode::USER_MODE.bits(),
+    WRITE = const PageFaultErrorCode::CAUSED_BY_WRITE.bits(),
+    PRESENT = const Flags::PRESENT.bits(),
+    USER = const Flags::USER_ACCESSIBLE.bits(),
+    MALFORMED = const !TwoLevel::ROOT_FLAGS.bits() & (PAGE_SIZE as u64 - 1),
+    FRAME_MASK = const !(PAGE_SIZE - 1),
+    PAGE_SHIFT = const PAGE_SHIFT,
+    ROOT_SHIFT = const TwoLevel::LEAF_SPAN.trailing_zeros(),
+    LEAF_MASK = const TwoLevel::ENTRIES - 1,
+    PF_VECTOR = const trap::PAGE_FAULT,
     NMI_VECTOR = const trap::NMI,
     MC_VECTOR = const trap::MACHINE_CHECK,
     MACHINE_CHECK_EVENT = const 1 << MACHINE_CHECKS_SHIFT,
@@ -352,6 +569,15 @@ lguest_switcher_end:
     PLANTED_SEGMENT_FAULT = const cfg!(feature = "plant-segment-fault") as u32,
     options(att_syntax),
 );
+
+/// Offset of the four registers that a reflection saves, from the start of the virtual CPU: below the frame of the fault.
+const SAVED: u32 = FRAME + offset_of!(Regs, trapnum) as u32 - 4 * 4;
+
+/// Bytes of the frame from which a reflection enters the guest. CR2 is between it and what is saved.
+const IRET_FRAME: u32 = 5 * 4;
+
+/// Offset of the guest's register frame from the frame from which a reflection enters the guest.
+const KEPT: i32 = FRAME as i32 - (SAVED - 4 - IRET_FRAME) as i32;
 
 /// SMEP and SMAP (SDM vol. 3A, 2.5).
 const NO_USER_PAGES: u32 = (Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION.bits()

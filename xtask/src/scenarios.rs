@@ -66,6 +66,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("audited", 300),
     scenario!("full-test-on-shared", USUAL),
     scenario!("page-formats", USUAL),
+    scenario!("reflected-faults", 300),
     scenario!("result-of-the-guest", USUAL),
     scenario!("two-guests", USUAL),
     scenario!("kill-9-of-a-launcher", USUAL),

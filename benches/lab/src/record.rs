@@ -172,6 +172,7 @@ mod tests {
             batches: 0,
             counters,
             entries: 0,
+            frames_known: 0,
             table_pages: 0,
             directories: None,
             after_free: (0, 0),

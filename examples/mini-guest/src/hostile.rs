@@ -9,7 +9,7 @@ use crate::descriptors;
 use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
-use crate::{console, host};
+use crate::{console, forged, host};
 use arch_i386::addr::{GuestFrame, GuestPhys, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF};
 use arch_i386::lguest_data::{RING_PENDING, RING_SIZE};
@@ -93,12 +93,18 @@ pub fn commit(act: HostileAct) {
         HostileAct::ErrorCodeTraps => error_codes(descriptors::trap_gate),
         HostileAct::HaltForever => halt_forever(),
         HostileAct::ClockStorm => clock_storm(),
+        HostileAct::ForgedDirectory => forged::directory(),
+        HostileAct::StackAcrossSwitcher => forged::stack_across_switcher(),
+        HostileAct::StackInRegisters => forged::stack_in_registers(),
         HostileAct::SysenterUser
         | HostileAct::HostVectorsUser
         | HostileAct::HypercallUser
         | HostileAct::SelectorsUser
         | HostileAct::SwitcherAccessUser
         | HostileAct::SpoiltSystemCall
+        | HostileAct::ForgedDirectoryUser
+        | HostileAct::StackAcrossSwitcherUser
+        | HostileAct::StackInRegistersUser
         | HostileAct::ErrorCodeGatesUser => panic!("{} is an act of ring 3", act.name()),
     }
 }

@@ -23,6 +23,7 @@
 //! | `attempt` | doing what may trap, and living on |
 //! | `selftest` | tests that have to run in ring 1 |
 //! | `hostile` | misbehaviour in ring 1 |
+//! | `forged` | the same, for what the Switcher reads when it reflects page faults |
 //!
 //! Interrupts are let in only while a program runs, while the kernel idles, and where a test enables them.
 //! So the kernel's state has one user at a time; [`state::kernel`] panics when it has not.
@@ -40,6 +41,8 @@ mod console;
 mod descriptors;
 #[cfg(target_os = "none")]
 mod faults;
+#[cfg(target_os = "none")]
+mod forged;
 #[cfg(target_os = "none")]
 mod fpu;
 #[cfg(target_os = "none")]

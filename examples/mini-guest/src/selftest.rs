@@ -4,16 +4,18 @@ use crate::attempt::{self, Trap};
 use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
-use crate::{console, host};
+use crate::{console, descriptors, host, tasks, traps};
 use arch_i386::addr::{GuestFrame, GuestVirt};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::RING_SIZE;
 use arch_i386::paging::{Entry, Flags};
+use arch_i386::segment::{Descriptor, GUEST_CS, GUEST_DS, GUEST_PL};
 use arch_i386::trap;
 use core::arch::asm;
+use core::sync::atomic::Ordering;
 use mini_guest::frames::Frames;
 use mini_guest::page_tables::{AnyPageTables, KERNEL_PAGE, Machine};
-use mini_programs::abi::KernelTest;
+use mini_programs::abi::{HANDLED_FAULTS, KernelTest};
 
 /// Returns `false` from a test with a message unless the condition holds.
 macro_rules! ensure {
@@ -37,7 +39,58 @@ pub fn run(test: KernelTest) -> bool {
         KernelTest::InterruptFlag => interrupt_flag(),
         KernelTest::MovedTables => moved_tables(),
         KernelTest::HaltWakes => halt_wakes(),
+        KernelTest::OtherFaultHandler => other_fault_handler(),
+        KernelTest::UsualFaultHandler => usual_fault_handler(),
+        KernelTest::StackAcrossPages => stack_across_pages(),
+        KernelTest::UsualStack => usual_stack(),
+        KernelTest::NoOtherStack => no_other_stack(),
     }
+}
+
+fn other_fault_handler() -> bool {
+    traps::OTHER_FAULTS.store(0, Ordering::Relaxed);
+    let gate = Descriptor::interrupt_gate(GUEST_CS, traps::other_stub(), GUEST_PL);
+    descriptors::load_gate(trap::PAGE_FAULT.into(), gate);
+    true
+}
+
+fn usual_fault_handler() -> bool {
+    let vector = trap::PAGE_FAULT.into();
+    descriptors::load_gate(vector, descriptors::interrupt_gate(vector as usize, GUEST_PL));
+    let had = traps::OTHER_FAULTS.load(Ordering::Relaxed);
+    ensure!(had >= HANDLED_FAULTS, "the other page-fault handler has had {had} faults");
+    true
+}
+
+/// Pages of the other stack; the last one is hardly used.
+const OTHER_STACK: usize = 9;
+
+fn stack_across_pages() -> bool {
+    for index in SPARE..SPARE + OTHER_STACK {
+        let frame =
+            kernel().memory().frames.allocate().unwrap_or_else(|error| panic!("a stack's page: {error}"));
+        // Reported by a flush, the host has none of them yet.
+        scratch::set_spare(index, Entry::new(frame.0.into(), KERNEL_PAGE), true);
+    }
+    // Two words of a frame lie in the last page.
+    let end = scratch::address(SPARE + OTHER_STACK - 1) + 8;
+    host::call(Hypercall::SetStack, [GUEST_DS, end, 0]);
+    true
+}
+
+fn usual_stack() -> bool {
+    let current = kernel().processes.current();
+    host::call(Hypercall::SetStack, [GUEST_DS, tasks::stack_end(current), 1]);
+    true
+}
+
+fn no_other_stack() -> bool {
+    for index in SPARE..SPARE + OTHER_STACK {
+        let frame = GuestFrame(scratch::spare_entry(index).frame() as u32);
+        scratch::set_spare(index, Entry::EMPTY, false);
+        kernel().memory().frames.release(frame);
+    }
+    true
 }
 
 fn port_io() -> bool {

@@ -9,7 +9,7 @@ use crate::fpu::Registers;
 use crate::ram::Ram;
 use crate::state::{Kernel, kernel};
 use crate::traps::TrapFrame;
-use crate::{host, image};
+use crate::{forged, host, image};
 use arch_i386::addr::{GuestFrame, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::IRQ_ENABLED;
@@ -103,7 +103,7 @@ struct FirstResume {
 }
 
 /// The end of a process's kernel stack, as reported to the host.
-fn stack_end(pid: Pid) -> u32 {
+pub fn stack_end(pid: Pid) -> u32 {
     let stacks = (&raw mut STACKS).expose_provenance() as u32;
     stacks + (pid as u32 + 1) * STACK_SIZE - STACK_RESERVE
 }
@@ -133,6 +133,7 @@ pub fn idle() -> ! {
 
 /// Ends the current process.
 pub fn exit(status: WaitStatus) -> ! {
+    forged::undo();
     {
         let mut kernel = kernel();
         let current = kernel.processes.current();

@@ -13,7 +13,7 @@ use crate::{attempt, faults, syscalls, tasks};
 use arch_i386::segment::GUEST_DS;
 use arch_i386::trap;
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use mini_programs::abi::WaitStatus;
 
 /// The registers of whom the kernel interrupted, as they lie on its stack.
@@ -72,6 +72,12 @@ trap_stubs:
     .set vector, vector + 1
     .endr
 
+    // Another handler of page faults, which counts them.
+    .globl other_page_fault
+other_page_fault:
+    incl    %ss:{other_faults}
+    pushl   ${page_fault}
+
 trap_common:
     pushl   %es
     pushl   %ds
@@ -121,6 +127,8 @@ irq_window_end:
     irq_enabled = sym LGUEST_DATA,
     irq_flag = const arch_i386::lguest_data::IRQ_ENABLED,
     handle = sym handle,
+    other_faults = sym OTHER_FAULTS,
+    page_fault = const trap::PAGE_FAULT,
     options(att_syntax),
 );
 
@@ -129,6 +137,15 @@ const _: () = assert!(arch_i386::lguest_data::offset::IRQ_ENABLED == 0);
 
 unsafe extern "C" {
     static trap_stubs: u8;
+    static other_page_fault: u8;
+}
+
+/// Page faults that [`other_stub`] has had.
+pub static OTHER_FAULTS: AtomicU32 = AtomicU32::new(0);
+
+/// The address of the other handler of page faults.
+pub fn other_stub() -> u32 {
+    (&raw const other_page_fault).addr() as u32
 }
 
 /// The address of a vector's stub.

@@ -202,6 +202,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.tables.current_root()
     }
 
+    fn reflects_by(&self) -> Option<GuestPhys> {
+        (!self.linear).then(|| self.slots.current_slot().directory)
+    }
+
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.begin_linear(host)
     }

@@ -16,6 +16,8 @@ pub enum Event {
     MachineCheck,
     /// What it is about to load cannot be loaded.
     Fault(Fault),
+    /// The page of the guest's that it is about to touch is not mapped.
+    MissingPage,
     /// The TSS that it loads is in this state from the beginning of the way on which it lies.
     Tss(Tss),
     /// The guest's data segments begin elsewhere than at 0.
@@ -109,6 +111,7 @@ impl Event {
                 12 => 4,
                 _ => 5,
             },
+            Event::MissingPage => 6,
             Event::Tss(_) => 7,
             Event::Segments | Event::ClearBuffers => 8,
         }
@@ -129,6 +132,7 @@ impl fmt::Display for Event {
             Event::Fault(Fault::StackBeyond) => "#GP, SS beyond the table",
             Event::Fault(Fault::StackNull) => "#GP, SS null",
             Event::Fault(Fault::StackAbsent) => "#SS, SS not present",
+            Event::MissingPage => "#PF, page not mapped",
             Event::ClearBuffers => "buffers to be cleared",
             Event::Segments => "data segments with a base",
             Event::Tss(Tss::HostBusy) => "host's TSS busy",
@@ -234,11 +238,15 @@ pub fn faults(text: &Text, offset: u32) -> Faults {
         Kind::InterruptReturn => {
             never(Reason::Mapped, &[PF]);
             never(Reason::NestedTask, &[TS]);
-            if inwards {
+            if inwards || text.reflected.contains(&offset) {
                 faults.possible.extend(Fault::OF_RETURN.map(Event::Fault));
             } else {
                 never(Reason::Host, &[NP, SS, GP]);
             }
+        }
+        Kind::GuestMemory => {
+            never(Reason::Mapped, &[SS, GP]);
+            faults.possible.push(Event::MissingPage);
         }
         Kind::Stack => never(Reason::Mapped, &[SS, PF]),
         Kind::Memory => never(Reason::Mapped, &[SS, GP, PF]),

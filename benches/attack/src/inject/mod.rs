@@ -336,6 +336,16 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
             add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
     }
+    if !text.reflecting.is_empty() {
+        for event in [Event::Nmi, Event::MachineCheck] {
+            for offset in [text.reflecting.start, text.reflected.start] {
+                add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
+            }
+        }
+        let touches = text.instructions.keys().copied().find(|&at| text.kind(at) == Kind::GuestMemory);
+        let touches = touches.context("a reflection touches nothing of the guest's")?;
+        add(format!("#PF {}", at(touches)), Spot::Text(touches), Event::MissingPage);
+    }
     add(Event::ClearBuffers.to_string(), Spot::Text(text.enter), Event::ClearBuffers);
     if let Some(segment) = segment {
         add(format!("#GP {}", at(segment)), Spot::Text(segment), Event::Fault(Fault::SegmentBeyond));

@@ -63,7 +63,8 @@ status=0
 while [ $status != 125 ]; do
     hostile='error-code-gates error-code-gates-user single-step system-instructions'
     for work in $(printf 'hostile=%s ' $hostile) test=quick; do
-        lguest /guests/mini-guest $work >/tmp/out 2>&1
+        # The Switcher reflects page faults of such guests only.
+        lguest --paging 2-level /guests/mini-guest $work >/tmp/out 2>&1
         status=$?
         echo \"@ ended $status $work $(tail -n 1 /tmp/out)\"
         [ $status != 125 ] || break
@@ -393,10 +394,19 @@ impl<'a> Session<'a> {
                 self.monitor.machine_check()
             }
             Event::Fault(fault) => self.spoil(fault),
+            Event::MissingPage => self.miss(),
             Event::Tss(tss) => self.mark(tss),
             Event::Segments => self.move_segments(),
             Event::ClearBuffers => self.gdb.set(Register::Esi, 1),
         }
+    }
+
+    /// Has the instruction touch the guest's first pages, of which none is mapped.
+    fn miss(&mut self) -> Result<()> {
+        let offset = self.at - self.base;
+        let base = general(self.text.instructions[&offset].memory_base());
+        let base = base.with_context(|| format!("`{}` touches no memory", self.text.assembly(offset)))?;
+        self.gdb.set(base, 0)
     }
 
     /// Sets the busy bit of a TSS, or clears it.

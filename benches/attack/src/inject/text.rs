@@ -5,6 +5,7 @@
 //! padding, or [`Text::read`] fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 use arch_i386::segment::IDT_ENTRIES;
@@ -19,6 +20,9 @@ use switcher::state::STUB_SIZE;
 const START: &str = "lguest_switcher_start";
 const ENTER: &str = "lguest_switcher_enter";
 const END: &str = "lguest_switcher_end";
+/// Where a reflection may be given up from on, where it is done, and what follows its `iret`.
+const REFLECTION: [&str; 3] =
+    ["lguest_switcher_reflecting", "lguest_switcher_reflected", "lguest_switcher_reflected_event"];
 
 /// What fills the text up to its end.
 const FILLER: u8 = 0xcc;
@@ -33,6 +37,10 @@ pub struct Text {
     pub instructions: BTreeMap<u32, Instruction>,
     /// Offsets of those between the entry from the host and the `iret` into the guest.
     inwards: BTreeSet<u32>,
+    /// The instructions of a reflection up to where it is done, and those after that up to its `iret`.
+    pub reflecting: Range<u32>,
+    /// See [`Text::reflecting`].
+    pub reflected: Range<u32>,
     labels: BTreeMap<u32, String>,
 }
 
@@ -62,6 +70,8 @@ pub enum Kind {
     InterruptReturn,
     /// Uses the stack.
     Stack,
+    /// Uses memory of the guest's.
+    GuestMemory,
     /// Uses other memory.
     Memory,
     /// Uses neither, and cannot fault by what it is given.
@@ -94,14 +104,21 @@ impl Text {
     }
 
     fn new(bytes: Vec<u8>, labels: BTreeMap<u32, String>) -> Result<Text> {
-        let enter = labels.iter().find(|(_, name)| *name == ENTER).map(|(&at, _)| at);
-        let enter = enter.with_context(|| format!("the Switcher's text has no label `{ENTER}`"))?;
+        let label = |wanted: &str| labels.iter().find(|(_, name)| *name == wanted).map(|(&at, _)| at);
+        let enter = label(ENTER).with_context(|| format!("the Switcher's text has no label `{ENTER}`"))?;
         let mut instructions = BTreeMap::new();
         let inwards = follow(&bytes, enter, &mut instructions)?;
         for vector in 0..IDT_ENTRIES as u32 {
             follow(&bytes, vector * STUB_SIZE, &mut instructions)?;
         }
-        let text = Text { bytes, enter, instructions, inwards, labels };
+        let reflection = REFLECTION.map(label);
+        // The handler of events comes there by an address that it computes.
+        if let [.., Some(event)] = reflection {
+            follow(&bytes, event, &mut instructions)?;
+        }
+        let [reflecting, reflected, end] = reflection.map(Option::unwrap_or_default);
+        let (reflecting, reflected) = (reflecting..reflected, reflected..end);
+        let text = Text { bytes, enter, instructions, inwards, reflecting, reflected, labels };
         text.check_rest()?;
         Ok(text)
     }
@@ -199,7 +216,11 @@ impl Text {
             _ if instruction.is_stack_instruction() => Kind::Stack,
             // The address of `lea` is never used.
             Mnemonic::Lea | Mnemonic::Nop => Kind::Plain,
-            _ if instruction.op_kinds().any(|kind| kind == OpKind::Memory) => Kind::Memory,
+            _ if instruction.op_kinds().any(|kind| kind == OpKind::Memory) => {
+                // What is on the virtual CPU's pages is found by the pointer to them, or by the stack.
+                let own = [Register::EBP, Register::ESP].contains(&instruction.memory_base());
+                if self.reflecting.contains(&offset) && !own { Kind::GuestMemory } else { Kind::Memory }
+            }
             _ => Kind::Plain,
         }
     }

@@ -129,8 +129,21 @@ numbered! {
         MovedTables = 7,
         /// What only ring 0 may execute has, in ring 1, the effect that it has on a processor without a host.
         PrivilegedInstructions = 8,
+        /// Page faults have another handler from now on.
+        OtherFaultHandler = 9,
+        /// They have their usual handler again; the other one has had [`HANDLED_FAULTS`] of them at least.
+        UsualFaultHandler = 10,
+        /// The current process's traps push their frames across two pages that the host has not mapped.
+        StackAcrossPages = 11,
+        /// They have their usual stack again.
+        UsualStack = 12,
+        /// The pages of the other stack are given back.
+        NoOtherStack = 13,
     }
 }
+
+/// Page faults that [`KernelTest::UsualFaultHandler`] expects the other handler to have had.
+pub const HANDLED_FAULTS: u32 = 8;
 
 macro_rules! hostile {
     ($($(#[$doc:meta])* $name:ident = $n:literal $text:literal $ring:ident),* $(,)?) => {
@@ -154,6 +167,11 @@ macro_rules! hostile {
         }
     };
 }
+
+/// Where [`HostileAct::ForgedDirectory`] forges: so many entries of the page directory, from this address on.
+pub const FORGED: u32 = 0x2000_0000;
+/// See [`FORGED`].
+pub const FORGED_ENTRIES: u32 = 10;
 
 /// The privilege level that an act needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +283,19 @@ hostile! {
     ErrorCodeTraps = 48 "error-code-traps" Kernel,
     /// `iret` in ring 1 towards virtual-8086 mode.
     Virtual8086 = 49 "virtual-8086" Kernel,
+    /// A process's page directory that leads to itself, to tables of everything else, and out of memory, without a word to
+    /// the host.
+    ForgedDirectory = 61 "forged-directory" Kernel,
+    /// The page faults of a program there.
+    ForgedDirectoryUser = 62 "forged-directory-user" User,
+    /// A kernel stack that ends in the Switcher's first page, for a program's page fault.
+    StackAcrossSwitcher = 63 "stack-across-switcher" Kernel,
+    /// The same where the Switcher keeps the registers.
+    StackInRegisters = 64 "stack-in-registers" Kernel,
+    /// A page fault of a program on each of those stacks.
+    StackAcrossSwitcherUser = 65 "stack-across-switcher-user" User,
+    /// See [`HostileAct::StackAcrossSwitcherUser`].
+    StackInRegistersUser = 66 "stack-in-registers-user" User,
     /// A last word that would take over the terminal of whoever prints it.
     EscapesAsLastWord = 60 "escapes-as-last-word" Kernel,
 }

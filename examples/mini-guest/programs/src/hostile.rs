@@ -4,7 +4,7 @@
 use crate::ensure;
 use crate::start::spawn;
 use core::arch::asm;
-use mini_programs::abi::HostileAct;
+use mini_programs::abi::{FORGED, FORGED_ENTRIES, HostileAct};
 use mini_programs::user;
 
 /// Commits a ring-3 act.
@@ -23,6 +23,9 @@ pub fn commit(act: HostileAct) {
         HostileAct::SwitcherAccessUser => switcher_access(),
         HostileAct::SpoiltSystemCall => spoilt_system_calls(),
         HostileAct::ErrorCodeGatesUser => error_code_gates(),
+        HostileAct::ForgedDirectoryUser => forged_directory(),
+        HostileAct::StackAcrossSwitcherUser => fault_after(HostileAct::StackAcrossSwitcher),
+        HostileAct::StackInRegistersUser => fault_after(HostileAct::StackInRegisters),
         _ => crate::start::fail(format_args!("{} is not an act of ring 3", act.name())),
     }
 }
@@ -34,6 +37,33 @@ fn in_child(act: impl FnOnce()) {
     });
     // Dying and living on are both right.
     let _ = user::wait();
+}
+
+/// Loads and stores through each forged entry, at places whose words there may look like anything.
+fn forged_directory() {
+    for entry in 0..FORGED_ENTRIES {
+        for page in [0, 1, 32, 512, 768, 1023] {
+            let address = FORGED + (entry << 22) + (page << 12) + 4;
+            in_child(|| {
+                user::hostile(HostileAct::ForgedDirectory);
+                // SAFETY: faults, or reads what the process does not use.
+                unsafe { asm!("mov {0}, [{0}]", inout(reg) address => _, options(nostack)) };
+            });
+            in_child(|| {
+                user::hostile(HostileAct::ForgedDirectory);
+                // SAFETY: faults, for there is no memory of the process's.
+                unsafe { asm!("mov dword ptr [{}], 0", in(reg) address, options(nostack)) };
+            });
+        }
+    }
+}
+
+/// Comes to a fresh page right after the kernel has misbehaved.
+fn fault_after(act: HostileAct) {
+    let fresh = user::mmap(4096).unwrap_or_else(|| crate::start::fail(format_args!("mmap failed")));
+    user::hostile(act);
+    // SAFETY: a word of the mapping.
+    unsafe { fresh.write_volatile(1) };
 }
 
 fn host_vectors() {
