@@ -191,6 +191,7 @@ impl Guest {
             }
             if self.host_work_pending {
                 self.host_work_pending = false;
+                self.count_reflections(host);
                 if host.interrupted() {
                     return Ok(Outcome::Interrupted);
                 }
@@ -214,7 +215,6 @@ impl Guest {
             let (root, directory) = self.paging.current(host);
             let directory = directory.filter(|_| !self.held_back);
             let exit = host.enter(GuestEntry { root, directory, segments: &mut self.segments, ts: self.ts });
-            self.counters.switcher_reflections += u64::from(exit.reflected);
             self.handle_exit(host, exit)?;
         }
     }
@@ -239,9 +239,16 @@ impl Guest {
             self.abandon(panicked);
             PagingCounters::default()
         });
+        self.count_reflections(host);
         let reflected_faults = paging.reflected_faults + self.counters.switcher_reflections;
         let paging = PagingCounters { reflected_faults, ..paging };
         Counters { run: self.counters, paging, frames: host.frame_counters() }
+    }
+
+    /// Counts what the Switcher has reflected: before anybody looks, and after hardware interrupts, so that the host's number
+    /// never wraps.
+    fn count_reflections<H: Host>(&mut self, host: &mut H) {
+        self.counters.switcher_reflections += u64::from(host.take_reflected());
     }
 
     /// Gives back everything that the guest holds of the host's. Returns what its strategy had leaked, or, if it has

@@ -56,8 +56,6 @@ pub struct Exit {
     pub vector: u32,
     /// CR2, when the vector is a page fault's.
     pub cr2: GuestVirt,
-    /// Page faults that the Switcher has reflected to the guest during the run. The guest may have forged the number.
-    pub reflected: u32,
 }
 
 /// What running a guest needs.
@@ -133,6 +131,11 @@ pub trait Host: PagingHost {
     /// Sets how the Switcher is to reflect page faults of ring 3 by itself, of all entries from now on; not at all until
     /// then, and with `None`. A host whose Switcher never does so need not look at it.
     fn set_reflection(&mut self, _: Option<Reflection>) {}
+
+    /// How many page faults the Switcher has reflected by itself since the last call. The guest may have forged the number.
+    fn take_reflected(&mut self) -> u32 {
+        0
+    }
 
     /// Runs the guest until something happens. If the host has something else to do, now or before the
     /// guest is done, that looks like a hardware interrupt.

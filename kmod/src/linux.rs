@@ -503,6 +503,10 @@ impl Host for Linux {
         self.vcpu_area.pages().set_reflection(reflection.filter(|_| self.reflect));
     }
 
+    fn take_reflected(&mut self) -> u32 {
+        self.vcpu_area.pages().take_reflected()
+    }
+
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.vcpu_area.area().text();
         self.vcpu_area.set_root(entry.root.frame());
@@ -510,11 +514,7 @@ impl Host for Linux {
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
         if !pages.sanitise() {
-            return Exit {
-                vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION),
-                cr2: GuestVirt(0),
-                reflected: 0,
-            };
+            return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
         }
         pages.begin_run(entry.directory);
         let state: *mut _ = pages;
@@ -523,8 +523,7 @@ impl Host for Linux {
         // writes to the register page; no reference to it exists then.
         let vector =
             unsafe { shim::lg_vcpu_enter(self.vcpu.raw(), state.cast(), self.seen.get(), entry.ts.into()) };
-        let reflected = self.vcpu_area.pages().take_reflected();
-        Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)), reflected }
+        Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)) }
     }
 
     fn interrupted(&mut self) -> bool {

@@ -248,7 +248,7 @@ impl VcpuPages {
         self.registers.last_reflected = NO_ADDRESS;
     }
 
-    /// How many page faults the Switcher has reflected in the run that is over. The guest may have forged the number.
+    /// How many page faults the Switcher has reflected since the last call. The guest may have forged the number.
     pub const fn take_reflected(&mut self) -> u32 {
         core::mem::replace(&mut self.registers.reflected, 0)
     }

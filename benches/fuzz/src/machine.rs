@@ -46,7 +46,7 @@ struct Machine<'a> {
 }
 
 fn exit(vector: u8) -> Exit {
-    Exit { vector: vector.into(), cr2: GuestVirt(0), reflected: 0 }
+    Exit { vector: vector.into(), cr2: GuestVirt(0) }
 }
 
 impl Machine<'_> {
@@ -246,11 +246,11 @@ impl Host for Machine<'_> {
             9..12 => {
                 let cr2 = virtual_address(&mut self.input);
                 self.regs.errcode = u32::from(choice >> 4) & 0x17;
-                Exit { vector: trap::PAGE_FAULT.into(), cr2, reflected: 0 }
+                Exit { vector: trap::PAGE_FAULT.into(), cr2 }
             }
             12 => {
                 self.regs.errcode = self.input.word();
-                Exit { vector: self.input.byte().into(), cr2: virtual_address(&mut self.input), reflected: 0 }
+                Exit { vector: self.input.byte().into(), cr2: virtual_address(&mut self.input) }
             }
             13 => {
                 let value = self.input.word();
@@ -272,7 +272,7 @@ impl Host for Machine<'_> {
                 self.set_word(offset::IRQ_ENABLED, self.regs.eflags & 0x200);
                 exit(0x30)
             }
-            _ if choice == 0xff => Exit { vector: IN_SWITCHER | 13, cr2: GuestVirt(0), reflected: 0 },
+            _ if choice == 0xff => Exit { vector: IN_SWITCHER | 13, cr2: GuestVirt(0) },
             _ => exit(trap::GENERAL_PROTECTION),
         }
     }
