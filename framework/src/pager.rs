@@ -127,7 +127,7 @@ impl Built {
             esp1: GuestVirt(0),
             stack_pages: 0,
             counters: PagingCounters::default(),
-            shrunk_at: None,
+            shrunk_for: None,
         })?;
         Ok(Self(checked))
     }
@@ -158,8 +158,8 @@ struct Checked<S> {
     stack_pages: u32,
     /// The guest's requests.
     counters: PagingCounters,
-    /// How many faults had been fixed when there was last no memory for one.
-    shrunk_at: Option<u64>,
+    /// The page for which there was last no memory, and how many faults had been fixed by then.
+    shrunk_for: Option<(GuestVirt, u64)>,
 }
 
 impl<S: PagingStrategy> Checked<S> {
@@ -188,10 +188,16 @@ impl<S: PagingStrategy> Checked<S> {
     /// The strategy could not handle a fault. The guest comes to it again when there is more memory.
     #[cold]
     #[inline(never)]
-    fn after_failed_fault(&mut self, host: &mut dyn PagingHost, failed: Kill) -> Result<Fault, Kill> {
-        // When none was fixed since the last time, more memory was not enough.
-        let fixed = Some(self.counters.demand_faults);
-        if core::mem::replace(&mut self.shrunk_at, fixed) == fixed {
+    fn after_failed_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        failed: Kill,
+        va: GuestVirt,
+    ) -> Result<Fault, Kill> {
+        // When the same page is missed again and none was fixed since, more memory was not enough. (Another page: the first one may
+        // have been filled ahead.)
+        let failing = Some((va.page(), self.counters.demand_faults));
+        if core::mem::replace(&mut self.shrunk_for, failing) == failing {
             return Err(failed);
         }
         self.shrink_after(host, failed).map(|()| Fault::Fixed)
@@ -274,7 +280,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         match fault {
             Ok(Fault::Fixed) => self.counters.demand_faults += 1,
             Ok(Fault::Reflected) => self.counters.reflected_faults += 1,
-            Err(kill) => return self.after_failed_fault(host, kill),
+            Err(kill) => return self.after_failed_fault(host, kill, va),
         }
         fault
     }

@@ -454,6 +454,27 @@ proptest! {
     }
 }
 
+/// There is no memory for one fault, and then for another: the page of the first was filled when the stack was mapped again, so that
+/// no fault was fixed in between.
+#[test]
+fn a_guest_may_run_short_of_memory_twice_in_a_row() {
+    let switches =
+        |processes: &[u8]| processes.iter().map(|&process| Step::Switch(process)).collect::<Vec<_>>();
+    let map = |page, frame| Step::Map { page, frame, writable: true, touched: true };
+    let steps = [
+        switches(&[229, 232, 254]),
+        vec![Step::MapKernel { page: 135, frame: 23 }, map(253, 127)],
+        switches(&[7, 195]),
+        vec![Step::MapKernel { page: 20, frame: 217 }, Step::Switch(181)],
+        vec![Step::TouchKernel { page: 119, write: false }, Step::Switch(206)],
+        vec![Step::TouchKernel { page: 51, write: true }, Step::Switch(197)],
+        vec![map(80, 103), Step::TouchKernel { page: 164, write: false }],
+    ]
+    .concat();
+    let most = Some(enough_tables(Paging::TwoLevel));
+    behave::<TwoLevel>("shared", Paging::TwoLevel, most, &steps);
+}
+
 /// Every process writes to a page of each of its tables, twice over.
 fn all_processes<F: PageFormat>(name: &str, shadow: Paging) {
     let touch = |page| {
