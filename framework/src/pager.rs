@@ -127,7 +127,6 @@ impl Built {
             esp1: GuestVirt(0),
             stack_pages: 0,
             counters: PagingCounters::default(),
-            shrunk_for: None,
         })?;
         Ok(Self(checked))
     }
@@ -158,8 +157,6 @@ struct Checked<S> {
     stack_pages: u32,
     /// The guest's requests.
     counters: PagingCounters,
-    /// The page for which there was last no memory, and how many faults had been fixed by then.
-    shrunk_for: Option<(GuestVirt, u64)>,
 }
 
 impl<S: PagingStrategy> Checked<S> {
@@ -185,7 +182,7 @@ impl<S: PagingStrategy> Checked<S> {
         self.map_stack(host)
     }
 
-    /// The strategy could not handle a fault. The guest comes to it again when there is more memory.
+    /// The strategy could not handle a fault. It is handled when there is more memory.
     #[cold]
     #[inline(never)]
     fn after_failed_fault(
@@ -193,14 +190,15 @@ impl<S: PagingStrategy> Checked<S> {
         host: &mut dyn PagingHost,
         failed: Kill,
         va: GuestVirt,
+        error: PageFaultErrorCode,
     ) -> Result<Fault, Kill> {
-        // When the same page is missed again and none was fixed since, more memory was not enough. (Another page: the first one may
-        // have been filled ahead.)
-        let failing = Some((va.page(), self.counters.demand_faults));
-        if core::mem::replace(&mut self.shrunk_for, failing) == failing {
-            return Err(failed);
+        self.shrink_after(host, failed)?;
+        let fault = self.fill(host, va, error)?;
+        match fault {
+            Fault::Fixed => self.counters.demand_faults += 1,
+            Fault::Reflected => self.counters.reflected_faults += 1,
         }
-        self.shrink_after(host, failed).map(|()| Fault::Fixed)
+        Ok(fault)
     }
 
     /// The strategy could not load a page directory. It is loaded when there is more memory.
@@ -220,15 +218,26 @@ impl<S: PagingStrategy> Checked<S> {
         Ok(())
     }
 
+    /// The strategy's demand fault, where it is not the guest that comes with one.
+    #[inline(never)] // Not one copy of it for each caller.
+    fn fill(
+        &mut self,
+        host: &mut dyn PagingHost,
+        va: GuestVirt,
+        error: PageFaultErrorCode,
+    ) -> Result<Fault, Kill> {
+        self.strategy.demand_fault(host, va, error)
+    }
+
     /// Maps what is missing of the guest's kernel stack.
-    #[inline(never)] // Not one copy of the strategy's demand fault for each caller.
+    #[inline(never)] // It is seldom missing.
     fn map_stack(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         for page in 0..self.stack_pages {
             // `esp1` is the first byte above the stack.
             let va = GuestVirt(self.esp1.0.wrapping_sub(1).wrapping_sub(page * PAGE_SIZE));
             if va < self.window.start()
                 && (self.strategy.inspect().is_some_and(|inspect| inspect.is_writable(va))
-                    || self.strategy.demand_fault(host, va, KERNEL_WRITE)? == Fault::Fixed)
+                    || self.fill(host, va, KERNEL_WRITE)? == Fault::Fixed)
             {
                 continue;
             }
@@ -280,7 +289,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         match fault {
             Ok(Fault::Fixed) => self.counters.demand_faults += 1,
             Ok(Fault::Reflected) => self.counters.reflected_faults += 1,
-            Err(kill) => return self.after_failed_fault(host, kill, va),
+            Err(kill) => return self.after_failed_fault(host, kill, va, error),
         }
         fault
     }
