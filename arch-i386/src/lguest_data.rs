@@ -80,6 +80,18 @@ pub mod offset {
     }
 }
 
+/// Offset of the status byte of the ring entry with this number, which is below [`RING_SIZE`].
+#[must_use]
+pub const fn ring_status(index: u32) -> u32 {
+    offset::HCALL_STATUS + index
+}
+
+/// Offset of its call.
+#[must_use]
+pub const fn ring_call(index: u32) -> u32 {
+    offset::HCALLS + index * size_of::<HypercallArgs>() as u32
+}
+
 // The layout that a 3.x guest was compiled with.
 const _: () = {
     assert!(offset::HCALL_STATUS == 24);

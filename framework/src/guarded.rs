@@ -69,13 +69,13 @@ impl Guarded {
     /// As [`Guarded::call`].
     #[inline]
     pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (ShadowRoot<'_>, Option<GuestPhys>) {
-        let (root, directory) = match self.current {
-            Some(current) => current,
-            None => self.call(host, |strategy, _| {
-                let (root, directory) = strategy.entry();
-                (root.frame(), directory)
-            }),
-        };
+        if let Some((root, directory)) = self.current {
+            return (ShadowRoot::new(root), directory);
+        }
+        let (root, directory) = self.call(host, |strategy, _| {
+            let (root, directory) = strategy.entry();
+            (root.frame(), directory)
+        });
         self.current = Some((root, directory));
         (ShadowRoot::new(root), directory)
     }

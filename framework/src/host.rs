@@ -29,7 +29,7 @@ use crate::segment::Segments;
 use crate::shadow_root::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::HypercallArgs;
-use arch_i386::lguest_data::{RING_DONE, Timespec, offset};
+use arch_i386::lguest_data::{RING_DONE, Timespec, ring_call, ring_status};
 use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use core::num::NonZeroU32;
@@ -112,11 +112,11 @@ pub trait Host: PagingHost {
     /// As [`PagingHost::read`].
     fn ring_entry(&mut self, data: GuestPhys, index: u32) -> Result<Option<HypercallArgs>, BadAddress> {
         let mut byte = [RING_DONE];
-        self.read(GuestPhys(data.0 + offset::HCALL_STATUS + index), &mut byte)?;
+        self.read(GuestPhys(data.0 + ring_status(index)), &mut byte)?;
         if byte == [RING_DONE] {
             return Ok(None);
         }
-        let call = data.0 + offset::HCALLS + index * size_of::<HypercallArgs>() as u32;
+        let call = data.0 + ring_call(index);
         let mut word = |number: u32| self.read_u32(GuestPhys(call + number * 4));
         Ok(Some(HypercallArgs { number: word(0)?, args: [word(1)?, word(2)?, word(3)?, word(4)?] }))
     }

@@ -12,7 +12,7 @@ use crate::host::{BadAddress, Host, OutOfMemory};
 use crate::kill::{End, Kill};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
-use arch_i386::lguest_data::{self, RING_DONE, RING_SIZE, offset};
+use arch_i386::lguest_data::{self, RING_DONE, RING_SIZE, offset, ring_status};
 use arch_i386::paging::{Entry, Paging};
 use arch_i386::segment::{Descriptor, GUEST_PL, index};
 use arch_i386::trap;
@@ -69,7 +69,7 @@ impl Guest {
         mut call: HypercallArgs,
     ) -> Result<Ring, End> {
         for _ in 0..RING_SIZE {
-            let status = GuestPhys(data.0 + offset::HCALL_STATUS + self.ring_next);
+            let status = GuestPhys(data.0 + ring_status(self.ring_next));
             self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
             self.counters.ring_hypercalls += 1;
             self.do_hypercall(host, call)?;

@@ -21,7 +21,7 @@
 //!
 //! [`host`] is what all of it needs from its host ([`paging_host`] the part that strategies see), [`window`] and
 //! [`shadow_root`] what passes between tables and world switch, [`ledger`] how a host gets back what a strategy leaks,
-//! [`watch`] how one strategy observes the host of another. [`kill`] has the reasons why a guest dies, [`config_error`]
+//! [`watch`] how one strategy observes the host of another, [`bits`] what sets of numbers are gone through by. [`kill`] has the reasons why a guest dies, [`config_error`]
 //! those why a strategy's text is refused, [`counters`] what is counted and [`trace`] how a guest's requests are recorded.
 //!
 //! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here depends
@@ -37,7 +37,7 @@ extern crate alloc;
 pub use fallible;
 
 pub mod audit;
-mod bits;
+pub mod bits;
 pub mod config_error;
 pub mod counters;
 pub mod defect;

@@ -16,7 +16,7 @@ use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::hypercall::HypercallArgs;
-use arch_i386::lguest_data::{self, Timespec, offset};
+use arch_i386::lguest_data::{self, Timespec, ring_call, ring_status};
 use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use arch_i386::table::{TablePage, TrustedHost};
@@ -480,8 +480,7 @@ impl Host for Linux {
         let mut call = MaybeUninit::<HypercallArgs>::uninit();
         let mut found = 0;
         self.access(data, lguest_data::SIZE, |data| {
-            let status = data + offset::HCALL_STATUS + index;
-            let from = data + offset::HCALLS + index * size_of::<HypercallArgs>() as u32;
+            let (status, from) = (data + ring_status(index), data + ring_call(index));
             // SAFETY: the destination is `call`; `access` vouches for the sources, which are within the shared page: the
             // index is one of the ring's.
             found = unsafe { shim::lg_get_ring_entry(call.as_mut_ptr().cast(), status, from) };

@@ -118,7 +118,7 @@ impl HostContext {
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub struct RegisterPage {
-    /// Page faults that the Switcher has reflected since the run began, as far as the guest has left the number alone.
+    /// Page faults that the Switcher has reflected since they were last taken, as far as the guest has left the number alone.
     pub(crate) reflected: u32,
     /// The address of the last of them.
     pub(crate) last_reflected: u32,

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A first word that is a number, with a kernel behind it, marks such a line: there options are recognised behind the kernel,
-//! too, as long as no `--` stands before them. The line is translated to one of this launcher's own.
+//! too, up to a `--`. The line is translated to one of this launcher's own.
 
 use std::ffi::{OsStr, OsString};
 

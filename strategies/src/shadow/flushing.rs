@@ -35,8 +35,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 
     pub(super) fn flush_everything(&mut self, host: &mut dyn PagingHost) {
         self.counters.flush_all += 1;
-        self.around.end_of(None);
-        self.after_flush.end_of(None);
+        self.end_trials(None);
         // Where the host breaks it off, the guest does not come to see what is left.
         let _ = self.release_all(host);
     }

@@ -16,6 +16,7 @@ use super::trial::{Verdict, WATCHED};
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Flags, PageFormat};
+use framework::bits::bits;
 use framework::fallible::OutOfMemory;
 use framework::host::{PagingHost, reschedule_point};
 use framework::tables::LeafId;
@@ -93,14 +94,14 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if !self.optimizations.prefetch_on_trial {
             return Verdict::Prefetch;
         }
-        self.end_trials(self.slots.current_slot().directory);
+        self.end_trials(Some(self.slots.current_slot().directory));
         self.after_flush.verdict()
     }
 
-    /// What was withheld of a page directory would not be there any more.
-    fn end_trials(&mut self, directory: GuestPhys) {
+    /// What was withheld of a page directory, or of any with `None`, would not be there any more.
+    pub(super) fn end_trials(&mut self, directory: Option<GuestPhys>) {
         for trial in [&mut self.around, &mut self.after_flush] {
-            trial.end_of(Some(directory));
+            trial.end_of(directory);
         }
     }
 
@@ -152,9 +153,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
                     wanted |= 1 << i;
                 }
             }
-            while wanted != 0 {
-                let i = wanted.trailing_zeros() as usize;
-                wanted &= wanted - 1;
+            for i in bits(wanted).map(|i| i as usize) {
                 let guest = decoded(&bytes[i * G::ENTRY_SIZE as usize..][..G::ENTRY_SIZE as usize]);
                 visit(self, host, neighbour(i), guest);
             }
@@ -203,7 +202,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Remembers what a slot has mapped below the kernel, before that is dropped; nothing when memory is short.
     pub(super) fn remember_pages(&mut self, index: usize) {
         if let Some(slot) = self.slots.get(index) {
-            self.end_trials(slot.directory);
+            self.end_trials(Some(slot.directory));
             let pages = self.user_pages(index);
             let mut kept = Vec::new();
             if kept.try_reserve_exact(pages.len()).is_ok() {

@@ -132,21 +132,21 @@ impl Trial {
         }
     }
 
-    /// What was withheld would be gone by now.
-    pub(super) fn end(&mut self) {
+    /// What was withheld of this page directory, or of any with `None`, would be gone by now.
+    pub(super) fn end_of(&mut self, directory: Option<GuestPhys>) {
+        if self.faults_left > 0 && directory.is_none_or(|directory| directory == self.directory) {
+            self.end();
+        }
+    }
+
+    /// The trial is over.
+    fn end(&mut self) {
         self.faults_left = 0;
         self.over += 1;
         if self.over == TRIALS {
             self.pays = self.gain > 0;
             (self.over, self.gain) = (0, 0);
             self.until_next = self.interval;
-        }
-    }
-
-    /// The same, if a trial goes on in this page directory, or any with `None`.
-    pub(super) fn end_of(&mut self, directory: Option<GuestPhys>) {
-        if self.faults_left > 0 && directory.is_none_or(|directory| directory == self.directory) {
-            self.end();
         }
     }
 }
