@@ -6,6 +6,7 @@
  *   seed         r   where everything random begins; every guest begins there, so that runs repeat
  *   audit        rw  after how many operations the shadow tables of guests started from then on are audited
  *   reflect      rw  whether the Switcher reflects page faults by itself in guests started from then on
+ *   switch       rw  whether the Switcher does the hypercalls of a switch to another process by itself, likewise
  *   max_guests   r   how many guests there is room for
  *   guests_per_user user_kib rw  what the guests of one user may take (lg_user.c)
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
@@ -108,6 +109,10 @@ static bool lg_reflect_allowed = true;
 module_param_named(reflect, lg_reflect_allowed, bool, 0644);
 MODULE_PARM_DESC(reflect, "reflect page faults of programs to the guest's kernel without leaving the guest (default on)");
 
+static bool lg_switch_allowed = true;
+module_param_named(switch, lg_switch_allowed, bool, 0644);
+MODULE_PARM_DESC(switch, "switch between a guest's shadowed page directories without leaving the guest (default on)");
+
 unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
 MODULE_PARM_DESC(max_guests, "how many guests there is room for, 1 to " __stringify(LG_MAX_GUESTS) " (default 32)");
@@ -201,6 +206,11 @@ static bool faults_are_guests(void)
 asmlinkage bool lg_reflect(void)
 {
 	return READ_ONCE(lg_reflect_allowed) && faults_are_guests();
+}
+
+asmlinkage bool lg_switch(void)
+{
+	return READ_ONCE(lg_switch_allowed) && faults_are_guests();
 }
 
 asmlinkage void lg_count_guests(int change)

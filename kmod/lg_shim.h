@@ -64,6 +64,8 @@ asmlinkage u32 lg_default_strategy(char *to, u32 size);
 asmlinkage u32 lg_audit_every(void);
 /* Whether the Switcher may reflect page faults of guests that are started now. */
 asmlinkage bool lg_reflect(void);
+/* Whether it may do the hypercalls of a switch to another process for them. */
+asmlinkage bool lg_switch(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 /* Pages and references that strategies forgot: /sys/module/lg/parameters/forgotten. */

@@ -12,7 +12,7 @@
 //! | [`trap`] | exception vectors and page-fault error codes | SDM vol. 3A, 6.3 and 4.7 |
 //! | [`segment`] | segment and gate descriptors, the guest's selectors | SDM vol. 3A, 3.4.5 and 6.11 |
 //! | [`regs`] | the register frame that the Switcher saves | lguest's `asm/lguest.h` |
-//! | [`reflection`] | what the Switcher must know to reflect page faults | – |
+//! | [`kernel_view`] | what the Switcher must know to work on a guest's memory | – |
 //! | [`hypercall`] | hypercall numbers and arguments | lguest's `asm/lguest_hcall.h` |
 //! | [`lguest_data`] | the page that guest and host share | lguest's `linux/lguest.h` |
 //! | [`launcher`] | the requests on `/dev/lguest`, the device page | lguest's `linux/lguest_launcher.h` |
@@ -20,10 +20,10 @@
 
 pub mod addr;
 pub mod hypercall;
+pub mod kernel_view;
 pub mod launcher;
 pub mod lguest_data;
 pub mod paging;
-pub mod reflection;
 pub mod regs;
 pub mod segment;
 pub mod table;

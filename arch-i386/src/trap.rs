@@ -33,6 +33,10 @@ pub const SYSCALL: u8 = 0x80;
 /// the guest had left something in its registers that cannot be loaded.
 pub const IN_SWITCHER: u32 = 0x100;
 
+/// Returned by the Switcher in the place of a vector when a hypercall was done by the Switcher itself and the guest was left only
+/// since NMIs or machine checks had come meanwhile. Its low byte is no vector that means anything to the host.
+pub const EVENTS_ONLY: u32 = 0x200;
+
 /// Whether the processor pushes an error code for this vector (SDM vol. 3A, table 6-1).
 #[must_use]
 pub const fn has_error_code(vector: u8) -> bool {

@@ -81,6 +81,8 @@ counters! {
         reflected_traps,
         /// Page faults that the Switcher reflected by itself, as far as the guest has not forged their number.
         switcher_reflections,
+        /// Hypercalls of both kinds that the Switcher did by itself.
+        switcher_hypercalls,
         /// Instructions emulated after a general-protection fault.
         emulated_instructions,
         /// Real interrupts (NMIs included) that ended a run.

@@ -26,7 +26,7 @@ pub(crate) struct Guarded {
     strategy: Option<Box<dyn Pager>>,
     /// The strategy's answer to [`Pager::entry`], the page of the root, as long as it has not been called for anything else: so
     /// that an entry into the guest takes no call. Tables that nobody has called are as they were.
-    current: Option<(HostFrame, Option<GuestPhys>)>,
+    current: Option<(HostFrame, Option<GuestPhys>, bool)>,
 }
 
 impl Guarded {
@@ -63,21 +63,22 @@ impl Guarded {
         host.plug_in(|host| call(strategy, host))
     }
 
-    /// The shadow root to run on now, and the page directory by which the Switcher may reflect page faults.
+    /// The shadow root to run on now, the page directory by which the Switcher may reflect page faults, and whether the root may
+    /// be published for that one.
     ///
     /// # Panics
     /// As [`Guarded::call`].
     #[inline]
-    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (ShadowRoot<'_>, Option<GuestPhys>) {
-        if let Some((root, directory)) = self.current {
-            return (ShadowRoot::new(root), directory);
+    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (ShadowRoot<'_>, Option<GuestPhys>, bool) {
+        if let Some((root, directory, publish)) = self.current {
+            return (ShadowRoot::new(root), directory, publish);
         }
-        let (root, directory) = self.call(host, |strategy, _| {
-            let (root, directory) = strategy.entry();
-            (root.frame(), directory)
+        let (root, directory, publish) = self.call(host, |strategy, _| {
+            let (root, directory, publish) = strategy.entry();
+            (root.frame(), directory, publish)
         });
-        self.current = Some((root, directory));
-        (ShadowRoot::new(root), directory)
+        self.current = Some((root, directory, publish));
+        (ShadowRoot::new(root), directory, publish)
     }
 
     /// Whether there is a strategy that can be called.

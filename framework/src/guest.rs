@@ -58,6 +58,7 @@ pub struct Guest {
     pub(crate) noirq: Range<u32>,
     pub(crate) ss1: u32,
     pub(crate) esp1: GuestVirt,
+    pub(crate) stack_pages: u32,
     pub(crate) ts: bool,
     pub(crate) halted: bool,
     /// A debug trap has come since the guest last wrote to DR6.
@@ -103,6 +104,7 @@ impl Guest {
             // a double fault.
             ss1: 0,
             esp1: GuestVirt(0),
+            stack_pages: 0,
             ts: false,
             halted: false,
             stepped: false,
@@ -212,9 +214,13 @@ impl Guest {
                 continue;
             }
             self.counters.world_switches += 1;
-            let (root, directory) = self.paging.current(host);
+            let (root, directory, publish) = self.paging.current(host);
             let directory = directory.filter(|_| !self.held_back);
-            let exit = host.enter(GuestEntry { root, directory, segments: &mut self.segments, ts: self.ts });
+            let segments = &mut self.segments;
+            let exit = host.enter(GuestEntry { root, directory, publish, segments, ts: self.ts });
+            if let Some(done) = host.take_done_in_switcher() {
+                self.catch_up(host, done)?;
+            }
             self.handle_exit(host, exit)?;
         }
     }

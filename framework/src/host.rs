@@ -29,9 +29,10 @@ use crate::segment::Segments;
 use crate::shadow_root::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::hypercall::HypercallArgs;
+use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{RING_DONE, Timespec, ring_call, ring_status};
-use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
+use arch_i386::segment::{Descriptor, index::TLS_ENTRIES};
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
 
@@ -42,6 +43,9 @@ pub struct GuestEntry<'a> {
     pub root: ShadowRoot<'a>,
     /// The guest's page directory, if the Switcher may reflect page faults by it during this run.
     pub directory: Option<GuestPhys>,
+    /// The root may be published for that page directory: the Switcher may load it by itself, in this run and later ones, until
+    /// [`PagingHost::retract`]; and in this run other published ones.
+    pub publish: bool,
     /// The guest's descriptor tables and what has changed in them since the last entry.
     pub segments: &'a mut Segments,
     /// CR0.TS is to be set while the guest runs.
@@ -56,6 +60,23 @@ pub struct Exit {
     pub vector: u32,
     /// CR2, when the vector is a page fault's.
     pub cr2: GuestVirt,
+}
+
+/// What the Switcher has done of a guest's hypercalls by itself, without an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoneInSwitcher {
+    /// How many in registers, and how many of the ring.
+    pub calls: u32,
+    /// See [`DoneInSwitcher::calls`].
+    pub ring_calls: u32,
+    /// The ring entry that comes next.
+    pub ring_next: u32,
+    /// The guest's kernel stack now, of the same segment and size as before. It is mapped.
+    pub esp1: GuestVirt,
+    /// How many page directories it has loaded; [`Host::loaded_in_switcher`] has them.
+    pub loads: u32,
+    /// The guest's thread-local-storage descriptors, if they were loaded.
+    pub tls: Option<[Descriptor; TLS_ENTRIES]>,
 }
 
 /// What running a guest needs.
@@ -124,13 +145,27 @@ pub trait Host: PagingHost {
     /// The guest's registers while it does not run.
     fn regs(&mut self) -> &mut Regs;
 
-    /// Sets the guest's kernel stack for traps from ring 3 that take no exit, of all entries from now on: selector and
-    /// address. Both are 0 until then.
-    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt);
+    /// Sets the guest's kernel stack for traps from ring 3 that take no exit, of all entries from now on: selector,
+    /// address, and how many pages it has. All are 0 until then.
+    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt, pages: u32);
 
-    /// Sets how the Switcher is to reflect page faults of ring 3 by itself, of all entries from now on; not at all until
+    /// Sets what the Switcher must know to work on the guest's memory by itself, of all entries from now on; nothing until
     /// then, and with `None`. A host whose Switcher never does so need not look at it.
-    fn set_reflection(&mut self, _: Option<Reflection>) {}
+    fn set_kernel_view(&mut self, _: Option<KernelView>) {}
+
+    /// Sets which ring entry comes next; 0 until then. Only for a Switcher that does hypercalls by itself.
+    fn set_ring_next(&mut self, _: u32) {}
+
+    /// What the Switcher has done of hypercalls by itself in the last run; `None` when it has done nothing. To be called after
+    /// each run, before anything else.
+    fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
+        None
+    }
+
+    /// The `index`th page directory that the Switcher has loaded by itself in the last run.
+    fn loaded_in_switcher(&self, index: u32) -> GuestPhys {
+        unreachable!("this host's Switcher has loaded nothing, and not {index} page directories")
+    }
 
     /// How many page faults the Switcher has reflected by itself since the last call. The guest may have forged the number.
     fn take_reflected(&mut self) -> u32 {

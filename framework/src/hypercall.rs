@@ -8,7 +8,7 @@
 //! Source: lguest's `hypercalls.c`.
 
 use crate::guest::Guest;
-use crate::host::{BadAddress, Host, OutOfMemory};
+use crate::host::{BadAddress, DoneInSwitcher, Host, OutOfMemory};
 use crate::kill::{End, Kill};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
@@ -71,6 +71,7 @@ impl Guest {
         for _ in 0..RING_SIZE {
             let status = GuestPhys(data.0 + ring_status(self.ring_next));
             self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
+            host.set_ring_next(self.ring_next);
             self.counters.ring_hypercalls += 1;
             self.do_hypercall(host, call)?;
             host.write(status, &[RING_DONE]).map_err(Kill::from)?;
@@ -132,7 +133,7 @@ impl Guest {
             Hypercall::LoadIdtEntry => {
                 self.segments.load_idt_entry(a, Descriptor { low: b, high: c })?;
                 if a == u32::from(trap::PAGE_FAULT) {
-                    self.prepare_reflection(host);
+                    self.prepare_switcher(host);
                 }
             }
             Hypercall::LoadTls => self.load_tls(host, GuestPhys(a))?,
@@ -157,9 +158,32 @@ impl Guest {
         if pages > 2 {
             return Err(Kill::StackPages(pages));
         }
-        (self.ss1, self.esp1) = (ss1 & 0xffff, esp1);
-        host.set_kernel_stack(self.ss1, esp1);
+        (self.ss1, self.esp1, self.stack_pages) = (ss1 & 0xffff, esp1, pages);
+        host.set_kernel_stack(self.ss1, esp1, pages);
         self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
+    }
+
+    /// Catches up with what the Switcher has done by itself: does the same, but for what is in place already.
+    #[inline(never)] // Not on every exit.
+    pub(crate) fn catch_up<H: Host>(&mut self, host: &mut H, done: DoneInSwitcher) -> Result<(), Kill> {
+        self.counters.hypercalls += u64::from(done.calls);
+        self.counters.ring_hypercalls += u64::from(done.ring_calls);
+        self.counters.switcher_hypercalls += u64::from(done.calls + done.ring_calls);
+        self.ring_next = done.ring_next;
+        if let Some(tls) = done.tls {
+            self.segments.tls_loaded(tls);
+        }
+        let (esp1, pages) = (done.esp1, self.stack_pages);
+        let moved = core::mem::replace(&mut self.esp1, esp1) != esp1;
+        for index in 0..done.loads {
+            let directory = host.loaded_in_switcher(index);
+            self.paging.call(host, |strategy, host| strategy.load_page_directory(host, directory))?;
+        }
+        if moved {
+            self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
+        } else {
+            Ok(())
+        }
     }
 
     fn load_tls<H: Host>(&mut self, host: &mut H, array: GuestPhys) -> Result<(), Kill> {
@@ -187,7 +211,7 @@ impl Guest {
         }
         let kernel_address = GuestVirt(host.read_u32(GuestPhys(data.0 + offset::KERNEL_ADDRESS))?);
         (self.data, self.kernel_address) = (Some(data), kernel_address);
-        self.prepare_reflection(host);
+        self.prepare_switcher(host);
         self.paging.call(host, |strategy, host| strategy.guest_initialised(host, kernel_address))
     }
 

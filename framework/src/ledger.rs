@@ -24,6 +24,8 @@ use fallible::OutOfMemory;
 /// What a table page is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableKind {
+    /// Its entries lead to other tables, and CR3 may point at it.
+    Root,
     /// Its entries lead to other tables.
     Directory,
     /// Each of its present entries, in this format, maps a page of the guest's.
@@ -119,16 +121,17 @@ impl Ledger {
         }
     }
 
-    /// Notes that a table page has come back.
+    /// Notes that a table page has come back, and returns what it was for.
     ///
     /// # Panics
     /// When it was not out.
-    pub fn take_back(&mut self, table: &TablePage) {
+    pub fn take_back(&mut self, table: &TablePage) -> TableKind {
         let line = &mut self.lines[table.ticket() as usize];
-        let Line::Out(second, _) = line else { panic!("{table:?} was not given out") };
+        let &mut Line::Out(ref second, kind) = line else { panic!("{table:?} was not given out") };
         assert!(second.frame() == table.frame(), "{table:?} has the ticket of {second:?}");
         *line = Line::Free(self.free);
         self.free = table.ticket();
+        kind
     }
 
     /// Drops each entry of the tables that are out whose frame is stale, and returns how many there were. Nothing of the
@@ -162,7 +165,7 @@ impl Ledger {
         let entries = self.lines.iter().map(|line| match line {
             Line::Out(table, TableKind::Level1(Paging::TwoLevel)) => present::<TwoLevel>(table),
             Line::Out(table, TableKind::Level1(Paging::Pae)) => present::<Pae>(table),
-            Line::Out(_, TableKind::Directory) | Line::Free(_) => 0,
+            Line::Out(_, TableKind::Root | TableKind::Directory) | Line::Free(_) => 0,
         });
         entries.sum()
     }

@@ -87,10 +87,10 @@ pub trait Pager {
     /// See [`PagingStrategy::root`].
     fn root(&self) -> ShadowRoot<'_>;
 
-    /// What the guest is entered with: [`Pager::root`], and [`PagingStrategy::reflects_by`], which is nothing where a wrapper
-    /// has to see every fault.
-    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>) {
-        (self.root(), None)
+    /// What the guest is entered with: [`Pager::root`], [`PagingStrategy::reflects_by`] and [`PagingStrategy::publishes`], which
+    /// are nothing and no where a wrapper has to see every request.
+    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>, bool) {
+        (self.root(), None, false)
     }
 
     /// See [`PagingStrategy::translate`].
@@ -365,8 +365,8 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         self.strategy.root()
     }
 
-    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>) {
-        (self.strategy.root(), self.strategy.reflects_by())
+    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>, bool) {
+        (self.strategy.root(), self.strategy.reflects_by(), self.strategy.publishes())
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {

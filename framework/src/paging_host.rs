@@ -175,6 +175,13 @@ pub trait PagingHost: sealed::Sealed {
         self.free_table(table, capability);
     }
 
+    /// What shadows this page directory of the guest's is given up, or shadows another one from now on: the Switcher must not
+    /// load it by itself any more. For a strategy that [publishes] its roots. A host whose Switcher never does so need not look at
+    /// it; and of a root whose page comes back to it, a host sees that for itself.
+    ///
+    /// [publishes]: crate::strategy::PagingStrategy::publishes
+    fn retract(&mut self, _: GuestPhys) {}
+
     /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Code that releases or
     /// reads entries without a fixed bound calls this at least once for every table.
     ///

@@ -181,6 +181,15 @@ pub trait PagingStrategy {
         None
     }
 
+    /// Whether the Switcher may load the roots that [`root`](Self::root) returns by itself from now on, each when the guest loads
+    /// the page directory that [`reflects_by`](Self::reflects_by) returned with it. For each such load
+    /// [`load_page_directory`](Self::load_page_directory) is called afterwards, before any other request, and must find it
+    /// shadowed. So a strategy that says yes calls [`PagingHost::retract`] before a page directory has no shadow any more, or
+    /// another one. The default is no: then every load comes as it happens.
+    fn publishes(&self) -> bool {
+        false
+    }
+
     /// Translates an address by the guest's own current tables.
     ///
     /// # Errors

@@ -11,9 +11,9 @@ use crate::host::{Exit, Host};
 use crate::kill::Kill;
 use crate::strategy::Fault;
 use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::offset;
 use arch_i386::paging::Paging;
-use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_PL, GateType};
 use arch_i386::trap::{self, PageFaultErrorCode};
@@ -24,6 +24,10 @@ impl Guest {
         // Before all others, as it is what most exits are.
         if exit.vector == u32::from(trap::HYPERCALL) {
             self.pending_hypercall = true;
+            return Ok(());
+        }
+        if exit.vector == trap::EVENTS_ONLY {
+            self.host_interrupt();
             return Ok(());
         }
         let Ok(vector) = u8::try_from(exit.vector) else {
@@ -61,17 +65,16 @@ impl Guest {
         self.reflect(host, vector, exit.cr2)
     }
 
-    /// Has the Switcher reflect page faults to the guest's handler as it is now. Only one that turns interrupts off, as a
-    /// page-fault handler should, is for the Switcher; and only tables of two levels.
-    pub(crate) fn prepare_reflection<H: Host>(&mut self, host: &mut H) {
-        let gate = self.segments.gate(trap::PAGE_FAULT);
+    /// Has the Switcher work on the guest's memory by itself, and reflect page faults to the guest's handler as it is now. Only
+    /// one that turns interrupts off, as a page-fault handler should, is for the Switcher; and only tables of two levels.
+    pub(crate) fn prepare_switcher<H: Host>(&mut self, host: &mut H) {
+        let gate = self.segments.gate(trap::PAGE_FAULT).filter(|_| self.format == Paging::TwoLevel);
         let gate = gate.filter(|gate| gate.gate_type() == Some(GateType::Interrupt));
-        let reflection = gate.zip(self.data).filter(|_| self.format == Paging::TwoLevel);
-        let reflection = reflection.and_then(|(gate, data)| {
-            let handler = GuestVirt(gate.gate_offset());
-            Reflection::new(handler, data, self.kernel_address, host.page_limit(), self.window.start())
+        let handler = gate.map(|gate| GuestVirt(gate.gate_offset()));
+        let view = self.data.and_then(|data| {
+            KernelView::new(handler, data, self.kernel_address, host.page_limit(), self.window.start())
         });
-        host.set_reflection(reflection);
+        host.set_kernel_view(view);
     }
 
     /// A real interrupt has come and been dealt with; it may have given the host something to do.

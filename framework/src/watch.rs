@@ -124,6 +124,10 @@ impl<W: Watcher> PagingHost for Watched<'_, W> {
         self.host.free_zeroed_table(table, capability);
     }
 
+    fn retract(&mut self, directory: GuestPhys) {
+        self.host.retract(directory);
+    }
+
     fn reschedule_point(&mut self) -> bool {
         self.host.reschedule_point()
     }

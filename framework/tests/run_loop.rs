@@ -3,25 +3,28 @@
 
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
+use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
-use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
-use arch_i386::segment::{GUEST_CS, GUEST_DS};
+use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIES, index};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
-use framework::guest::{Guest, Outcome, SetUpError};
+use framework::guest::{Counters, Guest, Outcome, SetUpError};
 use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+    BadAddress, Capability, DoneInSwitcher, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
+    PagingHost, Purpose,
 };
 use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
-use framework::registry::{BuildContext, Choice};
+use framework::registry::{BuildContext, Choice, POLICIES};
 use framework::strategy::Formats;
 use rogue_plugin as _;
 use sim::SimHost;
 use sim::panics;
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use strategies as _;
 
 const PAGES: u32 = 64;
@@ -42,10 +45,21 @@ struct Machine {
     listened_to: Option<GuestPhys>,
     waited_for: Vec<u32>,
     ts: bool,
-    kernel_stack: (u32, GuestVirt),
-    /// How the Switcher is to reflect page faults, and by which page directory in this run.
-    reflection: Option<Reflection>,
+    kernel_stack: (u32, GuestVirt, u32),
+    /// What the Switcher knows of the guest, by which page directory it may reflect page faults in this run, and whether the root
+    /// may be published for that.
+    view: Option<KernelView>,
     directory: Option<GuestPhys>,
+    publish: bool,
+    /// What the Switcher has done in this run by itself, and what it has loaded.
+    done: Option<DoneInSwitcher>,
+    loaded: Vec<GuestPhys>,
+    /// What it may load by itself.
+    published: BTreeSet<GuestPhys>,
+    /// The processor's descriptors.
+    gdt: [Descriptor; GDT_ENTRIES],
+    /// The ring entry that comes next, as the Switcher knows it.
+    ring_next: u32,
     /// How many it has reflected since it was last asked.
     reflected: u32,
     /// Ring entries that somebody else fills again whenever one of them has been done.
@@ -113,6 +127,19 @@ impl Machine {
         self.sim.write_u32(GuestPhys(at), value).unwrap();
     }
 
+    /// The Switcher loads a page directory by itself, for a call in registers.
+    fn load_in_switcher(&mut self, directory: GuestPhys) {
+        assert!(self.published.contains(&directory), "{directory:?} is not published");
+        if self.done.is_none() {
+            self.loaded.clear();
+        }
+        self.loaded.push(directory);
+        let (ring_next, esp1) = (self.ring_next, self.kernel_stack.1);
+        let nothing = DoneInSwitcher { calls: 0, ring_calls: 0, ring_next, esp1, loads: 0, tls: None };
+        let done = self.done.get_or_insert(nothing);
+        (done.calls, done.loads) = (done.calls + 1, done.loads + 1);
+    }
+
     /// The words on the guest's stack, which is mapped linearly.
     fn stack<const N: usize>(&mut self, esp: u32) -> [u32; N] {
         std::array::from_fn(|i| self.sim.read_u32(GuestPhys(esp + 4 * i as u32)).unwrap())
@@ -155,6 +182,9 @@ impl PagingHost for Machine {
     fn free_table(&mut self, table: TablePage, capability: Capability) {
         self.sim.free_table(table, capability);
     }
+    fn retract(&mut self, directory: GuestPhys) {
+        self.published.remove(&directory);
+    }
     fn reschedule_point(&mut self) -> bool {
         self.sim.reschedule_point()
     }
@@ -179,14 +209,25 @@ impl Host for Machine {
     fn regs(&mut self) -> &mut Regs {
         &mut self.regs
     }
-    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt) {
-        self.kernel_stack = (ss1, esp1);
+    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt, pages: u32) {
+        self.kernel_stack = (ss1, esp1, pages);
     }
-    fn set_reflection(&mut self, reflection: Option<Reflection>) {
-        self.reflection = reflection;
+    fn set_kernel_view(&mut self, view: Option<KernelView>) {
+        self.view = view;
+    }
+    fn set_ring_next(&mut self, next: u32) {
+        self.ring_next = next;
+    }
+    fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
+        self.done.take()
+    }
+    fn loaded_in_switcher(&self, index: u32) -> GuestPhys {
+        self.loaded[index as usize]
     }
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
-        (self.ts, self.directory) = (entry.ts, entry.directory);
+        (self.ts, self.directory, self.publish) = (entry.ts, entry.directory, entry.publish);
+        self.published.extend(entry.directory.filter(|_| entry.publish));
+        entry.segments.sync(&mut self.gdt, &mut [Descriptor::default(); IDT_ENTRIES], |_| 0);
         // At the script's end somebody presses ^C, which ends the run like a hardware interrupt.
         self.script.pop_front().map_or(exit(0x30), |mut run| run(self))
     }
@@ -240,9 +281,15 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         listened_to: None,
         waited_for: Vec::new(),
         ts: false,
-        kernel_stack: (0, GuestVirt(0)),
-        reflection: None,
+        kernel_stack: (0, GuestVirt(0), 0),
+        view: None,
         directory: None,
+        publish: false,
+        done: None,
+        loaded: Vec::new(),
+        published: BTreeSet::new(),
+        gdt: [Descriptor::default(); GDT_ENTRIES],
+        ring_next: 0,
         reflected: 0,
         refilled: 0,
         calls: 0,
@@ -473,7 +520,7 @@ fn from_ring_3_the_frame_goes_on_the_kernel_stack_across_a_page_boundary() {
         exit(0x30)
     });
     then(&mut machine, |m| {
-        assert_eq!(m.kernel_stack, (GUEST_DS, GuestVirt(0x9008)));
+        assert_eq!(m.kernel_stack, (GUEST_DS, GuestVirt(0x9008), 1));
         assert_eq!((m.regs.ss, m.regs.esp), (GUEST_DS, 0x9008 - 20));
         assert_eq!(m.stack(0x9008 - 20), [0x0804_8000, 0x73, 0x202, 0xbfff_0000, 0x7b]);
         exit(0x30)
@@ -558,27 +605,27 @@ fn the_switcher_reflects_to_the_handler_that_was_loaded_last() {
         m.hypercall(Hypercall::LoadIdtEntry, [14, GUEST_CS << 16 | handler, kind, 0])
     };
     then(&mut machine, move |m| {
-        let Reflection { handler, data, kernel_address, low_memory, .. } = m.reflection.unwrap();
-        assert_eq!((handler.0, data.0), (0x5000 + 16 * 14, 0xc000_0000 + DATA.0));
+        let KernelView { fault_handler, data, kernel_address, low_memory, .. } = m.view.unwrap();
+        assert_eq!((fault_handler.0, data.0), (0x5000 + 16 * 14, 0xc000_0000 + DATA.0));
         assert_eq!((kernel_address.0, low_memory), (0xc000_0000, PAGES * 4096));
         assert_eq!(m.directory, None, "memory is mapped linearly");
         gate(m, 0x6000, 0x8e00)
     });
     then(&mut machine, move |m| {
-        assert_eq!(m.reflection.unwrap().handler.0, 0x6000);
+        assert_eq!(m.view.unwrap().fault_handler.0, 0x6000);
         // A handler that leaves interrupts on.
         gate(m, 0x6000, 0x8f00)
     });
     then(&mut machine, move |m| {
-        assert_eq!(m.reflection, None);
+        assert_eq!(m.view.unwrap().fault_handler.0, 0);
         gate(m, 0x6000, 0x8e00)
     });
     then(&mut machine, move |m| {
-        assert!(m.reflection.is_some());
+        assert_eq!(m.view.unwrap().fault_handler.0, 0x6000);
         gate(m, 0x6000, 0)
     });
     then(&mut machine, |m| {
-        assert_eq!(m.reflection, None, "there is no handler");
+        assert_eq!(m.view.unwrap().fault_handler.0, 0, "there is no handler");
         m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0])
     });
     then(&mut machine, |m| {
@@ -625,11 +672,118 @@ fn a_strategy_that_must_see_each_fault_is_called_for_it() {
         then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
         then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
         then(&mut machine, move |m| {
-            assert_eq!(m.directory, None, "{strategy}");
+            assert_eq!((m.directory, m.publish), (None, false), "{strategy}");
             exit(0x30)
         });
         assert_eq!(run(guest, machine).0, None);
     }
+}
+
+/// The page directories that a guest with processes of different use loads, from a seed.
+fn loads(seed: u32) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = move |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    (0..400).map(|_| 0x1_0000 + 0x1000 * next(7).min(next(7))).collect()
+}
+
+/// Lets a guest on this strategy load the page directories; with a Switcher that loads by itself what is published. Returns
+/// the guest's counters, and how many loads cost an exit.
+fn load_all(strategy: &str, in_switcher: bool) -> (Counters, usize) {
+    let (mut guest, mut machine, made) = on(strategy);
+    made.unwrap();
+    then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+    let loads = loads(7);
+    let at = Rc::new(Cell::new(0));
+    for _ in 0..=loads.len() {
+        let (loads, at) = (loads.clone(), at.clone());
+        then(&mut machine, move |m| {
+            while let Some(&directory) = loads.get(at.get()) {
+                at.set(at.get() + 1);
+                if !in_switcher || !m.published.contains(&GuestPhys(directory)) {
+                    return m.hypercall(Hypercall::NewPgtable, [directory, 0, 0, 0]);
+                }
+                m.load_in_switcher(GuestPhys(directory));
+            }
+            exit(0x30)
+        });
+    }
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted, "{strategy}: {:?}", guest.end());
+    let counters = guest.counters(&mut machine);
+    let in_switcher = counters.run.switcher_hypercalls as usize;
+    assert_eq!(run(guest, machine).0, None);
+    (counters, loads.len() - in_switcher)
+}
+
+#[test]
+fn a_load_by_the_switcher_is_one_to_every_policy() {
+    // All but the one whose victims panic.
+    for policy in POLICIES.iter().filter(|policy| policy.name != "rogue-policy") {
+        for strategy in [policy.name.to_owned(), format!("shared:policy={},budget=64", policy.name)] {
+            let ((exits, all), (switcher, some)) = (load_all(&strategy, false), load_all(&strategy, true));
+            assert_eq!(switcher.paging, exits.paging, "{strategy}");
+            assert_eq!(switcher.run.hypercalls, exits.run.hypercalls, "{strategy}");
+            assert!(
+                exits.paging.page_directory_hits > 50 && exits.paging.evictions > 20,
+                "{strategy}: {exits}"
+            );
+            assert!(all == 400 && some < 350, "{strategy}: {some} of {all} loads cost an exit");
+        }
+    }
+}
+
+#[test]
+fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
+    let (mut guest, mut machine) = initialised();
+    let data_segment = Descriptor { low: 0x0000_ffff, high: 0x00cf_f300 };
+    for directory in [0x8000, 0xa000] {
+        machine.set_absolute(directory, 0x9067);
+        then(&mut machine, move |m| m.hypercall(Hypercall::NewPgtable, [directory, 0, 0, 0]));
+    }
+    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
+    then(&mut machine, |m| {
+        m.queue(0, Hypercall::FlushAsync, [0; 4]);
+        m.hypercall(Hypercall::FlushAsync, [0; 4])
+    });
+    then(&mut machine, move |m| {
+        assert_eq!((m.ring_next, m.kernel_stack), (1, (GUEST_DS, GuestVirt(0x6000), 1)));
+        m.load_in_switcher(GuestPhys(0x8000));
+        let done = m.done.as_mut().unwrap();
+        (done.ring_calls, done.ring_next, done.esp1) = (2, 3, GuestVirt(0x7000));
+        done.tls = Some([data_segment, Descriptor::default(), Descriptor::default()]);
+        // The ring goes on where the Switcher has left it.
+        m.queue(3, Hypercall::FlushAsync, [0; 4]);
+        m.regs.errcode = 4;
+        Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x1_0000) }
+    });
+    then(&mut machine, move |m| {
+        assert_eq!(m.directory, Some(GuestPhys(0x8000)));
+        // All descriptors are copied for another one that changes.
+        m.hypercall(Hypercall::LoadGdtEntry, [14, data_segment.low, data_segment.high, 0])
+    });
+    then(&mut machine, move |m| {
+        assert_eq!((m.ring_next, m.gdt[index::TLS_MIN]), (4, data_segment));
+        // The exit of a Switcher that was interrupted by an NMI.
+        Exit { vector: trap::EVENTS_ONLY, cr2: GuestVirt(0) }
+    });
+    then(&mut machine, |m| {
+        // The processor pushes a frame on the new stack, which is mapped.
+        (m.regs.cs, m.regs.ss, m.regs.esp, m.regs.errcode) = (0x73, 0x7b, 0xbfff_0000, 0);
+        exit(0)
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.ss, m.regs.esp), (GUEST_DS, 0x7000 - 20));
+        exit(0x30)
+    });
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    let Counters { run: counters, paging, .. } = guest.counters(&mut machine);
+    // 50 to begin with, three, one of the Switcher's, one.
+    assert_eq!((counters.hypercalls, counters.ring_hypercalls, counters.switcher_hypercalls), (55, 4, 3));
+    assert_eq!((paging.page_directory_loads, paging.page_directory_hits, paging.demand_faults), (3, 1, 1));
+    assert_eq!(run(guest, machine).0, None);
 }
 
 #[test]

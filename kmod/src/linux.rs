@@ -16,8 +16,8 @@ use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame, PAGE_SIZE};
 use arch_i386::hypercall::HypercallArgs;
+use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{self, Timespec, ring_call, ring_status};
-use arch_i386::reflection::Reflection;
 use arch_i386::regs::Regs;
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::trap::{GENERAL_PROTECTION, IN_SWITCHER};
@@ -29,12 +29,13 @@ use core::sync::atomic::Ordering;
 use framework::counters::FrameCounters;
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+    BadAddress, Capability, DoneInSwitcher, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
     RecordingFull,
 };
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
+use switcher::published::Done;
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
@@ -181,6 +182,11 @@ pub struct Linux {
     no_execute: bool,
     /// Whether the Switcher may reflect page faults by itself.
     reflect: bool,
+    /// Whether it may do the hypercalls of a switch to another process.
+    switch: bool,
+    /// With what the guest was last entered, as long as that is still in place: the root, the page directory by which page faults are
+    /// reflected, and whether the root is published.
+    shown: Option<(HostFrame, Option<GuestPhys>, bool)>,
     /// Frames that have gone.
     stale: Box<StaleSet>,
     /// What the guest's strategy holds of the kernel's.
@@ -219,6 +225,8 @@ impl Linux {
             eventfds,
             no_execute,
             reflect: shim::lg_reflect(),
+            switch: shim::lg_switch(),
+            shown: None,
             stale: boxed_with(StaleSet::new)?,
             ledger: Ledger::default(),
             seen: Cell::new(0),
@@ -290,6 +298,28 @@ impl Linux {
         };
         // SAFETY: it is a fresh zeroed page, which is ours until `put_back`; `frame` is its number.
         Ok(unsafe { TablePage::from_raw(page, HostFrame(frame)) })
+    }
+
+    /// Notes that a table page has come back from the strategy.
+    fn taken_back(&mut self, table: &TablePage) {
+        if self.ledger.take_back(table) == TableKind::Root {
+            // Whatever the strategy has retracted.
+            self.vcpu_area.pages().retract_root(table.frame());
+            self.shown = None;
+        }
+    }
+
+    /// Has the next runs begin with this root; see [`GuestEntry`].
+    #[cold]
+    fn show(&mut self, (root, directory, publish): (HostFrame, Option<GuestPhys>, bool)) {
+        self.vcpu_area.set_root(root);
+        let pages = self.vcpu_area.pages();
+        let published = directory.filter(|_| publish && self.switch);
+        pages.show(directory.filter(|_| self.reflect), published.is_some());
+        if let Some(directory) = published {
+            pages.publish(directory, root);
+        }
+        self.shown = Some((root, directory, publish));
     }
 
     /// Gives a page from `take_table` back to the kernel.
@@ -402,18 +432,23 @@ impl PagingHost for Linux {
 
     fn free_table(&mut self, table: TablePage, _: Capability) {
         let _outside = self.plugin.outside();
-        self.ledger.take_back(&table);
+        self.taken_back(&table);
         self.put_back(table);
     }
 
     fn free_zeroed_table(&mut self, table: TablePage, _: Capability) {
         let _outside = self.plugin.outside();
-        self.ledger.take_back(&table);
+        self.taken_back(&table);
         if self.spare.len() < SPARE_TABLES {
             self.spare.push(table);
         } else {
             self.put_back(table);
         }
+    }
+
+    fn retract(&mut self, directory: GuestPhys) {
+        self.vcpu_area.pages().retract(directory);
+        self.shown = None;
     }
 
     /// A process that is being killed never enters its guest again: a signal that waits stops `lg_vcpu_enter`, and
@@ -494,12 +529,32 @@ impl Host for Linux {
         self.vcpu_area.pages().regs()
     }
 
-    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt) {
-        self.vcpu_area.pages().set_stack(ss1, esp1.0);
+    fn set_kernel_stack(&mut self, ss1: u32, esp1: GuestVirt, pages: u32) {
+        self.vcpu_area.pages().set_stack(ss1, esp1.0, pages);
     }
 
-    fn set_reflection(&mut self, reflection: Option<Reflection>) {
-        self.vcpu_area.pages().set_reflection(reflection.filter(|_| self.reflect));
+    fn set_kernel_view(&mut self, view: Option<KernelView>) {
+        self.vcpu_area.pages().set_kernel_view(view);
+        self.shown = None;
+    }
+
+    fn set_ring_next(&mut self, next: u32) {
+        self.vcpu_area.pages().set_ring_next(next);
+    }
+
+    #[inline]
+    fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
+        let pages = self.vcpu_area.pages();
+        let Done { calls, ring_calls, ring_next, esp1, loads, tls } = pages.take_done()?;
+        if loads > 0 {
+            self.shown = None;
+        }
+        let tls = tls.then(|| self.vcpu_area.pages().tls());
+        Some(DoneInSwitcher { calls, ring_calls, ring_next, esp1, loads, tls })
+    }
+
+    fn loaded_in_switcher(&self, index: u32) -> GuestPhys {
+        self.vcpu_area.shared_pages().loaded(index)
     }
 
     fn take_reflected(&mut self) -> u32 {
@@ -508,14 +563,17 @@ impl Host for Linux {
 
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.vcpu_area.area().text();
-        self.vcpu_area.set_root(entry.root.frame());
+        let shown = (entry.root.frame(), entry.directory, entry.publish);
+        if self.shown != Some(shown) {
+            self.show(shown);
+        }
         let pages = self.vcpu_area.pages();
         let (gdt, idt) = pages.tables();
         entry.segments.sync(gdt, idt, |vector| stub(text, vector));
         if !pages.sanitise() {
             return Exit { vector: IN_SWITCHER | u32::from(GENERAL_PROTECTION), cr2: GuestVirt(0) };
         }
-        pages.begin_run(entry.directory);
+        pages.begin_run();
         let state: *mut _ = pages;
         // SAFETY: the pages are those of a virtual CPU in the area that the Switcher's text is in, `root` maps
         // both, as every shadow root of this guest does, and the registers have been made safe. While the guest runs it

@@ -89,6 +89,12 @@ impl VcpuArea {
         unsafe { self.pages.as_mut() }
     }
 
+    /// The same, to look at.
+    pub const fn shared_pages(&self) -> &VcpuPages {
+        // SAFETY: as for `pages`.
+        unsafe { self.pages.as_ref() }
+    }
+
     /// Sets the shadow root that the next entry loads.
     pub const fn set_root(&mut self, root: HostFrame) {
         // SAFETY: as for `pages`; the context is mapped and taken like them.

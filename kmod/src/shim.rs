@@ -68,6 +68,7 @@ unsafe extern "C" {
     pub fn lg_default_strategy(to: *mut u8, size: u32) -> u32;
     pub safe fn lg_audit_every() -> u32;
     pub safe fn lg_reflect() -> bool;
+    pub safe fn lg_switch() -> bool;
     pub safe fn lg_count_guests(change: i32);
     pub safe fn lg_count_forgotten(pages: u32);
 

@@ -36,6 +36,7 @@
 
 pub mod area;
 pub mod map;
+pub mod published;
 pub mod state;
 #[cfg(all(target_arch = "x86", target_os = "none"))]
 pub mod text;

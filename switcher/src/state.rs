@@ -7,7 +7,8 @@
 //!  +0x900 TSS                               +0x008 the stack that an NMI, or a fault of the
 //!  +0x968 what the way out begins with             Switcher itself, goes on with below the frame
 //!  +0x984 how page faults are reflected     +0xfb8 the guest's registers: the frame that traps
-//!                                                  from the guest push downwards from the end
+//!  +0x99c the roots that the Switcher              from the guest push downwards from the end
+//!         may load, and what it has done
 //! ```
 //!
 //! The guest's kernel can read the state page, for ring 1 is supervisor to the page tables. So it holds only
@@ -20,7 +21,8 @@
 //! | `host_cr3` | the way out: nothing of the host is mapped before it is loaded | the physical address of its launcher's page directory |
 //! | `host_context` | the way out, from the page just named to the next | an address in the Switcher area |
 //! | `events` | the handler of NMIs and machine checks on the way out | that one came |
-//! | `directory`, `reflection` | the reflection of page faults | what it has set itself, and where the Switcher's window begins |
+//! | `directory`, `view` | the reflection of page faults | what it has set itself, and where the Switcher's window begins |
+//! | `published` | a switch to another page directory, done by the Switcher | the physical addresses of its own shadow roots |
 //!
 //! All else of the host's is in its [`HostContext`], on a page that no guest maps: the host's stack pointer, CR4,
 //! the addresses of its descriptor tables, and the guest's own CR3.
@@ -28,9 +30,12 @@
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
+use crate::published::{Done, Published, PublishedRoot};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
-use arch_i386::reflection::Reflection;
+use arch_i386::hypercall::Hypercall;
+use arch_i386::kernel_view::KernelView;
+use arch_i386::lguest_data::{RING_SIZE, ring_status};
 use arch_i386::regs::{REGS_SIZE, Regs};
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, index};
 use core::mem::offset_of;
@@ -89,8 +94,9 @@ pub struct StatePage {
     more_padding: u16,
     /// Where the guest's kernel sees its page directory; 0 when the Switcher must not reflect page faults.
     pub(crate) directory: u32,
-    pub(crate) reflection: Reflection,
-    unused: [u8; PAGE_SIZE as usize - 0x99c],
+    pub(crate) view: KernelView,
+    pub(crate) published: Published,
+    unused: [u8; PAGE_SIZE as usize - 0x99c - size_of::<Published>()],
 }
 
 /// The saved host context of a virtual CPU, and what is loaded for the guest while the host's page tables are still
@@ -147,6 +153,7 @@ const _: () = {
     assert!(offset_of!(StatePage, tss) == 0x900);
     assert!(offset_of!(StatePage, host_cr3) == 0x968);
     assert!(offset_of!(StatePage, directory) == 0x984);
+    assert!(offset_of!(StatePage, published) == 0x99c);
     assert!(size_of::<HostContext>() == HOST_CONTEXT_SIZE as usize);
 };
 
@@ -173,8 +180,14 @@ pub(crate) const GUEST_FLAGS: u32 = (RFlags::CARRY_FLAG.bits()
 /// tasks) and RF.
 pub(crate) const FIXED_FLAGS: u32 = 2 | RFlags::INTERRUPT_FLAG.bits() as u32;
 
+/// The hypercalls that the Switcher can do by itself, a bit for each number: those of a switch to another process.
+const QUICK_CALLS: u32 = 1 << Hypercall::FlushAsync as u32
+    | 1 << Hypercall::NewPgtable as u32
+    | 1 << Hypercall::SetStack as u32
+    | 1 << Hypercall::LoadTls as u32;
+
 /// What is before the first reflected fault of a run. (A fault at this very address goes to the host.)
-const NO_ADDRESS: u32 = u32::MAX;
+pub(crate) const NO_ADDRESS: u32 = u32::MAX;
 
 impl VcpuPages {
     /// Makes the pages those of a new virtual CPU in `vcpu`: registers and gates zero, everything that
@@ -210,7 +223,7 @@ impl VcpuPages {
         state.guest_gdtr = table(offset_of!(StatePage, gdt), GDT_ENTRIES);
         state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
         state.more_padding = 0;
-        (state.directory, state.reflection) = (0, Reflection::default());
+        (state.directory, state.view, state.published) = (0, KernelView::default(), Published::NONE);
         state.unused.fill(0);
 
         (self.registers.reflected, self.registers.last_reflected) = (0, 0);
@@ -229,23 +242,103 @@ impl VcpuPages {
         (&mut self.state.gdt, &mut self.state.idt)
     }
 
-    /// Sets the stack for traps from ring 3 that go straight to the guest's kernel.
-    pub const fn set_stack(&mut self, ss1: u32, esp1: u32) {
+    /// Sets the stack for traps from ring 3 that go straight to the guest's kernel, of so many pages.
+    pub const fn set_stack(&mut self, ss1: u32, esp1: u32, pages: u32) {
         (self.state.tss.ss1, self.state.tss.esp1) = (ss1, esp1);
+        self.state.published.stack_pages = pages;
     }
 
-    /// Sets how page faults of ring 3 are reflected in all runs from now on; `None`: not by the Switcher.
-    pub fn set_reflection(&mut self, reflection: Option<Reflection>) {
-        self.state.reflection = reflection.unwrap_or_default();
+    /// Sets the ring entry that comes next.
+    pub const fn set_ring_next(&mut self, next: u32) {
+        self.state.published.ring_next = next;
     }
 
-    /// To be called before each run. With the guest's page directory the Switcher reflects page faults by itself, as far as
-    /// [`VcpuPages::set_reflection`] allows.
-    pub fn begin_run(&mut self, directory: Option<GuestPhys>) {
-        let linear = directory.and_then(|at| self.state.reflection.linear(at, PAGE_SIZE));
-        self.state.directory = linear.map_or(0, |at| at.0);
+    /// Sets where the guest's kernel sees its memory, for all runs from now on; `None`: the Switcher does nothing by itself.
+    /// [`VcpuPages::show`] must follow before the next run.
+    pub fn set_kernel_view(&mut self, view: Option<KernelView>) {
+        self.state.view = view.unwrap_or_default();
+    }
+
+    /// Sets by which page directory of the guest's the Switcher reflects page faults by itself, as far as
+    /// [`VcpuPages::set_kernel_view`] allows, and whether it may do hypercalls. Holds until the next call, or until the Switcher
+    /// has loaded another page directory.
+    pub fn show(&mut self, directory: Option<GuestPhys>, calls: bool) {
+        self.state.directory = directory.and_then(|at| self.linear(at)).map_or(0, |at| at.0);
+        self.state.published.calls_allowed =
+            if calls && self.ring_is_in_one_page() { QUICK_CALLS } else { 0 };
+    }
+
+    /// Lets the Switcher load a root of this guest's by itself when the guest loads `directory`.
+    pub fn publish(&mut self, directory: GuestPhys, root: HostFrame) {
+        let linear = self.linear(directory);
+        self.state.published.publish(directory, root, linear);
+    }
+
+    /// The Switcher must not load this page directory by itself any more.
+    pub fn retract(&mut self, directory: GuestPhys) {
+        self.state.published.retract(directory);
+    }
+
+    /// The Switcher must not load this root by itself any more.
+    pub fn retract_root(&mut self, root: HostFrame) {
+        self.state.published.retract_root(root);
+    }
+
+    /// What the Switcher has done by itself since the last call; `None` when it has done nothing.
+    #[inline]
+    pub fn take_done(&mut self) -> Option<Done> {
+        let StatePage { published, tss, .. } = &mut self.state;
+        if published.calls == 0 {
+            return None;
+        }
+        let done = Done {
+            calls: published.calls,
+            ring_calls: published.ring_calls,
+            ring_next: published.ring_next,
+            esp1: GuestVirt(tss.esp1),
+            loads: published.loads,
+            tls: published.tls_loads != 0,
+        };
+        (published.calls, published.ring_calls, published.loads, published.tls_loads) = (0, 0, 0, 0);
+        Some(done)
+    }
+
+    /// The `index`th page directory that it has loaded, of those that the last [`VcpuPages::take_done`] has counted.
+    ///
+    /// # Panics
+    /// When there can be none with this number.
+    #[must_use]
+    pub fn loaded(&self, index: u32) -> GuestPhys {
+        let Published { log, roots, .. } = &self.state.published;
+        let offset = usize::from(log[index as usize]) % PAGE_SIZE as usize;
+        let first = offset_of!(StatePage, published) + offset_of!(Published, roots);
+        GuestPhys(roots.as_flattened()[(offset - first) / size_of::<PublishedRoot>()].directory)
+    }
+
+    /// The thread-local-storage descriptors that the processor uses for the guest.
+    #[must_use]
+    pub fn tls(&self) -> [Descriptor; index::TLS_ENTRIES] {
+        core::array::from_fn(|number| self.state.gdt[index::TLS_MIN + number])
+    }
+
+    /// To be called before each run.
+    pub const fn begin_run(&mut self) {
         // No fault is the second one at its address yet.
         self.registers.last_reflected = NO_ADDRESS;
+    }
+
+    /// Where the guest's kernel sees a page directory by which page faults may be reflected.
+    fn linear(&self, directory: GuestPhys) -> Option<GuestVirt> {
+        let view = &self.state.view;
+        (view.fault_handler != GuestVirt(0)).then(|| view.linear(directory, PAGE_SIZE)).flatten()
+    }
+
+    /// Whether the guest's kernel sees the status bytes of the ring, and all of them in one page: that is what the
+    /// Switcher needs to mark calls as done.
+    fn ring_is_in_one_page(&self) -> bool {
+        let KernelView { data, low_memory, .. } = self.state.view;
+        let status = |number| GuestVirt(data.0.wrapping_add(ring_status(number)));
+        low_memory != 0 && status(0).page() == status(RING_SIZE as u32 - 1).page()
     }
 
     /// How many page faults the Switcher has reflected since the last call. The guest may have forged the number.
@@ -280,6 +373,8 @@ mod tests {
         pages.state.events = 7;
         pages.state.unused[7] = 7;
         pages.state.directory = 7;
+        pages.state.published.calls_allowed = 7;
+        pages.state.published.roots[31][1].cr3 = 7;
         pages.registers.reflected = 7;
         pages.initialise(&Area::new::<Pae>(GuestVirt(0xfe7c_0000), 4).unwrap(), 1);
         pages
@@ -317,6 +412,8 @@ mod tests {
         assert_eq!((pages.registers.stack[100], pages.state.idt[3].low, pages.state.events), (0, 0, 0));
         assert_eq!(pages.state.unused[7], 0);
         assert_eq!((pages.state.directory, pages.registers.reflected), (0, 0));
+        let published = &pages.state.published;
+        assert_eq!((published.calls_allowed, published.roots[31][1].cr3), (0, 0));
     }
 
     /// The words of the state page that a guest reads beyond what it has set itself.
@@ -347,20 +444,24 @@ mod tests {
         }
     }
 
+    /// A view of 16 MiB at 3 GiB with the shared page at `data`.
+    fn view(fault_handler: Option<GuestVirt>, data: u32) -> Option<KernelView> {
+        let window = GuestVirt(0xfe60_0000);
+        KernelView::new(fault_handler, GuestPhys(data), GuestVirt(0xc000_0000), 0x1000, window)
+    }
+
+    const HANDLER: Option<GuestVirt> = Some(GuestVirt(0xc010_0000));
+
     #[test]
     fn a_directory_is_shown_only_where_the_guests_kernel_sees_it() {
         let mut pages = fresh();
-        pages.begin_run(Some(GuestPhys(0x2000)));
-        assert_eq!(pages.state.directory, 0, "nothing is to be reflected yet");
-        let window = GuestVirt(0xfe60_0000);
-        let reflection = Reflection::new(
-            GuestVirt(0xc010_0000),
-            GuestPhys(0x5000),
-            GuestVirt(0xc000_0000),
-            0x1000,
-            window,
+        pages.show(Some(GuestPhys(0x2000)), true);
+        assert_eq!(
+            (pages.state.directory, pages.state.published.calls_allowed),
+            (0, 0),
+            "there is no view yet"
         );
-        pages.set_reflection(reflection);
+        pages.set_kernel_view(view(HANDLER, 0x5000));
         for (directory, shown) in [
             (Some(0x2000), 0xc000_2000),
             (Some(0xff_f000), 0xc0ff_f000),
@@ -368,12 +469,59 @@ mod tests {
             (Some(0xffff_f000), 0),
             (None, 0),
         ] {
-            pages.begin_run(directory.map(GuestPhys));
+            pages.show(directory.map(GuestPhys), false);
             assert_eq!(pages.state.directory, shown, "{directory:x?}");
         }
-        pages.set_reflection(None);
-        pages.begin_run(Some(GuestPhys(0)));
-        assert_eq!(pages.state.directory, 0);
+        for none in [None, view(None, 0x5000)] {
+            pages.set_kernel_view(none);
+            pages.show(Some(GuestPhys(0)), false);
+            assert_eq!(pages.state.directory, 0);
+        }
+    }
+
+    #[test]
+    fn calls_are_the_switchers_only_where_the_ring_is_in_one_page() {
+        let mut pages = fresh();
+        // FLUSH_ASYNC, NEW_PGTABLE, SET_STACK, LOAD_TLS. The status bytes are the 64 from 24 on.
+        for (data, calls) in
+            [(0x5000, 0x1_0091), (0x5fa8, 0x1_0091), (0x5fa9, 0), (0x5fe7, 0), (0x5fe8, 0x1_0091)]
+        {
+            pages.set_kernel_view(view(None, data));
+            pages.show(None, true);
+            assert_eq!(pages.state.published.calls_allowed, calls, "{data:#x}");
+        }
+        pages.show(None, false);
+        assert_eq!(pages.state.published.calls_allowed, 0);
+    }
+
+    #[test]
+    fn what_the_switcher_has_done_is_taken_once() {
+        let mut pages = fresh();
+        pages.set_kernel_view(view(HANDLER, 0x5000));
+        pages.publish(GuestPhys(0x2000), HostFrame(0x77));
+        pages.publish(GuestPhys(0x9000), HostFrame(0x78));
+        assert_eq!(pages.take_done(), None);
+        // As the assembly does it: the page begins at some address, and the log has the low half of a root's.
+        let at = |pages: &VcpuPages, directory: u32| {
+            let roots = pages.state.published.roots.as_flattened();
+            let found = roots.iter().find(|root| root.cr3 != 0 && root.directory == directory).unwrap();
+            0x4000 + (&raw const *found).addr() as u16 - (&raw const pages.state).addr() as u16
+        };
+        let log = [at(&pages, 0x9000), at(&pages, 0x2000), at(&pages, 0x9000)];
+        pages.state.published.log[..3].copy_from_slice(&log);
+        let published = &mut pages.state.published;
+        (published.calls, published.ring_calls, published.ring_next, published.loads) = (4, 5, 6, 3);
+        pages.state.tss.esp1 = 0xc000_8000;
+        let done = Done {
+            calls: 4,
+            ring_calls: 5,
+            ring_next: 6,
+            esp1: GuestVirt(0xc000_8000),
+            loads: 3,
+            tls: false,
+        };
+        assert_eq!((pages.take_done(), pages.take_done()), (Some(done), None));
+        assert_eq!([0, 1, 2].map(|index| pages.loaded(index).0), [0x9000, 0x2000, 0x9000]);
     }
 
     #[test]
@@ -381,7 +529,7 @@ mod tests {
         let mut pages = fresh();
         (pages.registers.reflected, pages.registers.last_reflected) = (3, 0x1234);
         assert_eq!((pages.take_reflected(), pages.take_reflected()), (3, 0));
-        pages.begin_run(None);
+        pages.begin_run();
         assert_eq!(pages.registers.last_reflected, u32::MAX);
     }
 

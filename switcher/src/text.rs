@@ -48,7 +48,7 @@
 //! shadow tables lack goes to the host.
 //!
 //! * All is read and written as the guest's kernel could: on the guest's page tables, from its kernel address to the
-//!   Switcher's window, with bounds that the host has left on the state page ([`Reflection`]). So what a guest forges, or
+//!   Switcher's window, with bounds that the host has left on the state page ([`KernelView`]). So what a guest forges, or
 //!   another processor changes meanwhile, can harm this guest only. Each word is read once.
 //! * Whatever is not plain becomes the ordinary exit, with all registers and CR2 as they were at the fault: an entry that
 //!   allows the access, or that the host kills for, or is out of reach; an interrupt that waits; a second fault at one
@@ -57,6 +57,22 @@
 //!   the address of the instruction, its frame is dropped, and the exit is the first fault's.
 //! * The guest's interrupt flag is cleared last. Up to that store everything can be repeated, after it the guest is in its
 //!   handler.
+//!
+//! # Hypercalls of a switch to another process
+//! A guest's kernel that switches to another process loads a page directory, a kernel stack and thread-local-storage
+//! descriptors, in any order, by the ring and by a last call in registers. All of that is done here where the shadow
+//! root of the page directory is published ([`published`](crate::published)) and nothing else waits in the ring.
+//!
+//! * First everything is only looked at: each word once, so that what another processor changes meanwhile is harmless. Then
+//!   the new root is loaded, and on it the kernel's stack is tried, by a write that changes nothing, and the ring. Up to
+//!   there all can be given up for the ordinary exit, which loads the host's CR3 whatever CR3 is now, and on which the host does
+//!   the calls itself.
+//! * From there on nothing can fault, and all is done: the ring's entries are marked, and the state page is written. On the
+//!   guest's page tables that page is read-only even to ring 0, so CR0.WP is cleared meanwhile. (CR3 has just been
+//!   loaded, so that processors, real or emulated, that flush translations with WP lose little by it.)
+//! * A stack is taken only with the selector and size of the last one, which the host has checked; descriptors only if they
+//!   are those of ring 3's code and data, or none.
+//! * At most [`MOST_RING_CALLS`] entries of the ring are done in one go, and [`MOST_LOADS`] page directories without an exit.
 //!
 //! # NMIs and machine checks
 //! One that interrupts the guest is an exit like any other, and the host runs its handler at once. One that
@@ -68,6 +84,9 @@
 //!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
 //! * In a reflection, it is counted as on the way out, and the reflection is given up: the exit is the page fault's. When
 //!   the reflection is done, but for its last instructions, the exit is the event's, with the guest in its handler.
+//! * In a hypercall's work it is counted as on the way out, and the work is given up: the exit is the hypercall's. Once the
+//!   work is being done, it is done to its end, and the exit after it has nothing but the events to report
+//!   ([`EVENTS_ONLY`]).
 //! * On the way out, which may carry an interrupt that the host must not lose, it is counted in the state
 //!   page, and the Switcher goes on. On the guest's page tables that page is read-only even to ring 0, so
 //!   CR0.WP is cleared for the one store; events are rare enough for that.
@@ -76,19 +95,22 @@
 //! other kind of event, which is counted. `eax` holds the state page whenever the stack is the host's;
 //! otherwise it is found by the stack.
 //!
-//! [`Reflection`]: arch_i386::reflection::Reflection
+//! [`KernelView`]: arch_i386::kernel_view::KernelView
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
+//! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
 
+use crate::published::{HASH_FACTOR, HASH_SHIFT, MOST_LOADS, Published, PublishedRoot, WAYS};
 use crate::state::{
-    FIXED_FLAGS, FRAME, GUEST_FLAGS, HostContext, MACHINE_CHECKS_SHIFT, STUB_SIZE, StatePage, TableRegister,
-    VcpuPages,
+    FIXED_FLAGS, FRAME, GUEST_FLAGS, HostContext, MACHINE_CHECKS_SHIFT, NO_ADDRESS, STUB_SIZE, StatePage,
+    TableRegister, VcpuPages,
 };
 use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::hypercall::{Hypercall, HypercallArgs};
 use arch_i386::paging::{Flags, PageFormat, TwoLevel};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{self, LGUEST_CS};
 use arch_i386::trap::{self, PageFaultErrorCode, has_error_code};
-use arch_i386::{RFlags, lguest_data, reflection};
+use arch_i386::{RFlags, kernel_view, lguest_data};
 use core::mem::offset_of;
 use core::slice;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
@@ -171,6 +193,7 @@ lguest_switcher_entering:
     movw {FS}(%esp), %fs
     movw {DS}(%esp), %ds
     movw {ES}(%esp), %es
+lguest_switcher_restore:
     movl {EBX}(%esp), %ebx
     movl {ECX}(%esp), %ecx
     movl {EDX}(%esp), %edx
@@ -218,6 +241,8 @@ lguest_switcher_save:
     pushl %eax
     leal -{FRAME}(%esp), %eax
     movzbl {TRAPNUM}(%esp), %ebx
+    cmpl ${HYPERCALL_VECTOR}, %ebx
+    je lguest_switcher_hypercall
 
     // eax: the state page, ebx: what to return. The data segments are the guest's still.
 lguest_switcher_leave:
@@ -320,7 +345,7 @@ lguest_switcher_reflect:
     pushl {FRAME}+{EFLAGS}(%ebp)
     andl ${HANDLER_FLAGS}, (%esp)
     pushl ${GUEST_CS}
-    pushl {HANDLER}(%ebp)
+    pushl {FAULT_HANDLER}(%ebp)
     // The frame. The interrupt flag in it is what the guest has for one.
     movl {FRAME}+{ERRCODE}(%ebp), %eax
     movl %eax, %ss:(%ecx)
@@ -378,9 +403,13 @@ lguest_switcher_other_page_fault:
     subl %ecx, %edx
     subl $(lguest_switcher_reflecting - 7b), %edx
     cmpl $(lguest_switcher_reflected - lguest_switcher_reflecting), %edx
-    jae lguest_switcher_fault
+    jb 8f
+    subl $(lguest_switcher_switching - lguest_switcher_reflecting), %edx
+    cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
+    jb lguest_switcher_unswitched
+    jmp lguest_switcher_fault
     // A page of the guest's is missing. Its own fault goes to the host, as it was.
-    movl {SAVED_CR2}(%ebp), %eax
+8:  movl {SAVED_CR2}(%ebp), %eax
     movl %eax, %cr2
 lguest_switcher_unreflected:
     leal {SAVED}(%ebp), %esp
@@ -389,6 +418,190 @@ lguest_switcher_unreflected:
     popl %eax
     popl %ebp
     jmp lguest_switcher_save
+
+    // ------------------------------------------------------------------ a hypercall, done here
+    // eax: the state page, ebx: the vector, and the guest's registers in their frame, where they are laid out like a call of
+    // the ring.
+lguest_switcher_hypercall:
+    movl {EAX}(%esp), %ecx
+    movl %ss:{CALLS_ALLOWED}(%eax), %edx
+    btl %ecx, %edx
+    jnc lguest_switcher_leave
+    movl %eax, %ebp
+    subl ${TLS_SPACE}, %esp
+    // ebp: the state page. From here on everything can be given up, by a jump to `unswitched`, up to `switch`.
+    // Instructions that touch the guest's memory may fault.
+lguest_switcher_switching:
+    cmpl $0, {EVENTS}(%ebp)
+    jne lguest_switcher_unswitched
+    // edx: the shared page; ebx: the next entry of the ring; esi: the kernel's stack; edi: the published root to load, if any;
+    // at esp: where the descriptors are, if any.
+    movl {DATA}(%ebp), %edx
+    movl {RING_NEXT}(%ebp), %ebx
+    movl {ESP1}(%ebp), %esi
+    xorl %edi, %edi
+    movl %edi, (%esp)
+
+    // The next call: of the ring, or when that is empty the one in the registers.
+1:  leal {FRAME}(%ebp), %ecx
+    cmpb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ebx)
+    je 2f
+    movl %ebx, %ecx
+    subl {RING_NEXT}(%ebp), %ecx
+    andl ${RING_MASK}, %ecx
+    cmpl ${MOST_RING_CALLS}, %ecx
+    jae lguest_switcher_unswitched
+    leal (%ebx,%ebx,4), %ecx
+    leal {RING_CALLS}(%edx,%ecx,4), %ecx
+2:  movl %ss:(%ecx), %eax
+    cmpl ${NEW_PGTABLE}, %eax
+    je 5f
+    cmpl ${SET_STACK}, %eax
+    je 4f
+    cmpl ${LOAD_TLS}, %eax
+    je 7f
+    cmpl ${FLUSH_ASYNC}, %eax
+    jne lguest_switcher_unswitched
+3:  leal {FRAME}(%ebp), %eax
+    cmpl %eax, %ecx
+    je 8f
+    incl %ebx
+    andl ${RING_MASK}, %ebx
+    jmp 1b
+
+    // SET_STACK: only another address.
+4:  movl %ss:{ARG_A}(%ecx), %eax
+    cmpl {SS1}(%ebp), %eax
+    jne lguest_switcher_unswitched
+    movl %ss:{ARG_C}(%ecx), %eax
+    cmpl {STACK_PAGES}(%ebp), %eax
+    jne lguest_switcher_unswitched
+    movl %ss:{ARG_B}(%ecx), %esi
+    jmp 3b
+
+    // NEW_PGTABLE: one, and a published one.
+5:  testl %edi, %edi
+    jnz lguest_switcher_unswitched
+    movl %ss:{ARG_A}(%ecx), %eax
+    imull ${HASH_FACTOR}, %eax, %edi
+    shrl ${HASH_SHIFT}, %edi
+    imull ${SET_SIZE}, %edi, %edi
+    leal {ROOTS}(%ebp,%edi), %edi
+    cmpl %eax, %ss:(%edi)
+    je 6f
+    addl ${ROOT_SIZE}, %edi
+    cmpl %eax, %ss:(%edi)
+    jne lguest_switcher_unswitched
+6:  cmpl $0, %ss:{ROOT_CR3}(%edi)
+    je lguest_switcher_unswitched
+    jmp 3b
+
+    // LOAD_TLS: the descriptors are looked at when all calls are known. (None are at 0.)
+7:  movl %ss:{ARG_A}(%ecx), %eax
+    movl %eax, (%esp)
+    jmp 3b
+
+8:  movl (%esp), %ecx
+    testl %ecx, %ecx
+    jz 1f
+    movl {LOW_MEMORY}(%ebp), %eax
+    subl ${TLS_SIZE}, %eax
+    cmpl %eax, %ecx
+    ja lguest_switcher_unswitched
+    addl {KERNEL_ADDRESS}(%ebp), %ecx
+    .set lguest_tls, 0
+    .rept {TLS_ENTRIES}
+    movl %ss:lguest_tls+4(%ecx), %eax
+    testl %eax, %eax
+    jz 2f
+    orl ${ACCESSED}, %eax
+    movl %eax, lguest_tls+8(%esp)
+    notl %eax
+    testl ${USER_SEGMENT}, %eax
+    jnz lguest_switcher_unswitched
+    movl %ss:lguest_tls(%ecx), %eax
+    movl %eax, lguest_tls+4(%esp)
+    jmp 3f
+2:  movl %eax, lguest_tls+4(%esp)
+    movl %eax, lguest_tls+8(%esp)
+3:
+    .set lguest_tls, lguest_tls + 8
+    .endr
+
+    // The new root. The way out loads the host's, whichever is loaded then.
+1:  testl %edi, %edi
+    jz 2f
+    cmpl ${MOST_LOADS}, {LOADS}(%ebp)
+    jae lguest_switcher_unswitched
+    movl %ss:{ROOT_CR3}(%edi), %eax
+    movl %eax, %cr3
+    // The stack is mapped in it, writable, or this faults.
+2:  leal -{FRAME_SIZE}(%esi), %eax
+    subl {KERNEL_ADDRESS}(%ebp), %eax
+    cmpl {LAST_FRAME}(%ebp), %eax
+    ja lguest_switcher_unswitched
+    orl $0, %ss:-4(%esi)
+    cmpl $2, {STACK_PAGES}(%ebp)
+    jb 3f
+    orl $0, %ss:-4-{PAGE_SIZE}(%esi)
+    // So are the status bytes of the ring.
+3:  movl {RING_NEXT}(%ebp), %ecx
+    cmpl %ecx, %ebx
+    je lguest_switcher_switch
+    orb $0, %ss:{RING_STATUS}(%edx,%ecx)
+
+    // Nothing can fault any more, and nothing is given up. eax: how many calls of the ring.
+lguest_switcher_switch:
+    movl %ebx, %eax
+    subl %ecx, %eax
+    andl ${RING_MASK}, %eax
+1:  cmpl %ecx, %ebx
+    je 2f
+    movb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ecx)
+    incl %ecx
+    andl ${RING_MASK}, %ecx
+    jmp 1b
+2:  movl %cr0, %ecx
+    andl ${NOT_WP}, %ecx
+    movl %ecx, %cr0
+    addl %eax, {RING_CALLS_DONE}(%ebp)
+    incl {CALLS_DONE}(%ebp)
+    movl %ebx, {RING_NEXT}(%ebp)
+    movl %esi, {ESP1}(%ebp)
+    testl %edi, %edi
+    jz 3f
+    movl {LOADS}(%ebp), %eax
+    movw %di, {LOG}(%ebp,%eax,2)
+    incl {LOADS}(%ebp)
+    movl %ss:{ROOT_LINEAR}(%edi), %eax
+    movl %eax, {DIRECTORY}(%ebp)
+    movl ${NO_ADDRESS}, {LAST_REFLECTED}(%ebp)
+3:  cmpl $0, (%esp)
+    je 4f
+    incl {TLS_LOADS}(%ebp)
+    .set lguest_tls, 0
+    .rept {TLS_ENTRIES} * 2
+    movl lguest_tls+4(%esp), %eax
+    movl %eax, {GUEST_GDT}+{TLS}+lguest_tls(%ebp)
+    .set lguest_tls, lguest_tls + 4
+    .endr
+4:  orl ${WP}, %ecx
+    movl %ecx, %cr0
+    // Done: the guest goes on behind the call, unless something came meanwhile.
+lguest_switcher_switched:
+    cmpl $0, {EVENTS}(%ebp)
+    jne lguest_switcher_switched_event
+    leal {FRAME}(%ebp), %esp
+    jmp lguest_switcher_restore
+
+lguest_switcher_switched_event:
+    movl ${EVENTS_ONLY}, %ebx
+    jmp 1f
+lguest_switcher_unswitched:
+    movl ${HYPERCALL_VECTOR}, %ebx
+1:  leal {FRAME}(%ebp), %esp
+    movl %ebp, %eax
+    jmp lguest_switcher_leave
 
     // ------------------------------------------------------------------ faults and events in here
 lguest_switcher_inside:
@@ -430,11 +643,23 @@ lguest_switcher_event:
     // While a page fault is reflected: gives that up, and goes out. When it has been, the guest is in its handler.
     subl $(lguest_switcher_reflecting - lguest_switcher_entering), %edx
     cmpl $(lguest_switcher_reflected_event - lguest_switcher_reflecting), %edx
-    jae 9f
+    jae 6f
     cmpl $(lguest_switcher_reflected - lguest_switcher_reflecting), %edx
     jae lguest_switcher_event_reflected
     leal (lguest_switcher_unreflected - 3b)(%ecx), %edx
-    movl %edx, 20(%esp)
+    jmp 7f
+    // While a hypercall's work is looked at: gives that up, and goes out. When it has been done, goes out, too.
+6:  subl $(lguest_switcher_switching - lguest_switcher_reflecting), %edx
+    cmpl $(lguest_switcher_switched_event - lguest_switcher_switching), %edx
+    jae 9f
+    cmpl $(lguest_switcher_switched - lguest_switcher_switching), %edx
+    jae 4f
+    cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
+    jae 9f
+    leal (lguest_switcher_unswitched - 3b)(%ecx), %edx
+    jmp 7f
+4:  leal (lguest_switcher_switched_event - 3b)(%ecx), %edx
+7:  movl %edx, 20(%esp)
 
     // On the way out, or in this handler: count it.
 9:  movl $1, %edx
@@ -523,13 +748,51 @@ lguest_switcher_end:
     NO_USER_PAGES = const NO_USER_PAGES,
     NOT_WP = const !(Cr0Flags::WRITE_PROTECT.bits() as u32),
     DIRECTORY = const offset_of!(StatePage, directory),
-    HANDLER = const offset_of!(StatePage, reflection.handler),
-    DATA = const offset_of!(StatePage, reflection.data),
-    KERNEL_ADDRESS = const offset_of!(StatePage, reflection.kernel_address),
-    LOW_MEMORY = const offset_of!(StatePage, reflection.low_memory),
-    LAST_FRAME = const offset_of!(StatePage, reflection.last_frame),
+    FAULT_HANDLER = const offset_of!(StatePage, view.fault_handler),
+    DATA = const offset_of!(StatePage, view.data),
+    KERNEL_ADDRESS = const offset_of!(StatePage, view.kernel_address),
+    LOW_MEMORY = const offset_of!(StatePage, view.low_memory),
+    LAST_FRAME = const offset_of!(StatePage, view.last_frame),
     ESP1 = const offset_of!(StatePage, tss.esp1),
     SS1 = const offset_of!(StatePage, tss.ss1),
+    CALLS_ALLOWED = const offset_of!(StatePage, published.calls_allowed),
+    STACK_PAGES = const offset_of!(StatePage, published.stack_pages),
+    RING_NEXT = const offset_of!(StatePage, published.ring_next),
+    CALLS_DONE = const offset_of!(StatePage, published.calls),
+    RING_CALLS_DONE = const offset_of!(StatePage, published.ring_calls),
+    TLS_LOADS = const offset_of!(StatePage, published.tls_loads),
+    LOADS = const offset_of!(StatePage, published.loads),
+    LOG = const offset_of!(StatePage, published) + offset_of!(Published, log),
+    ROOTS = const offset_of!(StatePage, published) + offset_of!(Published, roots),
+    ROOT_SIZE = const size_of::<PublishedRoot>(),
+    ROOT_CR3 = const offset_of!(PublishedRoot, cr3),
+    ROOT_LINEAR = const offset_of!(PublishedRoot, linear),
+    SET_SIZE = const WAYS * size_of::<PublishedRoot>(),
+    HASH_FACTOR = const HASH_FACTOR as i32,
+    HASH_SHIFT = const HASH_SHIFT,
+    MOST_LOADS = const MOST_LOADS,
+    MOST_RING_CALLS = const MOST_RING_CALLS,
+    NEW_PGTABLE = const Hypercall::NewPgtable as u32,
+    SET_STACK = const Hypercall::SetStack as u32,
+    LOAD_TLS = const Hypercall::LoadTls as u32,
+    FLUSH_ASYNC = const Hypercall::FlushAsync as u32,
+    ARG_A = const offset_of!(HypercallArgs, args),
+    ARG_B = const offset_of!(HypercallArgs, args) + 4,
+    ARG_C = const offset_of!(HypercallArgs, args) + 8,
+    RING_DONE = const lguest_data::RING_DONE as i8,
+    RING_STATUS = const lguest_data::ring_status(0),
+    RING_CALLS = const lguest_data::ring_call(0),
+    RING_MASK = const lguest_data::RING_SIZE - 1,
+    TLS = const segment::index::TLS_MIN * size_of::<segment::Descriptor>(),
+    TLS_ENTRIES = const segment::index::TLS_ENTRIES,
+    TLS_SIZE = const TLS_SIZE,
+    TLS_SPACE = const 4 + TLS_SIZE,
+    ACCESSED = const ACCESSED,
+    USER_SEGMENT = const USER_SEGMENT,
+    WP = const Cr0Flags::WRITE_PROTECT.bits() as u32,
+    NO_ADDRESS = const NO_ADDRESS as i32,
+    HYPERCALL_VECTOR = const trap::HYPERCALL,
+    EVENTS_ONLY = const trap::EVENTS_ONLY,
     REFLECTED = const offset_of!(VcpuPages, registers.reflected),
     LAST_REFLECTED = const offset_of!(VcpuPages, registers.last_reflected),
     SAVED = const SAVED,
@@ -549,7 +812,7 @@ lguest_switcher_end:
     INTERRUPT_FLAG = const lguest_data::IRQ_ENABLED,
     HANDLER_FLAGS = const (GUEST_FLAGS | FIXED_FLAGS) & !(RFlags::TRAP_FLAG.bits() as u32),
     GUEST_CS = const segment::GUEST_CS,
-    FRAME_SIZE = const reflection::FRAME_SIZE,
+    FRAME_SIZE = const kernel_view::FRAME_SIZE,
     USER_MODE = const PageFaultErrorCode::USER_MODE.bits(),
     WRITE = const PageFaultErrorCode::CAUSED_BY_WRITE.bits(),
     PRESENT = const Flags::PRESENT.bits(),
@@ -578,6 +841,27 @@ const IRET_FRAME: u32 = 5 * 4;
 
 /// Offset of the guest's register frame from the frame from which a reflection enters the guest.
 const KEPT: i32 = FRAME as i32 - (SAVED - 4 - IRET_FRAME) as i32;
+
+/// Calls of the ring that are done with a call in registers. More come with none that is only a switch.
+const MOST_RING_CALLS: u32 = 4;
+
+/// Bytes of the descriptors that LOAD_TLS names.
+const TLS_SIZE: usize = segment::index::TLS_ENTRIES * size_of::<segment::Descriptor>();
+
+/// In a descriptor's high word, the bit that the processor sets when it loads the segment, and those of a present code
+/// or data segment of ring 3 (SDM vol. 3A, 3.4.5).
+const ACCESSED: u32 = segment::Descriptor { low: 0, high: 0 }.with_accessed().high;
+const USER_SEGMENT: u32 = 0xf000;
+
+const _: () = {
+    // A call of the ring is found by its number times five words, and the one in the frame has the same layout.
+    assert!(size_of::<HypercallArgs>() == 5 * 4);
+    assert!(offset_of!(Regs, eax) == 0 && offset_of!(Regs, ebx) == offset_of!(HypercallArgs, args));
+    assert!(offset_of!(Regs, ecx) == 8 && offset_of!(Regs, edx) == 12);
+    assert!(lguest_data::RING_SIZE.is_power_of_two());
+    // A published root that was loaded is told by the low half of its address.
+    assert!(PAGE_SIZE <= 1 << u16::BITS);
+};
 
 /// SMEP and SMAP (SDM vol. 3A, 2.5).
 const NO_USER_PAGES: u32 = (Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION.bits()

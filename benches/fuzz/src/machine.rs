@@ -208,7 +208,7 @@ impl Host for Machine<'_> {
         &mut self.regs
     }
 
-    fn set_kernel_stack(&mut self, _ss1: u32, _esp1: GuestVirt) {}
+    fn set_kernel_stack(&mut self, _ss1: u32, _esp1: GuestVirt, _pages: u32) {}
 
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         self.rounds += 1;

@@ -64,7 +64,7 @@ impl Root {
         leaves.try_reserve_exact(leaf_indices::<S>()).map_err(|_| OutOfMemory)?;
         leaves.resize(leaf_indices::<S>(), LeafId::NONE);
         Ok(Self {
-            page: host.alloc_table(TableKind::Directory, Capability::new())?,
+            page: host.alloc_table(TableKind::Root, Capability::new())?,
             middles: [const { None }; 4],
             middle_origins: [None; 4],
             leaves: leaves.into_boxed_slice(),

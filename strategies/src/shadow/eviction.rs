@@ -26,7 +26,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if self.slots.get(index).is_none() {
             match self.tables.add_root(host) {
                 Ok(root) => {
-                    self.note_filled(index, directory, root);
+                    self.note_filled(host, index, directory, root);
                     return Ok((index, true));
                 }
                 // Short of memory with no other one to evict, the guest goes on with the slot that it has. With others, the
@@ -39,7 +39,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         self.remember_pages(index);
         // Where the host breaks it off, the guest does not come to see what is left.
         let _ = self.flush_user_half(host, index);
-        self.rename(index, directory);
+        self.rename(host, index, directory);
         Ok((index, false))
     }
 
@@ -123,20 +123,24 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Empties a slot and gives its tables back, to the end. Returns whether it was taken; the caller notifies the policy.
     pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) -> bool {
         let slot = self.slots.empty(index);
-        if let Some(Slot { root, .. }) = slot {
+        if let Some(Slot { root, directory }) = slot {
+            host.retract(directory);
             self.tables.remove_root(host, root);
         }
         slot.is_some()
     }
 
     /// Notes that a slot shadows this page directory from now on.
-    pub(super) fn rename(&mut self, index: usize, directory: GuestPhys) {
-        if let Some(Slot { root, .. }) = self.slots.get(index) {
-            self.note_filled(index, directory, root);
+    pub(super) fn rename(&mut self, host: &mut dyn PagingHost, index: usize, directory: GuestPhys) {
+        if let Some(Slot { root, directory: old }) = self.slots.get(index) {
+            host.retract(old);
+            self.note_filled(host, index, directory, root);
         }
     }
 
-    fn note_filled(&mut self, index: usize, directory: GuestPhys, root: RootId) {
+    fn note_filled(&mut self, host: &mut dyn PagingHost, index: usize, directory: GuestPhys, root: RootId) {
+        // Another slot may have been the one for it.
+        host.retract(directory);
         self.slots.fill(index, directory, root);
         self.policy.filled(index, directory);
     }

@@ -206,6 +206,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         (!self.linear).then(|| self.slots.current_slot().directory)
     }
 
+    fn publishes(&self) -> bool {
+        true
+    }
+
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.begin_linear(host)
     }

@@ -47,7 +47,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             if self.policy.takes_free_slots_first() {
                 // Nor is the slot it was made up in worth keeping, empty as it is now.
                 self.policy.emptied(self.slots.current());
-                self.rename(self.slots.current(), directory);
+                self.rename(host, self.slots.current(), directory);
                 return Ok(Loaded::New);
             }
         }

@@ -1,4 +1,4 @@
-//! What the Switcher must know of a guest to reflect a page fault of ring 3 by itself, to the guest's own handler.
+//! What the Switcher must know of a guest to work on its memory by itself: where the guest's kernel sees it.
 //!
 //! The words lie on the virtual CPU's state page, which the guest cannot write. All addresses are the guest's own:
 //! the Switcher reaches the guest's tables, its shared page and its kernel stack as the guest's kernel does, on the shadow
@@ -13,9 +13,10 @@ pub const FRAME_SIZE: u32 = 6 * 4;
 /// What is fixed as long as the guest does not load another gate for page faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Reflection {
-    /// Where the guest's handler begins. Its gate turns interrupts off.
-    pub handler: GuestVirt,
+pub struct KernelView {
+    /// Where the guest's handler of page faults begins, whose gate turns interrupts off; 0 when the Switcher must not reflect
+    /// page faults to it.
+    pub fault_handler: GuestVirt,
     /// Where the guest's kernel sees [`LguestData`](crate::lguest_data::LguestData).
     pub data: GuestVirt,
     /// Where the guest's kernel sees its memory, from guest-physical 0 on.
@@ -26,12 +27,12 @@ pub struct Reflection {
     pub last_frame: u32,
 }
 
-impl Reflection {
+impl KernelView {
     /// The words for a guest with `pages` pages of memory and the Switcher's window at `window`; `None` where the guest's
     /// kernel cannot see its shared page below the window.
     #[must_use]
     pub fn new(
-        handler: GuestVirt,
+        fault_handler: Option<GuestVirt>,
         data: GuestPhys,
         kernel_address: GuestVirt,
         pages: u32,
@@ -39,14 +40,14 @@ impl Reflection {
     ) -> Option<Self> {
         let room = window.0.checked_sub(kernel_address.0)?;
         let low_memory = pages.min(room >> PAGE_SHIFT) << PAGE_SHIFT;
-        let reflection = Self {
-            handler,
+        let view = Self {
+            fault_handler: fault_handler.unwrap_or(GuestVirt(0)),
             data: GuestVirt(kernel_address.0.wrapping_add(data.0)),
             kernel_address,
             low_memory,
             last_frame: room.checked_sub(FRAME_SIZE)?,
         };
-        reflection.sees(data, lguest_data::SIZE).then_some(reflection)
+        view.sees(data, lguest_data::SIZE).then_some(view)
     }
 
     /// Where the guest's kernel sees `size` bytes of guest-physical memory; `None` when it does not.
@@ -68,15 +69,15 @@ mod tests {
     const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
     const WINDOW: GuestVirt = GuestVirt(0xff80_0000);
 
-    fn reflection(data: u32, kernel_address: GuestVirt, pages: u32, window: GuestVirt) -> Option<Reflection> {
-        Reflection::new(HANDLER, GuestPhys(data), kernel_address, pages, window)
+    fn view(data: u32, kernel_address: GuestVirt, pages: u32, window: GuestVirt) -> Option<KernelView> {
+        KernelView::new(Some(HANDLER), GuestPhys(data), kernel_address, pages, window)
     }
 
     #[test]
     fn a_guest_with_little_memory_is_seen_as_a_whole() {
-        let found = reflection(0x5000, KERNEL, 0x1000, WINDOW).unwrap();
-        let expected = Reflection {
-            handler: HANDLER,
+        let found = view(0x5000, KERNEL, 0x1000, WINDOW).unwrap();
+        let expected = KernelView {
+            fault_handler: HANDLER,
             data: GuestVirt(0xc000_5000),
             kernel_address: KERNEL,
             low_memory: 0x100_0000,
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn memory_ends_where_the_window_begins() {
-        let found = reflection(0x5000, KERNEL, 0xf_0000, WINDOW).unwrap();
+        let found = view(0x5000, KERNEL, 0xf_0000, WINDOW).unwrap();
         assert_eq!(found.low_memory, WINDOW.0 - KERNEL.0);
         assert_eq!(found.linear(GuestPhys(0x3f7f_f000), 4096), Some(GuestVirt(0xff7f_f000)));
         for at in [0x3f7f_f001, 0x3f80_0000, 0xffff_f000, u32::MAX] {
@@ -100,12 +101,12 @@ mod tests {
     #[test]
     fn the_shared_page_must_be_seen() {
         let end = 0x100_0000;
-        assert!(reflection(end - lguest_data::SIZE, KERNEL, 0x1000, WINDOW).is_some());
+        assert!(view(end - lguest_data::SIZE, KERNEL, 0x1000, WINDOW).is_some());
         for data in [end - lguest_data::SIZE + 1, end, u32::MAX] {
-            assert_eq!(reflection(data, KERNEL, 0x1000, WINDOW), None, "{data:#x}");
+            assert_eq!(view(data, KERNEL, 0x1000, WINDOW), None, "{data:#x}");
         }
         for kernel_address in [WINDOW.0, WINDOW.0 - 4, WINDOW.0 + 4, u32::MAX] {
-            assert_eq!(reflection(0, GuestVirt(kernel_address), 0x1000, WINDOW), None, "{kernel_address:#x}");
+            assert_eq!(view(0, GuestVirt(kernel_address), 0x1000, WINDOW), None, "{kernel_address:#x}");
         }
     }
 }

@@ -1,0 +1,185 @@
+//! The shadow roots that the Switcher may load by itself, and what it has done so far: part of the state page.
+//!
+//! A guest's kernel that switches to another process passes the host a page directory, and a stack, and often
+//! thread-local-storage descriptors. Where the shadow root of the directory is *published*, the Switcher does all of that
+//! without leaving the guest ([`text`](mod@crate::text)), and writes down what it did. The host takes that at the next exit,
+//! before it does anything else.
+//!
+//! Whoever publishes a root promises that its page stays a shadow root of this guest's until it is retracted.
+
+use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT};
+
+/// Page directories that may be published under one hash, and how many hashes there are.
+pub(crate) const WAYS: usize = 2;
+const SETS: usize = 32;
+/// What a page directory's address is multiplied with; the highest bits of the product are its hash (Knuth, The Art of
+/// Computer Programming, vol. 3, 6.4: 2³² over the golden ratio).
+pub(crate) const HASH_FACTOR: u32 = 0x9e37_79b1;
+pub(crate) const HASH_SHIFT: u32 = u32::BITS - SETS.trailing_zeros();
+
+/// Loads that the Switcher may do until the guest must be left.
+pub(crate) const MOST_LOADS: usize = 64;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct PublishedRoot {
+    /// The guest's page directory.
+    pub(crate) directory: u32,
+    /// What to load into CR3; 0 when nothing is published here.
+    pub(crate) cr3: u32,
+    /// Where the guest's kernel sees the page directory, if page faults may be reflected by it; 0 if not.
+    pub(crate) linear: u32,
+}
+
+/// The roots, and what the Switcher writes.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Published {
+    /// A bit for each hypercall, by number, that the Switcher may do in this run.
+    pub(crate) calls_allowed: u32,
+    /// Pages of the guest's kernel stack.
+    pub(crate) stack_pages: u32,
+    /// The ring entry that comes next.
+    pub(crate) ring_next: u32,
+    /// Calls that were made in registers and that the Switcher has done, and those of the ring before them.
+    pub(crate) calls: u32,
+    pub(crate) ring_calls: u32,
+    /// Whether it has stored thread-local-storage descriptors in the GDT: how often.
+    pub(crate) tls_loads: u32,
+    /// How many page directories it has loaded, and the offset of each one's [`PublishedRoot`] in the state page, in the low 12
+    /// bits.
+    pub(crate) loads: u32,
+    pub(crate) log: [u16; MOST_LOADS],
+    /// In each set the root that was published last comes first.
+    pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
+}
+
+/// What the Switcher has done by itself in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Hypercalls in registers.
+    pub calls: u32,
+    /// Hypercalls of the ring.
+    pub ring_calls: u32,
+    /// The ring entry that comes next.
+    pub ring_next: u32,
+    /// The guest's kernel stack now.
+    pub esp1: GuestVirt,
+    /// Page directories that it loaded: [`VcpuPages::loaded`](crate::state::VcpuPages::loaded) has them.
+    pub loads: u32,
+    /// Thread-local-storage descriptors were stored.
+    pub tls: bool,
+}
+
+impl Published {
+    pub(crate) const NONE: Self = Self {
+        calls_allowed: 0,
+        stack_pages: 0,
+        ring_next: 0,
+        calls: 0,
+        ring_calls: 0,
+        tls_loads: 0,
+        loads: 0,
+        log: [0; MOST_LOADS],
+        roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
+    };
+
+    fn set_of(&mut self, directory: GuestPhys) -> &mut [PublishedRoot; WAYS] {
+        &mut self.roots[(directory.0.wrapping_mul(HASH_FACTOR) >> HASH_SHIFT) as usize]
+    }
+
+    /// Publishes a root, in the place of the one of its set that was published first.
+    pub(crate) fn publish(&mut self, directory: GuestPhys, root: HostFrame, linear: Option<GuestVirt>) {
+        let new = PublishedRoot {
+            directory: directory.0,
+            cr3: root.0 << PAGE_SHIFT,
+            linear: linear.map_or(0, |at| at.0),
+        };
+        let set = self.set_of(directory);
+        let place = set.iter().position(|root| root.cr3 == 0 || root.directory == directory.0);
+        set[..=place.unwrap_or(WAYS - 1)].rotate_right(1);
+        set[0] = new;
+    }
+
+    /// Retracts the root of a page directory.
+    pub(crate) fn retract(&mut self, directory: GuestPhys) {
+        for root in self.set_of(directory).iter_mut().filter(|root| root.directory == directory.0) {
+            *root = PublishedRoot::default();
+        }
+    }
+
+    /// Retracts a root, whatever it was published for.
+    pub(crate) fn retract_root(&mut self, root: HostFrame) {
+        let cr3 = root.0 << PAGE_SHIFT;
+        for root in self.roots.as_flattened_mut().iter_mut().filter(|root| root.cr3 == cr3) {
+            *root = PublishedRoot::default();
+        }
+    }
+
+    /// What is published for a page directory.
+    #[cfg(test)]
+    fn root_of(&mut self, directory: GuestPhys) -> Option<PublishedRoot> {
+        self.set_of(directory).iter().copied().find(|root| root.cr3 != 0 && root.directory == directory.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINEAR: Option<GuestVirt> = Some(GuestVirt(0xc000_2000));
+
+    fn root(directory: u32, cr3: u32) -> PublishedRoot {
+        PublishedRoot { directory, cr3, linear: 0xc000_2000 }
+    }
+
+    /// Page directories of the same set as address 0x2000, by trying all.
+    fn same_set() -> [GuestPhys; 3] {
+        let hash = |page: u32| (page << 12).wrapping_mul(0x9e37_79b1) >> 27;
+        let mut found = (2..).filter(|&page| hash(page) == hash(2)).map(|page| GuestPhys(page << 12));
+        core::array::from_fn(|_| found.next().unwrap())
+    }
+
+    #[test]
+    fn what_was_published_is_found_until_it_is_retracted() {
+        let mut published = Published::NONE;
+        assert_eq!(published.root_of(GuestPhys(0)), None, "an empty place stands for nothing");
+        published.publish(GuestPhys(0x2000), HostFrame(0x77), LINEAR);
+        published.publish(GuestPhys(0x3000), HostFrame(0x78), LINEAR);
+        assert_eq!(published.root_of(GuestPhys(0x2000)), Some(root(0x2000, 0x7_7000)));
+        published.publish(GuestPhys(0x2000), HostFrame(0x79), LINEAR);
+        assert_eq!(published.root_of(GuestPhys(0x2000)), Some(root(0x2000, 0x7_9000)));
+        published.retract(GuestPhys(0x2000));
+        assert_eq!(published.root_of(GuestPhys(0x2000)), None);
+        assert_eq!(published.root_of(GuestPhys(0x3000)), Some(root(0x3000, 0x7_8000)));
+        published.retract_root(HostFrame(0x78));
+        assert_eq!(published.root_of(GuestPhys(0x3000)), None);
+    }
+
+    #[test]
+    fn one_root_may_stand_for_several_directories() {
+        let mut published = Published::NONE;
+        for directory in [0x2000, 0x3000, 0x9000] {
+            published.publish(GuestPhys(directory), HostFrame(0x77), None);
+        }
+        published.retract_root(HostFrame(0x77));
+        assert!(published.roots.as_flattened().iter().all(|root| *root == PublishedRoot::default()));
+    }
+
+    #[test]
+    fn the_oldest_of_a_full_set_makes_room() {
+        let mut published = Published::NONE;
+        let [a, b, c] = same_set();
+        published.publish(a, HostFrame(1), None);
+        published.publish(b, HostFrame(2), None);
+        // Published again, it is the newest, and once only.
+        published.publish(a, HostFrame(3), None);
+        published.publish(c, HostFrame(4), None);
+        let cr3 = |root: Option<PublishedRoot>| root.map(|root| root.cr3);
+        let found = [a, b, c].map(|directory| cr3(published.root_of(directory)));
+        assert_eq!(found, [Some(0x3000), None, Some(0x4000)]);
+        published.retract(a);
+        assert_eq!([a, b, c].map(|directory| cr3(published.root_of(directory))), [None, None, Some(0x4000)]);
+    }
+}
