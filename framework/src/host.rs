@@ -71,8 +71,10 @@ pub struct DoneInSwitcher {
     pub ring_calls: u32,
     /// The ring entry that comes next.
     pub ring_next: u32,
-    /// The guest's kernel stack now, of the same segment and size as before. It is mapped.
+    /// The guest's kernel stack now, in the same segment as before, and how many pages it has. They are mapped.
     pub esp1: GuestVirt,
+    /// See [`DoneInSwitcher::esp1`].
+    pub stack_pages: u32,
     /// How many page directories it has loaded; [`Host::loaded_in_switcher`] has them.
     pub loads: u32,
     /// The guest's thread-local-storage descriptors, if they were loaded.

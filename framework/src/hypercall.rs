@@ -173,8 +173,9 @@ impl Guest {
         if let Some(tls) = done.tls {
             self.segments.tls_loaded(tls);
         }
-        let (esp1, pages) = (done.esp1, self.stack_pages);
-        let moved = core::mem::replace(&mut self.esp1, esp1) != esp1;
+        let (esp1, pages) = (done.esp1, done.stack_pages);
+        let moved = (self.esp1, self.stack_pages) != (esp1, pages);
+        (self.esp1, self.stack_pages) = (esp1, pages);
         for index in 0..done.loads {
             let directory = host.loaded_in_switcher(index);
             self.paging.call(host, |strategy, host| strategy.load_page_directory(host, directory))?;

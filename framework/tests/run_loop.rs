@@ -134,8 +134,9 @@ impl Machine {
             self.loaded.clear();
         }
         self.loaded.push(directory);
-        let (ring_next, esp1) = (self.ring_next, self.kernel_stack.1);
-        let nothing = DoneInSwitcher { calls: 0, ring_calls: 0, ring_next, esp1, loads: 0, tls: None };
+        let (ring_next, (_, esp1, stack_pages)) = (self.ring_next, self.kernel_stack);
+        let nothing =
+            DoneInSwitcher { calls: 0, ring_calls: 0, ring_next, esp1, stack_pages, loads: 0, tls: None };
         let done = self.done.get_or_insert(nothing);
         (done.calls, done.loads) = (done.calls + 1, done.loads + 1);
     }

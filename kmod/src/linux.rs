@@ -545,12 +545,12 @@ impl Host for Linux {
     #[inline]
     fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
         let pages = self.vcpu_area.pages();
-        let Done { calls, ring_calls, ring_next, esp1, loads, tls } = pages.take_done()?;
+        let Done { calls, ring_calls, ring_next, esp1, stack_pages, loads, tls } = pages.take_done()?;
         if loads > 0 {
             self.shown = None;
         }
         let tls = tls.then(|| self.vcpu_area.pages().tls());
-        Some(DoneInSwitcher { calls, ring_calls, ring_next, esp1, loads, tls })
+        Some(DoneInSwitcher { calls, ring_calls, ring_next, esp1, stack_pages, loads, tls })
     }
 
     fn loaded_in_switcher(&self, index: u32) -> GuestPhys {

@@ -64,8 +64,10 @@ pub struct Done {
     pub ring_calls: u32,
     /// The ring entry that comes next.
     pub ring_next: u32,
-    /// The guest's kernel stack now.
+    /// The guest's kernel stack now, and how many pages it has.
     pub esp1: GuestVirt,
+    /// See [`Done::esp1`].
+    pub stack_pages: u32,
     /// Page directories that it loaded: [`VcpuPages::loaded`](crate::state::VcpuPages::loaded) has them.
     pub loads: u32,
     /// Thread-local-storage descriptors were stored.

@@ -296,6 +296,7 @@ impl VcpuPages {
             ring_calls: published.ring_calls,
             ring_next: published.ring_next,
             esp1: GuestVirt(tss.esp1),
+            stack_pages: published.stack_pages,
             loads: published.loads,
             tls: published.tls_loads != 0,
         };
@@ -511,12 +512,13 @@ mod tests {
         pages.state.published.log[..3].copy_from_slice(&log);
         let published = &mut pages.state.published;
         (published.calls, published.ring_calls, published.ring_next, published.loads) = (4, 5, 6, 3);
-        pages.state.tss.esp1 = 0xc000_8000;
+        (pages.state.tss.esp1, pages.state.published.stack_pages) = (0xc000_8000, 2);
         let done = Done {
             calls: 4,
             ring_calls: 5,
             ring_next: 6,
             esp1: GuestVirt(0xc000_8000),
+            stack_pages: 2,
             loads: 3,
             tls: false,
         };

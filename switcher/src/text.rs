@@ -70,8 +70,8 @@
 //! * From there on nothing can fault, and all is done: the ring's entries are marked, and the state page is written. On the
 //!   guest's page tables that page is read-only even to ring 0, so CR0.WP is cleared meanwhile. (CR3 has just been
 //!   loaded, so that processors, real or emulated, that flush translations with WP lose little by it.)
-//! * A stack is taken only with the selector and size of the last one, which the host has checked; descriptors only if they
-//!   are those of ring 3's code and data, or none.
+//! * A stack is taken only with the selector of the last one, which the host has checked, and of one page or two; descriptors only
+//!   if they are those of ring 3's code and data, or none.
 //! * At most [`MOST_RING_CALLS`] entries of the ring are done in one go, and [`MOST_LOADS`] page directories without an exit.
 //!
 //! # NMIs and machine checks
@@ -428,19 +428,21 @@ lguest_switcher_hypercall:
     btl %ecx, %edx
     jnc lguest_switcher_leave
     movl %eax, %ebp
-    subl ${TLS_SPACE}, %esp
+    subl ${SCRATCH}, %esp
     // ebp: the state page. From here on everything can be given up, by a jump to `unswitched`, up to `switch`.
     // Instructions that touch the guest's memory may fault.
 lguest_switcher_switching:
     cmpl $0, {EVENTS}(%ebp)
     jne lguest_switcher_unswitched
     // edx: the shared page; ebx: the next entry of the ring; esi: the kernel's stack; edi: the published root to load, if any;
-    // at esp: where the descriptors are, if any.
+    // at esp: where the descriptors are, if any; above it how many pages the stack has.
     movl {DATA}(%ebp), %edx
     movl {RING_NEXT}(%ebp), %ebx
     movl {ESP1}(%ebp), %esi
     xorl %edi, %edi
     movl %edi, (%esp)
+    movl {STACK_PAGES}(%ebp), %eax
+    movl %eax, 4(%esp)
 
     // The next call: of the ring, or when that is empty the one in the registers.
 1:  leal {FRAME}(%ebp), %ecx
@@ -469,13 +471,15 @@ lguest_switcher_switching:
     andl ${RING_MASK}, %ebx
     jmp 1b
 
-    // SET_STACK: only another address.
+    // SET_STACK: of one page or two.
 4:  movl %ss:{ARG_A}(%ecx), %eax
     cmpl {SS1}(%ebp), %eax
     jne lguest_switcher_unswitched
     movl %ss:{ARG_C}(%ecx), %eax
-    cmpl {STACK_PAGES}(%ebp), %eax
-    jne lguest_switcher_unswitched
+    movl %eax, 4(%esp)
+    decl %eax
+    cmpl $1, %eax
+    ja lguest_switcher_unswitched
     movl %ss:{ARG_B}(%ecx), %esi
     jmp 3b
 
@@ -515,15 +519,15 @@ lguest_switcher_switching:
     testl %eax, %eax
     jz 2f
     orl ${ACCESSED}, %eax
-    movl %eax, lguest_tls+8(%esp)
+    movl %eax, lguest_tls+12(%esp)
     notl %eax
     testl ${USER_SEGMENT}, %eax
     jnz lguest_switcher_unswitched
     movl %ss:lguest_tls(%ecx), %eax
-    movl %eax, lguest_tls+4(%esp)
-    jmp 3f
-2:  movl %eax, lguest_tls+4(%esp)
     movl %eax, lguest_tls+8(%esp)
+    jmp 3f
+2:  movl %eax, lguest_tls+8(%esp)
+    movl %eax, lguest_tls+12(%esp)
 3:
     .set lguest_tls, lguest_tls + 8
     .endr
@@ -541,7 +545,7 @@ lguest_switcher_switching:
     cmpl {LAST_FRAME}(%ebp), %eax
     ja lguest_switcher_unswitched
     orl $0, %ss:-4(%esi)
-    cmpl $2, {STACK_PAGES}(%ebp)
+    cmpl $2, 4(%esp)
     jb 3f
     orl $0, %ss:-4-{PAGE_SIZE}(%esi)
     // So are the status bytes of the ring.
@@ -568,6 +572,8 @@ lguest_switcher_switch:
     incl {CALLS_DONE}(%ebp)
     movl %ebx, {RING_NEXT}(%ebp)
     movl %esi, {ESP1}(%ebp)
+    movl 4(%esp), %eax
+    movl %eax, {STACK_PAGES}(%ebp)
     testl %edi, %edi
     jz 3f
     movl {LOADS}(%ebp), %eax
@@ -581,7 +587,7 @@ lguest_switcher_switch:
     incl {TLS_LOADS}(%ebp)
     .set lguest_tls, 0
     .rept {TLS_ENTRIES} * 2
-    movl lguest_tls+4(%esp), %eax
+    movl lguest_tls+8(%esp), %eax
     movl %eax, {GUEST_GDT}+{TLS}+lguest_tls(%ebp)
     .set lguest_tls, lguest_tls + 4
     .endr
@@ -786,7 +792,7 @@ lguest_switcher_end:
     TLS = const segment::index::TLS_MIN * size_of::<segment::Descriptor>(),
     TLS_ENTRIES = const segment::index::TLS_ENTRIES,
     TLS_SIZE = const TLS_SIZE,
-    TLS_SPACE = const 4 + TLS_SIZE,
+    SCRATCH = const 2 * 4 + TLS_SIZE,
     ACCESSED = const ACCESSED,
     USER_SEGMENT = const USER_SEGMENT,
     WP = const Cr0Flags::WRITE_PROTECT.bits() as u32,
