@@ -406,8 +406,8 @@ lguest_switcher_other_page_fault:
     jb 8f
     subl $(lguest_switcher_switching - lguest_switcher_reflecting), %edx
     cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
-    jb lguest_switcher_unswitched
-    jmp lguest_switcher_fault
+    jae lguest_switcher_fault
+    jmp lguest_switcher_unswitched
     // A page of the guest's is missing. Its own fault goes to the host, as it was.
 8:  movl {SAVED_CR2}(%ebp), %eax
     movl %eax, %cr2
@@ -513,24 +513,24 @@ lguest_switcher_switching:
     cmpl %eax, %ecx
     ja lguest_switcher_unswitched
     addl {KERNEL_ADDRESS}(%ebp), %ecx
-    .set lguest_tls, 0
-    .rept {TLS_ENTRIES}
-    movl %ss:lguest_tls+4(%ecx), %eax
+    // From the last to the first, onto the stack of this work. One without rights is 0 as a whole.
+    pushl %edi
+    movl ${TLS_SIZE} - 8, %edi
+9:  movl %ss:4(%ecx,%edi), %eax
     testl %eax, %eax
     jz 2f
     orl ${ACCESSED}, %eax
-    movl %eax, lguest_tls+12(%esp)
+    movl %eax, 16(%esp,%edi)
     notl %eax
     testl ${USER_SEGMENT}, %eax
     jnz lguest_switcher_unswitched
-    movl %ss:lguest_tls(%ecx), %eax
-    movl %eax, lguest_tls+8(%esp)
+    movl %ss:(%ecx,%edi), %eax
     jmp 3f
-2:  movl %eax, lguest_tls+8(%esp)
-    movl %eax, lguest_tls+12(%esp)
-3:
-    .set lguest_tls, lguest_tls + 8
-    .endr
+2:  movl %eax, 16(%esp,%edi)
+3:  movl %eax, 12(%esp,%edi)
+    subl $8, %edi
+    jns 9b
+    popl %edi
 
     // The new root. The way out loads the host's, whichever is loaded then.
 1:  testl %edi, %edi
@@ -585,12 +585,11 @@ lguest_switcher_switch:
 3:  cmpl $0, (%esp)
     je 4f
     incl {TLS_LOADS}(%ebp)
-    .set lguest_tls, 0
-    .rept {TLS_ENTRIES} * 2
-    movl lguest_tls+8(%esp), %eax
-    movl %eax, {GUEST_GDT}+{TLS}+lguest_tls(%ebp)
-    .set lguest_tls, lguest_tls + 4
-    .endr
+    movl ${TLS_SIZE} - 4, %edi
+9:  movl 8(%esp,%edi), %eax
+    movl %eax, {GUEST_GDT}+{TLS}(%ebp,%edi)
+    subl $4, %edi
+    jns 9b
 4:  orl ${WP}, %ecx
     movl %ecx, %cr0
     // Done: the guest goes on behind the call, unless something came meanwhile.
@@ -790,7 +789,6 @@ lguest_switcher_end:
     RING_CALLS = const lguest_data::ring_call(0),
     RING_MASK = const lguest_data::RING_SIZE - 1,
     TLS = const segment::index::TLS_MIN * size_of::<segment::Descriptor>(),
-    TLS_ENTRIES = const segment::index::TLS_ENTRIES,
     TLS_SIZE = const TLS_SIZE,
     SCRATCH = const 2 * 4 + TLS_SIZE,
     ACCESSED = const ACCESSED,

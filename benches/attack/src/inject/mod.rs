@@ -336,14 +336,21 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
             add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
     }
-    if !text.reflecting.is_empty() {
+    for (looks, done) in [
+        (&text.reflecting, &[text.reflected.start][..]),
+        (&text.switching, &[text.switch.start, text.switched.start]),
+    ] {
+        if looks.is_empty() {
+            continue;
+        }
         for event in [Event::Nmi, Event::MachineCheck] {
-            for offset in [text.reflecting.start, text.reflected.start] {
+            for &offset in [looks.start].iter().chain(done) {
                 add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
             }
         }
-        let touches = text.instructions.keys().copied().find(|&at| text.kind(at) == Kind::GuestMemory);
-        let touches = touches.context("a reflection touches nothing of the guest's")?;
+        let mut inside = text.instructions.range(looks.clone()).map(|(&at, _)| at);
+        let touches = inside.find(|&at| text.kind(at) == Kind::GuestMemory);
+        let touches = touches.context("what can be given up touches nothing of the guest's")?;
         add(format!("#PF {}", at(touches)), Spot::Text(touches), Event::MissingPage);
     }
     add(Event::ClearBuffers.to_string(), Spot::Text(text.enter), Event::ClearBuffers);

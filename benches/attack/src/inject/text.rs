@@ -24,6 +24,14 @@ const END: &str = "lguest_switcher_end";
 const REFLECTION: [&str; 3] =
     ["lguest_switcher_reflecting", "lguest_switcher_reflected", "lguest_switcher_reflected_event"];
 
+/// Where a hypercall that the Switcher does may be given up from on, where it is done, where the guest goes on, and what follows.
+const SWITCH: [&str; 4] = [
+    "lguest_switcher_switching",
+    "lguest_switcher_switch",
+    "lguest_switcher_switched",
+    "lguest_switcher_switched_event",
+];
+
 /// What fills the text up to its end.
 const FILLER: u8 = 0xcc;
 
@@ -41,6 +49,12 @@ pub struct Text {
     pub reflecting: Range<u32>,
     /// See [`Text::reflecting`].
     pub reflected: Range<u32>,
+    /// The instructions that look at a hypercall which the Switcher does, those that do it, and those after that.
+    pub switching: Range<u32>,
+    /// See [`Text::switching`].
+    pub switch: Range<u32>,
+    /// See [`Text::switching`].
+    pub switched: Range<u32>,
     labels: BTreeMap<u32, String>,
 }
 
@@ -118,7 +132,20 @@ impl Text {
         }
         let [reflecting, reflected, end] = reflection.map(Option::unwrap_or_default);
         let (reflecting, reflected) = (reflecting..reflected, reflected..end);
-        let text = Text { bytes, enter, instructions, inwards, reflecting, reflected, labels };
+        let [looking, doing, done, after] = SWITCH.map(|name| label(name).unwrap_or_default());
+        let (switching, switch, switched) = (looking..doing, doing..done, done..after);
+        let text = Text {
+            bytes,
+            enter,
+            instructions,
+            inwards,
+            reflecting,
+            reflected,
+            switching,
+            switch,
+            switched,
+            labels,
+        };
         text.check_rest()?;
         Ok(text)
     }
@@ -217,12 +244,17 @@ impl Text {
             // The address of `lea` is never used.
             Mnemonic::Lea | Mnemonic::Nop => Kind::Plain,
             _ if instruction.op_kinds().any(|kind| kind == OpKind::Memory) => {
-                // What is on the virtual CPU's pages is found by the pointer to them, or by the stack.
-                let own = [Register::EBP, Register::ESP].contains(&instruction.memory_base());
-                if self.reflecting.contains(&offset) && !own { Kind::GuestMemory } else { Kind::Memory }
+                // What is on the virtual CPU's pages is found by the pointer to them, by the stack, or by a published root.
+                let own = [Register::EBP, Register::ESP, Register::EDI].contains(&instruction.memory_base());
+                if self.looks_at_guest(offset) && !own { Kind::GuestMemory } else { Kind::Memory }
             }
             _ => Kind::Plain,
         }
+    }
+
+    /// Whether the instruction is one of those that look at the guest's memory and can be given up.
+    fn looks_at_guest(&self, offset: u32) -> bool {
+        self.reflecting.contains(&offset) || self.switching.contains(&offset)
     }
 
     /// Whether what a general register holds at an instruction is of the text: the last instruction before it in the

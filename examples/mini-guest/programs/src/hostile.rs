@@ -79,6 +79,8 @@ fn host_vectors() {
 /// What arrives is the vector with the error code 0, as of an exception.
 fn error_code_gates() {
     user::hostile(HostileAct::ErrorCodeGates);
+    // As every C program has, so that switches from and to this one load descriptors.
+    user::set_tls(error_code_gates as *const () as usize as u32);
     macro_rules! interrupts {
         ($($vector:literal)*) => {
             $(

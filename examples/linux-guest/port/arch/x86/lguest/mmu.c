@@ -46,7 +46,7 @@ struct flushed {
 	u64 tlb_gen;
 };
 
-#define FLUSHED_BITS	6
+#define FLUSHED_BITS	10
 static struct flushed flushed[1 << FLUSHED_BITS];
 
 /* Page directories are at least 32 bytes apart. */
