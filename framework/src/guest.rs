@@ -64,7 +64,8 @@ pub struct Guest {
     /// A debug trap has come since the guest last wrote to DR6.
     pub(crate) stepped: bool,
     pub(crate) nested: Nested,
-    /// An interrupt waits for the end of instructions that must not be interrupted.
+    /// An interrupt waits for something that the guest does without a word to the host: for the end of instructions that must not be
+    /// interrupted, or until it is unmasked.
     pub(crate) held_back: bool,
     /// The guest came back with a hypercall that has not been done yet.
     pub(crate) pending_hypercall: bool,

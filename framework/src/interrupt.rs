@@ -30,6 +30,8 @@ impl Guest {
         // One without a handler stays pending and wakes nobody.
         let ready = |irq: u32| self.segments.gate(trap::FIRST_EXTERNAL + irq as u8);
         let Some((irq, gate)) = bits(pending & unmasked).find_map(|irq| Some((irq, ready(irq)?))) else {
+            // A guest that unmasks one says so to nobody.
+            self.held_back = pending != 0;
             let handled = bits(unmasked).filter(|&irq| ready(irq).is_some());
             return Ok(handled.fold(0, |mask, irq| mask | 1 << irq));
         };

@@ -666,6 +666,28 @@ fn the_switcher_reflects_nothing_while_an_interrupt_is_held_back() {
 }
 
 #[test]
+fn the_switcher_does_nothing_by_itself_while_an_interrupt_is_masked() {
+    let (guest, mut machine) = initialised();
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+    then(&mut machine, |m| {
+        m.set_word(offset::IRQ_ENABLED, IRQ_ENABLED);
+        m.set_word(offset::BLOCKED_INTERRUPTS, 1);
+        m.pending = 1;
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.directory, None, "the guest may unmask it at any time, and no exit would follow");
+        m.set_word(offset::BLOCKED_INTERRUPTS, 0);
+        m.hypercall(Hypercall::FlushAsync, [0; 4])
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.pending, m.directory), (0, Some(GuestPhys(0x8000))), "it was delivered");
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
 fn a_strategy_that_must_see_each_fault_is_called_for_it() {
     for strategy in ["record:of=lguest", "audit:of=lguest"] {
         let (guest, mut machine, made) = on(strategy);

@@ -315,7 +315,7 @@ impl Linux {
         self.vcpu_area.set_root(root);
         let pages = self.vcpu_area.pages();
         let published = directory.filter(|_| publish && self.switch);
-        pages.show(directory.filter(|_| self.reflect), published.is_some());
+        pages.show(directory, published.is_some());
         if let Some(directory) = published {
             pages.publish(directory, root);
         }
@@ -534,6 +534,8 @@ impl Host for Linux {
     }
 
     fn set_kernel_view(&mut self, view: Option<KernelView>) {
+        let handler = |view: &KernelView| if self.reflect { view.fault_handler } else { GuestVirt(0) };
+        let view = view.map(|view| KernelView { fault_handler: handler(&view), ..view });
         self.vcpu_area.pages().set_kernel_view(view);
         self.shown = None;
     }

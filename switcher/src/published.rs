@@ -119,6 +119,11 @@ impl Published {
         }
     }
 
+    /// Retracts all.
+    pub(crate) fn retract_all(&mut self) {
+        self.roots = Self::NONE.roots;
+    }
+
     /// What is published for a page directory.
     #[cfg(test)]
     fn root_of(&mut self, directory: GuestPhys) -> Option<PublishedRoot> {

@@ -254,9 +254,10 @@ impl VcpuPages {
     }
 
     /// Sets where the guest's kernel sees its memory, for all runs from now on; `None`: the Switcher does nothing by itself.
-    /// [`VcpuPages::show`] must follow before the next run.
+    /// Nothing is published then. [`VcpuPages::show`] must follow before the next run.
     pub fn set_kernel_view(&mut self, view: Option<KernelView>) {
         self.state.view = view.unwrap_or_default();
+        self.state.published.retract_all();
     }
 
     /// Sets by which page directory of the guest's the Switcher reflects page faults by itself, as far as
@@ -493,6 +494,22 @@ mod tests {
         }
         pages.show(None, false);
         assert_eq!(pages.state.published.calls_allowed, 0);
+    }
+
+    #[test]
+    fn another_view_takes_what_was_published_for_the_old_one() {
+        let mut pages = fresh();
+        pages.set_kernel_view(view(HANDLER, 0x5000));
+        pages.publish(GuestPhys(0x2000), HostFrame(0x77));
+        let roots = |pages: &VcpuPages| {
+            let roots = pages.state.published.roots.as_flattened().iter();
+            roots.filter(|root| root.cr3 != 0).map(|root| root.linear).collect::<alloc::vec::Vec<_>>()
+        };
+        assert_eq!(roots(&pages), [0xc000_2000]);
+        pages.set_kernel_view(view(None, 0x5000));
+        assert_eq!(roots(&pages), []);
+        pages.publish(GuestPhys(0x2000), HostFrame(0x77));
+        assert_eq!(roots(&pages), [0], "there is no handler");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Misbehaviour in ring 1 that the Switcher meets when it reflects a program's page fault by itself. The program's part
-//! is in its own `hostile` module.
+//! Misbehaviour in ring 1 that the Switcher meets when it reflects a program's page fault, or takes a kernel stack, by itself. The
+//! program's part is in its own `hostile` module.
 
 use crate::host;
 use crate::ram::Ram;
@@ -69,12 +69,12 @@ pub fn stack_across_switcher() {
     host::call(Hypercall::SetStack, [GUEST_DS, host::reserved_from() + 8, 0]);
 }
 
-/// A kernel stack that ends where the register page does, which follows the page that the GDT is in.
-pub fn stack_in_registers() {
+/// A kernel stack of so many pages that ends where the register page does, which follows the page that the GDT is in.
+pub fn stack_in_registers(pages: u32) {
     let mut register = [0u8; 6];
     // SAFETY: stores 6 bytes.
     unsafe { asm!("sgdt [{}]", in(reg) &raw mut register, options(nostack)) };
     let [.., a, b, c, d] = register;
     let state = u32::from_le_bytes([a, b, c, d]) & !(PAGE_SIZE - 1);
-    host::call(Hypercall::SetStack, [GUEST_DS, state.wrapping_add(2 * PAGE_SIZE), 0]);
+    host::call(Hypercall::SetStack, [GUEST_DS, state.wrapping_add(2 * PAGE_SIZE), pages]);
 }

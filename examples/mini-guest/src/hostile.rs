@@ -95,7 +95,10 @@ pub fn commit(act: HostileAct) {
         HostileAct::ClockStorm => clock_storm(),
         HostileAct::ForgedDirectory => forged::directory(),
         HostileAct::StackAcrossSwitcher => forged::stack_across_switcher(),
-        HostileAct::StackInRegisters => forged::stack_in_registers(),
+        HostileAct::StackInRegisters => forged::stack_in_registers(0),
+        HostileAct::PageOfRegisters => forged::stack_in_registers(1),
+        HostileAct::GateAsTls => gate_as_tls(),
+        HostileAct::DirectoryAtZero => host::call(Hypercall::NewPgtable, [0; 3]),
         HostileAct::SysenterUser
         | HostileAct::HostVectorsUser
         | HostileAct::HypercallUser
@@ -270,18 +273,39 @@ fn error_codes(gate: fn(usize, u32) -> Descriptor) {
 
 fn call_gate() {
     const SLOT: u32 = 20;
+    for gate in gates_into_ring_0() {
+        host::call(Hypercall::LoadGdtEntry, [SLOT, gate.low, gate.high]);
+        call_through(SLOT);
+    }
+}
+
+/// The descriptors reach the host by the call that a switch to another process makes.
+fn gate_as_tls() {
+    static mut TLS: [Descriptor; index::TLS_ENTRIES] = [Descriptor { low: 0, high: 0 }; index::TLS_ENTRIES];
+    for gate in gates_into_ring_0() {
+        // SAFETY: the kernel has one processor, and nobody else uses the array.
+        unsafe { (&raw mut TLS).write_volatile([gate; index::TLS_ENTRIES]) };
+        host::call(Hypercall::LoadTls, [host::physical(&raw const TLS).0, 0, 0]);
+        call_through(index::TLS_MIN as u32);
+    }
+}
+
+/// Call gates to the Switcher's and the host's code segments: present, DPL 3, type 12.
+fn gates_into_ring_0() -> [Descriptor; 2] {
     extern "C" fn nowhere() {}
     let target = nowhere as extern "C" fn() as usize as u32;
-    for selector in [LGUEST_CS, 0x60] {
-        // Present, DPL 3, type 12: a 32-bit call gate.
-        let (low, high) = (selector << 16 | target & 0xffff, target & 0xffff_0000 | 0xec00);
-        host::call(Hypercall::LoadGdtEntry, [SLOT, low, high]);
-        trying("a far call through a call gate", || {
-            let pointer = FarPointer { offset: 0, selector: (SLOT * 8 + 1) as u16 };
-            // SAFETY: traps; if it led anywhere, that would be the host's defect this act is for.
-            unsafe { asm!("call fword ptr [{}]", in(reg) &raw const pointer) };
-        });
-    }
+    [LGUEST_CS, 0x60].map(|selector| Descriptor {
+        low: selector << 16 | target & 0xffff,
+        high: target & 0xffff_0000 | 0xec00,
+    })
+}
+
+fn call_through(descriptor: u32) {
+    trying("a far call through a call gate", || {
+        let pointer = FarPointer { offset: 0, selector: (descriptor * 8 + 1) as u16 };
+        // SAFETY: traps; if it led anywhere, that would be the host's defect this act is for.
+        unsafe { asm!("call fword ptr [{}]", in(reg) &raw const pointer) };
+    });
 }
 
 /// The operand of a far call or jump.

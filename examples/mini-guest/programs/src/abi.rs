@@ -296,6 +296,12 @@ hostile! {
     StackAcrossSwitcherUser = 65 "stack-across-switcher-user" User,
     /// See [`HostileAct::StackAcrossSwitcherUser`].
     StackInRegistersUser = 66 "stack-in-registers-user" User,
+    /// A call gate into ring 0 as thread-local storage, then a call through it.
+    GateAsTls = 67 "gate-as-tls" Kernel,
+    /// A page directory at address 0, where a host's table of them may have its empty places.
+    DirectoryAtZero = 68 "directory-at-zero" Kernel,
+    /// A kernel stack of one page where the Switcher keeps the registers.
+    PageOfRegisters = 69 "page-of-registers" Kernel,
     /// A last word that would take over the terminal of whoever prints it.
     EscapesAsLastWord = 60 "escapes-as-last-word" Kernel,
 }
