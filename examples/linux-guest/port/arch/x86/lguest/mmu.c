@@ -17,6 +17,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 
+#include <asm/entry-common.h>
 #include <asm/lguest.h>
 #include <asm/paravirt.h>
 #include <asm/pgtable.h>
@@ -55,6 +56,70 @@ static struct flushed *flushed_of(unsigned long cr3)
 	return &flushed[hash_32(cr3 >> 5, FLUSHED_BITS)];
 }
 
+/*
+ * The page of the page fault that Linux has begun to handle since it last left
+ * for user mode, and the page whose flush waits; 0 for none.
+ *
+ * A page that is copied on write is flushed before its new entry is written.
+ * The host would be sent an empty entry, and the write that is repeated would
+ * fault for the new one. So the flush of the very page that has faulted waits
+ * until Linux goes back to user mode, and then sends what is in the tables.
+ * Until then only Linux itself can use the old page: to read it, which has what
+ * the new one has as long as no program runs, or to write, which faults, for
+ * the old entry allows no write.
+ */
+unsigned long lguest_fault;
+unsigned long lguest_late_flush;
+
+/* What the host may use for a page, as it is now. */
+static u64 entry_of(unsigned long address)
+{
+	pgd_t *pgd = pgd_offset_pgd((pgd_t *)__va(lguest_cr3), address);
+	unsigned int level;
+	pte_t *pte = lookup_address_in_pgd(pgd, address, &level);
+	u64 entry = 0;
+
+	if (pte && level == PG_LEVEL_4K)
+		entry = pte_val(*pte);
+	/* The host uses the entry as sent: it would see no write to this. */
+	if (!(entry & _PAGE_DIRTY))
+		entry &= ~(u64)_PAGE_RW;
+	return entry;
+}
+
+/* Whether the flush of this page can wait. */
+static bool waits(unsigned long address)
+{
+	if (!lguest_late_flush && address && address == lguest_fault)
+		lguest_late_flush = address;
+	return address && lguest_late_flush == address;
+}
+
+static unsigned long take_late_flush(void)
+{
+	unsigned long address = lguest_late_flush;
+
+	lguest_late_flush = 0;
+	return address;
+}
+
+void lguest_flush_late(void)
+{
+	unsigned long address = take_late_flush();
+	u64 entry = entry_of(address);
+
+	lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
+}
+
+/* Before another page directory is loaded. */
+static void queue_late_flush(void)
+{
+	unsigned long address = take_late_flush();
+	u64 entry = entry_of(address);
+
+	lguest_queue(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
+}
+
 /* The stack that the host was sent last; 0 when it has to be sent again. */
 static unsigned long told_stack;
 
@@ -71,6 +136,8 @@ void lguest_write_cr3(unsigned long cr3)
 		.tlb_gen = this_cpu_read(cpu_tlbstate.ctxs[0].tlb_gen),
 	};
 
+	if (lguest_late_flush)
+		queue_late_flush();
 	lguest_cr3 = cr3;
 	told_stack = 0;
 	if (known->cr3 == next.cr3 && known->ctx_id == next.ctx_id &&
@@ -99,12 +166,14 @@ static void note_flushed(void)
 
 static void flush_tlb_user(void)
 {
+	lguest_late_flush = 0;
 	lguest_hcall(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
 	note_flushed();
 }
 
 static void flush_tlb_kernel(void)
 {
+	lguest_late_flush = 0;
 	lguest_hcall(LHCALL_FLUSH_TLB, 1, 0, 0, 0);
 }
 
@@ -114,18 +183,13 @@ static void flush_tlb_kernel(void)
  */
 static void flush_tlb_one(unsigned long address)
 {
-	pgd_t *pgd = pgd_offset_pgd((pgd_t *)__va(lguest_cr3), address);
-	unsigned int level;
-	pte_t *pte = lookup_address_in_pgd(pgd, address, &level);
-	u64 entry = 0;
+	u64 entry;
 
-	if (pte && level == PG_LEVEL_4K)
-		entry = pte_val(*pte);
-	/* The host uses the entry as sent: it would see no write to this. */
-	if (!(entry & _PAGE_DIRTY))
-		entry &= ~(u64)_PAGE_RW;
-	lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address & PAGE_MASK,
-		     entry, entry >> 32);
+	address &= PAGE_MASK;
+	if (!waits(address)) {
+		entry = entry_of(address);
+		lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
+	}
 	if (address < TASK_SIZE)
 		note_flushed();
 }
@@ -138,6 +202,7 @@ noinstr unsigned long lguest_read_cr2(void)
 {
 	unsigned long address = READ_ONCE(lguest_data.cr2);
 
+	lguest_fault = address & PAGE_MASK;
 	if (lguest_batching)
 		lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
 	return address;
