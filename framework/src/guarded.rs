@@ -26,7 +26,15 @@ pub(crate) struct Guarded {
     strategy: Option<Box<dyn Pager>>,
     /// The strategy's answer to [`Pager::entry`], the page of the root, as long as it has not been called for anything else: so
     /// that an entry into the guest takes no call. Tables that nobody has called are as they were.
-    current: Option<(HostFrame, Option<GuestPhys>, bool)>,
+    current: Option<Current<HostFrame>>,
+}
+
+/// What a guest is entered with: see [`GuestEntry`](crate::host::GuestEntry).
+#[derive(Clone, Copy)]
+pub(crate) struct Current<R> {
+    pub(crate) root: R,
+    pub(crate) directory: Option<GuestPhys>,
+    pub(crate) publish: bool,
 }
 
 impl Guarded {
@@ -63,22 +71,31 @@ impl Guarded {
         host.plug_in(|host| call(strategy, host))
     }
 
-    /// The shadow root to run on now, the page directory by which the Switcher may reflect page faults, and whether the root may
-    /// be published for that one.
+    /// What the guest is entered with now, and whether that may differ from what this returned last.
     ///
     /// # Panics
     /// As [`Guarded::call`].
     #[inline]
-    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (ShadowRoot<'_>, Option<GuestPhys>, bool) {
-        if let Some((root, directory, publish)) = self.current {
-            return (ShadowRoot::new(root), directory, publish);
-        }
-        let (root, directory, publish) = self.call(host, |strategy, _| {
+    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (Current<ShadowRoot<'_>>, bool) {
+        let (Current { root, directory, publish }, fresh) = match self.current {
+            Some(current) => (current, false),
+            None => (self.find_current(host), true),
+        };
+        (Current { root: ShadowRoot::new(root), directory, publish }, fresh)
+    }
+
+    #[inline(never)] // Not on each entry.
+    fn find_current<H: Host>(&mut self, host: &mut H) -> Current<HostFrame> {
+        let current = self.call(host, |strategy, _| {
             let (root, directory, publish) = strategy.entry();
-            (root.frame(), directory, publish)
+            Current { root: root.frame(), directory, publish }
         });
-        self.current = Some((root, directory, publish));
-        (ShadowRoot::new(root), directory, publish)
+        *self.current.insert(current)
+    }
+
+    /// The next [`Guarded::current`] is a fresh one, whether the strategy is called until then or not.
+    pub(crate) const fn refresh(&mut self) {
+        self.current = None;
     }
 
     /// Whether there is a strategy that can be called.

@@ -14,7 +14,7 @@
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{FrameCounters, PagingCounters, RunCounters};
-use crate::guarded::Guarded;
+use crate::guarded::{Current, Guarded};
 use crate::host::{Capability, GuestEntry, Host};
 use crate::kill::{End, Kill, Panicked};
 use crate::ledger::Forgotten;
@@ -207,7 +207,9 @@ impl Guest {
                 // The ring has stopped on its way: the rest of it comes first.
                 continue;
             }
-            self.held_back = false;
+            if core::mem::take(&mut self.held_back) {
+                self.paging.refresh();
+            }
             let deliverable = self.deliver_interrupt(host)?;
             if self.halted {
                 host.wait(deliverable);
@@ -215,10 +217,10 @@ impl Guest {
                 continue;
             }
             self.counters.world_switches += 1;
-            let (root, directory, publish) = self.paging.current(host);
-            let directory = directory.filter(|_| !self.held_back);
+            let (Current { root, directory, publish }, fresh) = self.paging.current(host);
+            let (directory, fresh) = if self.held_back { (None, true) } else { (directory, fresh) };
             let segments = &mut self.segments;
-            let exit = host.enter(GuestEntry { root, directory, publish, segments, ts: self.ts });
+            let exit = host.enter(GuestEntry { root, directory, publish, fresh, segments, ts: self.ts });
             if let Some(done) = host.take_done_in_switcher() {
                 self.catch_up(host, done)?;
             }

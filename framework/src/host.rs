@@ -46,6 +46,8 @@ pub struct GuestEntry<'a> {
     /// The root may be published for that page directory: the Switcher may load it by itself, in this run and later ones, until
     /// [`PagingHost::retract`]; and in this run other published ones.
     pub publish: bool,
+    /// The three may differ from those of the last entry.
+    pub fresh: bool,
     /// The guest's descriptor tables and what has changed in them since the last entry.
     pub segments: &'a mut Segments,
     /// CR0.TS is to be set while the guest runs.

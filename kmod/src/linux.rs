@@ -184,9 +184,10 @@ pub struct Linux {
     reflect: bool,
     /// Whether it may do the hypercalls of a switch to another process.
     switch: bool,
-    /// With what the guest was last entered, as long as that is still in place: the root, the page directory by which page faults are
-    /// reflected, and whether the root is published.
-    shown: Option<(HostFrame, Option<GuestPhys>, bool)>,
+    /// With what the guest was last entered: the root, the page directory by which page faults are reflected, and whether the root
+    /// may be published; and whether that is no more in place.
+    shown: (HostFrame, Option<GuestPhys>, bool),
+    overtaken: bool,
     /// Frames that have gone.
     stale: Box<StaleSet>,
     /// What the guest's strategy holds of the kernel's.
@@ -226,7 +227,8 @@ impl Linux {
             no_execute,
             reflect: shim::lg_reflect(),
             switch: shim::lg_switch(),
-            shown: None,
+            shown: (HostFrame(0), None, false),
+            overtaken: true,
             stale: boxed_with(StaleSet::new)?,
             ledger: Ledger::default(),
             seen: Cell::new(0),
@@ -305,7 +307,7 @@ impl Linux {
         if self.ledger.take_back(table) == TableKind::Root {
             // Whatever the strategy has retracted.
             self.vcpu_area.pages().retract_root(table.frame());
-            self.shown = None;
+            self.overtaken = true;
         }
     }
 
@@ -319,7 +321,7 @@ impl Linux {
         if let Some(directory) = published {
             pages.publish(directory, root);
         }
-        self.shown = Some((root, directory, publish));
+        (self.shown, self.overtaken) = ((root, directory, publish), false);
     }
 
     /// Gives a page from `take_table` back to the kernel.
@@ -448,7 +450,7 @@ impl PagingHost for Linux {
 
     fn retract(&mut self, directory: GuestPhys) {
         self.vcpu_area.pages().retract(directory);
-        self.shown = None;
+        self.overtaken = true;
     }
 
     /// A process that is being killed never enters its guest again: a signal that waits stops `lg_vcpu_enter`, and
@@ -537,7 +539,7 @@ impl Host for Linux {
         let handler = |view: &KernelView| if self.reflect { view.fault_handler } else { GuestVirt(0) };
         let view = view.map(|view| KernelView { fault_handler: handler(&view), ..view });
         self.vcpu_area.pages().set_kernel_view(view);
-        self.shown = None;
+        self.overtaken = true;
     }
 
     fn set_ring_next(&mut self, next: u32) {
@@ -549,7 +551,7 @@ impl Host for Linux {
         let pages = self.vcpu_area.pages();
         let Done { calls, ring_calls, ring_next, esp1, stack_pages, loads, tls } = pages.take_done()?;
         if loads > 0 {
-            self.shown = None;
+            self.overtaken = true;
         }
         let tls = tls.then(|| self.vcpu_area.pages().tls());
         Some(DoneInSwitcher { calls, ring_calls, ring_next, esp1, stack_pages, loads, tls })
@@ -565,9 +567,11 @@ impl Host for Linux {
 
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.vcpu_area.area().text();
-        let shown = (entry.root.frame(), entry.directory, entry.publish);
-        if self.shown != Some(shown) {
-            self.show(shown);
+        if entry.fresh || self.overtaken {
+            let shown = (entry.root.frame(), entry.directory, entry.publish);
+            if self.overtaken || self.shown != shown {
+                self.show(shown);
+            }
         }
         let pages = self.vcpu_area.pages();
         let (gdt, idt) = pages.tables();

@@ -114,9 +114,21 @@ pub fn checks(project: &Project) -> Result<()> {
     let machine = setup::ensure(project, false)?;
     tally::section(|tally| match boots::hosts(project, &machine, true, |_| Ok(Vec::new())) {
         Ok(hosts) => {
-            for (contents, flavour) in hosts.into_iter().zip(Flavour::ALL) {
+            // Most of the time a machine waits for the debugger, or the other way round.
+            let reports = thread::scope(|scope| {
+                let tries = hosts.into_iter().zip(Flavour::ALL).map(|(contents, flavour)| {
+                    let kernels = &machine.kernels;
+                    let run = move || inject(project, kernels, &contents, flavour, true);
+                    (flavour, scope.spawn(run))
+                });
+                let tries: Vec<_> = tries.collect();
+                tries
+                    .into_iter()
+                    .map(|(flavour, run)| (flavour, run.join().expect("a session does not panic")))
+                    .collect::<Vec<_>>()
+            });
+            for (flavour, report) in reports {
                 let name = format!("every event at every instruction of the Switcher on {flavour}");
-                let report = inject(project, &machine.kernels, &contents, flavour, true);
                 tally.check(&name, report.and_then(|report| report.check()));
             }
         }

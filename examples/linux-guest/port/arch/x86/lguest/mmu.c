@@ -13,11 +13,11 @@
  * each address space (context.tlb_gen). Where the count is still what it was
  * at our last flush, what the host kept is still good.
  */
+#include <linux/entry-common.h>
 #include <linux/hash.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 
-#include <asm/entry-common.h>
 #include <asm/lguest.h>
 #include <asm/paravirt.h>
 #include <asm/pgtable.h>
