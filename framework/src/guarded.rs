@@ -16,6 +16,7 @@
 //!   which is valid by itself; an ended guest is never entered again.
 
 use crate::host::{Host, PagingHost};
+use crate::kill::Kill;
 use crate::pager::Pager;
 use crate::shadow_root::ShadowRoot;
 use alloc::boxed::Box;
@@ -27,6 +28,8 @@ pub(crate) struct Guarded {
     /// The strategy's answer to [`Pager::entry`], the page of the root, as long as it has not been called for anything else: so
     /// that an entry into the guest takes no call. Tables that nobody has called are as they were.
     current: Option<Current<HostFrame>>,
+    /// [`Guarded::current`] has not returned that yet.
+    fresh: bool,
 }
 
 /// What a guest is entered with: see [`GuestEntry`](crate::host::GuestEntry).
@@ -37,10 +40,17 @@ pub(crate) struct Current<R> {
     pub(crate) publish: bool,
 }
 
+impl Current<HostFrame> {
+    fn of(strategy: &dyn Pager) -> Self {
+        let (root, directory, publish) = strategy.entry();
+        Self { root: root.frame(), directory, publish }
+    }
+}
+
 impl Guarded {
     /// None yet.
     pub(crate) const fn none() -> Self {
-        Self { strategy: None, current: None }
+        Self { strategy: None, current: None, fresh: true }
     }
 
     /// Has the strategy made.
@@ -71,31 +81,53 @@ impl Guarded {
         host.plug_in(|host| call(strategy, host))
     }
 
+    /// Calls the strategy for what is the last thing, as a rule, before the guest is entered, and finds out with what.
+    ///
+    /// # Errors
+    /// Those of `call`.
+    ///
+    /// # Panics
+    /// As [`Guarded::call`].
+    #[inline]
+    pub(crate) fn request<H: Host, R>(
+        &mut self,
+        host: &mut H,
+        call: impl FnOnce(&mut dyn Pager, &mut dyn PagingHost) -> Result<R, Kill>,
+    ) -> Result<R, Kill> {
+        self.current = None;
+        let Self { strategy, current, fresh } = self;
+        let strategy = strategy.as_deref_mut().expect("a guest that lives has a strategy");
+        host.plug_in(|host| {
+            let answer = call(strategy, host)?;
+            (*current, *fresh) = (Some(Current::of(strategy)), true);
+            Ok(answer)
+        })
+    }
+
     /// What the guest is entered with now, and whether that may differ from what this returned last.
     ///
     /// # Panics
     /// As [`Guarded::call`].
     #[inline]
     pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (Current<ShadowRoot<'_>>, bool) {
-        let (Current { root, directory, publish }, fresh) = match self.current {
-            Some(current) => (current, false),
-            None => (self.find_current(host), true),
+        let Current { root, directory, publish } = match self.current {
+            Some(current) => current,
+            None => self.find_current(host),
         };
+        let fresh = core::mem::replace(&mut self.fresh, false);
         (Current { root: ShadowRoot::new(root), directory, publish }, fresh)
     }
 
-    #[inline(never)] // Not on each entry.
+    #[inline(never)] // Seldom: before the first request, and after one that may come at any time.
     fn find_current<H: Host>(&mut self, host: &mut H) -> Current<HostFrame> {
-        let current = self.call(host, |strategy, _| {
-            let (root, directory, publish) = strategy.entry();
-            Current { root: root.frame(), directory, publish }
-        });
+        let current = self.call(host, |strategy, _| Current::of(strategy));
+        self.fresh = true;
         *self.current.insert(current)
     }
 
     /// The next [`Guarded::current`] is a fresh one, whether the strategy is called until then or not.
     pub(crate) const fn refresh(&mut self) {
-        self.current = None;
+        self.fresh = true;
     }
 
     /// Whether there is a strategy that can be called.

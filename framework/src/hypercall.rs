@@ -106,11 +106,11 @@ impl Guest {
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(End::Shutdown(message));
             }
-            Hypercall::NewPgtable => {
-                self.paging.call(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?
-            }
+            Hypercall::NewPgtable => self
+                .paging
+                .request(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?,
             Hypercall::FlushTlb if a == 0 => {
-                self.paging.call(host, |strategy, host| strategy.flush_user(host))
+                self.paging.call(host, |strategy, host| strategy.flush_user(host));
             }
             Hypercall::FlushTlb => self.paging.call(host, |strategy, host| strategy.flush_all(host))?,
             Hypercall::SetPte => {

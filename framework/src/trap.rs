@@ -37,8 +37,9 @@ impl Guest {
         match vector {
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
-                let fault =
-                    self.paging.call(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error))?;
+                let fault = self
+                    .paging
+                    .request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error))?;
                 if fault == Fault::Fixed {
                     return Ok(());
                 }
