@@ -26,6 +26,7 @@
 
 mod capacity;
 mod changed_entries;
+mod costs;
 mod demand_fault;
 mod evicted;
 mod eviction;
