@@ -217,10 +217,10 @@ impl Model for TwoQ {
     }
 }
 
-/// Megiddo and Modha 2003, figure 4. The quotients are rounded down.
+/// Megiddo and Modha 2003, figure 4.
 pub struct Arc {
     pub c: usize,
-    pub p: usize,
+    pub p: f64,
     pub t1: Queue,
     pub t2: Queue,
     pub b1: Queue,
@@ -229,7 +229,7 @@ pub struct Arc {
 
 impl Arc {
     fn replace(&mut self, in_b2: bool) {
-        if !self.t1.is_empty() && (self.t1.len() > self.p || in_b2 && self.t1.len() == self.p) {
+        if !self.t1.is_empty() && (self.t1.len() as f64 > self.p || in_b2 && self.t1.len() as f64 == self.p) {
             self.b1.push_front(self.t1.pop_back().unwrap());
         } else {
             self.b2.push_front(self.t2.pop_back().unwrap());
@@ -246,8 +246,8 @@ impl Model for Arc {
         }
         // Case II.
         if self.b1.contains(&x) {
-            let delta = if self.b1.len() >= self.b2.len() { 1 } else { self.b2.len() / self.b1.len() };
-            self.p = (self.p + delta).min(self.c);
+            let delta = (self.b2.len() as f64 / self.b1.len() as f64).max(1.0);
+            self.p = (self.p + delta).min(self.c as f64);
             self.replace(false);
             take(&mut self.b1, x);
             self.t2.push_front(x);
@@ -255,8 +255,8 @@ impl Model for Arc {
         }
         // Case III.
         if self.b2.contains(&x) {
-            let delta = if self.b2.len() >= self.b1.len() { 1 } else { self.b1.len() / self.b2.len() };
-            self.p = self.p.saturating_sub(delta);
+            let delta = (self.b1.len() as f64 / self.b2.len() as f64).max(1.0);
+            self.p = (self.p - delta).max(0.0);
             self.replace(true);
             take(&mut self.b2, x);
             self.t2.push_front(x);
@@ -295,6 +295,10 @@ pub struct Lirs {
     pub lir: Vec<u32>,
     /// Non-resident blocks in S, the last evicted in front.
     pub non_resident: Queue,
+    /// The most blocks that S may have.
+    pub most_in_s: usize,
+    /// Hits of resident HIR blocks that are not in S, where libCacheSim 0.3.5 evicts a LIR block, and the paper none.
+    pub hits_outside_s: usize,
 }
 
 impl Lirs {
@@ -327,6 +331,18 @@ impl Lirs {
 
 impl Model for Lirs {
     fn load(&mut self, x: u32) -> bool {
+        let hit = self.access(x);
+        while self.s.len() > self.most_in_s
+            && let Some(forgotten) = self.non_resident.pop_back()
+        {
+            take(&mut self.s, forgotten);
+        }
+        hit
+    }
+}
+
+impl Lirs {
+    fn access(&mut self, x: u32) -> bool {
         if self.lir.contains(&x) {
             self.move_up(x);
             self.prune();
@@ -337,6 +353,7 @@ impl Model for Lirs {
             if self.s.contains(&x) {
                 self.becomes_lir(x);
             } else {
+                self.hits_outside_s += 1;
                 self.move_up(x);
                 self.q.push_front(x);
                 self.prune();
@@ -373,6 +390,7 @@ impl Model for Lirs {
 pub struct S3Fifo {
     pub size: usize,
     pub small_size: usize,
+    pub ghost_size: usize,
     pub s: Queue,
     pub m: Queue,
     pub g: Queue,
@@ -402,7 +420,7 @@ impl S3Fifo {
                 }
             } else {
                 self.g.push_front(t);
-                if self.g.len() > self.size - self.small_size {
+                if self.g.len() > self.ghost_size {
                     self.g.pop_back();
                 }
                 return;
