@@ -162,6 +162,8 @@ fn three_slots_by_hand_without_a_model() {
         // 2 comes back in its test and evicts 4: hot, three slots for cold ones, so that the hot hand ends all other tests, which
         // leaves one slot, spares 1 and stops at 2, which is cold again. 4 evicts 5, 3 evicts 2.
         ("clock-pro", "...h..h...hh"),
+        // 2, 3, 4 and 5, with one use, are expected latest; then 2 in 5 loads, 4 in 4 and 1 in the next.
+        ("irg", "...h..h...hh"),
         ("lecar:learn=off,lru=100", "...h..h....h"),
         ("lecar:learn=off,lru=0", "...h..h...hh"),
     ] {
@@ -267,6 +269,8 @@ fn parameters_at_their_bounds_work() {
         "w-tinylfu:window=100,protected=0,sample=1",
         "clock-pro:cold=1",
         "clock-pro:cold=100",
+        "irg:ghosts=0,base=0,unknown=0",
+        "irg:cost=off,unknown=1000",
         "lecar:ghosts=0,lru=100",
         "lecar:ghosts=200,lru=0",
     ] {
