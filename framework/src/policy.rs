@@ -2,8 +2,8 @@
 //!
 //! The smaller of the two plug-in traits. A shadow cache (the crate `strategies` has it) keeps up to `slots` shadow page
 //! directories; when the guest loads one that is not shadowed, it requests a slot from the policy. A policy sees
-//! slot numbers and the guest-physical addresses of directories, never a page table, and cannot break
-//! anything: an index out of range is counted and a safe slot taken.
+//! slot numbers, the guest-physical addresses of directories and what their evictions cost, never a page table, and cannot
+//! break anything: an index out of range is counted and a safe slot taken.
 //!
 //! # The contract
 //!

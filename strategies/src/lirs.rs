@@ -4,8 +4,8 @@
 //! (HIR), and only these are evicted, in turn. A stack in order of last use, down to the oldest LIR one, shows
 //! whether a HIR directory that is used again beats that one: it does if it is still in the stack. Directories that
 //! were evicted stay in the stack as ghosts. The paper does not bound these. Here `ghosts` bounds them and `stack` bounds the
-//! whole stack; the one that was evicted first is forgotten first. `stack=200` is libCacheSim's bound. S. Jiang and X. Zhang, "LIRS: an efficient low inter-reference recency set replacement policy",
-//! ACM SIGMETRICS 2002, section 3.3.
+//! whole stack; the one that was evicted first is forgotten first. `stack=200` is libCacheSim's bound. S. Jiang and X. Zhang,
+//! "LIRS: an efficient low inter-reference recency set replacement policy", ACM SIGMETRICS 2002, section 3.3.
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;

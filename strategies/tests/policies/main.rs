@@ -2,7 +2,7 @@
 
 use arch_i386::addr::GuestPhys;
 use framework::registry::{self, Choice};
-use models::{Arc, Clock, Fifo, Lfu, Lirs, Lru, Model, S3Fifo, Sieve, Slru, TwoQ};
+use models::{Arc, Clock, ClockPro, Fifo, Lfu, Lirs, Lru, LruK, Model, S3Fifo, Sieve, Slru, TwoQ};
 use proptest::prelude::*;
 use sim::golden::{self, Golden};
 use sim::policy_check::{self, Cache};
@@ -43,6 +43,23 @@ fn model(policy: &str, size: usize) -> Option<Box<dyn Model>> {
                 frequency: counts(),
             })
         }
+        "clock-pro" => Box::new(ClockPro {
+            m: size,
+            m_c: at_least_one(size / 2),
+            clock: Vec::new(),
+            hand_hot: 0,
+            hand_cold: None,
+            hand_test: None,
+        }),
+        "lru-k" => Box::new(LruK {
+            size,
+            k: 2,
+            most_remembered: size,
+            time: 0,
+            resident: Vec::new(),
+            remembered: queue(),
+            hist: Default::default(),
+        }),
         _ => return None,
     })
 }
@@ -242,7 +259,7 @@ fn where_libcachesim_differs_from_the_paper() {
 #[test]
 fn every_policy_of_the_registry_behaves() {
     registry::check().unwrap();
-    assert!(modelled().len() >= 10, "a model is missing: {:?}", modelled());
+    assert!(modelled().len() >= 12, "a model is missing: {:?}", modelled());
     // What is checked needs many loads, hence no Miri.
     for policy in policies().filter(|_| !cfg!(miri)) {
         policy_check::check(policy).unwrap_or_else(|violation| panic!("{violation}"));

@@ -445,3 +445,197 @@ impl Model for S3Fifo {
         false
     }
 }
+
+/// Jiang, Chen and Zhang 2005, section 4: one circle, in a vector. Hands go to higher indices; the head of the list is
+/// just behind the hot hand.
+pub struct ClockPro {
+    pub m: usize,
+    pub m_c: usize,
+    pub clock: Vec<Page>,
+    pub hand_hot: usize,
+    /// Where the hot hand is, before they are first used.
+    pub hand_cold: Option<usize>,
+    pub hand_test: Option<usize>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Page {
+    key: u32,
+    hot: bool,
+    resident: bool,
+    test: bool,
+    reference: bool,
+}
+
+impl ClockPro {
+    fn next(&self, hand: usize) -> usize {
+        (hand + 1) % self.clock.len()
+    }
+
+    fn count(&self, is: impl Fn(&Page) -> bool) -> usize {
+        self.clock.iter().filter(|page| is(page)).count()
+    }
+
+    fn insert_at_head(&mut self, page: Page) {
+        let (at, is_first) = (self.hand_hot, self.clock.is_empty());
+        self.clock.insert(at, page);
+        if !is_first {
+            self.hand_hot += 1;
+            for hand in [&mut self.hand_cold, &mut self.hand_test].into_iter().flatten() {
+                *hand += usize::from(*hand >= at);
+            }
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Page {
+        let page = self.clock.remove(at);
+        let length = self.clock.len().max(1);
+        let hands = [&mut self.hand_cold, &mut self.hand_test].into_iter().flatten();
+        for hand in hands.chain([&mut self.hand_hot]) {
+            *hand = (*hand - usize::from(*hand > at)) % length;
+        }
+        page
+    }
+
+    fn becomes_hot(&mut self, at: usize) {
+        self.m_c = (self.m_c + 1).min(self.m);
+        let key = self.remove(at).key;
+        self.insert_at_head(Page { key, hot: true, resident: true, test: false, reference: false });
+        while self.count(|page| page.hot) > self.m - self.m_c {
+            self.run_hand_hot();
+        }
+    }
+
+    /// A page in its test period that was not used since is a failure.
+    fn end_test(&mut self, at: usize) {
+        let page = &mut self.clock[at];
+        if page.test && !page.reference {
+            self.m_c = (self.m_c - 1).max(1);
+        }
+        page.test = false;
+    }
+
+    fn run_hand_hot(&mut self) {
+        loop {
+            let at = self.hand_hot;
+            let page = self.clock[at];
+            if !page.hot {
+                self.end_test(at);
+                if !page.resident {
+                    self.remove(at);
+                    continue;
+                }
+            }
+            self.hand_hot = self.next(at);
+            if page.hot && !page.reference {
+                self.clock[at].hot = false;
+                return;
+            }
+            if page.hot {
+                self.clock[at].reference = false;
+            }
+        }
+    }
+
+    fn run_hand_cold(&mut self) {
+        loop {
+            let at = self.hand_cold.unwrap_or(self.hand_hot);
+            self.hand_cold = Some(self.next(at));
+            let page = self.clock[at];
+            if page.hot || !page.resident {
+                continue;
+            }
+            match (page.reference, page.test) {
+                (false, true) => self.clock[at].resident = false,
+                (false, false) => _ = self.remove(at),
+                (true, true) => {
+                    self.becomes_hot(at);
+                    continue;
+                }
+                (true, false) => {
+                    let page = self.remove(at);
+                    self.insert_at_head(Page { test: true, reference: false, ..page });
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+
+    fn run_hand_test(&mut self) {
+        loop {
+            let at = self.hand_test.unwrap_or(self.hand_hot);
+            self.hand_test = Some(self.next(at));
+            if !self.clock[at].hot {
+                self.end_test(at);
+            }
+            if !self.clock[at].resident {
+                self.remove(at);
+                return;
+            }
+        }
+    }
+}
+
+impl Model for ClockPro {
+    fn load(&mut self, x: u32) -> bool {
+        if let Some(page) = self.clock.iter_mut().find(|page| page.key == x && page.resident) {
+            page.reference = true;
+            return true;
+        }
+        if self.count(|page| page.resident) == self.m {
+            self.run_hand_cold();
+        }
+        match self.clock.iter().position(|page| page.key == x) {
+            Some(at) => self.becomes_hot(at),
+            None => {
+                self.insert_at_head(Page { key: x, hot: false, resident: true, test: true, reference: false })
+            }
+        }
+        while self.count(|page| !page.resident) > self.m {
+            self.run_hand_test();
+        }
+        false
+    }
+}
+
+/// O'Neil, O'Neil and Weikum 1993, figure 2.1, with LRU among the pages that have been used less than K times.
+pub struct LruK {
+    pub size: usize,
+    pub k: usize,
+    pub most_remembered: usize,
+    pub time: u64,
+    pub resident: Vec<u32>,
+    /// The last evicted in front.
+    pub remembered: Queue,
+    /// HIST: the times of the last K uses, the last first.
+    pub hist: HashMap<u32, Vec<u64>>,
+}
+
+impl Model for LruK {
+    fn load(&mut self, x: u32) -> bool {
+        self.time += 1;
+        let hit = self.resident.contains(&x);
+        take(&mut self.remembered, x);
+        if !hit && self.resident.len() == self.size {
+            let age = |page: &&u32| {
+                let uses = &self.hist[page];
+                (uses.get(self.k - 1).copied().unwrap_or(0), uses[0])
+            };
+            let victim = *self.resident.iter().min_by_key(age).unwrap();
+            self.resident.retain(|&page| page != victim);
+            self.remembered.push_front(victim);
+            if self.remembered.len() > self.most_remembered {
+                let forgotten = self.remembered.pop_back().unwrap();
+                self.hist.remove(&forgotten);
+            }
+        }
+        if !hit {
+            self.resident.push(x);
+        }
+        let uses = self.hist.entry(x).or_default();
+        uses.insert(0, self.time);
+        uses.truncate(self.k);
+        hit
+    }
+}
