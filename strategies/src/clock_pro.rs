@@ -5,8 +5,8 @@
 //! the victim: a cold directory without a use. The *hot* hand makes the hot directory that was not used for longest cold
 //! again, when there are too many; what is cold and in its way has failed its test. The *test* hand ends the tests of evicted
 //! directories when there are more of those than slots. A test that is passed gives the cold ones a slot more, one that is
-//! failed a slot less. S. Jiang, F. Chen and X. Zhang, "CLOCK-Pro: an effective improvement of the CLOCK replacement", USENIX
-//! Annual Technical Conference 2005, section 4. How many slots are for cold ones at first is left open there: `cold`.
+//! failed a slot less; `cold` is how many they have at first. S. Jiang, F. Chen and X. Zhang, "CLOCK-Pro: an effective
+//! improvement of the CLOCK replacement", USENIX Annual Technical Conference 2005, section 4.
 //!
 //! libCacheSim's `ClockPro` is no reference for it: it does not bring in a page that is missed while the cold pages have their
 //! share, where the paper evicts one of them.

@@ -4,7 +4,7 @@
 //! The rates change all the time and at different speeds, so that no order is kept; the paper looks at 64 random ones and
 //! evicts the lowest. With `sample` slots or fewer all are looked at. Equal rates: the one filled first. A. Blankstein,
 //! S. Sen and M. J. Freedman, "Hyperbolic caching: flexible caching for web applications", USENIX Annual Technical
-//! Conference 2017, section 2.
+//! Conference 2017.
 
 use crate::slot_set::SlotSet;
 use alloc::boxed::Box;

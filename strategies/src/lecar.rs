@@ -3,8 +3,8 @@
 //! Each has a weight and remembers what it has evicted. When such a directory comes back, the weight of the one that has
 //! evicted it falls, the more the sooner it comes. If both choose the same slot, nobody is to blame, and it is not
 //! remembered. The paper's learning rate of 0.45 and its discount, 0.005 after as many loads as there are slots, are kept.
-//! `learn=off` keeps the odds as they are: `lru=100` is `lru` then, and `lru=0` is `lfu`. The paper remembers as many
-//! directories for each as there are slots, libCacheSim half as many (`ghosts=50`). G. Vietri et al., "Driving cache
+//! `learn=off` keeps the odds as they are: `lru=100` is `lru` then, and `lru=0` is `lfu`. Each of the two remembers as many
+//! directories as there are slots, in libCacheSim half as many (`ghosts=50`). G. Vietri et al., "Driving cache
 //! replacement with ML-based LeCaR", USENIX HotStorage 2018, algorithms 1 and 2.
 
 use crate::fixed::{ONE, power_of_half, product};

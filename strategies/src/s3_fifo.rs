@@ -7,7 +7,7 @@
 //! The paper evicts as many as it likes for a new one; here it is one. Where a used directory moves from the small queue and
 //! overfills the main one, the victim is the main queue's (the paper's line "if M is full"); with `overflow=small` the search
 //! goes on in the small queue, as in libCacheSim. And while the cache is not full, all new directories wait in the small
-//! queue, however long it grows; with `fill=main`, as in libCacheSim since December 2024, those beyond its size go to the main
+//! queue, however long it grows; with `fill=main`, as in libCacheSim, those beyond its size go to the main
 //! one. J. Yang et al., "FIFO queues are all you need for cache eviction", ACM SOSP 2023, algorithm 1.
 
 use crate::ghosts::Ghosts;

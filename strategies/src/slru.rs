@@ -2,10 +2,10 @@
 //!
 //! What overflows a segment goes to the front of the one below; from the end of the lowest one, the probationary segment,
 //! slots are evicted. So a process that runs once cannot push out those that run again and again. The paper has two segments
-//! and leaves their sizes open. As its authors' successors do (libCacheSim, with four equal ones), there may be more, of which
-//! each use climbs one: `segments=4,protected=75,new=free` is libCacheSim's `SLRU`, whose new pages go to the lowest segment
-//! that is not full yet, where the paper's go to the probationary one. R. Karedla, J. S. Love and B. G. Wherry, "Caching
-//! strategies to improve disk system performance", IEEE Computer 27(3), 1994.
+//! and leaves their sizes open. There may be more, of which each use climbs one, as in libCacheSim: its `SLRU`, with four equal
+//! ones, is `segments=4,protected=75,new=free`. Its new pages go to the lowest segment that is not full yet, where the paper's
+//! go to the probationary one. R. Karedla, J. S. Love and B. G. Wherry, "Caching strategies to improve disk system
+//! performance", IEEE Computer 27(3), 1994.
 
 use crate::lists::Lists;
 use arch_i386::addr::GuestPhys;

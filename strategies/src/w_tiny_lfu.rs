@@ -2,10 +2,10 @@
 //!
 //! New directories enter an LRU window. What falls out of it competes with the victim of the main cache, a segmented LRU: the
 //! one that was loaded more often of late stays, by a [sketch](crate::sketch) that also knows directories that are not cached
-//! and halves its counts every so many loads. The window is for bursts of what is new. The paper leaves the sizes to the
-//! load; its defaults, which are Caffeine's, are kept. Without the paper's doorkeeper, a filter for directories that are
-//! loaded once: it saves memory. G. Einziger, R. Friedman and B. Manes, "TinyLFU: a highly efficient cache admission policy",
-//! ACM Transactions on Storage 13(4), 2017, section 4.
+//! and halves its counts every so many loads. The window is for bursts of what is new. Its size and the segments' are the
+//! paper's; the counts are halved as often as in Caffeine. Left out is the paper's doorkeeper, a filter for directories that
+//! are loaded once, which saves memory. G. Einziger, R. Friedman and B. Manes, "TinyLFU: a highly efficient cache admission
+//! policy", ACM Transactions on Storage 13(4), 2017.
 //!
 //! libCacheSim's `WTinyLFU` is no reference for it: it counts no load that hits in the window.
 

@@ -217,10 +217,11 @@ impl Model for TwoQ {
     }
 }
 
-/// Megiddo and Modha 2003, figure 4.
+/// Megiddo and Modha 2003, figure 4; the quotients may be rounded down.
 pub struct Arc {
     pub c: usize,
     pub p: f64,
+    pub whole: bool,
     pub t1: Queue,
     pub t2: Queue,
     pub b1: Queue,
@@ -228,6 +229,11 @@ pub struct Arc {
 }
 
 impl Arc {
+    fn delta(&self, others: usize, own: usize) -> f64 {
+        let quotient = others as f64 / own as f64;
+        if self.whole { quotient.floor() } else { quotient }.max(1.0)
+    }
+
     fn replace(&mut self, in_b2: bool) {
         if !self.t1.is_empty() && (self.t1.len() as f64 > self.p || in_b2 && self.t1.len() as f64 == self.p) {
             self.b1.push_front(self.t1.pop_back().unwrap());
@@ -246,7 +252,7 @@ impl Model for Arc {
         }
         // Case II.
         if self.b1.contains(&x) {
-            let delta = (self.b2.len() as f64 / self.b1.len() as f64).max(1.0);
+            let delta = self.delta(self.b2.len(), self.b1.len());
             self.p = (self.p + delta).min(self.c as f64);
             self.replace(false);
             take(&mut self.b1, x);
@@ -255,7 +261,7 @@ impl Model for Arc {
         }
         // Case III.
         if self.b2.contains(&x) {
-            let delta = (self.b1.len() as f64 / self.b2.len() as f64).max(1.0);
+            let delta = self.delta(self.b1.len(), self.b2.len());
             self.p = (self.p - delta).max(0.0);
             self.replace(true);
             take(&mut self.b2, x);
