@@ -8,8 +8,10 @@
 //! | `replay TRACE` | one strategy, in full | `single` |
 //! | `replay TRACE --strategies … --slots …` | many at once, a line each, or a picture | `compare` |
 //! | `replay convert`, `replay generate` | traces from traces, and from nothing | `files` |
+//! | `replay bound` | what no policy could cost less than | `bound` |
 //! | `replay --list` | what strategies there are | |
 
+mod bound;
 mod compare;
 mod files;
 mod json;
@@ -57,6 +59,8 @@ enum Command {
     Convert(files::Convert),
     /// Write a generated load as a trace
     Generate(files::Generate),
+    /// Print what no eviction policy could cost less than, as CSV
+    Bound(bound::BoundOptions),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,6 +94,8 @@ enum Failure {
     Registration(#[from] RegistrationError),
     #[error("{0} references and {1} table pages are left after the guest is gone")]
     Leak(u64, usize),
+    #[error("the guest has had more page directories at a time than a bound can be computed for")]
+    Bound,
     #[error("strategy {strategy} panicked: {words}")]
     Panic { strategy: String, words: String },
     #[error("`--format {0}` is for {1}")]
@@ -135,6 +141,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     match (&arguments.command, &arguments.trace) {
         (Some(Command::Convert(convert)), _) => files::convert(convert),
         (Some(Command::Generate(generate)), _) => files::generate(generate),
+        (Some(Command::Bound(options)), _) => bound::run(options),
         (None, Some(trace)) if arguments.compare.wanted() => compare::run(trace, arguments),
         (None, Some(trace)) => single::run(trace, arguments),
         (None, None) => {

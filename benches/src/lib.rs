@@ -11,6 +11,8 @@
 //! | [`comparison`] | one trace on many strategies at once |
 //! | [`chart`] | miss curves as a picture |
 //! | [`optimum`] | the best that any policy could do |
+//! | [`bound`] | what no policy could cost less than |
+//! | [`packing`] | the most that can be kept with so many slots |
 //! | [`cost`] | a model of what a replay would have cost on a machine |
 //! | [`hot_paths`] | single operations, to be timed or counted |
 //!
@@ -20,10 +22,12 @@
 // Their registry entries are what is wanted of them.
 use strategies as _;
 
+pub mod bound;
 pub mod chart;
 pub mod cli;
 pub mod comparison;
 pub mod cost;
 pub mod hot_paths;
 pub mod optimum;
+pub mod packing;
 pub mod palette;

@@ -88,6 +88,7 @@ impl EvictionPolicy for Optimum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sim::golden;
 
     /// Misses of the optimum, by trying every choice.
     fn fewest_misses(keys: &[u32], held: &[u32], size: usize) -> usize {
@@ -141,6 +142,15 @@ mod tests {
             let size = 1 + case % 3;
             let keys: Vec<u32> = (0..12).map(|_| generator.next_u32() % 5).collect();
             assert_eq!(misses(&keys, size), fewest_misses(&keys, &[], size), "{keys:?} on {size}");
+        }
+    }
+
+    #[test]
+    fn it_misses_as_often_as_belady_in_libcachesim() {
+        let lines: Vec<_> = golden::lines().filter(|line| line.policy == "opt").collect();
+        assert!(lines.len() >= 40, "{} lines", lines.len());
+        for line in lines {
+            assert_eq!(misses(&golden::keys(line.sequence), line.slots), line.misses, "{line:?}");
         }
     }
 }

@@ -103,6 +103,11 @@ impl Parameter {
         }
     }
 
+    /// Its name with its default, as it is written in a strategy's text.
+    pub(crate) fn assignment(&self) -> impl fmt::Display {
+        Assignment(self.name(), self.default())
+    }
+
     fn value(&self, text: &str) -> Option<Value> {
         match self {
             Self::Number(number) => {
@@ -153,7 +158,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 impl fmt::Display for Parameter {
     /// One line: `name=default`, the help, what can be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Padded(format_args!("{}={}", self.name(), self.default())).fmt(f)?;
+        Padded(format_args!("{}", self.assignment())).fmt(f)?;
         write!(f, " {} (", self.help())?;
         match self {
             Self::Number(Number { range, .. }) => write!(f, "{} to {}", range.start(), range.end())?,
@@ -161,6 +166,15 @@ impl fmt::Display for Parameter {
             Self::Word(word) => Joined(word.words.iter()).fmt(f)?,
         }
         f.write_str(")")
+    }
+}
+
+/// Displays `name=value`.
+struct Assignment(&'static str, Value);
+
+impl fmt::Display for Assignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.0, self.1)
     }
 }
 

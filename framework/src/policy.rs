@@ -2,8 +2,8 @@
 //!
 //! The smaller of the two plug-in traits. A shadow cache (the crate `strategies` has it) keeps up to `slots` shadow page
 //! directories; when the guest loads one that is not shadowed, it requests a slot from the policy. A policy sees
-//! slot numbers and the guest-physical addresses of directories, never a page table, and cannot break
-//! anything: an index out of range is counted and a safe slot taken.
+//! slot numbers, the guest-physical addresses of directories and what their evictions cost, never a page table, and cannot
+//! break anything: an index out of range is counted and a safe slot taken.
 //!
 //! # The contract
 //!
@@ -19,6 +19,9 @@
 //!   current number before each `victim`; and room is made whenever the tables of the current directory have grown beyond
 //!   the capacity. Where `victim` names a free slot while room is made, or the one that the guest runs on, the next filled
 //!   one after it is taken.
+//! * What is evicted has to be filled again, entry by entry, when the guest comes back to it, so that evictions differ in cost.
+//!   A policy that takes account of it overrides [`victim_by_cost`](EvictionPolicy::victim_by_cost), which is what the cache
+//!   calls; the others have no part in it.
 //! * A directory is known by its address. A guest may free one and use its page for a new one, which
 //!   cannot be detected: a policy that remembers evicted directories may remember a dead one.
 //! * All methods run in the hypercall path of a process: interrupts on, sleeping allowed, allocation
@@ -59,8 +62,36 @@ pub trait EvictionPolicy: Send {
     /// The slot that the new page directory shall take, or that is to be emptied.
     fn victim(&mut self, incoming: GuestPhys) -> usize;
 
+    /// The same, with what the eviction of each slot would cost. The cache calls this; a policy to which all evictions are the
+    /// same has only [`EvictionPolicy::victim`].
+    fn victim_by_cost(&mut self, incoming: GuestPhys, _costs: &dyn Costs) -> usize {
+        self.victim(incoming)
+    }
+
     /// Whether a slot that was never filled is taken before [`EvictionPolicy::victim`] is called.
     fn takes_free_slots_first(&self) -> bool {
         true
+    }
+}
+
+/// What the eviction of a slot's page directory costs, as it is at the time; it is counted when it is asked for.
+pub trait Costs {
+    /// Shadow entries that are dropped with it: the guest's next run on the directory fills those again that it needs.
+    fn entries(&self, slot: usize) -> usize;
+
+    /// What is gained for it, in the unit of the cache's capacity: one slot, or the table pages that are given back.
+    fn size(&self, slot: usize) -> usize;
+}
+
+/// Every eviction costs the same.
+pub struct EqualCosts;
+
+impl Costs for EqualCosts {
+    fn entries(&self, _slot: usize) -> usize {
+        1
+    }
+
+    fn size(&self, _slot: usize) -> usize {
+        1
     }
 }

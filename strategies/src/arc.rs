@@ -2,15 +2,17 @@
 //!
 //! Directories that were loaded once lately are in one list (T1 in the paper), those loaded more often in
 //! another (T2); each has a list of ghosts behind it (B1, B2). A ghost that returns shows which list was too
-//! short, and the first list's target size moves that way. The target moves by whole numbers here: the paper's
-//! quotients, rounded down. N. Megiddo and D. S. Modha, "ARC: a self-tuning, low overhead replacement cache",
-//! USENIX FAST 2003, figure 4.
+//! short, and the first list's target size moves that way, by a quotient of their lengths. The target is a real number in the
+//! paper, and so it is here and in libCacheSim; with `target=whole` the quotients are rounded down, as programs do that keep
+//! it in an integer. N. Megiddo and D. S. Modha, "ARC: a self-tuning, low overhead replacement cache", USENIX FAST 2003,
+//! figure 4.
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
 use alloc::boxed::Box;
 use arch_i386::addr::GuestPhys;
 use framework::fallible::{boxed, filled};
+use framework::parameter::{Parameter, Word};
 use framework::policy::EvictionPolicy;
 use framework::registry::{POLICIES, PolicyEntry};
 
@@ -20,9 +22,24 @@ struct Arc {
     ghosts: Ghosts,
     /// The directory in each slot.
     directories: Box<[GuestPhys]>,
-    /// The size of the cache (c), and the size that the list of those loaded once should have (p).
+    /// The size of the cache (c).
     slots: usize,
-    target: usize,
+    /// The size that the list of those loaded once should have (p), in parts of [`ONE`].
+    target: u128,
+    /// Quotients are rounded down to whole slots.
+    whole: bool,
+}
+
+/// One slot of the target. A kernel does not use floating point.
+const ONE: u128 = 1 << 64;
+
+/// The nearest number with the precision of a `double` (53 bits, the even one of two that are as near): so the target comes
+/// to the same as in a program that has it in one.
+const fn to_double(number: u128) -> u128 {
+    let excess = 128u32.saturating_sub(number.leading_zeros() + f64::MANTISSA_DIGITS);
+    let (kept, rest, half) = (number >> excess, number & ((1 << excess) - 1), (1 << excess) / 2);
+    let up = excess > 0 && (rest > half || rest == half && kept % 2 == 1);
+    (kept + up as u128) << excess
 }
 
 const ONCE: usize = 0;
@@ -42,6 +59,18 @@ impl Arc {
         if let Some(ghost) = self.ghosts.remember(self.directories[slot]) {
             self.lists.push_front(behind, ghost);
         }
+    }
+
+    /// How far the target moves (δ): a quotient, at least one slot.
+    fn step(&self, others: usize, own: usize) -> u128 {
+        let (dividend, divisor) = (others as u128 * ONE, own as u128);
+        let quotient = if self.whole {
+            dividend / divisor / ONE * ONE
+        } else {
+            // The last bit stands for all that follow.
+            to_double((dividend / divisor) | u128::from(dividend % divisor > 0))
+        };
+        quotient.max(ONE)
     }
 
     /// Forgets the ghosts that are too many. The paper does so before the insertion, which has the same result: the oldest
@@ -83,7 +112,7 @@ impl EvictionPolicy for Arc {
 
     fn resized(&mut self, slots: usize) {
         self.slots = slots;
-        self.target = self.target.min(slots);
+        self.target = self.target.min(slots as u128 * ONE);
     }
 
     fn victim(&mut self, incoming: GuestPhys) -> usize {
@@ -91,17 +120,16 @@ impl EvictionPolicy for Arc {
         let returns_to = self.ghosts.find(incoming).and_then(|ghost| self.lists.list_of(ghost));
         match returns_to {
             Some(ONCE_GHOSTS) => {
-                let step = (often_ghosts / once_ghosts).max(1);
-                self.target = (self.target + step).min(self.slots);
+                let target = to_double(self.target + self.step(often_ghosts, once_ghosts));
+                self.target = target.min(self.slots as u128 * ONE);
             }
             Some(OFTEN_GHOSTS) => {
-                let step = (once_ghosts / often_ghosts).max(1);
-                self.target = self.target.saturating_sub(step);
+                self.target = to_double(self.target.saturating_sub(self.step(once_ghosts, often_ghosts)));
             }
             _ => {}
         }
         let [once, often] = [ONCE, OFTEN].map(|list| self.lists.back(list));
-        let length = self.lists.len(ONCE);
+        let length = self.lists.len(ONCE) as u128 * ONE;
         let from_once =
             length > self.target || returns_to == Some(OFTEN_GHOSTS) && length > 0 && length == self.target;
         let order = if from_once { [once, often] } else { [often, once] };
@@ -109,11 +137,17 @@ impl EvictionPolicy for Arc {
     }
 }
 
+static TARGET: Word = Word {
+    name: "target",
+    help: "whether the balance moves by the paper's quotients or by whole slots",
+    words: &["real", "whole"],
+};
+
 #[linkme::distributed_slice(POLICIES)]
 static ARC: PolicyEntry = PolicyEntry {
     name: "arc",
     help: "between recency and frequency, at a balance that adjusts itself",
-    parameters: &[],
+    parameters: &[Parameter::Word(&TARGET)],
     build: |config| {
         let slots = config.slots;
         // Between the arrival of a ghost and the departure of the oldest there is one more.
@@ -124,6 +158,7 @@ static ARC: PolicyEntry = PolicyEntry {
             directories: filled(GuestPhys(0), slots)?,
             slots,
             target: 0,
+            whole: config.values.word(&TARGET) == "whole",
         })?)
     },
 };

@@ -3,9 +3,9 @@
 //! Most slots belong to directories whose last two uses were close (LIR in the paper); a few are for the others
 //! (HIR), and only these are evicted, in turn. A stack in order of last use, down to the oldest LIR one, shows
 //! whether a HIR directory that is used again beats that one: it does if it is still in the stack. Directories that
-//! were evicted stay in the stack as ghosts. The paper does not bound these; here the one that was evicted first is
-//! forgotten first. S. Jiang and X. Zhang, "LIRS: an efficient low inter-reference recency set replacement policy",
-//! ACM SIGMETRICS 2002, section 3.3.
+//! were evicted stay in the stack as ghosts. The paper does not bound these. Here `ghosts` bounds them and `stack` bounds the
+//! whole stack; the one that was evicted first is forgotten first. `stack=200` is libCacheSim's bound. S. Jiang and X. Zhang,
+//! "LIRS: an efficient low inter-reference recency set replacement policy", ACM SIGMETRICS 2002, section 3.3.
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
@@ -31,6 +31,9 @@ struct Lirs {
     lir_room: usize,
     /// The share of the others, in percent of all slots.
     hir: usize,
+    /// The most that the stack may hold after a load, ghosts included, and its share in percent of all slots.
+    stack_room: usize,
+    stack_percent: usize,
 }
 
 /// The only list of `stack`.
@@ -85,6 +88,15 @@ impl Lirs {
         }
     }
 
+    /// Forgets ghosts until the stack keeps its bound.
+    fn bound_stack(&mut self) {
+        while self.stack.len(STACK) > self.stack_room
+            && let Some(oldest) = self.queues.back(EVICTED)
+        {
+            self.forget(oldest);
+        }
+    }
+
     /// Makes a slot's directory a ghost, if the stack still has it.
     fn evict(&mut self, slot: usize) {
         self.queues.remove(slot);
@@ -122,6 +134,7 @@ impl EvictionPolicy for Lirs {
             self.queues.push_front(HIR, slot);
             self.prune();
         }
+        self.bound_stack();
     }
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {
@@ -136,6 +149,7 @@ impl EvictionPolicy for Lirs {
             self.queues.push_front(HIR, slot);
             self.prune();
         }
+        self.bound_stack();
     }
 
     fn emptied(&mut self, slot: usize) {
@@ -153,6 +167,7 @@ impl EvictionPolicy for Lirs {
 
     fn resized(&mut self, slots: usize) {
         self.lir_room = slots - at_least_one(slots, self.hir);
+        self.stack_room = slots * self.stack_percent / 100;
         self.demote();
     }
 
@@ -176,14 +191,26 @@ static GHOSTS: Number = Number {
     range: 0..=400,
 };
 
+static STACK_PERCENT: Number = Number {
+    name: "stack",
+    help: "most directories in the stack, remembered ones included, in percent of the slots",
+    default: 500,
+    range: 100..=500,
+};
+
 #[linkme::distributed_slice(POLICIES)]
 static LIRS: PolicyEntry = PolicyEntry {
     name: "lirs",
     help: "directories whose last two uses were close are kept; of the others, the oldest is evicted",
-    parameters: &[Parameter::Number(&HIR_PERCENT), Parameter::Number(&GHOSTS)],
+    parameters: &[
+        Parameter::Number(&HIR_PERCENT),
+        Parameter::Number(&GHOSTS),
+        Parameter::Number(&STACK_PERCENT),
+    ],
     build: |config| {
         let slots = config.slots;
-        let [hir, ghosts] = [&HIR_PERCENT, &GHOSTS].map(|percent| config.values.number(percent) as usize);
+        let [hir, ghosts, stack_percent] =
+            [&HIR_PERCENT, &GHOSTS, &STACK_PERCENT].map(|percent| config.values.number(percent) as usize);
         let ghosts = slots * ghosts / 100;
         Ok(boxed(Lirs {
             stack: Lists::new(1, slots + ghosts)?,
@@ -194,6 +221,8 @@ static LIRS: PolicyEntry = PolicyEntry {
             lir_count: 0,
             lir_room: slots - at_least_one(slots, hir),
             hir,
+            stack_room: slots * stack_percent / 100,
+            stack_percent,
         })?)
     },
 };

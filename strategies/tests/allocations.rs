@@ -10,6 +10,7 @@ mod small_guest;
 
 use arch_i386::addr::GuestPhys;
 use arch_i386::paging::{Pae, Paging, TwoLevel};
+use framework::policy::EqualCosts;
 use framework::registry::{self, Choice};
 use framework::strategy::Formats;
 use small_guest::{live, switches};
@@ -60,7 +61,7 @@ fn drive(text: &str) -> u64 {
             policy.used(slot, directory);
             continue;
         }
-        let slot = if fill < slots { fill } else { policy.victim(directory) };
+        let slot = if fill < slots { fill } else { policy.victim_by_cost(directory, &EqualCosts) };
         fill += 1;
         held[slot] = Some(directory);
         policy.filled(slot, directory);

@@ -24,7 +24,7 @@ pub const STRATEGIES: [&str; 12] = [
     "shared:fault-around=64,refill=8",
     "shared:shared-kernel=off",
     "shared:populate-on-set-pte=off,refill-after-flush=off,fault-around=2",
-    "shared:budget=64",
+    "shared:policy=gdsf,budget=64",
     "pae",
 ];
 

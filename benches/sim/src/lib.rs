@@ -12,12 +12,14 @@
 //! | [`trace`] | a guest's requests to its pager, in files of any form |
 //! | [`replay`] | a trace run on a strategy, and what is reported of it |
 //! | [`generate`] | loads that look real, from a seed |
+//! | [`golden`] | how often another simulator's policies miss |
 //! | [`panics`] | panics of plug-ins on the simulated host |
 //! | [`policy_check`] | what must hold of every eviction policy, for the tests of plug-ins |
 
 mod host;
 
 pub mod generate;
+pub mod golden;
 pub mod panics;
 pub mod policy_check;
 pub mod replay;

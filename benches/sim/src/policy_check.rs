@@ -4,7 +4,7 @@
 //! after what. [`Cache`] is the shadow cache without page tables, for tests that count hits.
 
 use arch_i386::addr::{GuestPhys, PAGE_SIZE};
-use framework::policy::EvictionPolicy;
+use framework::policy::{EqualCosts, EvictionPolicy};
 use framework::registry::{Choice, ConfigError};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro128PlusPlus;
@@ -67,7 +67,7 @@ impl Cache {
         }
         let free = self.slots.iter().position(Option::is_none);
         let free = free.filter(|_| self.policy.takes_free_slots_first());
-        let slot = free.unwrap_or_else(|| self.policy.victim(directory));
+        let slot = free.unwrap_or_else(|| self.policy.victim_by_cost(directory, &EqualCosts));
         self.fill(slot, directory)?;
         Ok(Load { slot, hit: false })
     }
@@ -89,7 +89,7 @@ impl Cache {
         if self.by_directory.contains_key(&directory) || self.slots[slot].is_none() {
             return Ok(());
         }
-        let _: usize = self.policy.victim(directory);
+        let _: usize = self.policy.victim_by_cost(directory, &EqualCosts);
         self.fill(slot, directory)
     }
 
@@ -111,7 +111,7 @@ impl Cache {
     /// The victim, or if that is free the next slot that is filled.
     fn filled_victim(&mut self, incoming: GuestPhys) -> Result<usize, Violation> {
         self.policy.resized(self.by_directory.len());
-        let (slot, slots) = (self.policy.victim(incoming), self.slots.len());
+        let (slot, slots) = (self.policy.victim_by_cost(incoming, &EqualCosts), self.slots.len());
         let mut circle = (slot..slots).chain(0..slot.min(slots));
         let filled = circle.find(|&slot| self.slots[slot].is_some());
         filled.filter(|_| slot < slots).ok_or(Violation::NoSuchSlot { slot, slots })

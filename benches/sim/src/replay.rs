@@ -113,6 +113,12 @@ impl Replay {
         self.killed.is_some()
     }
 
+    /// Whether the shadow tables that the guest runs on map an address.
+    #[must_use]
+    pub fn maps(&self, va: GuestVirt) -> bool {
+        self.strategy.inspect().and_then(|inspect| inspect.lookup(va)).is_some()
+    }
+
     /// Does one operation.
     #[inline]
     pub fn step(&mut self, operation: &Operation) {

@@ -48,7 +48,7 @@ mod entries;
 mod presets;
 
 pub use crate::config_error::ConfigError;
-pub use catalogue::catalogue;
+pub use catalogue::{catalogue, summary};
 pub use check::{RegistrationError, check};
 pub use choice::{Choice, all_names, build, names};
 pub use entries::*;

@@ -66,6 +66,11 @@ impl<const WORDS: usize> InUse<WORDS> {
         }
     }
 
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// All members, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         let used = bits(self.used_words[0]).chain(bits(self.used_words[1]).map(|word| 32 + word));

@@ -717,6 +717,16 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
     }
 
+    /// How many pages of the tables below `end` were mapped under a root, the shared half excepted, and in how many tables.
+    #[must_use]
+    pub fn count_pages(&self, root: RootId, end: GuestVirt) -> (usize, usize) {
+        let root = self.root(root);
+        let below = root.in_use.iter().take_while(|&leaf_index| leaf_index < leaf_index_of::<S>(end));
+        below.fold((0, 0), |(pages, tables), leaf_index| {
+            (pages + self.leaf(root.leaves[leaf_index]).in_use.len(), tables + 1)
+        })
+    }
+
     /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the
     /// directory entry that leads to it, until `visit` has seen enough.
     pub fn visit(

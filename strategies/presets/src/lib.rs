@@ -15,8 +15,10 @@ macro_rules! of_shared {
     };
 }
 
-static PRESETS: [Preset; 11] =
-    of_shared!["2q" "arc" "clock" "fifo" "lfu" "lirs" "lru" "random" "s3-fifo" "sieve" "slru"];
+static PRESETS: [Preset; 20] = of_shared![
+    "2q" "arc" "clock" "clock-pro" "fifo" "gdsf" "greedy-dual" "hyperbolic" "irg" "lecar" "lfu" "lirs" "lru" "lru-k" "mq"
+    "random" "s3-fifo" "sieve" "slru" "w-tinylfu"
+];
 
 // SAFETY: it runs before `main`, when little of the standard library works; it uses nothing of that, and neither allocates
 // nor panics.

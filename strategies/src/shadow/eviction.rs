@@ -70,7 +70,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if matches!(self.capacity, Capacity::Budget(_)) {
             self.policy.resized(self.slots.taken().count());
         }
-        let index = self.policy.victim(incoming);
+        let index = self.ask_policy(incoming);
         if index < self.capacity.slots() {
             return index;
         }

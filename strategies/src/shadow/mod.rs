@@ -17,15 +17,16 @@
 //! Each file describes what lguest does there and what is different here. What can be better than in lguest is in
 //! [`optimizations`], each with its own switch.
 //!
-//! The rest: [`slots`] (which page directories are shadowed), [`capacity`] and [`eviction`] (how many, and which is
-//! evicted), [`prefetch`] with [`trial`] and [`evicted`] (entries that are filled before they are missed), [`inspect`]
-//! (what the audit and dumps can see).
+//! The rest: [`slots`] (which page directories are shadowed), [`capacity`], [`eviction`] and [`costs`] (how many, which is
+//! evicted, and what that costs), [`prefetch`] with [`trial`] and [`evicted`] (entries that are filled before they are
+//! missed), [`inspect`] (what the audit and dumps can see).
 //!
 //! Here belongs what all eviction policies share. What every strategy needs belongs to the framework, and what only one
 //! policy needs into that policy's file.
 
 mod capacity;
 mod changed_entries;
+mod costs;
 mod demand_fault;
 mod evicted;
 mod eviction;

@@ -217,10 +217,11 @@ impl Model for TwoQ {
     }
 }
 
-/// Megiddo and Modha 2003, figure 4. The quotients are rounded down.
+/// Megiddo and Modha 2003, figure 4; the quotients may be rounded down.
 pub struct Arc {
     pub c: usize,
-    pub p: usize,
+    pub p: f64,
+    pub whole: bool,
     pub t1: Queue,
     pub t2: Queue,
     pub b1: Queue,
@@ -228,8 +229,13 @@ pub struct Arc {
 }
 
 impl Arc {
+    fn delta(&self, others: usize, own: usize) -> f64 {
+        let quotient = others as f64 / own as f64;
+        if self.whole { quotient.floor() } else { quotient }.max(1.0)
+    }
+
     fn replace(&mut self, in_b2: bool) {
-        if !self.t1.is_empty() && (self.t1.len() > self.p || in_b2 && self.t1.len() == self.p) {
+        if !self.t1.is_empty() && (self.t1.len() as f64 > self.p || in_b2 && self.t1.len() as f64 == self.p) {
             self.b1.push_front(self.t1.pop_back().unwrap());
         } else {
             self.b2.push_front(self.t2.pop_back().unwrap());
@@ -246,8 +252,8 @@ impl Model for Arc {
         }
         // Case II.
         if self.b1.contains(&x) {
-            let delta = if self.b1.len() >= self.b2.len() { 1 } else { self.b2.len() / self.b1.len() };
-            self.p = (self.p + delta).min(self.c);
+            let delta = self.delta(self.b2.len(), self.b1.len());
+            self.p = (self.p + delta).min(self.c as f64);
             self.replace(false);
             take(&mut self.b1, x);
             self.t2.push_front(x);
@@ -255,8 +261,8 @@ impl Model for Arc {
         }
         // Case III.
         if self.b2.contains(&x) {
-            let delta = if self.b2.len() >= self.b1.len() { 1 } else { self.b1.len() / self.b2.len() };
-            self.p = self.p.saturating_sub(delta);
+            let delta = self.delta(self.b1.len(), self.b2.len());
+            self.p = (self.p - delta).max(0.0);
             self.replace(true);
             take(&mut self.b2, x);
             self.t2.push_front(x);
@@ -295,6 +301,10 @@ pub struct Lirs {
     pub lir: Vec<u32>,
     /// Non-resident blocks in S, the last evicted in front.
     pub non_resident: Queue,
+    /// The most blocks that S may have.
+    pub most_in_s: usize,
+    /// Hits of resident HIR blocks that are not in S, where libCacheSim 0.3.5 evicts a LIR block, and the paper none.
+    pub hits_outside_s: usize,
 }
 
 impl Lirs {
@@ -327,6 +337,18 @@ impl Lirs {
 
 impl Model for Lirs {
     fn load(&mut self, x: u32) -> bool {
+        let hit = self.access(x);
+        while self.s.len() > self.most_in_s
+            && let Some(forgotten) = self.non_resident.pop_back()
+        {
+            take(&mut self.s, forgotten);
+        }
+        hit
+    }
+}
+
+impl Lirs {
+    fn access(&mut self, x: u32) -> bool {
         if self.lir.contains(&x) {
             self.move_up(x);
             self.prune();
@@ -337,6 +359,7 @@ impl Model for Lirs {
             if self.s.contains(&x) {
                 self.becomes_lir(x);
             } else {
+                self.hits_outside_s += 1;
                 self.move_up(x);
                 self.q.push_front(x);
                 self.prune();
@@ -373,6 +396,7 @@ impl Model for Lirs {
 pub struct S3Fifo {
     pub size: usize,
     pub small_size: usize,
+    pub ghost_size: usize,
     pub s: Queue,
     pub m: Queue,
     pub g: Queue,
@@ -402,7 +426,7 @@ impl S3Fifo {
                 }
             } else {
                 self.g.push_front(t);
-                if self.g.len() > self.size - self.small_size {
+                if self.g.len() > self.ghost_size {
                     self.g.pop_back();
                 }
                 return;
@@ -425,5 +449,199 @@ impl Model for S3Fifo {
         if in_g { &mut self.m } else { &mut self.s }.push_front(x);
         self.frequency.insert(x, 0);
         false
+    }
+}
+
+/// Jiang, Chen and Zhang 2005, section 4: one circle, in a vector. Hands go to higher indices; the head of the list is
+/// just behind the hot hand.
+pub struct ClockPro {
+    pub m: usize,
+    pub m_c: usize,
+    pub clock: Vec<Page>,
+    pub hand_hot: usize,
+    /// Where the hot hand is, before they are first used.
+    pub hand_cold: Option<usize>,
+    pub hand_test: Option<usize>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Page {
+    key: u32,
+    hot: bool,
+    resident: bool,
+    test: bool,
+    reference: bool,
+}
+
+impl ClockPro {
+    fn next(&self, hand: usize) -> usize {
+        (hand + 1) % self.clock.len()
+    }
+
+    fn count(&self, is: impl Fn(&Page) -> bool) -> usize {
+        self.clock.iter().filter(|page| is(page)).count()
+    }
+
+    fn insert_at_head(&mut self, page: Page) {
+        let (at, is_first) = (self.hand_hot, self.clock.is_empty());
+        self.clock.insert(at, page);
+        if !is_first {
+            self.hand_hot += 1;
+            for hand in [&mut self.hand_cold, &mut self.hand_test].into_iter().flatten() {
+                *hand += usize::from(*hand >= at);
+            }
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Page {
+        let page = self.clock.remove(at);
+        let length = self.clock.len().max(1);
+        let hands = [&mut self.hand_cold, &mut self.hand_test].into_iter().flatten();
+        for hand in hands.chain([&mut self.hand_hot]) {
+            *hand = (*hand - usize::from(*hand > at)) % length;
+        }
+        page
+    }
+
+    fn becomes_hot(&mut self, at: usize) {
+        self.m_c = (self.m_c + 1).min(self.m);
+        let key = self.remove(at).key;
+        self.insert_at_head(Page { key, hot: true, resident: true, test: false, reference: false });
+        while self.count(|page| page.hot) > self.m - self.m_c {
+            self.run_hand_hot();
+        }
+    }
+
+    /// A page in its test period that was not used since is a failure.
+    fn end_test(&mut self, at: usize) {
+        let page = &mut self.clock[at];
+        if page.test && !page.reference {
+            self.m_c = (self.m_c - 1).max(1);
+        }
+        page.test = false;
+    }
+
+    fn run_hand_hot(&mut self) {
+        loop {
+            let at = self.hand_hot;
+            let page = self.clock[at];
+            if !page.hot {
+                self.end_test(at);
+                if !page.resident {
+                    self.remove(at);
+                    continue;
+                }
+            }
+            self.hand_hot = self.next(at);
+            if page.hot && !page.reference {
+                self.clock[at].hot = false;
+                return;
+            }
+            if page.hot {
+                self.clock[at].reference = false;
+            }
+        }
+    }
+
+    fn run_hand_cold(&mut self) {
+        loop {
+            let at = self.hand_cold.unwrap_or(self.hand_hot);
+            self.hand_cold = Some(self.next(at));
+            let page = self.clock[at];
+            if page.hot || !page.resident {
+                continue;
+            }
+            match (page.reference, page.test) {
+                (false, true) => self.clock[at].resident = false,
+                (false, false) => _ = self.remove(at),
+                (true, true) => {
+                    self.becomes_hot(at);
+                    continue;
+                }
+                (true, false) => {
+                    let page = self.remove(at);
+                    self.insert_at_head(Page { test: true, reference: false, ..page });
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+
+    fn run_hand_test(&mut self) {
+        loop {
+            let at = self.hand_test.unwrap_or(self.hand_hot);
+            self.hand_test = Some(self.next(at));
+            if !self.clock[at].hot {
+                self.end_test(at);
+            }
+            if !self.clock[at].resident {
+                self.remove(at);
+                return;
+            }
+        }
+    }
+}
+
+impl Model for ClockPro {
+    fn load(&mut self, x: u32) -> bool {
+        if let Some(page) = self.clock.iter_mut().find(|page| page.key == x && page.resident) {
+            page.reference = true;
+            return true;
+        }
+        if self.count(|page| page.resident) == self.m {
+            self.run_hand_cold();
+        }
+        match self.clock.iter().position(|page| page.key == x) {
+            Some(at) => self.becomes_hot(at),
+            None => {
+                self.insert_at_head(Page { key: x, hot: false, resident: true, test: true, reference: false })
+            }
+        }
+        while self.count(|page| !page.resident) > self.m {
+            self.run_hand_test();
+        }
+        false
+    }
+}
+
+/// O'Neil, O'Neil and Weikum 1993, figure 2.1, with LRU among the pages that have been used less than K times.
+pub struct LruK {
+    pub size: usize,
+    pub k: usize,
+    pub most_remembered: usize,
+    pub time: u64,
+    pub resident: Vec<u32>,
+    /// The last evicted in front.
+    pub remembered: Queue,
+    /// HIST: the times of the last K uses, the last first.
+    pub hist: HashMap<u32, Vec<u64>>,
+}
+
+impl Model for LruK {
+    fn load(&mut self, x: u32) -> bool {
+        self.time += 1;
+        let hit = self.resident.contains(&x);
+        take(&mut self.remembered, x);
+        if !hit && self.resident.len() == self.size {
+            let age = |page: &&u32| {
+                let uses = &self.hist[page];
+                (uses.get(self.k - 1).copied().unwrap_or(0), uses[0])
+            };
+            let victim = *self.resident.iter().min_by_key(age).unwrap();
+            self.resident.retain(|&page| page != victim);
+            self.remembered.push_front(victim);
+            if self.remembered.len() > self.most_remembered {
+                let forgotten = self.remembered.pop_back().unwrap();
+                self.hist.remove(&forgotten);
+            }
+        }
+        if !hit {
+            self.resident.push(x);
+        }
+        let uses = self.hist.entry(x).or_default();
+        uses.insert(0, self.time);
+        uses.truncate(self.k);
+        hit
     }
 }

@@ -53,7 +53,7 @@ const SCENARIOS: &[(Share, Scenario)] = &[
             name: "linux-on-every-strategy",
             limit: 1800,
             script: "load strategy=lguest seed=42
-            names=$(parameter strategies | sed -n 's/^\\([a-z0-9][a-z0-9-]*\\) .*/\\1/p')
+            names=$(parameter strategies | sed -n 's/^\\([a-z0-9][a-z0-9-]*\\)  .*/\\1/p')
             echo $names | grep -q lguest || fail 'the module does not list its strategies:' $names
             for name in $names; do
                 [ $name != audit ] || name=audit:every=512

@@ -1,0 +1,192 @@
+//! `irg`: the directory that is expected back latest, for what its eviction costs, is evicted.
+//!
+//! Belady's optimum with a guess in the place of the future: a directory is used again as long after its last use as that came
+//! after the one before (the inter-reference gap). If it is not, it is expected after as long again as it has been away. A
+//! directory with one use is expected `unknown` times the number of slots later than that. So a ring of processes longer than
+//! the slots keeps as many as fit, as under the optimum, where LRU keeps none. The time is divided by the entries that would
+//! have to be filled again, plus `base`, so that what is expensive is kept for later uses, too; `cost=off` leaves that out.
+//! Gaps of evicted directories are remembered. V. Phalke and B. Gopinath, "An inter-reference gap model for temporal locality
+//! in program behavior", ACM SIGMETRICS 1995, predict by gaps; the price is ours.
+
+use crate::ghosts::Ghosts;
+use crate::lists::Lists;
+use alloc::boxed::Box;
+use arch_i386::addr::GuestPhys;
+use framework::fallible::{boxed, filled};
+use framework::parameter::{Flag, Number, Parameter};
+use framework::policy::{Costs, EqualCosts, EvictionPolicy};
+use framework::registry::{POLICIES, PolicyEntry};
+
+struct Irg {
+    /// The directory in each slot; `None` for a free one.
+    directories: Box<[Option<GuestPhys>]>,
+    /// What is known of each slot, and then of each ghost.
+    uses: Box<[Uses]>,
+    ghosts: Ghosts,
+    /// One list: the ghosts, the last evicted in front.
+    lists: Lists,
+    /// Loads so far.
+    now: u64,
+    /// Loads after which a directory with one use is expected, beyond those that it has been away.
+    unknown: u64,
+    /// Entries that every eviction costs beyond its own; `None` if all cost the same.
+    base: Option<u64>,
+}
+
+/// The number of the load that was a directory's last use, and how many loads that came after the one before.
+#[derive(Clone, Copy, Default)]
+struct Uses {
+    last: u64,
+    gap: Option<u64>,
+}
+
+const EVICTED: usize = 0;
+
+impl Irg {
+    /// In how many loads a slot's directory is expected.
+    fn expected(&self, slot: usize) -> u64 {
+        let Uses { last, gap } = self.uses[slot];
+        let away = self.now + 1 - last;
+        match gap {
+            None => self.unknown + away,
+            Some(gap) if away <= gap => gap - away + 1,
+            Some(_) => away,
+        }
+    }
+}
+
+impl EvictionPolicy for Irg {
+    fn filled(&mut self, slot: usize, directory: GuestPhys) {
+        let known = self.ghosts.find(directory).map(|ghost| self.uses[ghost]);
+        self.ghosts.take_off(&mut self.lists, directory);
+        self.evicted(slot);
+        self.now += 1;
+        self.directories[slot] = Some(directory);
+        self.uses[slot] = Uses { last: self.now, gap: known.map(|uses| self.now - uses.last) };
+    }
+
+    fn used(&mut self, slot: usize, _directory: GuestPhys) {
+        self.now += 1;
+        self.uses[slot] = Uses { last: self.now, gap: Some(self.now - self.uses[slot].last) };
+    }
+
+    fn emptied(&mut self, slot: usize) {
+        self.directories[slot] = None;
+    }
+
+    fn evicted(&mut self, slot: usize) {
+        if let Some(directory) = self.directories[slot].take() {
+            self.ghosts.put_on(&mut self.lists, EVICTED, directory);
+            if let Some(ghost) = self.ghosts.find(directory) {
+                self.uses[ghost] = self.uses[slot];
+            }
+        }
+    }
+
+    fn victim(&mut self, incoming: GuestPhys) -> usize {
+        self.victim_by_cost(incoming, &EqualCosts)
+    }
+
+    fn victim_by_cost(&mut self, _incoming: GuestPhys, costs: &dyn Costs) -> usize {
+        let cost = |slot| match self.base {
+            Some(base) => (base + costs.entries(slot) as u64) / costs.size(slot).max(1) as u64,
+            None => 1,
+        };
+        let filled = (0..self.directories.len()).filter(|&slot| self.directories[slot].is_some());
+        let rated = filled.map(|slot| (slot, self.expected(slot), cost(slot).max(1)));
+        // Quotients are compared without division; of equal ones, the first that was used.
+        let latest = rated.reduce(|a, b| {
+            let [of_a, of_b] = [a.1.saturating_mul(b.2), b.1.saturating_mul(a.2)];
+            let [used_a, used_b] = [a, b].map(|rated| core::cmp::Reverse(self.uses[rated.0].last));
+            if (of_b, used_b) > (of_a, used_a) { b } else { a }
+        });
+        latest.map_or(0, |(slot, ..)| slot)
+    }
+}
+
+static COST: Flag = Flag { name: "cost", help: "take account of what an eviction costs", default: true };
+
+static BASE: Number = Number {
+    name: "base",
+    help: "entries that are added to the cost of every eviction",
+    default: 16,
+    range: 0..=1024,
+};
+
+static UNKNOWN: Number = Number {
+    name: "unknown",
+    help: "when a directory with one use is expected, in times the slots",
+    default: 4,
+    range: 0..=1000,
+};
+
+static GHOSTS: Number = Number {
+    name: "ghosts",
+    help: "evicted directories that are remembered, in percent of the slots",
+    default: 400,
+    range: 0..=1000,
+};
+
+#[linkme::distributed_slice(POLICIES)]
+static IRG: PolicyEntry = PolicyEntry {
+    name: "irg",
+    help: "the directory that is expected back latest, for what its eviction costs, is evicted",
+    parameters: &[
+        Parameter::Flag(&COST),
+        Parameter::Number(&BASE),
+        Parameter::Number(&UNKNOWN),
+        Parameter::Number(&GHOSTS),
+    ],
+    build: |config| {
+        let slots = config.slots;
+        let [base, unknown, ghosts] = [&BASE, &UNKNOWN, &GHOSTS].map(|number| config.values.number(number));
+        let ghosts = slots * ghosts as usize / 100;
+        Ok(boxed(Irg {
+            directories: filled(None, slots)?,
+            uses: filled(Uses::default(), slots + ghosts)?,
+            ghosts: Ghosts::new(slots, ghosts)?,
+            lists: Lists::new(1, slots + ghosts)?,
+            now: 0,
+            unknown: unknown * slots as u64,
+            base: config.values.flag(&COST).then_some(base),
+        })?)
+    },
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use framework::parameter::Values;
+
+    /// So many entries in each slot.
+    struct Given([usize; 3]);
+
+    impl Costs for Given {
+        fn entries(&self, slot: usize) -> usize {
+            self.0[slot]
+        }
+
+        fn size(&self, _slot: usize) -> usize {
+            1
+        }
+    }
+
+    #[test]
+    fn expectations_are_weighed_by_cost() {
+        let values = Values::parse(IRG.name, IRG.parameters, "base=2").unwrap();
+        let config = framework::registry::PolicyConfig { slots: 3, seed: 0, values: &values };
+        let mut policy = (IRG.build)(&config).unwrap();
+        // Loads 1 to 6: all three twice, so that the gaps are 3.
+        (0..3).for_each(|slot| policy.filled(slot, GuestPhys(4096 * slot as u32)));
+        (0..3).for_each(|slot| policy.used(slot, GuestPhys(4096 * slot as u32)));
+        // At load 7 they are expected in 1, 2 and 3 loads.
+        let mut victim = |entries| policy.victim_by_cost(GuestPhys(0xf000), &Given(entries));
+        assert_eq!(victim([0, 0, 0]), 2);
+        // 1 / 3, 2 / 3 and 3 / 5.
+        assert_eq!(victim([1, 1, 3]), 1);
+        // 1 / 2, 2 / 10 and 3 / 7.
+        assert_eq!(victim([0, 8, 5]), 0);
+        // 1 / 3, 2 / 6 and 3 / 9: the one that was used first.
+        assert_eq!(victim([1, 4, 7]), 0);
+    }
+}
