@@ -75,12 +75,17 @@ unsigned long lguest_late_flush;
 static u64 entry_of(unsigned long address)
 {
 	pgd_t *pgd = pgd_offset_pgd((pgd_t *)__va(lguest_cr3), address);
-	unsigned int level;
-	pte_t *pte = lookup_address_in_pgd(pgd, address, &level);
-	u64 entry = 0;
+	pud_t *pud = pud_offset(p4d_offset(pgd, address), address);
+	pmd_t *pmd;
+	u64 entry;
 
-	if (pte && level == PG_LEVEL_4K)
-		entry = pte_val(*pte);
+	/* With two levels, all of these are the page directory's entry. */
+	if (pud_none(*pud))
+		return 0;
+	pmd = pmd_offset(pud, address);
+	if (!pmd_present(*pmd) || pmd_leaf(*pmd))
+		return 0;
+	entry = pte_val(*pte_offset_kernel(pmd, address));
 	/* The host uses the entry as sent: it would see no write to this. */
 	if (!(entry & _PAGE_DIRTY))
 		entry &= ~(u64)_PAGE_RW;
