@@ -11,15 +11,17 @@
 //! | `replay --list` | what strategies there are | |
 
 mod compare;
+mod failure;
 mod files;
+mod input;
 mod json;
+mod rows;
 mod single;
 
-use crate::chart::ChartError;
-use crate::comparison::{self, CompareError};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use framework::registry::{self, ConfigError, RegistrationError};
-use sim::trace::TraceError;
+use failure::Failure;
+use framework::registry;
+use input::InputOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,12 +36,17 @@ struct Arguments {
     #[arg(required_unless_present = "list")]
     trace: Option<PathBuf>,
     #[command(flatten)]
+    input: InputOptions,
+    #[command(flatten)]
     single: single::SingleOptions,
     #[command(flatten)]
     compare: compare::CompareOptions,
     /// Seed of the strategies' random choices, instead of the trace's
     #[arg(long)]
     seed: Option<u64>,
+    /// Leave the first N page-directory loads, and all until the next one, out of the counts
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "bench")]
+    warmup: u64,
     /// Go on where the recording has lost operations, or its end; this is no longer what the guest did
     #[arg(long)]
     accept_loss: bool,
@@ -53,7 +60,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a trace in another form: by the name of OUT, `.lgt` is binary, `.lz4` behind it compressed
+    /// Write a trace in another form, by the name of OUT: paging trace, key list, CSV, oracleGeneral
     Convert(files::Convert),
     /// Write a generated load as a trace
     Generate(files::Generate),
@@ -69,45 +76,6 @@ enum Format {
     Csv,
     /// One object, or an array of them
     Json,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("cannot open {}: {source}", .path.display())]
-    Open { path: PathBuf, source: io::Error },
-    #[error("cannot write {}: {source}", .path.display())]
-    Write { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", .path.display())]
-    Trace { path: PathBuf, source: TraceError },
-    #[error(
-        "{} is a pipe, which can be read once, and this comparison reads the trace {readings} times (the optimum looks ahead, and {} strategies share a reading); put the trace into a file",
-        .path.display(), comparison::AT_ONCE
-    )]
-    ReadOnce { path: PathBuf, readings: u64 },
-    #[error("{0} (`replay --list` shows what there is)")]
-    Config(#[from] ConfigError),
-    #[error("{0}")]
-    Registration(#[from] RegistrationError),
-    #[error("{0} references and {1} table pages are left after the guest is gone")]
-    Leak(u64, usize),
-    #[error("strategy {strategy} panicked: {words}")]
-    Panic { strategy: String, words: String },
-    #[error("`--format {0}` is for {1}")]
-    Format(&'static str, &'static str),
-    #[error("{0}")]
-    Chart(#[from] ChartError),
-    #[error("cannot print: {0}")]
-    Print(#[from] io::Error),
-}
-
-impl Failure {
-    fn of_comparison(path: &std::path::Path, error: CompareError<Self>) -> Self {
-        match error {
-            CompareError::Config(error) => error.into(),
-            CompareError::Trace(source) => Self::Trace { path: path.to_owned(), source },
-            CompareError::Open(failure) => failure,
-        }
-    }
 }
 
 /// The definition of the program's command line, for its manual.
