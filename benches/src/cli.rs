@@ -7,14 +7,17 @@
 //! | --- | --- | --- |
 //! | `replay TRACE` | one strategy, in full | `single` |
 //! | `replay TRACE --strategies … --slots …` | many at once, a line each, or a picture | `compare` |
+//! | `replay analyze TRACE` | what its loads are like, without a strategy | `analyze` |
 //! | `replay convert`, `replay generate` | traces from traces, and from nothing | `files` |
 //! | `replay --list` | what strategies there are | |
 
+mod analyze;
 mod compare;
 mod failure;
 mod files;
 mod input;
 mod json;
+mod plots;
 mod rows;
 mod single;
 
@@ -62,6 +65,8 @@ struct Arguments {
 enum Command {
     /// Write a trace in another form, by the name of OUT: paging trace, key list, CSV, oracleGeneral
     Convert(files::Convert),
+    /// Report reuse distances, the working set over time and LRU's misses for every number of slots
+    Analyze(analyze::Analyze),
     /// Write a generated load as a trace
     Generate(files::Generate),
 }
@@ -102,6 +107,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     registry::check()?;
     match (&arguments.command, &arguments.trace) {
         (Some(Command::Convert(convert)), _) => files::convert(convert),
+        (Some(Command::Analyze(options)), _) => analyze::run(options),
         (Some(Command::Generate(generate)), _) => files::generate(generate),
         (None, Some(trace)) if arguments.compare.wanted() => compare::run(trace, arguments),
         (None, Some(trace)) => single::run(trace, arguments),

@@ -5,14 +5,13 @@
 //! with the strategies and the memory that the guest has touched; the one exception is the optimum, which needs
 //! to know every load of a page directory in advance ([`Future`]).
 
+use crate::analysis::FirstLoads;
 use crate::optimum::{Collector, Future, Optimum};
-use arch_i386::addr::GuestPhys;
 use framework::registry::{self, Choice, ConfigError, SLOTS};
 use sim::input::{Input, InputError};
 use sim::policy_check::message;
 use sim::replay::{Replay, Report};
 use sim::trace::{Header, Operation};
-use std::collections::HashSet;
 use std::fmt;
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -222,38 +221,13 @@ pub fn compare<R: Read, E: std::error::Error + 'static>(
             &mut first_loads,
             workers,
         )?);
-        let loads = first_loads.loads;
+        let loads = first_loads.loads();
         if settings.warmup > 0 && loads <= settings.warmup {
             return Err(CompareError::WarmUp { warmup: settings.warmup, loads });
         }
         comparison.compulsory = first_loads.after(settings.warmup);
     }
     Ok(comparison)
-}
-
-/// When each page directory was loaded first.
-#[derive(Default)]
-struct FirstLoads {
-    loads: u64,
-    seen: HashSet<GuestPhys>,
-    /// The numbers of the loads that were first ones, from 0.
-    first: Vec<u64>,
-}
-
-impl FirstLoads {
-    fn see(&mut self, operation: &Operation) {
-        if let Operation::LoadPageDirectory(directory) = *operation {
-            if self.seen.insert(directory) {
-                self.first.push(self.loads);
-            }
-            self.loads += 1;
-        }
-    }
-
-    /// How many were first ones after that many loads.
-    fn after(&self, loads: u64) -> u64 {
-        (self.first.len() - self.first.partition_point(|&first| first < loads)) as u64
-    }
 }
 
 fn run_wave<R: Read, E: std::error::Error + 'static>(
@@ -288,7 +262,11 @@ fn run_wave<R: Read, E: std::error::Error + 'static>(
             if piece.is_empty() {
                 break;
             }
-            piece.iter().for_each(|operation| first_loads.see(operation));
+            for operation in &piece {
+                if let Operation::LoadPageDirectory(directory) = *operation {
+                    first_loads.load(directory);
+                }
+            }
             let piece: Arc<[Operation]> = piece.into();
             for sender in &senders {
                 // A worker takes pieces until there are no more, unless a strategy of its share is refused.

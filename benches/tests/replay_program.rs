@@ -116,7 +116,7 @@ fn what_is_wrong_with_keys_is_named() {
     let why = refused(&["convert", &path("b.keys"), &path("b.trace"), "--number-keys"]);
     assert!(why.contains("--number-keys is for keys"), "{why}");
     let why = refused(&[&path("b.keys"), "--strategies", "lru", "--warmup", "1"]);
-    assert!(why.contains("all within the warm-up of 1"), "{why}");
+    assert!(why.contains("has 1 loads of page directories, and the warm-up 1:"), "{why}");
 }
 
 /// What a recording has lost cannot be marked among keys.

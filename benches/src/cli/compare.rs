@@ -111,7 +111,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     }
     if let Some(plot) = &options.plot {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        chart::draw(plot, &format!("Misses on {name}"), &curves(rows))?;
+        chart::curves(plot, chart::of_misses(&format!("Misses on {name}")), &curves(rows), None)?;
     }
     verdict(rows)
 }
@@ -168,7 +168,7 @@ fn curves(rows: &[Row]) -> Vec<Curve> {
     for row in rows {
         let (Some(slots), Ok(report)) = (row.competitor.slots, &row.outcome) else { continue };
         let loads = report.counters.page_directory_loads.max(1);
-        let point = (slots, report.misses() as f64 * 100.0 / loads as f64);
+        let point = (slots as f64, report.misses() as f64 * 100.0 / loads as f64);
         let name = &row.competitor.name;
         match curves.iter_mut().find(|curve| curve.name == *name) {
             Some(curve) => curve.points.push(point),

@@ -2,6 +2,7 @@
 
 use crate::chart::ChartError;
 use crate::comparison::{self, CompareError};
+use crate::shards::SmallSample;
 use framework::registry::{ConfigError, RegistrationError};
 use sim::input::InputError;
 use sim::keys::KeyWriteError;
@@ -34,10 +35,12 @@ pub enum Failure {
     )]
     ReadOnce { path: PathBuf, readings: u64 },
     #[error(
-        "{} has {loads} loads of page directories, all within the warm-up of {warmup}: nothing is left to be counted",
+        "{} has {loads} loads of page directories, and the warm-up {warmup}: nothing is left to be counted",
         .path.display()
     )]
     WarmUp { path: PathBuf, warmup: u64, loads: u64 },
+    #[error("{0}")]
+    Sample(#[from] SmallSample),
     #[error("{0} (`replay --list` shows what there is)")]
     Config(#[from] ConfigError),
     #[error("{0}")]
