@@ -8,6 +8,7 @@
 //! | `replay TRACE` | one strategy, in full | `single` |
 //! | `replay TRACE --strategies … --slots …` | many at once, a line each, or a picture | `compare` |
 //! | `replay analyze TRACE` | what its loads are like, without a strategy | `analyze` |
+//! | `replay sweep list`, `run`, `merge` | a matrix of jobs for any number of machines | `sweep` |
 //! | `replay convert`, `replay generate` | traces from traces, and from nothing | `files` |
 //! | `replay --list` | what strategies there are | |
 
@@ -16,10 +17,14 @@ mod compare;
 mod failure;
 mod files;
 mod input;
+mod job;
 mod json;
+mod numbers;
+mod output;
 mod plots;
 mod rows;
 mod single;
+mod sweep;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use failure::Failure;
@@ -67,6 +72,9 @@ enum Command {
     Convert(files::Convert),
     /// Report reuse distances, the working set over time and LRU's misses for every number of slots
     Analyze(analyze::Analyze),
+    /// A matrix of traces, strategies, parameters and slots as independent jobs, for any number of machines
+    #[command(subcommand)]
+    Sweep(sweep::Sweep),
     /// Write a generated load as a trace
     Generate(files::Generate),
 }
@@ -108,6 +116,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     match (&arguments.command, &arguments.trace) {
         (Some(Command::Convert(convert)), _) => files::convert(convert),
         (Some(Command::Analyze(options)), _) => analyze::run(options),
+        (Some(Command::Sweep(command)), _) => sweep::run(command),
         (Some(Command::Generate(generate)), _) => files::generate(generate),
         (None, Some(trace)) if arguments.compare.wanted() => compare::run(trace, arguments),
         (None, Some(trace)) => single::run(trace, arguments),

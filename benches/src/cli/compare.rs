@@ -2,15 +2,14 @@
 
 use super::failure::Failure;
 use super::input::file;
+use super::numbers::{self, Numbers};
 use super::rows::{self, COLUMNS};
 use super::{Arguments, Format, json};
 use crate::chart::{self, Curve};
 use crate::comparison::{self, Comparison, Row, Settings};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use framework::registry::SLOTS;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use sim::replay::Report;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,40 +21,11 @@ pub struct CompareOptions {
     #[arg(long, value_name = "LIST", conflicts_with_all = ["strategy", "dump", "bench"])]
     strategies: Option<String>,
     /// Each of them with these numbers of slots, as in `1..64` (both included) or `2,4,8`
-    #[arg(long, value_name = "NUMBERS", value_parser = parse_slots, conflicts_with_all = ["dump", "bench"])]
-    slots: Option<Slots>,
+    #[arg(long, value_name = "NUMBERS", value_parser = numbers::slots, conflicts_with_all = ["dump", "bench"])]
+    slots: Option<Numbers>,
     /// Draw the miss curves into this SVG file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dump", "bench"])]
     plot: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug)]
-struct Slots(Vec<u64>);
-
-fn parse_slots(text: &str) -> Result<Slots, String> {
-    let wanted = || {
-        format!("write `A..B` or `A,B,C` with numbers from {} to {}", SLOTS.range.start(), SLOTS.range.end())
-    };
-    let number = |text: &str| {
-        let number = text.trim().parse().ok().filter(|number| SLOTS.range.contains(number));
-        number.ok_or_else(|| format!("`{text}`: {}", wanted()))
-    };
-    let mut all = Vec::new();
-    for part in text.split(',') {
-        match part.split_once("..") {
-            Some((from, to)) => {
-                let (from, to): (u64, u64) = (number(from)?, number(to.trim_start_matches('='))?);
-                if from > to {
-                    return Err(format!("`{part}` is empty: {}", wanted()));
-                }
-                all.extend(from..=to);
-            }
-            None => all.push(number(part)?),
-        }
-    }
-    all.sort_unstable();
-    all.dedup();
-    Ok(Slots(all))
 }
 
 impl CompareOptions {
@@ -113,7 +83,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         chart::curves(plot, chart::of_misses(&format!("Misses on {name}")), &curves(rows), None)?;
     }
-    verdict(rows)
+    rows.iter().try_for_each(Failure::of_row)
 }
 
 fn progress_bar(bytes: u64, competitors: usize) -> ProgressBar {
@@ -121,22 +91,6 @@ fn progress_bar(bytes: u64, competitors: usize) -> ProgressBar {
         .expect("the template is one")
         .progress_chars("=> ");
     ProgressBar::new(bytes).with_style(style).with_message(format!("{competitors} replays"))
-}
-
-/// The first strategy that panicked, or left something behind.
-fn verdict(rows: &[Row]) -> Result<(), Failure> {
-    for row in rows {
-        match &row.outcome {
-            Err(words) => {
-                return Err(Failure::Panic { strategy: row.competitor.to_string(), words: words.clone() });
-            }
-            Ok(Report { after_free: (pins, tables), .. }) if (*pins, *tables) != (0, 0) => {
-                return Err(Failure::Leak(*pins, *tables));
-            }
-            Ok(_) => {}
-        }
-    }
-    Ok(())
 }
 
 fn table(compared: &Comparison) -> Table {
@@ -176,19 +130,4 @@ fn curves(rows: &[Row]) -> Vec<Curve> {
         }
     }
     curves
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_slots() {
-        let slots = |text| parse_slots(text).map(|slots| slots.0);
-        assert_eq!(slots("1..3").unwrap(), [1, 2, 3]);
-        assert_eq!(slots("1..=3,8, 2").unwrap(), [1, 2, 3, 8]);
-        for text in ["0..3", "3..1", "1..2000", "a", "", "1.."] {
-            assert!(slots(text).unwrap_err().contains("from 1 to 1024"), "{text}");
-        }
-    }
 }

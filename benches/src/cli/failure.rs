@@ -1,7 +1,7 @@
 //! Why the program fails.
 
 use crate::chart::ChartError;
-use crate::comparison::{self, CompareError};
+use crate::comparison::{self, CompareError, Row};
 use crate::shards::SmallSample;
 use framework::registry::{ConfigError, RegistrationError};
 use sim::input::InputError;
@@ -39,6 +39,20 @@ pub enum Failure {
         .path.display()
     )]
     WarmUp { path: PathBuf, warmup: u64, loads: u64 },
+    #[error("the name {} is not UTF-8, as a list of jobs has to be", .0.display())]
+    NotUtf8(PathBuf),
+    #[error("none of the strategies has a parameter `{0}`")]
+    NoParameter(String),
+    #[error("{}: there is no job {number}; the list has {jobs}", .path.display())]
+    NoJob { path: PathBuf, number: u64, jobs: usize },
+    #[error("{}, line {line}, is not {what}: {reason}", .path.display())]
+    Line { path: PathBuf, line: usize, what: &'static str, reason: String },
+    #[error(
+        "{} is another file than the list was made with: its SHA-256 is {found}, not {expected}", .path.display()
+    )]
+    OtherFile { path: PathBuf, found: String, expected: String },
+    #[error("nothing is merged:\n    {}", .0.join("\n    "))]
+    Results(Vec<String>),
     #[error("{0}")]
     Sample(#[from] SmallSample),
     #[error("{0} (`replay --list` shows what there is)")]
@@ -66,6 +80,17 @@ impl Failure {
             CompareError::Input(source) => Self::Input { path: path.to_owned(), source },
             CompareError::WarmUp { warmup, loads } => Self::WarmUp { path: path.to_owned(), warmup, loads },
             CompareError::Open(failure) => failure,
+        }
+    }
+
+    /// That of a strategy that panicked, or left something behind.
+    pub fn of_row(row: &Row) -> Result<(), Self> {
+        match &row.outcome {
+            Err(words) => Err(Self::Panic { strategy: row.competitor.to_string(), words: words.clone() }),
+            Ok(report) => match report.after_free {
+                (0, 0) => Ok(()),
+                (pins, tables) => Err(Self::Leak(pins, tables)),
+            },
         }
     }
 }
