@@ -115,7 +115,11 @@ fn what_is_wrong_with_keys_is_named() {
     assert!(why.contains("b.oracleGeneral: load 0: `b` is no number"), "{why}");
     let why = refused(&["convert", &path("b.keys"), &path("b.trace"), "--number-keys"]);
     assert!(why.contains("--number-keys is for keys"), "{why}");
-    let why = refused(&[&path("b.keys"), "--strategies", "lru", "--warmup", "1"]);
+    for many in [&["--strategies", "lru"][..], &[]] {
+        let why = refused(&[&[&*path("b.keys"), "--warmup", "1"], many].concat());
+        assert!(why.contains("has 1 loads of page directories, and the warm-up 1:"), "{why}");
+    }
+    let why = refused(&["analyze", &path("b.keys"), "--warmup", "1"]);
     assert!(why.contains("has 1 loads of page directories, and the warm-up 1:"), "{why}");
 }
 

@@ -166,4 +166,6 @@ fn what_is_no_list_or_no_result_is_refused() {
     let why = folder.refused(&["sweep", "run", "jobs", "1"]);
     assert!(why.contains("jobs, line 1, is not the job of its number: it is job 2"), "{why}");
     assert!(folder.refused(&["sweep", "list", "nosuch", "--strategies", "lru"]).contains("nosuch"));
+    let why = folder.refused(&["sweep", "list", "/dev/null", "--strategies", "lru"]);
+    assert!(why.contains("/dev/null is no file, and each job has to read it anew"), "{why}");
 }

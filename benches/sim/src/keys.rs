@@ -109,9 +109,6 @@ impl<R: Read> Loads<R> {
     }
 
     /// The header of a trace of them.
-    ///
-    /// # Panics
-    /// Never.
     #[must_use]
     pub fn header(&self) -> Header {
         Header::new(3, PAGES.into(), 1, 1, 0xffc0_0000).expect("the guest is a possible one")

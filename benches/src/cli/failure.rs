@@ -41,6 +41,8 @@ pub enum Failure {
     WarmUp { path: PathBuf, warmup: u64, loads: u64 },
     #[error("the name {} is not UTF-8, as a list of jobs has to be", .0.display())]
     NotUtf8(PathBuf),
+    #[error("{} is no file, and each job has to read it anew", .0.display())]
+    NoFile(PathBuf),
     #[error("none of the strategies has a parameter `{0}`")]
     NoParameter(String),
     #[error("{}: there is no job {number}; the list has {jobs}", .path.display())]

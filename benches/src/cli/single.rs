@@ -57,11 +57,16 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     }
 
     let mut replay = Replay::new(&header, &choice)?.after_warmup(arguments.warmup);
+    let mut loads = 0;
     while !replay.is_over() {
-        match reader.next() {
-            Some(operation) => replay.step(&operation.map_err(in_trace)?),
-            None => break,
-        }
+        let Some(operation) = reader.next() else { break };
+        let operation = operation.map_err(in_trace)?;
+        loads += u64::from(matches!(operation, Operation::LoadPageDirectory(_)));
+        replay.step(&operation);
+    }
+    let warmup = arguments.warmup;
+    if warmup > 0 && loads <= warmup {
+        return Err(Failure::WarmUp { path: path.to_owned(), warmup, loads });
     }
     let report = replay.finish(&choice, arguments.single.dump);
     match format {

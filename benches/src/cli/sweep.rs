@@ -4,7 +4,7 @@
 //! however many machines, merge into the same bytes.
 
 use super::failure::Failure;
-use super::input::InputOptions;
+use super::input::{InputOptions, file};
 use super::job::{JOB, Job, JobResult, Outcome, RESULT, sha256};
 use super::json::VERSION;
 use super::numbers::{self, Numbers};
@@ -126,6 +126,9 @@ fn list(options: &List) -> Result<(), Failure> {
     let mut number = 0;
     for path in &options.traces {
         // What cannot be read is better found now than by each job.
+        if !file(path)?.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(Failure::NoFile(path.clone()));
+        }
         options.form.open(path)?;
         let trace = path.to_str().ok_or_else(|| Failure::NotUtf8(path.clone()))?;
         let sha256 = sha256(path)?;
