@@ -78,15 +78,20 @@ enum Counter {
 }
 
 pub fn run(options: &Analyze) -> Result<(), Failure> {
-    let analysis = analyze(options)?;
-    let mut out = io::stdout().lock();
-    match options.format {
-        Format::Json => writeln!(out, "{:#}", analysis.json())?,
-        Format::Table => analysis.print(&mut out)?,
+    let as_json = match options.format {
+        Format::Json => true,
+        Format::Table => false,
         Format::Text => return Err(Failure::Format("text", "one strategy; an analysis is a table or json")),
         Format::Csv => {
             return Err(Failure::Format("csv", "many strategies; --out writes an analysis as CSV files"));
         }
+    };
+    let analysis = analyze(options)?;
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{:#}", analysis.json())?;
+    } else {
+        analysis.print(&mut out)?;
     }
     match &options.out {
         Some(folder) => analysis.write(folder, &options.trace),
