@@ -281,7 +281,10 @@ mod tests {
         let curve = exact(&loads, 1000).lru_misses();
         for point in estimate(&loads, 1.0, 1, 1000).unwrap().curve() {
             let misses = misses_with(&curve, point.slots) as f64 / (loads.len() - 1000) as f64;
-            assert_eq!((point.misses, point.low, point.high), (misses, misses, misses), "{}", point.slots);
+            // But for the last bit, which the x87 rounds otherwise.
+            for share in [point.misses, point.low, point.high] {
+                assert!((share - misses).abs() < 1e-12, "{misses} is not {point:?}");
+            }
         }
     }
 

@@ -82,8 +82,8 @@ impl<R: Read> Iterator for KeyReader<R> {
     }
 }
 
-/// The memory of the guest that loads keys, in pages.
-const PAGES: u32 = 1 << 16;
+/// The memory of the guest that loads keys, in pages. Each of many replays has a guest.
+const PAGES: u32 = 1 << 14;
 
 /// The bytes of a page directory. The guest has three levels, where the topmost table is that small (Intel SDM vol. 3A,
 /// 4.4.1), so that many fit into its memory.
