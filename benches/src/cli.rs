@@ -7,21 +7,31 @@
 //! | --- | --- | --- |
 //! | `replay TRACE` | one strategy, in full | `single` |
 //! | `replay TRACE --strategies … --slots …` | many at once, a line each, or a picture | `compare` |
+//! | `replay analyze TRACE` | what its loads are like, without a strategy | `analyze` |
+//! | `replay sweep list`, `run`, `merge` | a matrix of jobs for any number of machines | `sweep` |
 //! | `replay convert`, `replay generate` | traces from traces, and from nothing | `files` |
 //! | `replay bound` | what no policy could cost less than | `bound` |
 //! | `replay --list` | what strategies there are | |
 
+mod analyze;
 mod bound;
 mod compare;
+mod failure;
 mod files;
+mod input;
+mod job;
 mod json;
+mod numbers;
+mod output;
+mod plots;
+mod rows;
 mod single;
+mod sweep;
 
-use crate::chart::ChartError;
-use crate::comparison::{self, CompareError};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use framework::registry::{self, ConfigError, RegistrationError};
-use sim::trace::TraceError;
+use failure::Failure;
+use framework::registry;
+use input::InputOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,12 +46,17 @@ struct Arguments {
     #[arg(required_unless_present = "list")]
     trace: Option<PathBuf>,
     #[command(flatten)]
+    input: InputOptions,
+    #[command(flatten)]
     single: single::SingleOptions,
     #[command(flatten)]
     compare: compare::CompareOptions,
     /// Seed of the strategies' random choices, instead of the trace's
     #[arg(long)]
     seed: Option<u64>,
+    /// Leave the first N page-directory loads, and all until the next one, out of the counts
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "bench")]
+    warmup: u64,
     /// Go on where the recording has lost operations, or its end; this is no longer what the guest did
     #[arg(long)]
     accept_loss: bool,
@@ -55,8 +70,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a trace in another form: by the name of OUT, `.lgt` is binary, `.lz4` behind it compressed
+    /// Write a trace in another form, by the name of OUT: paging trace, key list, CSV, oracleGeneral
     Convert(files::Convert),
+    /// Report reuse distances, the working set over time and LRU's misses for every number of slots
+    Analyze(analyze::Analyze),
+    /// A matrix of traces, strategies, parameters and slots as independent jobs, for any number of machines
+    #[command(subcommand)]
+    Sweep(sweep::Sweep),
     /// Write a generated load as a trace
     Generate(files::Generate),
     /// Print what no eviction policy could cost less than, as CSV
@@ -73,47 +93,6 @@ enum Format {
     Csv,
     /// One object, or an array of them
     Json,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("cannot open {}: {source}", .path.display())]
-    Open { path: PathBuf, source: io::Error },
-    #[error("cannot write {}: {source}", .path.display())]
-    Write { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", .path.display())]
-    Trace { path: PathBuf, source: TraceError },
-    #[error(
-        "{} is a pipe, which can be read once, and this comparison reads the trace {readings} times (the optimum looks ahead, and {} strategies share a reading); put the trace into a file",
-        .path.display(), comparison::AT_ONCE
-    )]
-    ReadOnce { path: PathBuf, readings: u64 },
-    #[error("{0} (`replay --list` shows what there is)")]
-    Config(#[from] ConfigError),
-    #[error("{0}")]
-    Registration(#[from] RegistrationError),
-    #[error("{0} references and {1} table pages are left after the guest is gone")]
-    Leak(u64, usize),
-    #[error("the guest has had more page directories at a time than a bound can be computed for")]
-    Bound,
-    #[error("strategy {strategy} panicked: {words}")]
-    Panic { strategy: String, words: String },
-    #[error("`--format {0}` is for {1}")]
-    Format(&'static str, &'static str),
-    #[error("{0}")]
-    Chart(#[from] ChartError),
-    #[error("cannot print: {0}")]
-    Print(#[from] io::Error),
-}
-
-impl Failure {
-    fn of_comparison(path: &std::path::Path, error: CompareError<Self>) -> Self {
-        match error {
-            CompareError::Config(error) => error.into(),
-            CompareError::Trace(source) => Self::Trace { path: path.to_owned(), source },
-            CompareError::Open(failure) => failure,
-        }
-    }
 }
 
 /// The definition of the program's command line, for its manual.
@@ -140,6 +119,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     registry::check()?;
     match (&arguments.command, &arguments.trace) {
         (Some(Command::Convert(convert)), _) => files::convert(convert),
+        (Some(Command::Analyze(options)), _) => analyze::run(options),
+        (Some(Command::Sweep(command)), _) => sweep::run(command),
         (Some(Command::Generate(generate)), _) => files::generate(generate),
         (Some(Command::Bound(options)), _) => bound::run(options),
         (None, Some(trace)) if arguments.compare.wanted() => compare::run(trace, arguments),

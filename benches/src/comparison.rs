@@ -5,11 +5,13 @@
 //! with the strategies and the memory that the guest has touched; the one exception is the optimum, which needs
 //! to know every load of a page directory in advance ([`Future`]).
 
+use crate::analysis::FirstLoads;
 use crate::optimum::{Collector, Future, Optimum};
 use framework::registry::{self, Choice, ConfigError, SLOTS};
+use sim::input::{Input, InputError};
 use sim::policy_check::message;
 use sim::replay::{Replay, Report};
-use sim::trace::{Header, Operation, Reader, TraceError};
+use sim::trace::{Header, Operation};
 use std::fmt;
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -67,6 +69,25 @@ pub struct Row {
     pub outcome: Result<Report, String>,
 }
 
+/// What all strategies have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// The seed of everything random, instead of the trace's.
+    pub seed: Option<u64>,
+    /// Page-directory loads at the beginning that are not counted.
+    pub warmup: u64,
+}
+
+/// A trace on strategies.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// How each did, in the order of the competitors.
+    pub rows: Vec<Row>,
+    /// Loads of page directories that were the first of theirs, after the warm-up: no policy has fewer misses, whatever
+    /// its number of slots.
+    pub compulsory: u64,
+}
+
 /// A comparison that cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -74,7 +95,9 @@ pub enum CompareError<E: std::error::Error + 'static> {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Trace(#[from] TraceError),
+    Input(#[from] InputError),
+    #[error("all {loads} loads of page directories are within the warm-up of {warmup}")]
+    WarmUp { warmup: u64, loads: u64 },
     #[error(transparent)]
     Open(E),
 }
@@ -168,16 +191,15 @@ pub fn readings(competitors: &[Competitor]) -> u64 {
     competitors.len().div_ceil(AT_ONCE) as u64 + u64::from(optimum)
 }
 
-/// Runs a trace on all competitors. `open` begins to read it anew, and changes what it likes about the reader;
-/// results are in the order of the competitors.
+/// Runs a trace on all competitors. `open` begins to read it anew.
 ///
 /// # Errors
 /// [`CompareError`].
 pub fn compare<R: Read, E: std::error::Error + 'static>(
     competitors: &[Competitor],
-    seed: Option<u64>,
-    mut open: impl FnMut() -> Result<Reader<R>, E>,
-) -> Result<Vec<Row>, CompareError<E>> {
+    settings: Settings,
+    mut open: impl FnMut() -> Result<Input<R>, E>,
+) -> Result<Comparison, CompareError<E>> {
     let mut future = None;
     if competitors.iter().any(|competitor| matches!(competitor.kind, Kind::Optimum)) {
         let mut collector = Collector::default();
@@ -187,23 +209,37 @@ pub fn compare<R: Read, E: std::error::Error + 'static>(
         future = Some(collector.finish());
     }
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let mut results = Vec::new();
+    let mut comparison = Comparison { rows: Vec::new(), compulsory: 0 };
     for wave in competitors.chunks(AT_ONCE) {
-        let reader = open().map_err(CompareError::Open)?;
-        results.extend(run_wave(wave, seed, future.as_ref(), reader, workers)?);
+        let mut input = open().map_err(CompareError::Open)?;
+        let mut first_loads = FirstLoads::default();
+        comparison.rows.extend(run_wave(
+            wave,
+            settings,
+            future.as_ref(),
+            &mut input,
+            &mut first_loads,
+            workers,
+        )?);
+        let loads = first_loads.loads();
+        if settings.warmup > 0 && loads <= settings.warmup {
+            return Err(CompareError::WarmUp { warmup: settings.warmup, loads });
+        }
+        comparison.compulsory = first_loads.after(settings.warmup);
     }
-    Ok(results)
+    Ok(comparison)
 }
 
 fn run_wave<R: Read, E: std::error::Error + 'static>(
     competitors: &[Competitor],
-    seed: Option<u64>,
+    settings: Settings,
     future: Option<&Future>,
-    mut reader: Reader<R>,
+    input: &mut Input<R>,
+    first_loads: &mut FirstLoads,
     workers: usize,
 ) -> Result<Vec<Row>, CompareError<E>> {
-    let mut header = reader.header();
-    header.seed = seed.unwrap_or(header.seed);
+    let mut header = input.header();
+    header.seed = settings.seed.unwrap_or(header.seed);
     let workers = workers.min(competitors.len());
     thread::scope(|scope| {
         let mut senders = Vec::new();
@@ -215,15 +251,21 @@ fn run_wave<R: Read, E: std::error::Error + 'static>(
             // A strategy lives and dies on one thread.
             threads.push(scope.spawn(move || {
                 let share = competitors.iter().enumerate().skip(first).step_by(workers);
-                let share =
-                    share.map(|(number, competitor)| Ok((number, competitor.replay(header, future)?)));
+                let share = share.map(|(number, competitor)| {
+                    Ok((number, competitor.replay(header, future)?.after_warmup(settings.warmup)))
+                });
                 share.collect::<Result<_, _>>().map(|share| run_share(share, &receiver, competitors))
             }));
         }
         'pieces: loop {
-            let piece = reader.by_ref().take(PIECE).collect::<Result<Vec<_>, _>>()?;
+            let piece = input.take(PIECE).collect::<Result<Vec<_>, _>>()?;
             if piece.is_empty() {
                 break;
+            }
+            for operation in &piece {
+                if let Operation::LoadPageDirectory(directory) = *operation {
+                    first_loads.load(directory);
+                }
             }
             let piece: Arc<[Operation]> = piece.into();
             for sender in &senders {
@@ -280,6 +322,7 @@ fn run_share(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use framework::counters::PagingCounters;
     use framework::trace::TEXT_END;
     use std::convert::Infallible;
     use std::fmt::Write;
@@ -313,13 +356,42 @@ mod tests {
         trace + TEXT_END
     }
 
+    fn open(trace: &str) -> Result<Input<&[u8]>, Infallible> {
+        Ok(Input::new(trace.as_bytes(), None).unwrap())
+    }
+
+    /// Loads 1 2 3 1 4 1 on lru with two slots: all but the last miss. The first two left out, 3 1 4 miss, of which 3 and 4
+    /// are first loads.
+    #[test]
+    fn a_warm_up_is_not_counted() {
+        let loads: String = [1, 2, 3, 1, 4, 1].map(|number| format!("cr3 {:#x}\n", number * 4096)).concat();
+        let trace =
+            format!("lgtrace 1\npaging 2\npages 64\nseed 1\ncpus 1\nswitcher 0xffc00000\n{loads}{TEXT_END}");
+        let lru = competitors(&["lru".to_owned(), "opt".to_owned()], &[2]).unwrap();
+        let after = |warmup| compare(&lru, Settings { warmup, seed: None }, || open(&trace));
+        let counted = |warmup| {
+            let comparison = after(warmup).unwrap();
+            let report = comparison.rows[0].outcome.as_ref().unwrap();
+            let PagingCounters { page_directory_loads, page_directory_hits, .. } = report.counters;
+            (page_directory_loads, page_directory_hits, comparison.compulsory, report.batches, report.ops)
+        };
+        assert_eq!(counted(0), (6, 1, 4, 1, 6));
+        assert_eq!(counted(2), (4, 1, 2, 0, 6));
+        assert_eq!(counted(5), (1, 1, 0, 0, 6));
+        assert_eq!(
+            after(6).unwrap_err().to_string(),
+            "all 6 loads of page directories are within the warm-up of 6"
+        );
+    }
+
     #[test]
     fn all_see_the_whole_trace_and_are_told_in_order() {
         let trace = ring(5);
         let strategies = ["opt".to_owned(), "lru".to_owned()];
         let all = competitors(&strategies, &[4, 5]).unwrap();
-        let open = || Ok::<_, Infallible>(Reader::new(trace.as_bytes()).unwrap());
-        let results = compare(&all, None, open).unwrap();
+        let results = compare(&all, Settings::default(), || open(&trace)).unwrap();
+        assert_eq!(results.compulsory, 5);
+        let results = results.rows;
         let loads = 3 * PIECE as u64;
         let misses: Vec<_> = results.iter().map(|result| result.outcome.as_ref().unwrap().misses()).collect();
         // With as many slots as processes, each is missed once; with one less, lru never hits, and the optimum
@@ -348,8 +420,7 @@ mod tests {
         };
         let trace = ring(5);
         let all = competitors(&["test-panics-in-replay".to_owned(), "lru".to_owned()], &[4]).unwrap();
-        let results =
-            compare(&all, None, || Ok::<_, Infallible>(Reader::new(trace.as_bytes()).unwrap())).unwrap();
+        let results = compare(&all, Settings::default(), || open(&trace)).unwrap().rows;
         assert_eq!(results[0].outcome, Err("no victim".to_owned()));
         assert!(results[1].outcome.is_ok());
     }

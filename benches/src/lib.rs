@@ -9,6 +9,9 @@
 //! | [`cli`] | the command line, the program `replay` |
 //! | [`palette`] | the colours of every plot |
 //! | [`comparison`] | one trace on many strategies at once |
+//! | [`analysis`] | what a trace's loads are like: reuse distances, working set, LRU's whole miss curve |
+//! | [`stack_distance`] | the reuse distance of each load |
+//! | [`shards`] | LRU's miss curve from a sample, with bounds of its error |
 //! | [`chart`] | miss curves as a picture |
 //! | [`optimum`] | the best that any policy could do |
 //! | [`bound`] | what no policy could cost less than |
@@ -22,6 +25,7 @@
 // Their registry entries are what is wanted of them.
 use strategies as _;
 
+pub mod analysis;
 pub mod bound;
 pub mod chart;
 pub mod cli;
@@ -31,3 +35,5 @@ pub mod hot_paths;
 pub mod optimum;
 pub mod packing;
 pub mod palette;
+pub mod shards;
+pub mod stack_distance;

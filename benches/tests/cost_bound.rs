@@ -1,8 +1,9 @@
 //! The lower bound on cost, on a trace worked out by hand and below what every policy costs.
 
 use benches::bound::{Bound, Collector};
-use benches::comparison::{compare, competitors};
+use benches::comparison::{Settings, compare, competitors};
 use benches::cost::Cost;
+use sim::input::Input;
 use sim::trace::{Reader, TraceError};
 use std::convert::Infallible;
 use std::fs;
@@ -53,7 +54,8 @@ fn no_policy_is_below_it() {
         let trace = fs::read(traces.join(name)).unwrap();
         let bound = bound(&trace, 9);
         let all = competitors(&["all".to_owned()], &SLOTS).unwrap();
-        for row in compare(&all, None, || Ok::<_, Infallible>(Reader::new(&trace[..]).unwrap())).unwrap() {
+        let open = || Ok::<_, Infallible>(Input::new(&trace[..], None).unwrap());
+        for row in compare(&all, Settings { seed: None, warmup: 0 }, open).unwrap().rows {
             let (lowest, cost) = bound.by_slots[row.competitor.slots.unwrap() as usize - 1];
             let report = row.outcome.unwrap();
             assert!(report.counters.demand_faults >= lowest, "{name}: {}", report.strategy);

@@ -59,3 +59,79 @@ fn a_cut_trace_stays_one_when_it_is_converted() {
     assert!(!replay(&[out.to_str().unwrap()], "").status.success());
     assert!(replay(&[out.to_str().unwrap(), "--accept-loss"], "").status.success());
 }
+
+#[test]
+fn keys_are_loads_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let list = "# five loads of three keys\nb\n17\nb\nc\n17\n";
+    fs::write(path("a.keys"), list).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = replay(arguments, list);
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output.stderr));
+        words(&output.stdout)
+    };
+    // On two slots, LRU misses all but the second `b`.
+    let expected = "strategy,slots,loads,hits,misses,compulsory,refilled,released,world_switches,cost,killed_at\n\
+                    lru,2,5,1,4,3,0,0,1,1322,\n";
+    let options = ["--strategies", "lru", "--slots", "2", "--format", "csv"];
+    let compare = |arguments: &[&str]| run(&[arguments, &options].concat());
+    assert_eq!(compare(&[&path("a.keys")]), expected);
+    assert_eq!(compare(&["-", "--input", "keys"]), expected);
+    for name in ["b.csv", "b.keys.lz4", "b.trace", "b.lgt.lz4", "b.oracleGeneral.bin.lz4"] {
+        let numbered = if name.contains("oracle") { &["--number-keys"][..] } else { &[] };
+        run(&[&["convert", &path("a.keys"), &path(name)], numbered].concat());
+        assert_eq!(compare(&[&path(name)]), expected, "{name}");
+    }
+    assert_eq!(
+        fs::read_to_string(path("b.csv")).unwrap(),
+        "time,key,size\n0,b,1\n1,17,1\n2,b,1\n3,c,1\n4,17,1\n"
+    );
+    assert_eq!(compare(&[&path("b.csv"), "--key-column", "2"]), expected);
+    // A paging trace's keys are its page directories' addresses.
+    run(&["convert", "--output", "keys", &path("b.lgt.lz4"), &path("c")]);
+    assert_eq!(fs::read_to_string(path("c")).unwrap(), "32\n64\n32\n96\n64\n");
+}
+
+#[test]
+fn what_is_wrong_with_keys_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.keys"), "b\n17 c\n").unwrap();
+    fs::write(path("a.csv"), "time,id\n1,7\n").unwrap();
+    let refused = |arguments: &[&str]| {
+        let output = replay(arguments, "");
+        assert!(!output.status.success(), "{arguments:?}");
+        words(&output.stderr)
+    };
+    let why = refused(&[&path("a.keys")]);
+    assert!(why.contains("a.keys: line 2: `c` is one word too many"), "{why}");
+    let why = refused(&[&path("a.csv")]);
+    assert!(why.contains("a.csv: line 1: no column is named `key`; there are `time`, `id`"), "{why}");
+    let why = refused(&[&path("a.keys"), "--key-column", "2"]);
+    assert!(why.contains("a.keys is no CSV"), "{why}");
+    fs::write(path("b.keys"), "b\n").unwrap();
+    let why = refused(&["convert", &path("b.keys"), &path("b.oracleGeneral")]);
+    assert!(why.contains("b.oracleGeneral: load 0: `b` is no number"), "{why}");
+    let why = refused(&["convert", &path("b.keys"), &path("b.trace"), "--number-keys"]);
+    assert!(why.contains("--number-keys is for keys"), "{why}");
+    for many in [&["--strategies", "lru"][..], &[]] {
+        let why = refused(&[&[&*path("b.keys"), "--warmup", "1"], many].concat());
+        assert!(why.contains("has 1 loads of page directories, and the warm-up 1:"), "{why}");
+    }
+    let why = refused(&["analyze", &path("b.keys"), "--warmup", "1"]);
+    assert!(why.contains("has 1 loads of page directories, and the warm-up 1:"), "{why}");
+}
+
+/// What a recording has lost cannot be marked among keys.
+#[test]
+fn keys_of_a_recording_with_losses_are_written_on_request_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.keys");
+    let lossy = TRACE.replace("cr3 0x2000\n", "lost 3\ncr3 0x2000\n");
+    let convert = ["convert", "-", out.to_str().unwrap()];
+    let refused = replay(&convert, &lossy);
+    assert!(!refused.status.success() && words(&refused.stderr).contains("lost 3 operations"));
+    assert!(replay(&[&convert[..], &["--accept-loss"]].concat(), &lossy).status.success());
+    assert_eq!(fs::read_to_string(&out).unwrap(), "4096\n8192\n");
+}

@@ -13,6 +13,12 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($field), self.$field)),*].into_iter()
             }
+
+            /// What has been counted since `before`, an earlier state of the same counters.
+            #[must_use]
+            pub const fn since(&self, before: &Self) -> Self {
+                Self { $($field: self.$field - before.$field),* }
+            }
         }
 
         impl fmt::Display for $name {

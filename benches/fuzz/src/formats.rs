@@ -9,6 +9,7 @@ use arch_i386::paging::Paging;
 use framework::registry::{BuildContext, Choice};
 use framework::strategy::Formats;
 use sim::SimHost;
+use sim::keys::{Column, Key, KeyForm, KeyReader, KeyWriter, ReadForm};
 use sim::trace::{Operation, Reader, Writer, WrittenForm};
 use std::cell::RefCell;
 use std::fs::File;
@@ -41,6 +42,38 @@ pub fn traces(bytes: &[u8]) {
         let again: Vec<Operation> =
             again.accept_loss(true).collect::<Result<_, _>>().expect("operations that were written read");
         assert_eq!(again, operations);
+    }
+}
+
+/// Keys, in the form that the first byte selects: read without a panic; what was read is written in each form that can name
+/// it, and reads the same.
+pub fn keys(bytes: &[u8]) {
+    count(1);
+    let Some((form, bytes)) = bytes.split_first() else { return };
+    let form = match form % 4 {
+        0 => ReadForm::List,
+        1 => ReadForm::Csv(Column::Name("key".to_owned())),
+        2 => ReadForm::Csv(Column::Number { number: 2, header: false }),
+        _ => ReadForm::OracleGeneral,
+    };
+    let Ok(reader) = KeyReader::new(bytes, &form) else { return };
+    let keys: Vec<Key> = reader.take(OPERATIONS_MAX).map_while(Result::ok).collect();
+    for (form, read) in [
+        (KeyForm::List, ReadForm::List),
+        (KeyForm::Csv, ReadForm::Csv(Column::Name("key".to_owned()))),
+        (KeyForm::OracleGeneral, ReadForm::OracleGeneral),
+    ] {
+        let mut written = Vec::new();
+        let compressed = bytes.len().is_multiple_of(2);
+        let mut writer =
+            KeyWriter::new(&mut written, form, compressed, false).expect("memory takes all bytes");
+        // A form that cannot name a key refuses it.
+        let named: Vec<Key> =
+            keys.iter().filter(|key| writer.write((*key).clone()).is_ok()).cloned().collect();
+        writer.finish().expect("memory takes all bytes");
+        let again = KeyReader::new(&written[..], &read).expect("what was written begins as it should");
+        let again: Vec<Key> = again.collect::<Result<_, _>>().expect("keys that were written read");
+        assert_eq!(again, named, "{form:?}");
     }
 }
 

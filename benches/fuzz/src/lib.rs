@@ -3,6 +3,7 @@
 //! | target | what the bytes are |
 //! | --- | --- |
 //! | [`traces`] | a paging trace, text, binary or compressed |
+//! | [`keys`] | a sequence of keys, in any of its forms |
 //! | [`kernels`] | a guest's kernel file |
 //! | [`virtqueues`] | a virtqueue in guest memory, with what its descriptors name |
 //! | [`requests`] | a request written to `/dev/lguest` |
@@ -27,7 +28,7 @@ mod paging;
 #[allow(dead_code)]
 mod request;
 
-pub use formats::{choices, kernels, requests, traces, virtqueues};
+pub use formats::{choices, kernels, keys, requests, traces, virtqueues};
 pub use machine::guests;
 pub use paging::pagers;
 
@@ -35,8 +36,9 @@ pub use paging::pagers;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("traces", traces),
+    ("keys", keys),
     ("kernels", kernels),
     ("virtqueues", virtqueues),
     ("requests", requests),

@@ -10,6 +10,9 @@
 //! | --- | --- |
 //! | [`SimHost`] | a [`PagingHost`](framework::host::PagingHost) made of plain memory |
 //! | [`trace`] | a guest's requests to its pager, in files of any form |
+//! | [`keys`] | sequences of keys in the forms of cache simulators, as loads of page directories |
+//! | [`input`] | either of them: what a program is given to replay |
+//! | [`compression`] | LZ4 and Zstandard under all of them |
 //! | [`replay`] | a trace run on a strategy, and what is reported of it |
 //! | [`generate`] | loads that look real, from a seed |
 //! | [`golden`] | how often another simulator's policies miss |
@@ -18,8 +21,11 @@
 
 mod host;
 
+pub mod compression;
 pub mod generate;
 pub mod golden;
+pub mod input;
+pub mod keys;
 pub mod panics;
 pub mod policy_check;
 pub mod replay;

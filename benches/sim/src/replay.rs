@@ -30,6 +30,18 @@ pub struct Replay {
     batch: u32,
     batches: u64,
     killed: Option<Kill>,
+    /// Page-directory loads that are left of the warm-up.
+    warmup: u64,
+    /// What had been counted when the warm-up ended.
+    before: Counts,
+}
+
+/// What is counted from the warm-up's end on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    hit: u64,
+    batches: u64,
+    counters: PagingCounters,
 }
 
 /// Hypercalls that the guest's ring holds.
@@ -104,7 +116,17 @@ impl Replay {
         let formats = Formats { guest: header.paging, shadow };
         let mut strategy = build(&BuildContext { formats, window, seed: header.seed })?;
         let killed = strategy.set_up(&mut host).err();
-        Ok(Self { host, strategy, ops: 0, hit: 0, batch: 0, batches: 0, killed })
+        Ok(Self {
+            host,
+            strategy,
+            ops: 0,
+            hit: 0,
+            batch: 0,
+            batches: 0,
+            killed,
+            warmup: 0,
+            before: Counts::default(),
+        })
     }
 
     /// Whether the guest is dead; further operations do nothing.
@@ -119,10 +141,34 @@ impl Replay {
         self.strategy.inspect().and_then(|inspect| inspect.lookup(va)).is_some()
     }
 
+    /// Leaves the first `loads` loads of page directories, and all that happens until the next one, out of what is
+    /// counted; operations count from the beginning all the same. A trace that has no more loads counts nothing.
+    #[must_use]
+    pub fn after_warmup(mut self, loads: u64) -> Self {
+        self.warmup = loads;
+        self
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { hit: self.hit, batches: self.batches, counters: self.strategy.counters() }
+    }
+
+    /// Before a load: the warm-up ends when as many as it has are done.
+    #[cold]
+    fn warm_up(&mut self) {
+        let done = self.strategy.counters().page_directory_loads;
+        if done == self.warmup {
+            (self.before, self.warmup) = (self.counts(), 0);
+        }
+    }
+
     /// Does one operation.
     #[inline]
     pub fn step(&mut self, operation: &Operation) {
         if self.killed.is_none() {
+            if self.warmup > 0 && matches!(operation, Operation::LoadPageDirectory(_)) {
+                self.warm_up();
+            }
             self.ops += 1;
             self.count_batch(operation);
             self.killed = self.try_step(operation).err();
@@ -201,13 +247,14 @@ impl Replay {
     /// As [`Replay::finish`]; what the strategy recorded, if it is one that does, comes with it.
     #[must_use]
     pub fn finish_recording(mut self, choice: impl fmt::Display, dump: bool) -> (Report, Vec<u8>) {
+        let (all, before) = (self.counts(), if self.warmup > 0 { self.counts() } else { self.before });
         let mut report = Report {
             strategy: choice.to_string(),
             ops: self.ops,
             killed: self.killed,
-            hit: self.hit,
-            batches: self.batches,
-            counters: self.strategy.counters(),
+            hit: all.hit - before.hit,
+            batches: all.batches - before.batches,
+            counters: all.counters.since(&before.counters),
             entries: self.host.entries(),
             frames_known: self.host.frames_known(),
             table_pages: self.host.tables(),

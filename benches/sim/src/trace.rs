@@ -1,69 +1,27 @@
 //! Traces in files: read in any form, written in any form.
 //!
 //! `docs/trace-format.md` has the forms: lines of [`text`], or the binary form of
-//! [`framework::trace::binary`], either of them as it is or compressed by LZ4. A [`Reader`] finds out by
+//! [`framework::trace::binary`], either of them as it is or compressed by LZ4 or Zstandard (written only by LZ4). A [`Reader`] finds out by
 //! the first bytes. It streams: whatever the length of a trace, it holds a buffer of it. A trace that lacks
 //! its end mark was cut, and reading it ends with an error that states so.
 
+use crate::compression::{Compressed, Decompressed};
 use crate::trace::source::Source;
 use error::Next;
 pub use error::{Malformed, TraceError};
 use framework::trace::TEXT_END;
 use framework::trace::binary::{Decoder, Encoder, MAGIC, MAX_RECORD};
 pub use framework::trace::{Header, Operation};
-use lz4_flex::frame::{FrameDecoder, FrameEncoder};
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Read, Write};
 use text::TextReader;
 
 mod error;
 mod source;
 pub mod text;
 
-/// The first bytes of an LZ4 frame (LZ4 frame format 1.6, "Magic number").
-const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
-
-/// Bytes that were looked at, and the rest.
-type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
-
-/// A trace's bytes, decompressed.
-enum Input<R: Read> {
-    Plain(Whole<R>),
-    /// One frame or several, one behind the other.
-    Lz4(Box<FrameDecoder<WithEnd<Whole<R>>>>),
-}
-
-/// An input that records whether its end was reached.
-struct WithEnd<R> {
-    input: R,
-    at_end: bool,
-}
-
-impl<R: Read> Read for WithEnd<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(into)?;
-        self.at_end |= length == 0 && !into.is_empty();
-        Ok(length)
-    }
-}
-
-impl<R: Read> Read for Input<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(input) => input.read(into),
-            Self::Lz4(frames) => loop {
-                // The decoder returns 0 at the end of each frame, an empty one too.
-                let length = frames.read(into)?;
-                if length > 0 || frames.get_ref().at_end {
-                    return Ok(length);
-                }
-            },
-        }
-    }
-}
-
 /// Reads a trace, an operation at a time.
 pub struct Reader<R: Read> {
-    source: Source<Input<R>>,
+    source: Source<Decompressed<R>>,
     header: Header,
     form: Form,
     /// Operations that have been read.
@@ -84,16 +42,8 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// [`TraceError`].
-    pub fn new(mut input: R) -> Result<Self, TraceError> {
-        let mut first = Vec::new();
-        input.by_ref().take(LZ4_MAGIC.len() as u64).read_to_end(&mut first).map_err(TraceError::Begin)?;
-        let compressed = first == LZ4_MAGIC;
-        let whole = Cursor::new(first).chain(input);
-        let input = match compressed {
-            true => Input::Lz4(Box::new(FrameDecoder::new(WithEnd { input: whole, at_end: false }))),
-            false => Input::Plain(whole),
-        };
-        let mut source = Source::new(input);
+    pub fn new(input: R) -> Result<Self, TraceError> {
+        let mut source = Source::new(Decompressed::new(input).map_err(TraceError::Begin)?);
         source.fill(MAX_RECORD).map_err(TraceError::Begin)?;
         let (form, header) = if source.bytes().starts_with(&MAGIC[..1]) {
             let (decoder, header, length) =
@@ -197,14 +147,9 @@ pub struct WrittenForm {
 
 /// Writes a trace. [`Writer::finish`] must be called, or it counts as cut.
 pub struct Writer<W: Write> {
-    output: Output<W>,
+    output: Compressed<W>,
     /// Of the binary form.
     encoder: Option<Encoder>,
-}
-
-enum Output<W: Write> {
-    Plain(W),
-    Lz4(Box<FrameEncoder<W>>),
 }
 
 impl<W: Write> Writer<W> {
@@ -213,16 +158,13 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The output's.
     pub fn new(output: W, form: WrittenForm, header: &Header) -> io::Result<Self> {
-        let mut output = match form.compressed {
-            true => Output::Lz4(Box::new(FrameEncoder::new(output))),
-            false => Output::Plain(output),
-        };
+        let mut output = Compressed::new(output, form.compressed);
         let encoder = if form.binary {
             let (encoder, record) = Encoder::new(header);
-            output.writer().write_all(&record)?;
+            output.write_all(&record)?;
             Some(encoder)
         } else {
-            write!(output.writer(), "{header}")?;
+            write!(output, "{header}")?;
             None
         };
         Ok(Self { output, encoder })
@@ -234,8 +176,8 @@ impl<W: Write> Writer<W> {
     /// The output's.
     pub fn write(&mut self, operation: &Operation) -> io::Result<()> {
         match &mut self.encoder {
-            Some(encoder) => self.output.writer().write_all(&encoder.encode(operation)),
-            None => write!(self.output.writer(), "{operation}"),
+            Some(encoder) => self.output.write_all(&encoder.encode(operation)),
+            None => write!(self.output, "{operation}"),
         }
     }
 
@@ -245,10 +187,10 @@ impl<W: Write> Writer<W> {
     /// The output's.
     pub fn finish(mut self) -> io::Result<()> {
         match &self.encoder {
-            Some(_) => self.output.writer().write_all(&Encoder::end())?,
-            None => self.output.writer().write_all(TEXT_END.as_bytes())?,
+            Some(_) => self.output.write_all(&Encoder::end())?,
+            None => self.output.write_all(TEXT_END.as_bytes())?,
         }
-        self.close()
+        self.output.finish()
     }
 
     /// Writes what is held back and no end mark, for a trace of which the rest cannot be had.
@@ -256,22 +198,6 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The output's.
     pub fn finish_cut(self) -> io::Result<()> {
-        self.close()
-    }
-
-    fn close(self) -> io::Result<()> {
-        match self.output {
-            Output::Plain(mut output) => output.flush(),
-            Output::Lz4(output) => output.finish()?.flush(),
-        }
-    }
-}
-
-impl<W: Write> Output<W> {
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Plain(output) => output,
-            Self::Lz4(output) => output,
-        }
+        self.output.finish()
     }
 }

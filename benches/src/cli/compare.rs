@@ -1,17 +1,15 @@
 //! Many strategies on a trace at once, a line each, or miss curves as a picture.
 
-use super::files;
-use super::{Arguments, Failure, Format, json};
+use super::failure::Failure;
+use super::input::file;
+use super::numbers::{self, Numbers};
+use super::rows::{self, COLUMNS};
+use super::{Arguments, Format, json};
 use crate::chart::{self, Curve};
-use crate::comparison::{self, Row};
-use crate::cost::Cost;
+use crate::comparison::{self, Comparison, Row, Settings};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use framework::registry::SLOTS;
-use indicatif::{HumanCount, ProgressBar, ProgressBarIter, ProgressStyle};
-use sim::replay::Report;
-use sim::trace::Reader;
-use std::fs::File;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,40 +21,11 @@ pub struct CompareOptions {
     #[arg(long, value_name = "LIST", conflicts_with_all = ["strategy", "dump", "bench"])]
     strategies: Option<String>,
     /// Each of them with these numbers of slots, as in `1..64` (both included) or `2,4,8`
-    #[arg(long, value_name = "NUMBERS", value_parser = parse_slots, conflicts_with_all = ["dump", "bench"])]
-    slots: Option<Slots>,
+    #[arg(long, value_name = "NUMBERS", value_parser = numbers::slots, conflicts_with_all = ["dump", "bench"])]
+    slots: Option<Numbers>,
     /// Draw the miss curves into this SVG file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dump", "bench"])]
     plot: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug)]
-struct Slots(Vec<u64>);
-
-fn parse_slots(text: &str) -> Result<Slots, String> {
-    let wanted = || {
-        format!("write `A..B` or `A,B,C` with numbers from {} to {}", SLOTS.range.start(), SLOTS.range.end())
-    };
-    let number = |text: &str| {
-        let number = text.trim().parse().ok().filter(|number| SLOTS.range.contains(number));
-        number.ok_or_else(|| format!("`{text}`: {}", wanted()))
-    };
-    let mut all = Vec::new();
-    for part in text.split(',') {
-        match part.split_once("..") {
-            Some((from, to)) => {
-                let (from, to): (u64, u64) = (number(from)?, number(to.trim_start_matches('='))?);
-                if from > to {
-                    return Err(format!("`{part}` is empty: {}", wanted()));
-                }
-                all.extend(from..=to);
-            }
-            None => all.push(number(part)?),
-        }
-    }
-    all.sort_unstable();
-    all.dedup();
-    Ok(Slots(all))
 }
 
 impl CompareOptions {
@@ -81,16 +50,21 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
 
     let readings = comparison::readings(&competitors);
     let metadata =
-        files::file(path)?.metadata().map_err(|source| Failure::Open { path: path.to_owned(), source })?;
+        file(path)?.metadata().map_err(|source| Failure::Open { path: path.to_owned(), source })?;
     if readings > 1 && !metadata.is_file() {
         return Err(Failure::ReadOnce { path: path.to_owned(), readings });
     }
     let bar = progress_bar(metadata.len() * readings, competitors.len());
     let start = Instant::now();
-    let rows =
-        comparison::compare(&competitors, arguments.seed, || reading(path, &bar, arguments.accept_loss));
+    let settings = Settings { seed: arguments.seed, warmup: arguments.warmup };
+    let compared = comparison::compare(&competitors, settings, || {
+        // Every byte that is read is shown on the bar.
+        let input = arguments.input.read(path, bar.wrap_read(file(path)?))?;
+        Ok(input.accept_loss(arguments.accept_loss))
+    });
     bar.finish_and_clear();
-    let rows = rows.map_err(|error| Failure::of_comparison(path, error))?;
+    let compared = compared.map_err(|error| Failure::of_comparison(path, error))?;
+    let rows = &compared.rows;
     let operations: u64 = rows.iter().flat_map(|row| &row.outcome).map(|report| report.ops).sum();
     let seconds = start.elapsed().as_secs_f64();
     eprintln!(
@@ -101,26 +75,15 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
 
     let mut out = io::stdout().lock();
     match format {
-        Format::Csv => csv(&mut out, &rows)?,
-        Format::Json => writeln!(out, "{:#}", serde_json::Value::from_iter(rows.iter().map(json_of)))?,
-        Format::Table | Format::Text => writeln!(out, "{}", table(&rows))?,
+        Format::Csv => rows::csv(&mut out, &compared)?,
+        Format::Json => writeln!(out, "{:#}", json::comparison(&compared, settings))?,
+        Format::Table | Format::Text => writeln!(out, "{}", table(&compared))?,
     }
     if let Some(plot) = &options.plot {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        chart::draw(plot, &format!("Misses on {name}"), &curves(&rows))?;
+        chart::curves(plot, chart::of_misses(&format!("Misses on {name}")), &curves(rows), None)?;
     }
-    verdict(&rows)
-}
-
-/// Begins to read the trace, with every byte that is read shown on the bar.
-fn reading(
-    path: &Path,
-    bar: &ProgressBar,
-    accept_loss: bool,
-) -> Result<Reader<ProgressBarIter<File>>, Failure> {
-    let reader = Reader::new(bar.wrap_read(files::file(path)?));
-    let reader = reader.map_err(|source| Failure::Trace { path: path.to_owned(), source })?;
-    Ok(reader.accept_loss(accept_loss).accept_cut(accept_loss))
+    rows.iter().try_for_each(Failure::of_row)
 }
 
 fn progress_bar(bytes: u64, competitors: usize) -> ProgressBar {
@@ -130,72 +93,8 @@ fn progress_bar(bytes: u64, competitors: usize) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style).with_message(format!("{competitors} replays"))
 }
 
-/// The first strategy that panicked, or left something behind.
-fn verdict(rows: &[Row]) -> Result<(), Failure> {
-    for row in rows {
-        match &row.outcome {
-            Err(words) => {
-                return Err(Failure::Panic { strategy: row.competitor.to_string(), words: words.clone() });
-            }
-            Ok(Report { after_free: (pins, tables), .. }) if (*pins, *tables) != (0, 0) => {
-                return Err(Failure::Leak(*pins, *tables));
-            }
-            Ok(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Columns after strategy and slots.
-const COLUMNS: [&str; 8] =
-    ["loads", "hits", "misses", "refilled", "released", "world_switches", "cost", "killed_at"];
-
-fn numbers(report: &Report) -> [Option<u64>; 8] {
-    let (counters, cost) = (&report.counters, Cost::of(report));
-    [
-        Some(counters.page_directory_loads),
-        Some(counters.page_directory_hits),
-        Some(report.misses()),
-        Some(counters.demand_faults),
-        Some(counters.released_entries),
-        Some(cost.switches),
-        Some(cost.instructions),
-        report.killed.map(|_| report.ops),
-    ]
-}
-
-fn slots_of(row: &Row) -> String {
-    row.competitor.slots.map_or_else(String::new, |slots| slots.to_string())
-}
-
-fn csv(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
-    writeln!(out, "strategy,slots,{}", COLUMNS.join(","))?;
-    for row in rows {
-        let Ok(report) = &row.outcome else { continue };
-        let text = numbers(report).map(|number| number.map_or_else(String::new, |number| number.to_string()));
-        // A name with a comma in it is one column all the same.
-        let name = &row.competitor.name;
-        let name = if name.contains(',') { format!("\"{name}\"") } else { name.clone() };
-        writeln!(out, "{name},{},{}", slots_of(row), text.join(","))?;
-    }
-    Ok(())
-}
-
-fn json_of(row: &Row) -> serde_json::Value {
-    let mut object = serde_json::json!({ "name": row.competitor.name, "slots": row.competitor.slots });
-    match &row.outcome {
-        Err(words) => object["panic"] = words.as_str().into(),
-        Ok(report) => {
-            object["report"] = json::report(report);
-            for (column, number) in COLUMNS.iter().zip(numbers(report)) {
-                object[column] = number.into();
-            }
-        }
-    }
-    object
-}
-
-fn table(rows: &[Row]) -> Table {
+fn table(compared: &Comparison) -> Table {
+    let rows = &compared.rows;
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     let killed = rows.iter().flat_map(|row| &row.outcome).any(|report| report.killed.is_some());
@@ -204,13 +103,13 @@ fn table(rows: &[Row]) -> Table {
     table.set_header(heading.map(|name| name.replace('_', " ")));
     for row in rows {
         let cells = match &row.outcome {
-            Ok(report) => numbers(report)[..shown]
+            Ok(report) => rows::numbers(report, compared.compulsory)[..shown]
                 .iter()
                 .map(|number| number.map_or_else(String::new, |number| HumanCount(number).to_string()))
                 .collect(),
             Err(_) => vec!["panicked".to_owned()],
         };
-        table.add_row([row.competitor.name.clone(), slots_of(row)].into_iter().chain(cells));
+        table.add_row([row.competitor.name.clone(), rows::slots(row)].into_iter().chain(cells));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -223,7 +122,7 @@ fn curves(rows: &[Row]) -> Vec<Curve> {
     for row in rows {
         let (Some(slots), Ok(report)) = (row.competitor.slots, &row.outcome) else { continue };
         let loads = report.counters.page_directory_loads.max(1);
-        let point = (slots, report.misses() as f64 * 100.0 / loads as f64);
+        let point = (slots as f64, report.misses() as f64 * 100.0 / loads as f64);
         let name = &row.competitor.name;
         match curves.iter_mut().find(|curve| curve.name == *name) {
             Some(curve) => curve.points.push(point),
@@ -231,19 +130,4 @@ fn curves(rows: &[Row]) -> Vec<Curve> {
         }
     }
     curves
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_slots() {
-        let slots = |text| parse_slots(text).map(|slots| slots.0);
-        assert_eq!(slots("1..3").unwrap(), [1, 2, 3]);
-        assert_eq!(slots("1..=3,8, 2").unwrap(), [1, 2, 3, 8]);
-        for text in ["0..3", "3..1", "1..2000", "a", "", "1.."] {
-            assert!(slots(text).unwrap_err().contains("from 1 to 1024"), "{text}");
-        }
-    }
 }

@@ -1,30 +1,46 @@
-//! Trace files: opened, converted, generated.
+//! Trace files: converted, generated.
 
-use super::Failure;
+use super::failure::Failure;
+use super::input::{InputForm, InputOptions, file};
 use clap::{Args, ValueEnum};
 use sim::generate::{Generator, Load, MAX_PROCESSES};
-use sim::trace::{Header, Operation, Reader, Writer, WrittenForm};
+use sim::input::InputError;
+use sim::keys::{Key, KeyForm, KeyReader, KeyWriter};
+use sim::trace::{Header, Operation, Writer, WrittenForm};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-/// Opens a trace's file; `-` is the standard input.
-pub fn file(path: &Path) -> Result<File, Failure> {
-    let at = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
-    File::open(at).map_err(|source| Failure::Open { path: path.to_owned(), source })
+/// What a file is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutForm {
+    Trace(WrittenForm),
+    Keys { form: KeyForm, compressed: bool },
 }
 
-/// Begins to read a trace.
-pub fn open(path: &Path) -> Result<Reader<File>, Failure> {
-    Reader::new(file(path)?).map_err(|source| Failure::Trace { path: path.to_owned(), source })
+impl OutForm {
+    /// The form that a file's name selects, unless one is requested.
+    fn of(path: &Path, requested: Option<InputForm>) -> Result<Self, Failure> {
+        let trace = trace_form(path)?;
+        let keys = |form| Self::Keys { form, compressed: trace.compressed };
+        Ok(match requested.unwrap_or_else(|| InputForm::of_name(path)) {
+            InputForm::Trace => Self::Trace(trace),
+            InputForm::Keys => keys(KeyForm::List),
+            InputForm::Csv => keys(KeyForm::Csv),
+            InputForm::OracleGeneral => keys(KeyForm::OracleGeneral),
+        })
+    }
 }
 
-/// The form that a file's name selects.
-fn form_of(path: &Path) -> WrittenForm {
+/// The form of a paging trace in a file of this name.
+fn trace_form(path: &Path) -> Result<WrittenForm, Failure> {
     let extension = |path: &Path, wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
+    if extension(path, "zst") {
+        return Err(Failure::NoZstd(path.to_owned()));
+    }
     let compressed = extension(path, "lz4");
     let inner = if compressed { path.with_extension("") } else { path.to_owned() };
-    WrittenForm { binary: extension(&inner, "lgt"), compressed }
+    Ok(WrittenForm { binary: extension(&inner, "lgt"), compressed })
 }
 
 /// Options of `replay convert`.
@@ -32,8 +48,19 @@ fn form_of(path: &Path) -> WrittenForm {
 pub struct Convert {
     /// The trace, in any form; `-` for the standard input
     from: PathBuf,
-    /// Where to write it: NAME.lgt, NAME.lgt.lz4, NAME.trace, NAME.trace.lz4
+    /// Where to write it: NAME.lgt, NAME.trace, NAME.keys, NAME.csv, NAME.oracleGeneral.bin; with `.lz4` behind it compressed
     out: PathBuf,
+    #[command(flatten)]
+    input: InputOptions,
+    /// Form of OUT [default: by its name]
+    #[arg(long, value_enum, value_name = "FORM")]
+    output: Option<InputForm>,
+    /// Number the keys from 0 in the order of their first loads
+    #[arg(long)]
+    number_keys: bool,
+    /// Write keys from a recording that has lost operations too; a paging trace stays marked where it has
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 /// Options of `replay generate`.
@@ -67,17 +94,57 @@ enum Paging {
 }
 
 pub fn convert(options: &Convert) -> Result<(), Failure> {
-    // What a recording has lost stays marked.
-    let reader = open(&options.from)?.accept_loss(true);
-    let header = reader.header();
+    match OutForm::of(&options.out, options.output)? {
+        OutForm::Trace(_) if options.number_keys => Err(Failure::NoKeys(options.out.clone())),
+        OutForm::Trace(form) => convert_to_trace(options, form),
+        OutForm::Keys { form, compressed } => convert_to_keys(options, form, compressed),
+    }
+}
+
+fn convert_to_trace(options: &Convert, form: WrittenForm) -> Result<(), Failure> {
+    // What a recording has lost stays marked, and a cut one stays without its end mark.
+    let input = options.input.open(&options.from)?.mark_loss();
+    let header = input.header();
     let mut reading = None;
-    let operations = reader.map_while(|operation| operation.map_err(|error| reading = Some(error)).ok());
-    let mut writer = Output::new(&options.out, &header)?;
+    let operations = input.map_while(|operation| operation.map_err(|error| reading = Some(error)).ok());
+    let mut writer = TraceOutput::new(&options.out, form, &header)?;
     writer.write(operations)?;
     match reading {
         // What was read is there, without the end mark of a whole trace.
-        Some(source) => writer.finish_cut().and(Err(Failure::Trace { path: options.from.clone(), source })),
+        Some(source) => writer.finish_cut().and(Err(Failure::Input { path: options.from.clone(), source })),
         None => writer.finish(),
+    }
+}
+
+fn convert_to_keys(options: &Convert, form: KeyForm, compressed: bool) -> Result<(), Failure> {
+    let of_input = |source| Failure::Input { path: options.from.clone(), source };
+    let of_output = |source| Failure::WriteKeys { path: options.out.clone(), source };
+    let keys: Box<dyn Iterator<Item = Result<Key, InputError>>> =
+        match options.input.key_form(&options.from)? {
+            Some(form) => {
+                let reader = KeyReader::new(file(&options.from)?, &form);
+                Box::new(reader.map_err(|error| of_input(error.into()))?.map(|key| Ok(key?)))
+            }
+            None => {
+                let input = options.input.open(&options.from)?.accept_loss(options.accept_loss);
+                Box::new(input.filter_map(|operation| operation.map(loaded).transpose()))
+            }
+        };
+    let output =
+        File::create(&options.out).map_err(|source| Failure::Write { path: options.out.clone(), source })?;
+    let mut writer =
+        KeyWriter::new(BufWriter::new(output), form, compressed, options.number_keys).map_err(of_output)?;
+    for key in keys {
+        writer.write(key.map_err(of_input)?).map_err(of_output)?;
+    }
+    writer.finish().map_err(of_output)
+}
+
+/// The page directory that an operation loads, as a key.
+fn loaded(operation: Operation) -> Option<Key> {
+    match operation {
+        Operation::LoadPageDirectory(directory) => Some(Key::Number(directory.0.into())),
+        _ => None,
     }
 }
 
@@ -95,21 +162,20 @@ pub fn generate(options: &Generate) -> Result<(), Failure> {
             true
         })
     });
-    let mut output = Output::new(&options.out, &header)?;
+    let mut output = TraceOutput::new(&options.out, trace_form(&options.out)?, &header)?;
     output.write(operations)?;
     output.finish()
 }
 
 /// A trace being written to a file, whose errors name the file.
-struct Output<'a> {
+struct TraceOutput<'a> {
     path: &'a Path,
     writer: Writer<BufWriter<File>>,
 }
 
-impl<'a> Output<'a> {
-    fn new(path: &'a Path, header: &Header) -> Result<Self, Failure> {
-        let create =
-            || Writer::new(BufWriter::with_capacity(1 << 16, File::create(path)?), form_of(path), header);
+impl<'a> TraceOutput<'a> {
+    fn new(path: &'a Path, form: WrittenForm, header: &Header) -> Result<Self, Failure> {
+        let create = || Writer::new(BufWriter::with_capacity(1 << 16, File::create(path)?), form, header);
         let writer = create().map_err(|source| Failure::Write { path: path.to_owned(), source })?;
         Ok(Self { path, writer })
     }
@@ -134,6 +200,7 @@ mod tests {
 
     #[test]
     fn the_name_says_the_form() {
+        let form = |name: &str| OutForm::of(Path::new(name), None);
         for (name, binary, compressed) in [
             ("a/b.trace", false, false),
             ("b.trace.lz4", false, true),
@@ -141,7 +208,12 @@ mod tests {
             ("b.c.lgt.lz4", true, true),
             ("lgt", false, false),
         ] {
-            assert_eq!(form_of(Path::new(name)), WrittenForm { binary, compressed }, "{name}");
+            let expected = OutForm::Trace(WrittenForm { binary, compressed });
+            assert_eq!(form(name).unwrap(), expected, "{name}");
         }
+        let keys = |form, compressed| OutForm::Keys { form, compressed };
+        assert_eq!(form("a.csv.lz4").unwrap(), keys(KeyForm::Csv, true));
+        assert_eq!(form("a.oracleGeneral.bin").unwrap(), keys(KeyForm::OracleGeneral, false));
+        assert!(form("a.trace.zst").unwrap_err().to_string().contains(".lz4"));
     }
 }

@@ -1,7 +1,7 @@
 //! One strategy on a trace, reported in full.
 
-use super::files::open;
-use super::{Arguments, Failure, Format, json};
+use super::failure::Failure;
+use super::{Arguments, Format, json};
 use clap::Args;
 use framework::registry::Choice;
 use sim::replay::Replay;
@@ -31,9 +31,9 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         Some(Format::Table) => return Err(Failure::Format("table", "many strategies: give --strategies")),
         Some(Format::Csv) => return Err(Failure::Format("csv", "many strategies: give --strategies")),
     };
-    let in_trace = |source| Failure::Trace { path: PathBuf::from(path), source };
+    let in_trace = |source| Failure::Input { path: PathBuf::from(path), source };
     let choice = Choice::parse(&arguments.single.strategy)?;
-    let mut reader = open(path)?.accept_loss(arguments.accept_loss).accept_cut(arguments.accept_loss);
+    let mut reader = arguments.input.open(path)?.accept_loss(arguments.accept_loss);
     let mut header = reader.header();
     header.seed = arguments.seed.unwrap_or(header.seed);
     let mut out = io::stdout().lock();
@@ -56,16 +56,21 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
 
-    let mut replay = Replay::new(&header, &choice)?;
+    let mut replay = Replay::new(&header, &choice)?.after_warmup(arguments.warmup);
+    let mut loads = 0;
     while !replay.is_over() {
-        match reader.next() {
-            Some(operation) => replay.step(&operation.map_err(in_trace)?),
-            None => break,
-        }
+        let Some(operation) = reader.next() else { break };
+        let operation = operation.map_err(in_trace)?;
+        loads += u64::from(matches!(operation, Operation::LoadPageDirectory(_)));
+        replay.step(&operation);
+    }
+    let warmup = arguments.warmup;
+    if warmup > 0 && loads <= warmup {
+        return Err(Failure::WarmUp { path: path.to_owned(), warmup, loads });
     }
     let report = replay.finish(&choice, arguments.single.dump);
     match format {
-        Format::Json => writeln!(out, "{:#}", json::report(&report))?,
+        Format::Json => writeln!(out, "{:#}", json::single(&report))?,
         _ => write!(out, "{report}")?,
     }
     match report.after_free {

@@ -25,15 +25,21 @@ pub fn all() -> [Program; 2] {
 }
 
 impl Program {
-    /// Its page, and one for each of its subcommands.
+    /// Its page, and one for each of its subcommands and theirs.
     ///
     /// # Errors
     /// When a page cannot be written.
     pub fn pages(&self) -> Result<Vec<File>> {
         let mut command = self.command.clone().disable_help_subcommand(true);
         command.build();
-        let commands = std::iter::once(&command).chain(command.get_subcommands());
-        commands.map(|command| self.page(command.clone())).collect()
+        let mut pages = Vec::new();
+        self.add_pages(&command, &mut pages)?;
+        Ok(pages)
+    }
+
+    fn add_pages(&self, command: &Command, pages: &mut Vec<File>) -> Result<()> {
+        pages.push(self.page(command.clone())?);
+        command.get_subcommands().try_for_each(|subcommand| self.add_pages(subcommand, pages))
     }
 
     fn page(&self, command: Command) -> Result<File> {

@@ -56,6 +56,7 @@ fn pages_have_what_users_look_for() {
     }
     assert!(page("/replay.1").contains("--strategies"));
     assert!(page("/replay-convert.1").contains("replay-convert"));
+    assert!(page("/replay-sweep-merge.1").contains("--format"));
     assert!(page("/lg.4").contains("guests_per_user"));
 }
 

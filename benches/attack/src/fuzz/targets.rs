@@ -17,7 +17,8 @@ use xtask::process::{Progress, cargo, output, run_logged};
 use xtask::project::Project;
 
 /// The targets, as `benches/fuzz` names them; those that simulate a guest last.
-pub const NAMES: [&str; 7] = ["traces", "kernels", "virtqueues", "requests", "choices", "pagers", "guests"];
+pub const NAMES: [&str; 8] =
+    ["traces", "keys", "kernels", "virtqueues", "requests", "choices", "pagers", "guests"];
 
 /// The only machine that these are built for, named so that the instrumentation is not for build scripts too.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

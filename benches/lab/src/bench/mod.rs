@@ -9,6 +9,7 @@
 //! | [`profiles`] | counts whose the instructions are |
 //! | [`results`], [`versions`] | keeps it, with all that it depends on |
 //! | [`statistics`] | medians, spreads, differences |
+//! | [`rank_test`] | whether times on the wall's clock differ, and by how much |
 //! | [`table`](mod@table) | shows it on the terminal |
 //! | [`plots`], [`report`] | draws it, and puts all on one page |
 //! | [`compare`] | `cargo xtask bench compare`: what changed from one file of results to another |
@@ -21,6 +22,7 @@ mod matrix;
 mod native;
 mod plots;
 mod profiles;
+mod rank_test;
 mod report;
 mod results;
 mod span;
