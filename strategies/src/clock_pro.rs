@@ -186,7 +186,10 @@ impl EvictionPolicy for ClockPro {
             && in_test
             && let Some(ghost) = self.ghosts.remember(self.directories[slot])
         {
-            // It keeps its place in the circle.
+            // It keeps its place in the circle, and a hand that is there for its test stays.
+            if self.test_hand == Some(slot) {
+                self.test_hand = Some(ghost);
+            }
             self.pass(slot);
             self.lists.replace(slot, ghost);
             self.states[ghost] = core::mem::take(&mut self.states[slot]);

@@ -42,6 +42,9 @@ struct Uses {
 
 const EVICTED: usize = 0;
 
+/// So many parts of an entry are told apart.
+const PARTS: u64 = 16;
+
 impl Irg {
     /// In how many loads a slot's directory is expected.
     fn expected(&self, slot: usize) -> u64 {
@@ -89,7 +92,7 @@ impl EvictionPolicy for Irg {
 
     fn victim_by_cost(&mut self, _incoming: GuestPhys, costs: &dyn Costs) -> usize {
         let cost = |slot| match self.base {
-            Some(base) => (base + costs.entries(slot) as u64) / costs.size(slot).max(1) as u64,
+            Some(base) => (base + costs.entries(slot) as u64) * PARTS / costs.size(slot).max(1) as u64,
             None => 1,
         };
         let filled = (0..self.directories.len()).filter(|&slot| self.directories[slot].is_some());

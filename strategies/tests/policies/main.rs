@@ -2,7 +2,9 @@
 
 use arch_i386::addr::GuestPhys;
 use framework::registry::{self, Choice};
-use models::{Arc, Clock, ClockPro, Fifo, Lfu, Lirs, Lru, LruK, Model, S3Fifo, Sieve, Slru, TwoQ};
+use models::{
+    Arc, Clock, ClockPro, Fifo, Gdsf, Hyperbolic, Lfu, Lirs, Lru, LruK, Model, S3Fifo, Sieve, Slru, TwoQ,
+};
 use proptest::prelude::*;
 use sim::golden::{self, Golden};
 use sim::policy_check::{self, Cache};
@@ -17,10 +19,11 @@ fn model(policy: &str, size: usize) -> Option<Box<dyn Model>> {
     let (queue, counts) = (Default::default, Default::default);
     Some(match policy {
         "fifo" => Box::new(Fifo { size, queue: queue() }),
-        "lru" => Box::new(Lru { size, stack: queue() }),
+        // With equal costs.
+        "lru" | "greedy-dual" | "lecar:learn=off,lru=100" => Box::new(Lru { size, stack: queue() }),
         "clock" => Box::new(Clock { size, frames: Vec::new(), hand: 0 }),
         "sieve" => Box::new(Sieve { size, queue: queue(), visited: Default::default(), hand: None }),
-        "lfu" => Box::new(Lfu { size, counts: Default::default(), order: queue() }),
+        "lfu" | "lecar:learn=off,lru=0" => Box::new(Lfu { size, counts: Default::default(), order: queue() }),
         "slru" => {
             let protected_size = size * 80 / 100;
             Box::new(Slru { size, protected_size, probationary: queue(), protected: queue() })
@@ -51,6 +54,8 @@ fn model(policy: &str, size: usize) -> Option<Box<dyn Model>> {
                 frequency: counts(),
             })
         }
+        "hyperbolic:sample=1024" => Box::new(Hyperbolic { size, time: 0, pages: Default::default() }),
+        "gdsf" => Box::new(Gdsf { size, l: 0, time: 0, objects: Default::default() }),
         "clock-pro" => Box::new(ClockPro {
             m: size,
             m_c: at_least_one(size / 2),
@@ -89,7 +94,9 @@ fn lirs(size: usize, most_in_s: usize) -> Lirs {
 
 /// The policies that have a model; `lguest` is held against lguest's recorded answers instead.
 fn modelled() -> Vec<&'static str> {
-    let all = registry::all_names().into_iter().chain(["arc:target=whole"]);
+    let variants =
+        ["arc:target=whole", "hyperbolic:sample=1024", "lecar:learn=off,lru=100", "lecar:learn=off,lru=0"];
+    let all = registry::all_names().into_iter().chain(variants);
     all.filter(|policy| model(policy, 1).is_some()).collect()
 }
 
@@ -268,7 +275,7 @@ fn where_libcachesim_differs_from_the_paper() {
 #[test]
 fn every_policy_of_the_registry_behaves() {
     registry::check().unwrap();
-    assert!(modelled().len() >= 13, "a model is missing: {:?}", modelled());
+    assert!(modelled().len() >= 18, "a model is missing: {:?}", modelled());
     // What is checked needs many loads, hence no Miri.
     for policy in policies().filter(|_| !cfg!(miri)) {
         policy_check::check(policy).unwrap_or_else(|violation| panic!("{violation}"));

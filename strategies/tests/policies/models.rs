@@ -645,3 +645,61 @@ impl Model for LruK {
         hit
     }
 }
+
+/// Blankstein, Sen and Freedman 2017, with all pages looked at: uses for the time in the cache.
+pub struct Hyperbolic {
+    pub size: usize,
+    pub time: u64,
+    /// Of each page: its uses, and when it came.
+    pub pages: HashMap<u32, (u64, u64)>,
+}
+
+impl Model for Hyperbolic {
+    fn load(&mut self, x: u32) -> bool {
+        self.time += 1;
+        if let Some((uses, _)) = self.pages.get_mut(&x) {
+            *uses += 1;
+            return true;
+        }
+        if self.pages.len() == self.size {
+            let rate = |uses: u64, came: u64| uses as f64 / (self.time - came) as f64;
+            let lowest = self
+                .pages
+                .iter()
+                .min_by(|(_, a), (_, b)| rate(a.0, a.1).total_cmp(&rate(b.0, b.1)).then(a.1.cmp(&b.1)));
+            let victim = *lowest.unwrap().0;
+            self.pages.remove(&victim);
+        }
+        self.pages.insert(x, (1, self.time));
+        false
+    }
+}
+
+/// Cherkasova 1998, with objects of cost 1 and size 1.
+pub struct Gdsf {
+    pub size: usize,
+    pub l: u64,
+    pub time: u64,
+    /// Of each object: its frequency, its priority H, and its last use.
+    pub objects: HashMap<u32, (u64, u64, u64)>,
+}
+
+impl Model for Gdsf {
+    fn load(&mut self, x: u32) -> bool {
+        self.time += 1;
+        let (l, time) = (self.l, self.time);
+        if let Some((frequency, h, last)) = self.objects.get_mut(&x) {
+            *frequency += 1;
+            (*h, *last) = (l + *frequency, time);
+            return true;
+        }
+        if self.objects.len() == self.size {
+            let lowest = self.objects.iter().min_by_key(|(_, (_, h, last))| (*h, *last));
+            let (&victim, &(_, h, _)) = lowest.unwrap();
+            self.l = h;
+            self.objects.remove(&victim);
+        }
+        self.objects.insert(x, (1, self.l + 1, time));
+        false
+    }
+}
