@@ -25,7 +25,8 @@ pub fn run(project: &Project) -> Result<()> {
     system(&packages).make(project, &image)?;
     let size = image.metadata().with_context(|| image.display().to_string())?.len() >> 20;
     println!("{} ({size} MiB)", image.display());
-    println!("qemu-system-i386 -m 1G -nographic -hda {}", image.display());
+    // An emulated IDE disk would have the BIOS read each sector by itself.
+    println!("qemu-system-i386 -m 1G -nographic -drive if=virtio,file={}", image.display());
     Ok(())
 }
 
