@@ -34,7 +34,8 @@ fn system(packages: &[PathBuf]) -> System<'_> {
     System {
         name: "lguest",
         packages: PACKAGES,
-        words: "quiet console=tty0 console=ttyS0",
+        // Linux's test of the timer's interrupt goes by a clock on the wall, and fails where the computer is busy.
+        words: "quiet no_timer_check console=tty0 console=ttyS0",
         files: packages,
         script: include_str!("../systems/image.sh"),
         keeps_packages: false,
