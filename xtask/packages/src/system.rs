@@ -82,7 +82,8 @@ impl System<'_> {
             eprintln!("  left out, the main suite is enough: {why}");
         }
         let progress = Progress::start(format!("Debian for i386: {}", self.name));
-        let (root, sources) = (to.with_extension("root"), to.with_extension("sources"));
+        // The name is the one that they have in the system.
+        let (root, sources) = (to.with_extension("root"), to.with_file_name("debian.sources"));
         let remove = || output(user.command("rm").args(["-rf", "--one-file-system"]).arg(&root));
         remove()?;
         fs::write(&sources, &lists.sources)?;

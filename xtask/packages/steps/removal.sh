@@ -7,5 +7,6 @@ getent group lguest && fail 'the group is still there'
 dpkg-query --show 'lguest*' 2>/dev/null | grep . && fail 'dpkg still knows the packages'
 find / -xdev \( -path /root -o -path /proc \) -prune -o \( -iname '*lguest*' -o -name 'lg.ko*' \) -print | grep . &&
     fail 'these files are left'
-grep -rl lguest /etc /lib/modules/*/modules.* && fail 'these files still speak of it'
+# Names that end with a - are copies that groupdel leaves of what it has changed.
+grep -rl --exclude='*-' lguest /etc /lib/modules/*/modules.* && fail 'these files still speak of it'
 true
