@@ -38,8 +38,9 @@ const TEST_SYSTEM: System<'_> = System {
 /// Memory of a PC on which kernels are unpacked and modules compiled, in MiB.
 const MEMORY: u32 = 1024;
 
-/// After so much silence a PC is given up: apt unpacks a kernel without a word.
-const SILENCE: Duration = Duration::from_secs(900);
+/// After so much silence a PC is given up. DKMS compiles without a word, which on an emulated processor takes minutes, and many
+/// where the build machine is busy.
+const SILENCE: Duration = Duration::from_secs(3600);
 
 const LIBRARY: &str = include_str!("../steps/lib.sh");
 
