@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt_sources::Source;
+use crate::apt_sources::{self, Source};
 use crate::process::{output, run_logged};
 
 /// Which package lists to fetch.
@@ -27,11 +27,29 @@ pub struct Lists {
     pub optional: Vec<Source>,
 }
 
+impl Lists {
+    /// Those of the release and its security updates, from where this system has its packages.
+    ///
+    /// # Errors
+    /// When the system has no source for the release.
+    pub fn of_system(architectures: &'static [&'static str]) -> Result<Lists> {
+        let system = apt_sources::read_system(Path::new("/etc/apt"));
+        let security = apt_sources::of_suite(&system, apt_sources::SECURITY_SUITE);
+        Ok(Lists {
+            architectures,
+            required: apt_sources::of_release(&system)?.clone(),
+            optional: security.cloned().into_iter().collect(),
+        })
+    }
+}
+
 /// An apt configuration of our own, with its lists up to date.
 pub struct PrivateApt {
     config: PathBuf,
     /// Which suites were left out and why, if any were.
     pub left_out: Option<String>,
+    /// Those that were not, as deb822 stanzas.
+    pub sources: String,
 }
 
 /// What apt records of the version of a package that it would take.
@@ -50,11 +68,11 @@ impl PrivateApt {
     /// When the required suite's lists cannot be had.
     pub fn update(folder: &Path, lists: &Lists, logs: &Path) -> Result<PrivateApt> {
         let config = write_config(folder, lists.architectures)?;
-        let mut apt = PrivateApt { config, left_out: None };
+        let mut apt = PrivateApt { config, left_out: None, sources: String::new() };
         for taken in (0..=lists.optional.len()).rev() {
             let (with, without) = lists.optional.split_at(taken);
             let sources: Vec<_> = std::iter::once(&lists.required).chain(with).collect();
-            write_sources(folder, lists.architectures, &sources)?;
+            apt.sources = write_sources(folder, lists.architectures, &sources)?;
             match apt.fetch_lists(&logs.join(format!("apt-update-{taken}.log"))) {
                 Ok(()) => break,
                 Err(error) if taken == 0 => {
@@ -167,10 +185,12 @@ APT::Sandbox::User "";
     )
 }
 
-fn write_sources(folder: &Path, architectures: &[&str], sources: &[&Source]) -> Result<()> {
-    let text: Vec<_> = sources.iter().map(|source| source.stanza(architectures)).collect();
+fn write_sources(folder: &Path, architectures: &[&str], sources: &[&Source]) -> Result<String> {
+    let stanzas: Vec<_> = sources.iter().map(|source| source.stanza(architectures)).collect();
+    let text = stanzas.join("\n");
     let path = folder.join("sources/debian.sources");
-    fs::write(&path, text.join("\n")).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(text)
 }
 
 /// The one line of apt's complaint that states what was wrong.

@@ -128,20 +128,37 @@ impl Stopwatch {
 fn report(tally: &mut Tally, job: &Job, boot: Result<Boot>, times: &[Duration]) {
     let vm = &job.vm;
     tally.say(&format!("\n-- {}, {} CPU ({})", vm.flavour, vm.processors, vm.processor.name()));
-    let boot = match boot.with_context(|| format!("{} could not be booted", vm.name)) {
+    report_boot(tally, &vm.name, &job.steps, boot, times);
+}
+
+/// Makes one boot, which sees each line of the programs' console, and counts each of its `steps`, and the kernel's log, as a
+/// check of `tally`.
+pub fn run_one(
+    tally: &mut Tally,
+    vm: &str,
+    steps: &[Step],
+    boot: impl FnOnce(&mut dyn FnMut(&str)) -> Result<Boot>,
+) {
+    let mut watch = Stopwatch::default();
+    let boot = boot(&mut |line| watch.see(line));
+    report_boot(tally, vm, steps, boot, &watch.times);
+}
+
+fn report_boot(tally: &mut Tally, vm: &str, steps: &[Step], boot: Result<Boot>, times: &[Duration]) {
+    let boot = match boot.with_context(|| format!("{vm} could not be booted")) {
         Ok(boot) => boot,
-        Err(error) => return tally.fail(&vm.name, &format!("{error:#}")),
+        Err(error) => return tally.fail(vm, &format!("{error:#}")),
     };
-    for (number, (step, outcome)) in job.steps.iter().zip(&boot.outcomes).enumerate() {
+    for (number, (step, outcome)) in steps.iter().zip(&boot.outcomes).enumerate() {
         let time = times.get(number).filter(|time| **time >= WORTH_TELLING);
         let time = time.map_or(String::new(), |time| format!(" ({} s)", time.as_secs()));
-        let name = format!("{} {}{time}", vm.name, step.name);
+        let name = format!("{vm} {}{time}", step.name);
         match judge(step, outcome) {
             Ok(()) => tally.pass(&name),
             Err(why) => tally.fail(&name, &why),
         }
     }
-    let name = format!("{} kernel log and power-off", vm.name);
+    let name = format!("{vm} kernel log and power-off");
     let mut wrong = boot.complaints;
     wrong.extend(boot.breakdown);
     if wrong.is_empty() {

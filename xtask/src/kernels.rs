@@ -14,7 +14,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::apt::{Lists, PrivateApt, unpack};
-use crate::apt_sources;
 use crate::flavour::Flavour;
 use crate::process::Progress;
 use crate::project::Project;
@@ -63,15 +62,7 @@ impl Kernels {
     /// Fetches all packages and unpacks them into the cache; the caller holds its lock.
     pub fn fetch(project: &Project) -> Result<Kernels> {
         let progress = Progress::start("package lists of Debian's i386 architecture");
-        let system = apt_sources::read_system(Path::new("/etc/apt"));
-        let lists = Lists {
-            architectures: &["amd64", "i386"],
-            required: apt_sources::of_release(&system)?.clone(),
-            optional: apt_sources::of_suite(&system, apt_sources::SECURITY_SUITE)
-                .cloned()
-                .into_iter()
-                .collect(),
-        };
+        let lists = Lists::of_system(&["amd64", "i386"])?;
         let apt = PrivateApt::update(&project.cache().join("apt"), &lists, &project.logs())?;
         progress.done();
         if let Some(why) = &apt.left_out {

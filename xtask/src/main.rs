@@ -52,6 +52,12 @@ enum Command {
     /// Write the manual pages and shell completions of the installed programs
     #[command(disable_help_flag = true)]
     Manual(Arguments),
+    /// Make Debian packages for i386: the module for DKMS, the programs, the Linux guest
+    #[command(disable_help_flag = true)]
+    Package(Arguments),
+    /// Make a disk image of Debian 12 for i386 with the packages and a C compiler
+    #[command(disable_help_flag = true)]
+    Image(Arguments),
     /// Throw away what the other commands have made
     Clean(clean::Args),
 }
@@ -77,6 +83,8 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),
         Command::Manual(_) => pass_on(Package::Manual, "manual"),
+        Command::Package(_) => pass_on(Package::Packages, "package"),
+        Command::Image(_) => pass_on(Package::Packages, "image"),
         Command::Clean(args) => clean::run(&project, &args),
     }
 }
@@ -87,8 +95,17 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_is_not_looked_at() {
-        let passed_on =
-            ["linux-guest", "bench", "record", "instructions", "profile", "fuzz", "inject", "manual"];
+        let passed_on = [
+            "linux-guest",
+            "bench",
+            "record",
+            "instructions",
+            "profile",
+            "fuzz",
+            "inject",
+            "manual",
+            "package",
+        ];
         for command in passed_on {
             for rest in [&["--help"][..], &["--", "--help"], &["compare", "-x", "--", "-h"], &[]] {
                 Cli::try_parse_from(["cargo xtask", command].iter().chain(rest)).unwrap();

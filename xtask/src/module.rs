@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `Cargo.toml` | package `lgmod`, `crate-type = ["staticlib"]`, `#![no_std]`, left out of the workspace (its only targets are kernels), with `lto = "fat"` and `panic = "abort"` in its profile, and its own `Cargo.lock` |
 //! | `*.c`, `*.h`, `*.S` | the C side; all of them are copied beside the Rust object, subfolders are not |
-//! | `Kbuild` | `obj-m := lg.o` and `lg-y := … lg_rust.o`: the C and assembly objects, and the Rust object by this name |
+//! | `Kbuild` | `obj-m := lg.o` and `lg-y := … lg_rust.o`: the C and assembly objects, and the Rust object, which is copied from `lg_rust.o_shipped` |
 //!
 //! # The border between C and Rust
 //!
@@ -85,6 +85,13 @@ impl ModuleSource {
         ModuleSource { results: feature, feature: Some(feature), ..ModuleSource::of(project) }
     }
 
+    /// Writes into `folder` all that a kernel's own build system makes the module of: the C side, and the Rust side as one
+    /// object, which is the same for every kernel.
+    pub fn write_kernel_side(&self, project: &Project, machine: &Machine, folder: &Path) -> Result<()> {
+        let rust = self.build_rust(project, machine)?;
+        self.write_sources(folder, &rust)
+    }
+
     /// Builds for `flavours`; returns where each `lg.ko` is, in the same order.
     pub fn build(&self, project: &Project, machine: &Machine, flavours: &[Flavour]) -> Result<Vec<PathBuf>> {
         let rust = self.build_rust(project, machine)?;
@@ -136,6 +143,13 @@ impl ModuleSource {
         self.build_kernel_side(project, flavour.name(), &machine.kernels.headers(flavour), &out, rust)
     }
 
+    fn write_sources(&self, folder: &Path, rust: &RustSide) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        copy_sources(&self.folder, folder)?;
+        write_if_changed(&folder.join("lg_shared.h"), rust.header.as_bytes())?;
+        write_if_changed(&folder.join("lg_rust.o_shipped"), &rust.object)
+    }
+
     /// What the kernel's own build system does, for the kernel called `name`; leaves all in `out`.
     fn build_kernel_side(
         &self,
@@ -148,12 +162,7 @@ impl ModuleSource {
         let _lock = project.lock_build()?;
         let progress = Progress::start(format!("kernel module for {name}"));
         let build = out.join("kbuild");
-        fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
-        copy_sources(&self.folder, &build)?;
-        write_if_changed(&build.join("lg_shared.h"), rust.header.as_bytes())?;
-        write_if_changed(&build.join("lg_rust.o_shipped"), &rust.object)?;
-        // modpost requires a record of how every object was made; this one was not made by Kbuild.
-        write_if_changed(&build.join(".lg_rust.o.cmd"), b"")?;
+        self.write_sources(&build, rust)?;
 
         let log = project.logs().join(format!("module-kbuild-{name}.log"));
         let mut make = Command::new("make");

@@ -25,6 +25,8 @@ pub enum Package {
     LinuxGuestBuilder,
     /// `manual`: what writes manual pages and completions.
     Manual,
+    /// `packages`: what makes Debian packages and the disk image.
+    Packages,
 }
 
 impl Package {
@@ -34,6 +36,7 @@ impl Package {
             Package::Attack => "attack",
             Package::LinuxGuestBuilder => "linux-guest-builder",
             Package::Manual => "manual",
+            Package::Packages => "packages",
         }
     }
 

@@ -93,6 +93,11 @@ impl Project {
         lock(&self.cache, "guest-kernels.lock")
     }
 
+    /// As [`Project::lock_cache`], for the part of the cache that holds systems on disks.
+    pub fn lock_systems(&self) -> Result<File> {
+        lock(&self.cache, "systems.lock")
+    }
+
     /// As [`Project::lock_cache`], for the folder in which the module is built.
     ///
     /// # Errors

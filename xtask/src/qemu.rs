@@ -29,8 +29,7 @@ pub const MEMORY: u32 = 512;
 /// self-tests of Linux's cryptography and its search for ISA cards are most of a boot and have nothing to do with
 /// us. Its test of the timer's interrupt counts ticks of a clock on the wall, and panics where the build machine is
 /// busy.
-const LINUX: &str =
-    "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check rdinit=/init quiet";
+pub const LINUX: &str = "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check quiet";
 
 /// A processor that QEMU emulates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,8 +73,8 @@ pub enum Clock {
 /// What to boot, and in what.
 #[derive(Debug, Clone)]
 pub struct Pc {
-    /// The kernel image.
-    pub kernel: PathBuf,
+    /// The kernel image. Without one, the machine starts what is on its first disk, which an option gives it.
+    pub kernel: Option<PathBuf>,
     /// The initial file system of a Linux; without one the kernel is another, which receives nothing but
     /// [`Pc::append`].
     pub initrd: Option<PathBuf>,
@@ -134,11 +133,12 @@ impl Pc {
             // What else a machine gets from outside: the time of day, and the seed of Linux's random numbers.
             command.args(["-rtc", "base=2020-01-01T00:00:00,clock=vm", "-seed", "1"]);
         }
-        command.arg("-kernel").arg(&self.kernel);
+        let Some(kernel) = &self.kernel else { return command };
+        command.arg("-kernel").arg(kernel);
         let mut append = self.append.clone();
         if let Some(initrd) = &self.initrd {
             command.arg("-initrd").arg(initrd);
-            append.insert_str(0, &format!("{LINUX} "));
+            append.insert_str(0, &format!("{LINUX} rdinit=/init "));
         }
         command.arg("-append").arg(append.trim_end());
         command
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn instruction_clock_and_command_line() {
         let pc = Pc {
-            kernel: "/k".into(),
+            kernel: Some("/k".into()),
             initrd: Some("/i".into()),
             memory: 128,
             processors: 1,
@@ -267,8 +267,8 @@ mod tests {
             "{line}"
         );
         assert!(line.contains(" -cpu pentium3 "), "{line}");
-        assert!(line.contains(" -smp 1 ") && line.ends_with("quiet lg.shell=host'"), "{line}");
-        let line = describe(&Pc { clock: Clock::Real, initrd: None, ..pc }.command());
+        assert!(line.contains(" -smp 1 ") && line.ends_with("quiet rdinit=/init lg.shell=host'"), "{line}");
+        let line = describe(&Pc { clock: Clock::Real, initrd: None, ..pc.clone() }.command());
         assert!(
             !line.contains("-icount")
                 && line.ends_with(
@@ -277,5 +277,7 @@ mod tests {
                 ),
             "{line}"
         );
+        let line = describe(&Pc { clock: Clock::Real, kernel: None, ..pc }.command());
+        assert!(line.ends_with("-no-reboot"), "{line}");
     }
 }

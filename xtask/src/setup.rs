@@ -42,7 +42,7 @@ pub fn ensure(project: &Project, refresh: bool) -> Result<Machine> {
     project.check_paths()?;
     let _lock = project.lock_cache()?;
     system_packages::check_system()?;
-    system_packages::install_missing(project)?;
+    system_packages::install_missing(project, &system_packages::NEEDED)?;
     let toolchain = Toolchain::detect(project)?;
     let kernels = match Kernels::cached(project) {
         Some(kernels) if !refresh => kernels,

@@ -16,8 +16,11 @@ pub const RUSTC_PACKAGE: &str = "rustc-web";
 /// Debian's package with the sources that belong to it.
 pub const RUST_SOURCE_PACKAGE: &str = "rust-web-src";
 
-/// The packages and what each is for.
-const NEEDED: [(&str, &str); 16] = [
+/// A package and what it is for.
+pub type Needed = (&'static str, &'static str);
+
+/// What every command needs.
+pub const NEEDED: [Needed; 16] = [
     (RUSTC_PACKAGE, "a Rust compiler whose matching library sources are also packaged"),
     (RUST_SOURCE_PACKAGE, "those sources: core, alloc and std are built for i386 from them"),
     ("rust-web-clippy", "lints for the crates that only this compiler can build"),
@@ -63,9 +66,9 @@ pub fn check_system() -> Result<()> {
     Ok(())
 }
 
-/// Installs by apt-get what is missing, after printing what and why.
-pub fn install_missing(project: &Project) -> Result<()> {
-    let missing: Vec<_> = NEEDED.into_iter().filter(|(name, _)| installed_version(name).is_none()).collect();
+/// Installs by apt-get what is missing of `needed`, after printing what and why.
+pub fn install_missing(project: &Project, needed: &[Needed]) -> Result<()> {
+    let missing: Vec<_> = needed.iter().filter(|(name, _)| installed_version(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -157,13 +160,16 @@ pub fn installed_version(package: &str) -> Option<String> {
 }
 
 /// How commands become root's.
-enum Root {
+pub enum Root {
+    /// This process is root's.
     Already,
+    /// By sudo.
     Sudo,
 }
 
 impl Root {
-    fn command(&self, program: &str) -> Command {
+    /// A command that root runs, in a fixed language and without questions.
+    pub fn command(&self, program: &str) -> Command {
         let mut command = match self {
             Root::Already => Command::new(program),
             Root::Sudo => {
@@ -177,21 +183,22 @@ impl Root {
     }
 }
 
-fn as_root() -> Result<Root> {
+/// How this process can have commands run by root; sudo asks for the password now.
+///
+/// # Errors
+/// When it cannot.
+pub fn as_root() -> Result<Root> {
     // A process owns its own entry in /proc.
     if Path::new("/proc/self").metadata().is_ok_and(|meta| meta.uid() == 0) {
         return Ok(Root::Already);
     }
     if find_program("sudo").is_none() {
-        return Err(anyhow!(
-            "installing packages needs root, and there is no sudo: install the packages above as root, \
-             then run this again"
-        ));
+        return Err(anyhow!("this needs root, and there is no sudo: run it once as root"));
     }
-    // Asks for the password now, while the terminal is still the user's.
+    // While the terminal is still the user's.
     let status = Command::new("sudo").arg("-v").stdin(Stdio::inherit()).status()?;
     if !status.success() {
-        bail!("sudo refused: install the packages above as root, then run this again");
+        bail!("this needs root, and sudo refused: run it once as root");
     }
     Ok(Root::Sudo)
 }

@@ -33,7 +33,7 @@ pub struct Args {
     /// Leave out the host VM, and with it the Linux guest
     #[arg(long)]
     fast: bool,
-    /// Run also what takes too long for each change: Linux as a guest with its own checks, and on every strategy
+    /// Run also what takes too long for each change: Linux as a guest with its own checks, and on every strategy; the packages
     #[arg(long)]
     long: bool,
     /// Run only this section or this scenario of the host VM (may be repeated)
@@ -45,7 +45,7 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
@@ -59,10 +59,17 @@ const SECTIONS: [(&str, &str); 13] = [
     ("processors", "some of them on other processors, from a Pentium III to all that QEMU emulates"),
     ("bench", "a short benchmark gives the same figures twice, and reports what failed"),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
+    (
+        PACKAGE,
+        "with --long only: the Debian packages, installed, used through an upgrade of the kernel, removed",
+    ),
 ];
 
 /// Those that need QEMU, and what is done in it.
-const IN_QEMU: [&str; 5] = ["vm", "inject", "processors", "bench", "linux"];
+const IN_QEMU: [&str; 6] = ["vm", "inject", "processors", "bench", "linux", PACKAGE];
+
+/// The one that takes too long for each change.
+const PACKAGE: &str = "package";
 
 /// How the names of the Linux guest's scenarios begin. The crate that makes them has the list of them.
 pub const OF_LINUX: &str = "linux-";
@@ -75,7 +82,8 @@ const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
 /// The crates of the workspace that only ever run on the developer's machine.
-const HERE_ONLY: [&str; 6] = ["xtask", "module-link", "lab", "attack", "linux-guest-builder", "fuzz-targets"];
+const HERE_ONLY: [&str; 7] =
+    ["xtask", "module-link", "lab", "attack", "linux-guest-builder", "fuzz-targets", "packages"];
 
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)
@@ -124,6 +132,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "vm" => run.vm(),
                 "inject" => run.elsewhere(Package::Attack, name),
                 "processors" => run.processors(),
+                PACKAGE => run.elsewhere(Package::Packages, name),
                 _ => run.elsewhere(Package::LinuxGuestBuilder, name),
             }
             let seconds = begun.elapsed().as_secs();
@@ -157,6 +166,9 @@ impl Run<'_> {
     fn wants(&self, section: &str) -> bool {
         if IN_QEMU.contains(&section) && self.args.fast {
             return false;
+        }
+        if section == PACKAGE && !self.args.long {
+            return self.names(section);
         }
         self.wants_whole(section)
             || scenarios_of(section).into_iter().any(|name| self.names(name))

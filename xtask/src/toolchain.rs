@@ -5,6 +5,7 @@
 //! the same version; Debian packages both. The compiler is a released one: `RUSTC_BOOTSTRAP` lets it accept
 //! the unstable flags that building the libraries needs.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,6 +31,8 @@ pub struct Toolchain {
     cargo: PathBuf,
     out: PathBuf,
     specs: PathBuf,
+    /// Compiler options by which no path of this machine is in what is built; a panic names its file from the work tree's root.
+    remapped: [String; 2],
 }
 
 /// What a crate is built for.
@@ -74,7 +77,8 @@ impl Toolchain {
             );
         }
         let specs = project.root().join("xtask/targets");
-        Ok(Toolchain { version, cargo: cargo(), out: project.out().join("rust"), specs })
+        let remapped = remapped(project.root(), &cargo_home());
+        Ok(Toolchain { version, cargo: cargo(), out: project.out().join("rust"), specs, remapped })
     }
 
     /// `cargo SUBCOMMAND` with this compiler and the libraries built for `target`, run in `folder`.
@@ -91,8 +95,11 @@ impl Toolchain {
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         // A configuration in the folder has options of its own, which the variable would put aside.
-        if !folder.join(".cargo/config.toml").is_file() {
-            command.env("RUSTFLAGS", target.flags());
+        if folder.join(".cargo/config.toml").is_file() {
+            let options = self.remapped.each_ref().map(|option| format!("{option:?}")).join(", ");
+            command.arg(format!("--config=target.{}.rustflags=[{options}]", target.name()));
+        } else {
+            command.env("RUSTFLAGS", format!("{} {}", self.remapped.join(" "), target.flags()));
         }
         match target {
             Target::Kernel | Target::Guest => command
@@ -143,6 +150,20 @@ impl Target {
             Target::Program => "i586-unknown-linux-gnu",
         }
     }
+}
+
+/// Options that name the files of the work tree as they lie in it, and those of crates from a registry by the crate.
+fn remapped(root: &Path, cargo_home: &Path) -> [String; 2] {
+    [
+        format!("--remap-path-prefix={}/=", root.display()),
+        format!("--remap-path-prefix={}=crates", cargo_home.join("registry/src").display()),
+    ]
+}
+
+/// Where cargo keeps the crates that it has fetched.
+fn cargo_home() -> PathBuf {
+    let set = |name| env::var_os(name).map(PathBuf::from);
+    set("CARGO_HOME").or_else(|| set("HOME").map(|home| home.join(".cargo"))).unwrap_or_default()
 }
 
 /// The leading `major.minor.patch` of a version; what Debian appends is passed over.

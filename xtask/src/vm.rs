@@ -152,26 +152,9 @@ impl Vm {
         let folder = project.logs().join("vm").join(&self.name);
         let mut pc = self.prepare(kernels, contents, steps, &folder, special.append)?;
         if let Some(kernel) = special.kernel {
-            pc.kernel = kernel.to_owned();
+            pc.kernel = Some(kernel.to_owned());
         }
-        let budget: Duration = steps.iter().map(|step| step.limit).sum();
-        let limits = Limits { silence: special.silence, whole: budget + Duration::from_secs(120) };
-        let run = pc.run_with(special.options, &folder, limits, line)?;
-
-        let (mut outcomes, done) = steps::collect(&run.console);
-        let never_begun = Outcome { status: None, output: Vec::new() };
-        outcomes.resize(steps.len(), never_begun);
-        let complaints = kernel_log::complaints(&run.kernel_log);
-        let breakdown = match run.end {
-            End::ByItself if done => None,
-            End::ByItself => Some(match complaints.last() {
-                Some(last) => format!("the kernel gave up: {last}"),
-                None => "the VM ended before its last step".to_owned(),
-            }),
-            End::Silent(limit) => Some(format!("the VM said nothing for {} s", limit.as_secs())),
-            End::TooLong(limit) => Some(format!("the VM was not done after {} s", limit.as_secs())),
-        };
-        Ok(Boot { outcomes, complaints, breakdown, folder })
+        boot(&pc, special.options, special.silence, steps, &folder, line)
     }
 
     /// Boots into a shell on the terminal: that of the Linux guest, or the VM's own.
@@ -203,7 +186,7 @@ impl Vm {
         let archive = contents.archive(kernels, self.flavour, steps)?;
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Pc {
-            kernel: kernels.vmlinuz(self.flavour),
+            kernel: Some(kernels.vmlinuz(self.flavour)),
             initrd: Some(initrd),
             memory: MEMORY,
             processors: self.processors,
@@ -212,6 +195,39 @@ impl Vm {
             append: append.to_owned(),
         })
     }
+}
+
+/// Boots a PC in which `steps` are run, with more options for QEMU. After so much `silence` it is given up. Logs are left in
+/// `folder`.
+///
+/// # Errors
+/// When QEMU cannot be started.
+pub fn boot(
+    pc: &Pc,
+    options: &[String],
+    silence: Duration,
+    steps: &[Step],
+    folder: &Path,
+    line: impl FnMut(&str),
+) -> Result<Boot> {
+    let budget: Duration = steps.iter().map(|step| step.limit).sum();
+    let limits = Limits { silence, whole: budget + Duration::from_secs(120) };
+    let run = pc.run_with(options, folder, limits, line)?;
+
+    let (mut outcomes, done) = steps::collect(&run.console);
+    let never_begun = Outcome { status: None, output: Vec::new() };
+    outcomes.resize(steps.len(), never_begun);
+    let complaints = kernel_log::complaints(&run.kernel_log);
+    let breakdown = match run.end {
+        End::ByItself if done => None,
+        End::ByItself => Some(match complaints.last() {
+            Some(last) => format!("the kernel gave up: {last}"),
+            None => "the VM ended before its last step".to_owned(),
+        }),
+        End::Silent(limit) => Some(format!("the VM said nothing for {} s", limit.as_secs())),
+        End::TooLong(limit) => Some(format!("the VM was not done after {} s", limit.as_secs())),
+    };
+    Ok(Boot { outcomes, complaints, breakdown, folder: folder.to_owned() })
 }
 
 impl Contents {

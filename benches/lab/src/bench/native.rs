@@ -115,7 +115,7 @@ impl Native<'_> {
             Guest::Linux => format!("printk.time=0 -- span {workload} {scale}"),
         };
         let pc = Pc {
-            kernel: self.kernel.clone(),
+            kernel: Some(self.kernel.clone()),
             initrd: self.initrd.clone(),
             memory: self.memory,
             processors: 1,
