@@ -55,12 +55,15 @@ fn no_policy_is_below_it() {
         let bound = bound(&trace, 9);
         let all = competitors(&["all".to_owned()], &SLOTS).unwrap();
         let open = || Ok::<_, Infallible>(Input::new(&trace[..], None).unwrap());
-        for row in compare(&all, Settings { seed: None, warmup: 0 }, open).unwrap().rows {
-            let (lowest, cost) = bound.by_slots[row.competitor.slots.unwrap() as usize - 1];
-            let report = row.outcome.unwrap();
-            assert!(report.counters.demand_faults >= lowest, "{name}: {}", report.strategy);
-            assert!(Cost::of(&report).instructions >= cost.instructions, "{name}: {}", report.strategy);
-            compared += 1;
+        // As many guests at a time as fit into 32-bit addresses.
+        for some in all.chunks(8) {
+            for row in compare(some, Settings { seed: None, warmup: 0 }, open).unwrap().rows {
+                let (lowest, cost) = bound.by_slots[row.competitor.slots.unwrap() as usize - 1];
+                let report = row.outcome.unwrap();
+                assert!(report.counters.demand_faults >= lowest, "{name}: {}", report.strategy);
+                assert!(Cost::of(&report).instructions >= cost.instructions, "{name}: {}", report.strategy);
+                compared += 1;
+            }
         }
     }
     assert!(compared > 200, "{compared}");

@@ -29,8 +29,8 @@ use core::sync::atomic::Ordering;
 use framework::counters::FrameCounters;
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, DoneInSwitcher, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
-    RecordingFull,
+    BadAddress, Capability, DoneInSwitcher, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
+    PagingHost, Purpose, RecordingFull,
 };
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};

@@ -233,7 +233,7 @@ extern "C" fn lg_rust_check_strategy(text: *const u8, length: u32, levels: u32) 
 extern "C" fn lg_rust_strategies(to: *mut MaybeUninit<u8>, size: u32) -> u32 {
     // SAFETY: C passes a buffer of that size, which nobody else uses.
     let mut buffer = Buffer { bytes: unsafe { slice::from_raw_parts_mut(to, size as usize) }, used: 0 };
-    if write!(buffer, "{}(modinfo lg explains the parameters)\n", registry::summary()).is_err() {
+    if writeln!(buffer, "{}(modinfo lg explains the parameters)", registry::summary()).is_err() {
         buffer.end_with("\n(cut off here; modinfo lists all)\n");
     }
     buffer.used as u32

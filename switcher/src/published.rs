@@ -2,7 +2,7 @@
 //!
 //! A guest's kernel that switches to another process passes the host a page directory, and a stack, and often
 //! thread-local-storage descriptors. Where the shadow root of the directory is *published*, the Switcher does all of that
-//! without leaving the guest ([`text`](mod@crate::text)), and writes down what it did. The host takes that at the next exit,
+//! without leaving the guest (module `text`), and writes down what it did. The host takes that at the next exit,
 //! before it does anything else.
 //!
 //! Whoever publishes a root promises that its page stays a shadow root of this guest's until it is retracted.

@@ -80,7 +80,7 @@ fn host_vectors() {
 fn error_code_gates() {
     user::hostile(HostileAct::ErrorCodeGates);
     // As every C program has, so that switches from and to this one load descriptors.
-    user::set_tls(error_code_gates as *const () as usize as u32);
+    let _selector = user::set_tls(error_code_gates as *const () as usize as u32);
     macro_rules! interrupts {
         ($($vector:literal)*) => {
             $(
