@@ -13,12 +13,14 @@
 //! | [`segment`] | segment and gate descriptors, the guest's selectors | SDM vol. 3A, 3.4.5 and 6.11 |
 //! | [`regs`] | the register frame that the Switcher saves | lguest's `asm/lguest.h` |
 //! | [`kernel_view`] | what the Switcher must know to work on a guest's memory | – |
+//! | [`done_in_switcher`] | hypercalls that the Switcher has done by itself | – |
 //! | [`hypercall`] | hypercall numbers and arguments | lguest's `asm/lguest_hcall.h` |
 //! | [`lguest_data`] | the page that guest and host share | lguest's `linux/lguest.h` |
 //! | [`launcher`] | the requests on `/dev/lguest`, the device page | lguest's `linux/lguest_launcher.h` |
 #![no_std]
 
 pub mod addr;
+pub mod done_in_switcher;
 pub mod hypercall;
 pub mod kernel_view;
 pub mod launcher;

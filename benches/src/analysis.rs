@@ -27,6 +27,11 @@ impl Distances {
         }
     }
 
+    /// The distances that loads have, with how many.
+    pub fn counted(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().copied().enumerate().filter(|&(_, loads)| loads > 0)
+    }
+
     /// LRU's misses: for each number of slots at which they become fewer, from 1 on. Between two of them, and beyond the last,
     /// the misses stay the same.
     #[must_use]

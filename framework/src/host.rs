@@ -28,11 +28,11 @@ pub use crate::paging_host::{
 use crate::segment::Segments;
 use crate::shadow_root::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt};
+pub use arch_i386::done_in_switcher::DoneInSwitcher;
 use arch_i386::hypercall::HypercallArgs;
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{RING_DONE, Timespec, ring_call, ring_status};
 use arch_i386::regs::Regs;
-use arch_i386::segment::{Descriptor, index::TLS_ENTRIES};
 use core::num::NonZeroU32;
 pub use fallible::OutOfMemory;
 
@@ -62,25 +62,6 @@ pub struct Exit {
     pub vector: u32,
     /// CR2, when the vector is a page fault's.
     pub cr2: GuestVirt,
-}
-
-/// What the Switcher has done of a guest's hypercalls by itself, without an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DoneInSwitcher {
-    /// How many in registers, and how many of the ring.
-    pub calls: u32,
-    /// See [`DoneInSwitcher::calls`].
-    pub ring_calls: u32,
-    /// The ring entry that comes next.
-    pub ring_next: u32,
-    /// The guest's kernel stack now, in the same segment as before, and how many pages it has. They are mapped.
-    pub esp1: GuestVirt,
-    /// See [`DoneInSwitcher::esp1`].
-    pub stack_pages: u32,
-    /// How many page directories it has loaded; [`Host::loaded_in_switcher`] has them.
-    pub loads: u32,
-    /// The guest's thread-local-storage descriptors, if they were loaded.
-    pub tls: Option<[Descriptor; TLS_ENTRIES]>,
 }
 
 /// What running a guest needs.

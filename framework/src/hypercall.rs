@@ -171,7 +171,7 @@ impl Guest {
         self.counters.switcher_hypercalls += u64::from(done.calls + done.ring_calls);
         self.ring_next = done.ring_next;
         if let Some(tls) = done.tls {
-            self.segments.tls_loaded(tls);
+            self.segments.load_tls(tls);
         }
         let (esp1, pages) = (done.esp1, done.stack_pages);
         let moved = (self.esp1, self.stack_pages) != (esp1, pages);

@@ -109,11 +109,6 @@ impl Segments {
         }
     }
 
-    /// LOAD_TLS, done by the Switcher: the processor's table has these.
-    pub(crate) fn tls_loaded(&mut self, tls: [Descriptor; index::TLS_ENTRIES]) {
-        self.gdt[index::TLS_MIN..][..index::TLS_ENTRIES].copy_from_slice(&tls.map(accepted));
-    }
-
     /// LOAD_IDT_ENTRY. Vectors that are never the guest's are silently left alone, since every guest
     /// sets all of them.
     pub(crate) fn load_idt_entry(&mut self, vector: u32, gate: Descriptor) -> Result<(), Kill> {

@@ -35,7 +35,6 @@ use framework::host::{
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
-use switcher::published::Done;
 use switcher::state::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
@@ -548,13 +547,9 @@ impl Host for Linux {
 
     #[inline]
     fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
-        let pages = self.vcpu_area.pages();
-        let Done { calls, ring_calls, ring_next, esp1, stack_pages, loads, tls } = pages.take_done()?;
-        if loads > 0 {
-            self.overtaken = true;
-        }
-        let tls = tls.then(|| self.vcpu_area.pages().tls());
-        Some(DoneInSwitcher { calls, ring_calls, ring_next, esp1, stack_pages, loads, tls })
+        let done = self.vcpu_area.pages().take_done()?;
+        self.overtaken |= done.loads > 0;
+        Some(done)
     }
 
     fn loaded_in_switcher(&self, index: u32) -> GuestPhys {

@@ -65,6 +65,15 @@ impl Lists {
         (previous < self.numbers).then_some(previous)
     }
 
+    /// Moves the last of a list to the front of another one, until no more than `room` are left.
+    pub fn overflow(&mut self, from: usize, room: usize, to: usize) {
+        while self.len(from) > room
+            && let Some(last) = self.back(from)
+        {
+            self.push_front(to, last);
+        }
+    }
+
     /// Puts a number before all others of a list, wherever it was.
     pub fn push_front(&mut self, list: usize, number: usize) {
         let front = self.sentinel(list);

@@ -53,11 +53,7 @@ impl EvictionPolicy for Slru {
             self.lists.list_of(slot).map_or(PROBATION, |segment| (segment + 1).min(self.segments - 1));
         self.lists.push_front(segment, slot);
         while segment > PROBATION {
-            while self.lists.len(segment) > self.protected_slots
-                && let Some(oldest) = self.lists.back(segment)
-            {
-                self.lists.push_front(segment - 1, oldest);
-            }
+            self.lists.overflow(segment, self.protected_slots, segment - 1);
             segment -= 1;
         }
     }

@@ -42,15 +42,6 @@ impl WTinyLfu {
         self.window_room = at_least_one(slots, self.window);
         self.protected_room = (slots - self.window_room) * self.protected / 100;
     }
-
-    /// Moves what is too much in one list to the front of another.
-    fn overflow(&mut self, from: usize, room: usize, to: usize) {
-        while self.lists.len(from) > room
-            && let Some(oldest) = self.lists.back(from)
-        {
-            self.lists.push_front(to, oldest);
-        }
-    }
 }
 
 impl EvictionPolicy for WTinyLfu {
@@ -58,7 +49,7 @@ impl EvictionPolicy for WTinyLfu {
         self.sketch.add(directory);
         self.directories[slot] = directory;
         self.lists.push_front(WINDOW, slot);
-        self.overflow(WINDOW, self.window_room, PROBATION);
+        self.lists.overflow(WINDOW, self.window_room, PROBATION);
     }
 
     fn used(&mut self, slot: usize, directory: GuestPhys) {
@@ -67,7 +58,7 @@ impl EvictionPolicy for WTinyLfu {
             self.lists.push_front(WINDOW, slot);
         } else {
             self.lists.push_front(PROTECTED, slot);
-            self.overflow(PROTECTED, self.protected_room, PROBATION);
+            self.lists.overflow(PROTECTED, self.protected_room, PROBATION);
         }
     }
 

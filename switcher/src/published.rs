@@ -55,25 +55,6 @@ pub(crate) struct Published {
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
 }
 
-/// What the Switcher has done by itself in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// Hypercalls in registers.
-    pub calls: u32,
-    /// Hypercalls of the ring.
-    pub ring_calls: u32,
-    /// The ring entry that comes next.
-    pub ring_next: u32,
-    /// The guest's kernel stack now, and how many pages it has.
-    pub esp1: GuestVirt,
-    /// See [`Done::esp1`].
-    pub stack_pages: u32,
-    /// Page directories that it loaded: [`VcpuPages::loaded`](crate::state::VcpuPages::loaded) has them.
-    pub loads: u32,
-    /// Thread-local-storage descriptors were stored.
-    pub tls: bool,
-}
-
 impl Published {
     pub(crate) const NONE: Self = Self {
         calls_allowed: 0,

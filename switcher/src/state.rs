@@ -30,9 +30,10 @@
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
-use crate::published::{Done, Published, PublishedRoot};
+use crate::published::{Published, PublishedRoot};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::done_in_switcher::DoneInSwitcher;
 use arch_i386::hypercall::Hypercall;
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{RING_SIZE, ring_status};
@@ -287,19 +288,20 @@ impl VcpuPages {
 
     /// What the Switcher has done by itself since the last call; `None` when it has done nothing.
     #[inline]
-    pub fn take_done(&mut self) -> Option<Done> {
-        let StatePage { published, tss, .. } = &mut self.state;
+    pub fn take_done(&mut self) -> Option<DoneInSwitcher> {
+        let StatePage { published, tss, gdt, .. } = &mut self.state;
         if published.calls == 0 {
             return None;
         }
-        let done = Done {
+        let done = DoneInSwitcher {
             calls: published.calls,
             ring_calls: published.ring_calls,
             ring_next: published.ring_next,
             esp1: GuestVirt(tss.esp1),
             stack_pages: published.stack_pages,
             loads: published.loads,
-            tls: published.tls_loads != 0,
+            tls: (published.tls_loads != 0)
+                .then(|| core::array::from_fn(|number| gdt[index::TLS_MIN + number])),
         };
         (published.calls, published.ring_calls, published.loads, published.tls_loads) = (0, 0, 0, 0);
         Some(done)
@@ -315,12 +317,6 @@ impl VcpuPages {
         let offset = usize::from(log[index as usize]) % PAGE_SIZE as usize;
         let first = offset_of!(StatePage, published) + offset_of!(Published, roots);
         GuestPhys(roots.as_flattened()[(offset - first) / size_of::<PublishedRoot>()].directory)
-    }
-
-    /// The thread-local-storage descriptors that the processor uses for the guest.
-    #[must_use]
-    pub fn tls(&self) -> [Descriptor; index::TLS_ENTRIES] {
-        core::array::from_fn(|number| self.state.gdt[index::TLS_MIN + number])
     }
 
     /// To be called before each run.
@@ -530,14 +526,14 @@ mod tests {
         let published = &mut pages.state.published;
         (published.calls, published.ring_calls, published.ring_next, published.loads) = (4, 5, 6, 3);
         (pages.state.tss.esp1, pages.state.published.stack_pages) = (0xc000_8000, 2);
-        let done = Done {
+        let done = DoneInSwitcher {
             calls: 4,
             ring_calls: 5,
             ring_next: 6,
             esp1: GuestVirt(0xc000_8000),
             stack_pages: 2,
             loads: 3,
-            tls: false,
+            tls: None,
         };
         assert_eq!((pages.take_done(), pages.take_done()), (Some(done), None));
         assert_eq!([0, 1, 2].map(|index| pages.loaded(index).0), [0x9000, 0x2000, 0x9000]);

@@ -192,10 +192,10 @@ impl Analysis {
         });
         match &self.curve {
             Curve::Exact(distances) => {
-                let counted = distances.counts.iter().enumerate().filter(|(_, loads)| **loads > 0);
-                let counted =
-                    counted.map(|(distance, loads)| json!({ "distance": distance, "loads": loads }));
-                object["reuse_distances"] = counted.collect();
+                let counted = distances.counted();
+                object["reuse_distances"] = counted
+                    .map(|(distance, loads)| json!({ "distance": distance, "loads": loads }))
+                    .collect();
             }
             Curve::Sampled { rate, directories, loads, .. } => {
                 object["sample"] = json!({ "rate": rate, "directories": directories, "loads": loads });
@@ -297,8 +297,8 @@ impl Analysis {
         plots::misses(&at("miss-curve.svg"), &name, &misses)?;
         plots::working_set(&at("working-set.svg"), &name, &self.working_set)?;
         if let Curve::Exact(distances) = &self.curve {
-            let counted = distances.counts.iter().enumerate().filter(|(_, loads)| **loads > 0);
-            let rows = counted.map(|(distance, loads)| vec![distance.to_string(), loads.to_string()]);
+            let rows =
+                distances.counted().map(|(distance, loads)| vec![distance.to_string(), loads.to_string()]);
             write("reuse-distance.csv", &["distance", "loads"], rows.collect())?;
             plots::reuse(&at("reuse-distance.svg"), &name, &distances.buckets())?;
         }

@@ -100,29 +100,28 @@ static bool waits(unsigned long address)
 	return address && lguest_late_flush == address;
 }
 
-static unsigned long take_late_flush(void)
+/* Sends the host a page's entry as it is now, at once or with the next call. */
+static void send_entry(unsigned long address, bool queued)
+{
+	u64 entry = entry_of(address);
+
+	if (queued)
+		lguest_queue(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
+	else
+		lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
+}
+
+static void send_late_flush(bool queued)
 {
 	unsigned long address = lguest_late_flush;
 
 	lguest_late_flush = 0;
-	return address;
+	send_entry(address, queued);
 }
 
 void lguest_flush_late(void)
 {
-	unsigned long address = take_late_flush();
-	u64 entry = entry_of(address);
-
-	lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
-}
-
-/* Before another page directory is loaded. */
-static void queue_late_flush(void)
-{
-	unsigned long address = take_late_flush();
-	u64 entry = entry_of(address);
-
-	lguest_queue(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
+	send_late_flush(false);
 }
 
 /* The stack that the host was sent last; 0 when it has to be sent again. */
@@ -141,8 +140,9 @@ void lguest_write_cr3(unsigned long cr3)
 		.tlb_gen = this_cpu_read(cpu_tlbstate.ctxs[0].tlb_gen),
 	};
 
+	/* What waits is about the page directory that goes. */
 	if (lguest_late_flush)
-		queue_late_flush();
+		send_late_flush(true);
 	lguest_cr3 = cr3;
 	told_stack = 0;
 	if (known->cr3 == next.cr3 && known->ctx_id == next.ctx_id &&
@@ -188,13 +188,9 @@ static void flush_tlb_kernel(void)
  */
 static void flush_tlb_one(unsigned long address)
 {
-	u64 entry;
-
 	address &= PAGE_MASK;
-	if (!waits(address)) {
-		entry = entry_of(address);
-		lguest_hcall(LHCALL_SET_PTE, lguest_cr3, address, entry, entry >> 32);
-	}
+	if (!waits(address))
+		send_entry(address, false);
 	if (address < TASK_SIZE)
 		note_flushed();
 }
