@@ -289,10 +289,13 @@ impl VcpuPages {
     /// What the Switcher has done by itself since the last call; `None` when it has done nothing.
     #[inline]
     pub fn take_done(&mut self) -> Option<DoneInSwitcher> {
+        (self.state.published.calls != 0).then(|| self.done())
+    }
+
+    #[cold]
+    #[inline(never)] // Most exits come without.
+    fn done(&mut self) -> DoneInSwitcher {
         let StatePage { published, tss, gdt, .. } = &mut self.state;
-        if published.calls == 0 {
-            return None;
-        }
         let done = DoneInSwitcher {
             calls: published.calls,
             ring_calls: published.ring_calls,
@@ -304,7 +307,7 @@ impl VcpuPages {
                 .then(|| core::array::from_fn(|number| gdt[index::TLS_MIN + number])),
         };
         (published.calls, published.ring_calls, published.loads, published.tls_loads) = (0, 0, 0, 0);
-        Some(done)
+        done
     }
 
     /// The `index`th page directory that it has loaded, of those that the last [`VcpuPages::take_done`] has counted.
