@@ -134,6 +134,8 @@ fn privileged_instructions() -> bool {
     let halted = attempt::attempt(|| {
         // SAFETY: sleeps until an interrupt, which the host sees to.
         unsafe { asm!("hlt", options(nomem, nostack)) }
+        // It has let them in, and the kernel's state is used from here on.
+        host::disable_interrupts();
     });
     ensure!(halted.is_ok(), "hlt trapped: {halted:x?}");
     true
