@@ -7,6 +7,7 @@
  *   audit        rw  after how many operations the shadow tables of guests started from then on are audited
  *   reflect      rw  whether the Switcher reflects page faults by itself in guests started from then on
  *   switch       rw  whether the Switcher does the hypercalls of a switch to another process by itself, likewise
+ *   fill         rw  whether the Switcher fills missing entries of their shadow tables by itself, likewise
  *   max_guests   r   how many guests there is room for
  *   guests_per_user user_kib rw  what the guests of one user may take (lg_user.c)
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
@@ -113,6 +114,10 @@ static bool lg_switch_allowed = true;
 module_param_named(switch, lg_switch_allowed, bool, 0644);
 MODULE_PARM_DESC(switch, "switch between a guest's shadowed page directories without leaving the guest (default on)");
 
+static bool lg_fill_allowed = true;
+module_param_named(fill, lg_fill_allowed, bool, 0644);
+MODULE_PARM_DESC(fill, "fill entries that a guest misses without leaving it, with two-level tables (default on; needs reflect)");
+
 unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);
 MODULE_PARM_DESC(max_guests, "how many guests there is room for, 1 to " __stringify(LG_MAX_GUESTS) " (default 32)");
@@ -211,6 +216,11 @@ asmlinkage bool lg_reflect(void)
 asmlinkage bool lg_switch(void)
 {
 	return READ_ONCE(lg_switch_allowed) && faults_are_guests();
+}
+
+asmlinkage bool lg_fill(void)
+{
+	return READ_ONCE(lg_fill_allowed) && faults_are_guests();
 }
 
 asmlinkage void lg_count_guests(int change)

@@ -24,6 +24,11 @@ asmlinkage void *lg_table_alloc(u32 *frame)
 	return (void *)page;
 }
 
+asmlinkage u32 lg_direct_map(void)
+{
+	return PAGE_OFFSET;
+}
+
 asmlinkage void lg_table_free(void *page)
 {
 	free_page((unsigned long)page);

@@ -66,6 +66,8 @@ asmlinkage u32 lg_audit_every(void);
 asmlinkage bool lg_reflect(void);
 /* Whether it may do the hypercalls of a switch to another process for them. */
 asmlinkage bool lg_switch(void);
+/* Whether it may fill missing entries of their shadow tables. */
+asmlinkage bool lg_fill(void);
 /* Guests that exist: /sys/module/lg/parameters/guests. */
 asmlinkage void lg_count_guests(int change);
 /* Pages and references that strategies forgot: /sys/module/lg/parameters/forgotten. */
@@ -87,6 +89,9 @@ asmlinkage bool lg_mutex_try_lock(struct mutex *mutex);
 asmlinkage void lg_mutex_unlock(struct mutex *mutex);
 
 /* ---------------------------------------------------------------- memory (lg_memory.c) */
+
+/* Where physical memory is mapped, from 0 on; tables are. */
+asmlinkage u32 lg_direct_map(void);
 
 /* A zeroed page for a page table and its frame number, or NULL. Counted as `tables`. May sleep. */
 asmlinkage void *lg_table_alloc(u32 *frame);
@@ -202,6 +207,8 @@ asmlinkage bool lg_frames_take(struct lg_vcpu *vcpu, u32 *set);
 asmlinkage void lg_frames_counts(const struct lg_vcpu *vcpu, u32 *known, u32 *gone, u32 *retried);
 /* Around a series of entries: gives the FPU to the guest, and back. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu);
+/* Whether this processor's buffers are to be cleared before a guest runs. */
+asmlinkage bool lg_clears_buffers(void);
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
 /*
  * Runs the guest until something happens, unless an interrupt other than those `seen` became pending, or

@@ -296,6 +296,11 @@ static noinline void bring_back(struct lg_vcpu *vcpu)
 	local_db_restore(vcpu->away.breakpoints);
 }
 
+asmlinkage bool lg_clears_buffers(void)
+{
+	return static_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
+}
+
 /* From here to lg_vcpu_put() the FPU is the guest's. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
 {

@@ -1,12 +1,14 @@
-//! What the Switcher has done of a guest's hypercalls by itself, without an exit, as the host takes it from the state page.
+//! What the Switcher has done for a guest by itself, without an exit, as the host takes it from the state page.
 
-use crate::addr::GuestVirt;
+use crate::addr::{GuestVirt, HostFrame};
 use crate::segment::{Descriptor, index::TLS_ENTRIES};
 
 /// All of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoneInSwitcher {
-    /// How many in registers, and how many of the ring.
+    /// How many entries of shadow tables it has filled. Which ones is written down beside this.
+    pub fills: u32,
+    /// How many hypercalls in registers, and how many of the ring.
     pub calls: u32,
     /// See [`DoneInSwitcher::calls`].
     pub ring_calls: u32,
@@ -20,4 +22,15 @@ pub struct DoneInSwitcher {
     pub loads: u32,
     /// The guest's thread-local-storage descriptors, if they were loaded.
     pub tls: Option<[Descriptor; TLS_ENTRIES]>,
+}
+
+/// An entry of a shadow table that it has filled, or may have been about to fill when an event came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilledInSwitcher {
+    /// The shadow root's page.
+    pub root: HostFrame,
+    /// The start of the page that the entry maps.
+    pub page: GuestVirt,
+    /// Whether a present entry was there.
+    pub replaced: bool,
 }

@@ -28,6 +28,7 @@ pub mod lguest_data;
 pub mod paging;
 pub mod regs;
 pub mod segment;
+pub mod shadow_flags;
 pub mod table;
 pub mod trap;
 

@@ -119,7 +119,12 @@ impl Bench {
     pub fn new(path: Path, strategy: &str, formats: Formats) -> Result<Self, ConfigError> {
         let mut host = SimHost::new(PROCESSES as u32 * (PAGES + 3) + 1);
         let window = host.window(SWITCHER);
-        let mut strategy = Choice::parse(strategy)?.build(&BuildContext { formats, window, seed: 1 })?;
+        let mut strategy = Choice::parse(strategy)?.build(&BuildContext {
+            formats,
+            window,
+            seed: 1,
+            switcher_fills: false,
+        })?;
         let mut next = 1;
         let mut processes = Vec::new();
         for _ in 0..PROCESSES {

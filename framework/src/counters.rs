@@ -87,6 +87,8 @@ counters! {
         reflected_traps,
         /// Page faults that the Switcher reflected by itself, as far as the guest has not forged their number.
         switcher_reflections,
+        /// Demand faults that the Switcher fixed by itself.
+        switcher_fills,
         /// Hypercalls of both kinds that the Switcher did by itself.
         switcher_hypercalls,
         /// Instructions emulated after a general-protection fault.

@@ -16,35 +16,26 @@
 //!   which is valid by itself; an ended guest is never entered again.
 
 use crate::host::{Host, PagingHost};
+use crate::in_switcher::InSwitcher;
 use crate::kill::Kill;
 use crate::pager::Pager;
 use crate::shadow_root::ShadowRoot;
 use alloc::boxed::Box;
-use arch_i386::addr::{GuestPhys, HostFrame};
+use arch_i386::addr::HostFrame;
 
 /// A guest's strategy, as the run loop has it. All methods that take a host are to be called within [`Host::guard`].
 pub(crate) struct Guarded {
     strategy: Option<Box<dyn Pager>>,
     /// The strategy's answer to [`Pager::entry`], the page of the root, as long as it has not been called for anything else: so
     /// that an entry into the guest takes no call. Tables that nobody has called are as they were.
-    current: Option<Current<HostFrame>>,
+    current: Option<(HostFrame, InSwitcher)>,
     /// [`Guarded::current`] has not returned that yet.
     fresh: bool,
 }
 
-/// What a guest is entered with: see [`GuestEntry`](crate::host::GuestEntry).
-#[derive(Clone, Copy)]
-pub(crate) struct Current<R> {
-    pub(crate) root: R,
-    pub(crate) directory: Option<GuestPhys>,
-    pub(crate) publish: bool,
-}
-
-impl Current<HostFrame> {
-    fn of(strategy: &dyn Pager) -> Self {
-        let (root, directory, publish) = strategy.entry();
-        Self { root: root.frame(), directory, publish }
-    }
+fn entry_of(strategy: &dyn Pager) -> (HostFrame, InSwitcher) {
+    let (root, by_itself) = strategy.entry();
+    (root.frame(), by_itself)
 }
 
 impl Guarded {
@@ -99,7 +90,7 @@ impl Guarded {
         let strategy = strategy.as_deref_mut().expect("a guest that lives has a strategy");
         host.plug_in(|host| {
             let answer = call(strategy, host)?;
-            (*current, *fresh) = (Some(Current::of(strategy)), true);
+            (*current, *fresh) = (Some(entry_of(strategy)), true);
             Ok(answer)
         })
     }
@@ -109,18 +100,18 @@ impl Guarded {
     /// # Panics
     /// As [`Guarded::call`].
     #[inline]
-    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (Current<ShadowRoot<'_>>, bool) {
-        let Current { root, directory, publish } = match self.current {
+    pub(crate) fn current<H: Host>(&mut self, host: &mut H) -> (ShadowRoot<'_>, InSwitcher, bool) {
+        let (root, by_itself) = match self.current {
             Some(current) => current,
             None => self.find_current(host),
         };
         let fresh = core::mem::replace(&mut self.fresh, false);
-        (Current { root: ShadowRoot::new(root), directory, publish }, fresh)
+        (ShadowRoot::new(root), by_itself, fresh)
     }
 
     #[inline(never)] // Seldom: before the first request, and after one that may come at any time.
-    fn find_current<H: Host>(&mut self, host: &mut H) -> Current<HostFrame> {
-        let current = self.call(host, |strategy, _| Current::of(strategy));
+    fn find_current<H: Host>(&mut self, host: &mut H) -> (HostFrame, InSwitcher) {
+        let current = self.call(host, |strategy, _| entry_of(strategy));
         self.fresh = true;
         *self.current.insert(current)
     }

@@ -14,8 +14,9 @@
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{FrameCounters, PagingCounters, RunCounters};
-use crate::guarded::{Current, Guarded};
+use crate::guarded::Guarded;
 use crate::host::{Capability, GuestEntry, Host};
+use crate::in_switcher::InSwitcher;
 use crate::kill::{End, Kill, Panicked};
 use crate::ledger::Forgotten;
 use crate::nested::Nested;
@@ -217,10 +218,11 @@ impl Guest {
                 continue;
             }
             self.counters.world_switches += 1;
-            let (Current { root, directory, publish }, fresh) = self.paging.current(host);
-            let (directory, fresh) = if self.held_back { (None, true) } else { (directory, fresh) };
+            let (root, by_itself, fresh) = self.paging.current(host);
+            let (by_itself, fresh) =
+                if self.held_back { (InSwitcher::NOTHING, true) } else { (by_itself, fresh) };
             let segments = &mut self.segments;
-            let exit = host.enter(GuestEntry { root, directory, publish, fresh, segments, ts: self.ts });
+            let exit = host.enter(GuestEntry { root, by_itself, fresh, segments, ts: self.ts });
             if let Some(done) = host.take_done_in_switcher() {
                 self.catch_up(host, done)?;
             }

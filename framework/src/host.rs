@@ -19,6 +19,7 @@
 //! itself for as long as the guest runs.
 
 use crate::counters::FrameCounters;
+use crate::in_switcher::InSwitcher;
 use crate::kill::Panicked;
 use crate::ledger::Forgotten;
 pub use crate::paging_host::{
@@ -28,7 +29,7 @@ pub use crate::paging_host::{
 use crate::segment::Segments;
 use crate::shadow_root::ShadowRoot;
 use arch_i386::addr::{GuestPhys, GuestVirt};
-pub use arch_i386::done_in_switcher::DoneInSwitcher;
+pub use arch_i386::done_in_switcher::{DoneInSwitcher, FilledInSwitcher};
 use arch_i386::hypercall::HypercallArgs;
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{RING_DONE, Timespec, ring_call, ring_status};
@@ -41,12 +42,9 @@ pub use fallible::OutOfMemory;
 pub struct GuestEntry<'a> {
     /// The shadow page directory to load into CR3, the Switcher mapped in it.
     pub root: ShadowRoot<'a>,
-    /// The guest's page directory, if the Switcher may reflect page faults by it during this run.
-    pub directory: Option<GuestPhys>,
-    /// The root may be published for that page directory: the Switcher may load it by itself, in this run and later ones, until
-    /// [`PagingHost::retract`]; and in this run other published ones.
-    pub publish: bool,
-    /// The three may differ from those of the last entry.
+    /// What the Switcher may do by itself on it.
+    pub by_itself: InSwitcher,
+    /// Both may differ from those of the last entry.
     pub fresh: bool,
     /// The guest's descriptor tables and what has changed in them since the last entry.
     pub segments: &'a mut Segments,
@@ -141,7 +139,7 @@ pub trait Host: PagingHost {
     /// Sets which ring entry comes next; 0 until then. Only for a Switcher that does hypercalls by itself.
     fn set_ring_next(&mut self, _: u32) {}
 
-    /// What the Switcher has done of hypercalls by itself in the last run; `None` when it has done nothing. To be called after
+    /// What the Switcher has done of hypercalls and demand faults by itself in the last run; `None` when it has done nothing. To be called after
     /// each run, before anything else.
     fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
         None

@@ -9,6 +9,7 @@
 
 use crate::guest::Guest;
 use crate::host::{BadAddress, DoneInSwitcher, Host, OutOfMemory};
+use crate::in_switcher::Fills;
 use crate::kill::{End, Kill};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
@@ -166,6 +167,14 @@ impl Guest {
     /// Catches up with what the Switcher has done by itself: does the same, but for what is in place already.
     #[inline(never)] // Not on every exit.
     pub(crate) fn catch_up<H: Host>(&mut self, host: &mut H, done: DoneInSwitcher) -> Result<(), Kill> {
+        if done.fills > 0 {
+            // Before anything can release the tables that they are in.
+            self.counters.switcher_fills += u64::from(done.fills);
+            self.paging.call(host, |strategy, host| strategy.filled(host, Fills::new(done.fills)));
+        }
+        if done.calls == 0 {
+            return Ok(());
+        }
         self.counters.hypercalls += u64::from(done.calls);
         self.counters.ring_hypercalls += u64::from(done.ring_calls);
         self.counters.switcher_hypercalls += u64::from(done.calls + done.ring_calls);

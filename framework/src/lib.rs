@@ -46,6 +46,7 @@ pub mod guarded;
 pub mod guest;
 pub mod host;
 mod hypercall;
+pub mod in_switcher;
 pub mod inspect;
 mod interrupt;
 pub mod kill;

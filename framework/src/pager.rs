@@ -7,6 +7,7 @@
 //! (the audit, the recorder) is a [`Pager`] around a pager.
 
 use crate::counters::PagingCounters;
+use crate::in_switcher::{Fills, InSwitcher};
 use crate::inspect::Inspect;
 use crate::kill::Kill;
 use crate::paging_host::PagingHost;
@@ -87,10 +88,15 @@ pub trait Pager {
     /// See [`PagingStrategy::root`].
     fn root(&self) -> ShadowRoot<'_>;
 
-    /// What the guest is entered with: [`Pager::root`], [`PagingStrategy::reflects_by`] and [`PagingStrategy::publishes`], which
-    /// are nothing and no where a wrapper has to see every request.
-    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>, bool) {
-        (self.root(), None, false)
+    /// What the guest is entered with: [`Pager::root`], and what the Switcher may do by itself on it, which is nothing where a
+    /// wrapper has to see every request.
+    fn entry(&self) -> (ShadowRoot<'_>, InSwitcher) {
+        (self.root(), InSwitcher::NOTHING)
+    }
+
+    /// The Switcher has filled entries, as [`Pager::entry`] has allowed; see [`PagingStrategy::filled`].
+    fn filled(&mut self, _host: &mut dyn PagingHost, fills: Fills) {
+        panic!("{} entries were filled where none were to be", fills.count())
     }
 
     /// See [`PagingStrategy::translate`].
@@ -365,8 +371,18 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         self.strategy.root()
     }
 
-    fn entry(&self) -> (ShadowRoot<'_>, Option<GuestPhys>, bool) {
-        (self.strategy.root(), self.strategy.reflects_by(), self.strategy.publishes())
+    fn entry(&self) -> (ShadowRoot<'_>, InSwitcher) {
+        let strategy = &self.strategy;
+        let by_itself = InSwitcher {
+            directory: strategy.reflects_by(),
+            publish: strategy.publishes(),
+            fill: strategy.lets_switcher_fill(),
+        };
+        (strategy.root(), by_itself)
+    }
+
+    fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) {
+        self.counters.demand_faults += u64::from(self.strategy.filled(host, fills).count());
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {

@@ -4,6 +4,7 @@
 
 use crate::ledger::TableKind;
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
+use arch_i386::done_in_switcher::FilledInSwitcher;
 use arch_i386::table::TablePage;
 use core::ops::ControlFlow;
 use fallible::OutOfMemory;
@@ -181,6 +182,11 @@ pub trait PagingHost: sealed::Sealed {
     ///
     /// [publishes]: crate::strategy::PagingStrategy::publishes
     fn retract(&mut self, _: GuestPhys) {}
+
+    /// The `index`th entry of a level-1 table that the Switcher has filled by itself in the last run.
+    fn filled_in_switcher(&self, index: u32, _: Capability) -> FilledInSwitcher {
+        unreachable!("this host's Switcher has filled nothing, and not {index} entries")
+    }
 
     /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Code that releases or
     /// reads entries without a fixed bound calls this at least once for every table.

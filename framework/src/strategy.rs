@@ -11,6 +11,7 @@
 //! to be kept in a `static`.
 
 use crate::counters::PagingCounters;
+use crate::in_switcher::{Fills, NotedFills};
 use crate::inspect::Inspect;
 use crate::kill::Kill;
 use crate::paging_host::PagingHost;
@@ -188,6 +189,22 @@ pub trait PagingStrategy {
     /// another one. The default is no: then every load comes as it happens.
     fn publishes(&self) -> bool {
         false
+    }
+
+    /// Whether the Switcher may fill entries that the guest misses by itself, in level-1 tables that are there, by the page
+    /// directory that [`reflects_by`](Self::reflects_by) returns and by the rules of a [`demand_fault`](Self::demand_fault):
+    /// without a call of that, and without one for the neighbours. The default is no, for a strategy that must see every fault.
+    fn lets_switcher_fill(&self) -> bool {
+        false
+    }
+
+    /// The Switcher has filled entries of the strategy's [`Tables`](crate::tables::Tables), which must
+    /// [note](crate::tables::Tables::note_fills) them. Called before any other request that came after them.
+    ///
+    /// # Panics
+    /// By default: a strategy that [lets the Switcher fill](Self::lets_switcher_fill) has a method of its own.
+    fn filled(&mut self, _host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
+        panic!("{} entries were filled for a strategy that does not note any", fills.count())
     }
 
     /// Translates an address by the guest's own current tables.

@@ -1,7 +1,7 @@
 //! The guest's life on a scripted machine: each entry into the guest is a closure that plays the
 //! guest's part for as long as it runs, and returns why it stopped.
 
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
@@ -11,9 +11,10 @@ use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
 use framework::guest::{Counters, Guest, Outcome, SetUpError};
 use framework::host::{
-    BadAddress, Capability, DoneInSwitcher, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
-    PagingHost, Purpose,
+    BadAddress, Capability, DoneInSwitcher, Exit, FilledInSwitcher, GuestEntry, Host, KnownFrame, NoFrame,
+    OutOfMemory, PagingHost, Purpose,
 };
+use framework::in_switcher::InSwitcher;
 use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice, POLICIES};
@@ -22,7 +23,7 @@ use rogue_plugin as _;
 use sim::SimHost;
 use sim::panics;
 use std::cell::Cell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use strategies as _;
@@ -46,16 +47,16 @@ struct Machine {
     waited_for: Vec<u32>,
     ts: bool,
     kernel_stack: (u32, GuestVirt, u32),
-    /// What the Switcher knows of the guest, by which page directory it may reflect page faults in this run, and whether the root
-    /// may be published for that.
+    /// What the Switcher knows of the guest, and what it may do by itself in this run, on which root.
     view: Option<KernelView>,
-    directory: Option<GuestPhys>,
-    publish: bool,
-    /// What the Switcher has done in this run by itself, and what it has loaded.
+    by_itself: InSwitcher,
+    root: HostFrame,
+    /// What it has done in this run by itself, what it has loaded, and what it has filled.
     done: Option<DoneInSwitcher>,
     loaded: Vec<GuestPhys>,
+    filled: Vec<FilledInSwitcher>,
     /// What it may load by itself.
-    published: BTreeSet<GuestPhys>,
+    published: BTreeMap<GuestPhys, HostFrame>,
     /// The processor's descriptors.
     gdt: [Descriptor; GDT_ENTRIES],
     /// The ring entry that comes next, as the Switcher knows it.
@@ -129,16 +130,22 @@ impl Machine {
 
     /// The Switcher loads a page directory by itself, for a call in registers.
     fn load_in_switcher(&mut self, directory: GuestPhys) {
-        assert!(self.published.contains(&directory), "{directory:?} is not published");
-        if self.done.is_none() {
-            self.loaded.clear();
-        }
-        self.loaded.push(directory);
-        let (ring_next, (_, esp1, stack_pages)) = (self.ring_next, self.kernel_stack);
-        let nothing =
-            DoneInSwitcher { calls: 0, ring_calls: 0, ring_next, esp1, stack_pages, loads: 0, tls: None };
-        let done = self.done.get_or_insert(nothing);
+        self.root = self.published[&directory];
+        self.by_itself.directory = Some(directory);
+        let done = self.done();
         (done.calls, done.loads) = (done.calls + 1, done.loads + 1);
+        self.loaded.push(directory);
+    }
+
+    /// The account of what the Switcher does in this run.
+    fn done(&mut self) -> &mut DoneInSwitcher {
+        if self.done.is_none() {
+            (self.loaded.clear(), self.filled.clear());
+        }
+        let (ring_next, (_, esp1, stack_pages)) = (self.ring_next, self.kernel_stack);
+        let (fills, calls, ring_calls, loads, tls) = (0, 0, 0, 0, None);
+        let nothing = DoneInSwitcher { fills, calls, ring_calls, ring_next, esp1, stack_pages, loads, tls };
+        self.done.get_or_insert(nothing)
     }
 
     /// The words on the guest's stack, which is mapped linearly.
@@ -183,6 +190,9 @@ impl PagingHost for Machine {
     fn free_table(&mut self, table: TablePage, capability: Capability) {
         self.sim.free_table(table, capability);
     }
+    fn filled_in_switcher(&self, index: u32, _: Capability) -> FilledInSwitcher {
+        self.filled[index as usize]
+    }
     fn retract(&mut self, directory: GuestPhys) {
         self.published.remove(&directory);
     }
@@ -226,8 +236,9 @@ impl Host for Machine {
         self.loaded[index as usize]
     }
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
-        (self.ts, self.directory, self.publish) = (entry.ts, entry.directory, entry.publish);
-        self.published.extend(entry.directory.filter(|_| entry.publish));
+        (self.ts, self.root, self.by_itself) = (entry.ts, entry.root.frame(), entry.by_itself);
+        let published = self.by_itself.directory.filter(|_| self.by_itself.publish);
+        self.published.extend(published.map(|directory| (directory, self.root)));
         entry.segments.sync(&mut self.gdt, &mut [Descriptor::default(); IDT_ENTRIES], |_| 0);
         // At the script's end somebody presses ^C, which ends the run like a hardware interrupt.
         self.script.pop_front().map_or(exit(0x30), |mut run| run(self))
@@ -284,11 +295,12 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         ts: false,
         kernel_stack: (0, GuestVirt(0), 0),
         view: None,
-        directory: None,
-        publish: false,
+        by_itself: InSwitcher::NOTHING,
+        root: HostFrame(0),
         done: None,
         loaded: Vec::new(),
-        published: BTreeSet::new(),
+        filled: Vec::new(),
+        published: BTreeMap::new(),
         gdt: [Descriptor::default(); GDT_ENTRIES],
         ring_next: 0,
         reflected: 0,
@@ -299,7 +311,8 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         interrupted_at: None,
     };
     let window = machine.sim.window(WINDOW);
-    let context = BuildContext { formats: Formats::both(Paging::TwoLevel), window, seed: 1 };
+    let context =
+        BuildContext { formats: Formats::both(Paging::TwoLevel), window, seed: 1, switcher_fills: false };
     let mut guest = Guest::new(&context, &mut machine.regs, 0x1000);
     let made = guest.set_up(&mut machine, || Choice::parse(strategy).unwrap().build(&context));
     machine.set_word(offset::SYSCALL_VEC, 0x80);
@@ -609,7 +622,7 @@ fn the_switcher_reflects_to_the_handler_that_was_loaded_last() {
         let KernelView { fault_handler, data, kernel_address, low_memory, .. } = m.view.unwrap();
         assert_eq!((fault_handler.0, data.0), (0x5000 + 16 * 14, 0xc000_0000 + DATA.0));
         assert_eq!((kernel_address.0, low_memory), (0xc000_0000, PAGES * 4096));
-        assert_eq!(m.directory, None, "memory is mapped linearly");
+        assert_eq!(m.by_itself.directory, None, "memory is mapped linearly");
         gate(m, 0x6000, 0x8e00)
     });
     then(&mut machine, move |m| {
@@ -630,7 +643,7 @@ fn the_switcher_reflects_to_the_handler_that_was_loaded_last() {
         m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0])
     });
     then(&mut machine, |m| {
-        assert_eq!(m.directory, Some(GuestPhys(0x8000)));
+        assert_eq!(m.by_itself.directory, Some(GuestPhys(0x8000)));
         m.reflected += 3;
         exit(0x30)
     });
@@ -654,12 +667,16 @@ fn the_switcher_reflects_nothing_while_an_interrupt_is_held_back() {
         exit(0x30)
     });
     then(&mut machine, |m| {
-        assert_eq!((m.regs.eip, m.directory), (NOIRQ + 4, None), "the interrupt waits for the next exit");
+        assert_eq!(
+            (m.regs.eip, m.by_itself.directory),
+            (NOIRQ + 4, None),
+            "the interrupt waits for the next exit"
+        );
         m.pending = 0;
         exit(0x30)
     });
     then(&mut machine, |m| {
-        assert_eq!(m.directory, Some(GuestPhys(0x8000)));
+        assert_eq!(m.by_itself.directory, Some(GuestPhys(0x8000)));
         exit(0x30)
     });
     assert_eq!(run(guest, machine).0, None);
@@ -676,14 +693,20 @@ fn the_switcher_does_nothing_by_itself_while_an_interrupt_is_masked() {
         exit(0x30)
     });
     then(&mut machine, |m| {
-        assert_eq!(m.directory, None, "the guest may unmask it at any time, and no exit would follow");
+        assert_eq!(
+            m.by_itself.directory, None,
+            "the guest may unmask it at any time, and no exit would follow"
+        );
         // Unmasked, with interrupts off: the guest will ask for it.
         m.set_word(offset::BLOCKED_INTERRUPTS, 0);
         m.set_word(offset::IRQ_ENABLED, 0);
         m.hypercall(Hypercall::FlushAsync, [0; 4])
     });
     then(&mut machine, |m| {
-        assert_eq!((m.word(offset::IRQ_PENDING), m.directory), (IRQ_ENABLED, Some(GuestPhys(0x8000))));
+        assert_eq!(
+            (m.word(offset::IRQ_PENDING), m.by_itself.directory),
+            (IRQ_ENABLED, Some(GuestPhys(0x8000)))
+        );
         exit(0x30)
     });
     assert_eq!(run(guest, machine).0, None);
@@ -697,7 +720,7 @@ fn a_strategy_that_must_see_each_fault_is_called_for_it() {
         then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
         then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
         then(&mut machine, move |m| {
-            assert_eq!((m.directory, m.publish), (None, false), "{strategy}");
+            assert_eq!(m.by_itself, InSwitcher::NOTHING, "{strategy}");
             exit(0x30)
         });
         assert_eq!(run(guest, machine).0, None);
@@ -727,7 +750,7 @@ fn load_all(strategy: &str, in_switcher: bool) -> (Counters, usize) {
         then(&mut machine, move |m| {
             while let Some(&directory) = loads.get(at.get()) {
                 at.set(at.get() + 1);
-                if !in_switcher || !m.published.contains(&GuestPhys(directory)) {
+                if !in_switcher || !m.published.contains_key(&GuestPhys(directory)) {
                     return m.hypercall(Hypercall::NewPgtable, [directory, 0, 0, 0]);
                 }
                 m.load_in_switcher(GuestPhys(directory));
@@ -783,7 +806,7 @@ fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
         Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x1_0000) }
     });
     then(&mut machine, move |m| {
-        assert_eq!(m.directory, Some(GuestPhys(0x8000)));
+        assert_eq!(m.by_itself.directory, Some(GuestPhys(0x8000)));
         // All descriptors are copied for another one that changes.
         m.hypercall(Hypercall::LoadGdtEntry, [14, data_segment.low, data_segment.high, 0])
     });
@@ -807,6 +830,145 @@ fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
     assert_eq!((counters.hypercalls, counters.ring_hypercalls, counters.switcher_hypercalls), (55, 4, 3));
     assert_eq!((paging.page_directory_loads, paging.page_directory_hits, paging.demand_faults), (3, 1, 1));
     assert_eq!(run(guest, machine).0, None);
+}
+
+/// What a guest's processes do, one after another.
+#[derive(Clone, Copy)]
+enum Step {
+    Load(GuestPhys),
+    Touch(Access),
+    Flush,
+}
+
+/// A page that a program reads, or with `true` writes.
+type Access = (GuestVirt, bool);
+
+/// Five processes that touch 24 pages each, from a seed.
+fn steps() -> Vec<Step> {
+    let chosen = loads(11).into_iter().zip(loads(12)).enumerate();
+    let step = |(number, (first, second)): (usize, (u32, u32))| match number % 8 {
+        0 => Step::Load(GuestPhys(first.min(0x1_4000))),
+        5 if number % 24 == 5 => Step::Flush,
+        _ => Step::Touch((
+            GuestVirt(0x40_0000 + (first - 0x1_0000) * 3 + (second & 0x1000)),
+            second & 0x2000 != 0,
+        )),
+    };
+    chosen.map(step).collect()
+}
+
+impl Machine {
+    /// What the processor finds in a shadow table, and where: the level-1 table, if there is one.
+    fn level_1(&self, va: GuestVirt) -> Option<HostFrame> {
+        let entry = self.sim.inspect_table(self.root, |root| root.words()[va.0 as usize >> 22]);
+        (entry & 1 != 0).then_some(HostFrame(entry >> 12))
+    }
+
+    fn shadow_entry(&self, va: GuestVirt) -> u32 {
+        let index = (va.0 >> 12) as usize & 1023;
+        self.level_1(va).map_or(0, |table| self.sim.inspect_table(table, |table| table.words()[index]))
+    }
+
+    /// A program's access: with a Switcher that fills, it may do so. Returns the exit if the host has to.
+    fn access(&mut self, (va, write): Access, fills: bool) -> Option<Exit> {
+        let needed = 5 | u32::from(write) << 1;
+        if self.shadow_entry(va) & needed == needed {
+            return None;
+        }
+        let filled = fills && self.by_itself.fill && self.fill_in_switcher((va, write));
+        if filled && self.filled.len() < 64 {
+            return None;
+        }
+        self.regs.errcode = u32::from(write) << 1 | 4;
+        Some(Exit { vector: trap::PAGE_FAULT.into(), cr2: va })
+    }
+
+    /// The Switcher fills an entry by itself, if the host knows the frame, and there is a table.
+    fn fill_in_switcher(&mut self, (va, write): Access) -> bool {
+        let directory = self.by_itself.directory.expect("it fills for a page directory");
+        let read = |m: &mut Self, at: u32| m.sim.read_u32(GuestPhys(at)).unwrap();
+        let upper = read(self, directory.0 + (va.0 >> 22) * 4);
+        let at = (upper & !0xfff) + (va.0 >> 12 & 1023) * 4;
+        // Accessed, and after a write dirty (Intel SDM vol. 3A, 4.8).
+        let entry = read(self, at) | 0x20 | u32::from(write) << 6;
+        let (known, table) = (self.sim.known(GuestFrame(entry >> 12)), self.level_1(va));
+        let (Some(known), Some(table)) = (known, table) else { return false };
+        assert!(known.writable, "no frame is shared here");
+        self.set_absolute(at, entry);
+        let writable = if entry & 0x40 != 0 { 2 } else { 0 };
+        let shadow = known.frame.0 << 12 | entry & 0xffd | writable;
+        let old = self.shadow_entry(va);
+        self.sim.damage_table(table, |table| table.words_mut()[(va.0 >> 12) as usize & 1023] = shadow);
+        let filled = FilledInSwitcher { root: self.root, page: va, replaced: old & 1 != 0 };
+        self.done().fills += 1;
+        self.filled.push(filled);
+        true
+    }
+}
+
+/// Lets a guest on this strategy take all the steps; with a Switcher that does by itself what it may. Returns the guest's counters.
+fn take_steps(strategy: &str, in_switcher: bool) -> Counters {
+    let (mut guest, mut machine, made) = on(strategy);
+    made.unwrap();
+    then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+    // A page directory and a page table of its own for each process: 24 pages from 4 MiB on.
+    for process in (0..5).map(|process| process << 12) {
+        machine.set_absolute(0x1_0000 + process + 4, 0x1_8067 + process);
+        (0..24).for_each(|page| machine.set_absolute(0x1_8000 + process + 4 * page, (0x20 + page) << 12 | 7));
+    }
+    let (steps, at) = (steps(), Rc::new(Cell::new(0)));
+    for _ in 0..=2 * steps.len() {
+        let (steps, at) = (steps.clone(), at.clone());
+        then(&mut machine, move |m| {
+            while let Some(&step) = steps.get(at.get()) {
+                match step {
+                    Step::Touch(access) => {
+                        // One that faults is made again.
+                        if let Some(fault) = m.access(access, in_switcher) {
+                            return fault;
+                        }
+                    }
+                    Step::Load(directory) if in_switcher && m.published.contains_key(&directory) => {
+                        m.load_in_switcher(directory);
+                    }
+                    Step::Load(directory) => {
+                        at.set(at.get() + 1);
+                        return m.hypercall(Hypercall::NewPgtable, [directory.0, 0, 0, 0]);
+                    }
+                    Step::Flush => {
+                        at.set(at.get() + 1);
+                        return m.hypercall(Hypercall::FlushTlb, [0; 4]);
+                    }
+                }
+                at.set(at.get() + 1);
+            }
+            exit(0x30)
+        });
+    }
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted, "{strategy}: {:?}", guest.end());
+    let counters = guest.counters(&mut machine);
+    // No table comes back with an entry that nobody has noted.
+    assert_eq!(run(guest, machine).0, None);
+    counters
+}
+
+#[test]
+fn an_entry_filled_by_the_switcher_is_a_demand_fault_to_every_strategy() {
+    let policies = POLICIES.iter().filter(|policy| policy.name != "rogue-policy").map(|policy| policy.name);
+    for strategy in policies.chain(["lguest", "shared:fault-around=0,refill-after-flush=off"]) {
+        let (exits, switcher) = (take_steps(strategy, false), take_steps(strategy, true));
+        assert_eq!(switcher.paging, exits.paging, "{strategy}");
+        let (faults, fills) = (exits.paging.demand_faults, switcher.run.switcher_fills);
+        assert!(fills * 2 > faults && fills < faults, "{strategy}: {fills} of {faults}");
+        assert_eq!(exits.run.switcher_fills, 0, "{strategy}");
+    }
+}
+
+#[test]
+fn a_strategy_whose_prefetching_begins_at_faults_fills_itself() {
+    for strategy in ["shared", "tlb", "record:of=lguest", "audit:of=lguest"] {
+        assert_eq!(take_steps(strategy, true).run.switcher_fills, 0, "{strategy}");
+    }
 }
 
 #[test]

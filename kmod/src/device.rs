@@ -131,14 +131,18 @@ impl Live {
         let (area, number, frames) = (*vcpu_area.area(), vcpu_area.number(), vcpu_area.frames());
         let vcpu = Vcpu::new(&memory, user)?;
         let plugin = Plugin::new(user, memory.pages).ok_or(Errno::ENOMEM)?;
-        let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, module.no_execute)?;
+        let every = shim::lg_audit_every();
+        // Two levels of both: that is what the Switcher can do. An audit sees every fault.
+        let switcher_fills =
+            formats == Formats::both(Paging::TwoLevel) && every == 0 && shim::lg_reflect() && shim::lg_fill();
+        let no_execute = module.no_execute;
+        let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, (no_execute, switcher_fills))?;
 
         let mut live = boxed_with(|| Self { guest: None, leaf: None, host, _counted: counted })?;
         // From here on `drop` takes it back, and gives the table back.
         shim::lg_count_guests(1);
         let Self { guest, leaf, host, .. } = &mut *live;
         let leaf = leaf.insert(host.take_table().map_err(|short| host.short_of(short))?);
-        let no_execute = module.no_execute;
         let start_of_window = match module.paging {
             Paging::TwoLevel => {
                 switcher::map::map::<TwoLevel>(leaf, &area, number, frames, no_execute);
@@ -150,9 +154,8 @@ impl Live {
             }
         };
         let window = SwitcherWindow::new(start_of_window, leaf);
-        let context = BuildContext { formats, window, seed: module.seed };
+        let context = BuildContext { formats, window, seed: module.seed, switcher_fills };
         let guest = guest.insert(boxed_with(|| Guest::new(&context, host.regs(), start))?);
-        let every = shim::lg_audit_every();
         let build = || -> Result<Box<dyn Pager>, ConfigError> {
             let paging = choice.build(&context)?;
             Ok(if every > 0 { boxed(Audited::new(paging, every.into()))? } else { paging })

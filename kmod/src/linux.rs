@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::module::VcpuArea;
 use crate::plugin::Plugin;
 use crate::request::Memory;
-use crate::shim::{self, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, RawEventfd, RawRecording, RawVcpu};
+use crate::shim::{self, RawEventfd, RawRecording, RawVcpu};
 use crate::sync::Mutex;
 use crate::user::{CountedMemory, User};
 use alloc_crate::boxed::Box;
@@ -29,13 +29,14 @@ use core::sync::atomic::Ordering;
 use framework::counters::FrameCounters;
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, DoneInSwitcher, Exit, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
+    BadAddress, Capability, DoneInSwitcher, Exit, FilledInSwitcher, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
     PagingHost, Purpose, RecordingFull,
 };
+use framework::in_switcher::InSwitcher;
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
-use switcher::state::stub;
+use switcher::state::{FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, Frames, stub};
 
 /// A virtual CPU of the C side, which the process that made it may run.
 pub struct Vcpu {
@@ -69,6 +70,16 @@ impl Vcpu {
     fn frame_word(&self, page: GuestFrame) -> u32 {
         // SAFETY: there is a word for each page of the memory, as long as the virtual CPU lives.
         unsafe { (*self.shared().frames.add(page.0 as usize)).load(Ordering::Relaxed) }
+    }
+
+    /// The words of all frames, for the Switcher.
+    fn frames(&self, memory: &Memory) -> Frames {
+        Frames {
+            words: self.shared().frames.addr() as u32,
+            pages: memory.pages,
+            direct_map: shim::lg_direct_map(),
+            clear_buffers: shim::lg_clears_buffers(),
+        }
     }
 
     /// The words of the C side's object that are for both sides.
@@ -183,9 +194,11 @@ pub struct Linux {
     reflect: bool,
     /// Whether it may do the hypercalls of a switch to another process.
     switch: bool,
-    /// With what the guest was last entered: the root, the page directory by which page faults are reflected, and whether the root
-    /// may be published; and whether that is no more in place.
-    shown: (HostFrame, Option<GuestPhys>, bool),
+    /// What it may fill entries from, if it may.
+    frames: Option<Frames>,
+    /// With what the guest was last entered: the root, and what the Switcher may do by itself; and whether that is no more in
+    /// place.
+    shown: (HostFrame, InSwitcher),
     overtaken: bool,
     /// Frames that have gone.
     stale: Box<StaleSet>,
@@ -207,16 +220,22 @@ pub struct Linux {
 const SPARE_TABLES: usize = 32;
 
 impl Linux {
-    /// With `memory`, the same that `vcpu` was made with. `ENOMEM` when memory is short.
+    /// With `memory`, the same that `vcpu` was made with, and whether the Switcher may fill entries of the guest's shadow tables,
+    /// which have two levels then. `ENOMEM` when memory is short.
     pub fn new(
         (vcpu, plugin): (Vcpu, Plugin),
         vcpu_area: VcpuArea,
         memory: Memory,
         eventfds: Eventfds,
-        no_execute: bool,
+        (no_execute, fill): (bool, bool),
     ) -> Result<Self, Errno> {
         let mut spare = Vec::new();
         spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
+        let mut vcpu_area = vcpu_area;
+        let frames = fill.then(|| vcpu.frames(&memory));
+        if let Some(frames) = &frames {
+            vcpu_area.set_frames(frames);
+        }
         Ok(Self {
             vcpu,
             plugin,
@@ -226,7 +245,8 @@ impl Linux {
             no_execute,
             reflect: shim::lg_reflect(),
             switch: shim::lg_switch(),
-            shown: (HostFrame(0), None, false),
+            frames,
+            shown: (HostFrame(0), InSwitcher::NOTHING),
             overtaken: true,
             stale: boxed_with(StaleSet::new)?,
             ledger: Ledger::default(),
@@ -312,15 +332,16 @@ impl Linux {
 
     /// Has the next runs begin with this root; see [`GuestEntry`].
     #[cold]
-    fn show(&mut self, (root, directory, publish): (HostFrame, Option<GuestPhys>, bool)) {
+    fn show(&mut self, root: HostFrame, by_itself: InSwitcher) {
         self.vcpu_area.set_root(root);
         let pages = self.vcpu_area.pages();
+        let InSwitcher { directory, publish, fill } = by_itself;
         let published = directory.filter(|_| publish && self.switch);
-        pages.show(directory, published.is_some());
+        pages.show(directory, published.is_some(), self.frames.as_ref().filter(|_| fill));
         if let Some(directory) = published {
             pages.publish(directory, root);
         }
-        (self.shown, self.overtaken) = ((root, directory, publish), false);
+        (self.shown, self.overtaken) = ((root, by_itself), false);
     }
 
     /// Gives a page from `take_table` back to the kernel.
@@ -447,6 +468,10 @@ impl PagingHost for Linux {
         }
     }
 
+    fn filled_in_switcher(&self, index: u32, _: Capability) -> FilledInSwitcher {
+        self.vcpu_area.shared_pages().filled(index)
+    }
+
     fn retract(&mut self, directory: GuestPhys) {
         self.vcpu_area.pages().retract(directory);
         self.overtaken = true;
@@ -563,9 +588,9 @@ impl Host for Linux {
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         let text = self.vcpu_area.area().text();
         if entry.fresh || self.overtaken {
-            let shown = (entry.root.frame(), entry.directory, entry.publish);
+            let shown = (entry.root.frame(), entry.by_itself);
             if self.overtaken || self.shown != shown {
-                self.show(shown);
+                self.show(shown.0, shown.1);
             }
         }
         let pages = self.vcpu_area.pages();

@@ -21,7 +21,7 @@ use framework::strategy::Formats;
 use strategies as _;
 use switcher::area::Area;
 use switcher::map::VcpuFrames;
-use switcher::state::{HostContext, VcpuPages};
+use switcher::state::{Frames, HostContext, VcpuPages};
 use switcher::text;
 
 /// What is fixed from load to unload.
@@ -99,6 +99,12 @@ impl VcpuArea {
     pub const fn set_root(&mut self, root: HostFrame) {
         // SAFETY: as for `pages`; the context is mapped and taken like them.
         unsafe { self.context.as_mut() }.set_root(root);
+    }
+
+    /// Sets what the Switcher fills entries from.
+    pub const fn set_frames(&mut self, frames: &Frames) {
+        // SAFETY: as for `set_root`.
+        unsafe { self.context.as_mut() }.set_frames(frames);
     }
 
     /// The area that it is in.

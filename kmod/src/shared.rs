@@ -56,9 +56,9 @@ shared! {
     LG_VCPU_FRAMES = offset_of!(RawVcpu, frames);
 
     // Frames: their words, what they are learnt for, and how many a set of them tells apart.
-    LG_FRAME_KNOWN = shim::FRAME_KNOWN;
-    LG_FRAME_WRITABLE = shim::FRAME_WRITABLE;
-    LG_FRAME_SHIFT = shim::FRAME_SHIFT;
+    LG_FRAME_KNOWN = switcher::state::FRAME_KNOWN;
+    LG_FRAME_WRITABLE = switcher::state::FRAME_WRITABLE;
+    LG_FRAME_SHIFT = switcher::state::FRAME_SHIFT;
     LG_FOR_READING = Purpose::Reading;
     LG_FOR_LIKELY_WRITING = Purpose::LikelyWriting;
     LG_FOR_WRITING = Purpose::Writing;

@@ -28,13 +28,6 @@ pub const INSIDE: u32 = 1;
 /// Plug-in code has panicked, and its words are being written, by itself in part.
 pub const PANICS: u32 = 2;
 
-/// In the word of a frame: it is known; the guest may write to it. The number is in the bits from `FRAME_SHIFT` on.
-pub const FRAME_KNOWN: u32 = 1;
-/// See [`FRAME_KNOWN`].
-pub const FRAME_WRITABLE: u32 = 2;
-/// See [`FRAME_KNOWN`].
-pub const FRAME_SHIFT: u32 = 2;
-
 macro_rules! opaque {
     ($($(#[$doc:meta])* $name:ident),*) => {$(
         $(#[$doc])*
@@ -69,6 +62,9 @@ unsafe extern "C" {
     pub safe fn lg_audit_every() -> u32;
     pub safe fn lg_reflect() -> bool;
     pub safe fn lg_switch() -> bool;
+    pub safe fn lg_fill() -> bool;
+    pub safe fn lg_direct_map() -> u32;
+    pub safe fn lg_clears_buffers() -> bool;
     pub safe fn lg_count_guests(change: i32);
     pub safe fn lg_count_forgotten(pages: u32);
 

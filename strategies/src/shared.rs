@@ -88,15 +88,18 @@ static SHARED: CacheEntry = CacheEntry {
             0 => Capacity::Slots(values.number(&SLOTS) as usize),
             kibibytes => Capacity::Budget((kibibytes * 1024 / u64::from(PAGE_SIZE)) as usize),
         };
+        // On trial it does not pay where faults cost as little as what would save them.
+        let on_trial = values.flag(&ON_TRIAL);
+        let prefetch = !(on_trial && context.switcher_fills);
         let optimizations = Optimizations {
             rights_of_every_level: true,
             shared_kernel: values.flag(&SHARED_KERNEL),
             precise: values.flag(&PRECISE),
             release_by_use: values.flag(&RELEASE_BY_USE),
-            fault_around: values.number(&FAULT_AROUND) as usize,
+            fault_around: if prefetch { values.number(&FAULT_AROUND) as usize } else { 0 },
             populate_on_set_pte: values.flag(&POPULATE),
-            refill_after_flush: values.flag(&REFILL_AFTER_FLUSH),
-            prefetch_on_trial: values.flag(&ON_TRIAL),
+            refill_after_flush: prefetch && values.flag(&REFILL_AFTER_FLUSH),
+            prefetch_on_trial: on_trial,
             refill: values.number(&REFILL) as usize,
         };
         shadow::with_policy(context, capacity, policy, optimizations)

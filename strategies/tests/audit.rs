@@ -47,7 +47,7 @@ impl Guest {
     fn new(strategy: &str, formats: Formats) -> Self {
         let mut host = SimHost::new(64);
         let window = host.window(WINDOW);
-        let context = BuildContext { formats, window, seed: 1 };
+        let context = BuildContext { formats, window, seed: 1, switcher_fills: false };
         let mut strategy = Choice::parse(strategy).unwrap().build(&context).unwrap();
         strategy.set_up(&mut host).unwrap();
         strategy.guest_initialised(&mut host, GuestVirt(0xc000_0000)).unwrap();

@@ -108,7 +108,7 @@ impl Case {
         let paging = formats.guest;
         let mut host = SimHost::new(PAGES);
         let window = host.window(GuestVirt(0xffc0_0000));
-        let context = BuildContext { formats, window, seed: 1 };
+        let context = BuildContext { formats, window, seed: 1, switcher_fills: false };
         let mut strategy = Choice::parse(name).unwrap().build(&context).unwrap();
         strategy.set_up(&mut host).unwrap();
         strategy.guest_initialised(&mut host, GuestVirt(0xc000_0000)).unwrap();

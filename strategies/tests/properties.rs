@@ -48,7 +48,10 @@ fn formats(pick: usize) -> impl Iterator<Item = (&'static str, Formats)> {
 
 fn build(name: &str, formats: Formats, host: &mut SimHost) -> Box<dyn Pager> {
     let window = host.window(WINDOW);
-    Choice::parse(name).unwrap().build(&BuildContext { formats, window, seed: 7 }).unwrap()
+    Choice::parse(name)
+        .unwrap()
+        .build(&BuildContext { formats, window, seed: 7, switcher_fills: false })
+        .unwrap()
 }
 
 /// Ends the guest and proves that nothing is left of it; what has been recorded of it is.

@@ -1,4 +1,4 @@
-//! The shadow roots that the Switcher may load by itself, and what it has done so far: part of the state page.
+//! The shadow roots that the Switcher may load by itself, and what it has done by itself so far: part of the state page.
 //!
 //! A guest's kernel that switches to another process passes the host a page directory, and a stack, and often
 //! thread-local-storage descriptors. Where the shadow root of the directory is *published*, the Switcher does all of that
@@ -20,7 +20,20 @@ pub(crate) const HASH_SHIFT: u32 = u32::BITS - SETS.trailing_zeros();
 /// Loads that the Switcher may do until the guest must be left.
 pub(crate) const MOST_LOADS: usize = 64;
 
-/// One of them.
+/// Entries that the Switcher may fill until the guest must be left.
+pub(crate) const MOST_FILLS: usize = 64;
+
+/// An entry of a level-1 table that it has filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Filled {
+    /// The shadow root.
+    pub(crate) cr3: u32,
+    /// The page that the entry maps; bit 0 is that of the entry which was there.
+    pub(crate) page: u32,
+}
+
+/// A root that the Switcher may load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct PublishedRoot {
@@ -51,6 +64,9 @@ pub(crate) struct Published {
     /// bits.
     pub(crate) loads: u32,
     pub(crate) log: [u16; MOST_LOADS],
+    /// How many entries it has filled, and which ones.
+    pub(crate) fills: u32,
+    pub(crate) filled: [Filled; MOST_FILLS],
     /// In each set the root that was published last comes first.
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
 }
@@ -65,6 +81,8 @@ impl Published {
         tls_loads: 0,
         loads: 0,
         log: [0; MOST_LOADS],
+        fills: 0,
+        filled: [Filled { cr3: 0, page: 0 }; MOST_FILLS],
         roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
     };
 

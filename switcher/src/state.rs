@@ -7,7 +7,8 @@
 //!  +0x900 TSS                               +0x008 the stack that an NMI, or a fault of the
 //!  +0x968 what the way out begins with             Switcher itself, goes on with below the frame
 //!  +0x984 how page faults are reflected     +0xfb8 the guest's registers: the frame that traps
-//!  +0x99c the roots that the Switcher              from the guest push downwards from the end
+//!         and filled                               from the guest push downwards from the end
+//!  +0x9a4 the roots that the Switcher
 //!         may load, and what it has done
 //! ```
 //!
@@ -21,22 +22,24 @@
 //! | `host_cr3` | the way out: nothing of the host is mapped before it is loaded | the physical address of its launcher's page directory |
 //! | `host_context` | the way out, from the page just named to the next | an address in the Switcher area |
 //! | `events` | the handler of NMIs and machine checks on the way out | that one came |
-//! | `directory`, `view` | the reflection of page faults | what it has set itself, and where the Switcher's window begins |
-//! | `published` | a switch to another page directory, done by the Switcher | the physical addresses of its own shadow roots |
+//! | `directory`, `view`, `fill_pages` | what the Switcher does of page faults | what it has set itself, and where the Switcher's window begins |
+//! | `clear_buffers` | the way back from the host's page tables to the guest | whether its processor needs that |
+//! | `published` | what the Switcher does by itself and writes down | the physical addresses of its own shadow roots |
 //!
 //! All else of the host's is in its [`HostContext`], on a page that no guest maps: the host's stack pointer, CR4,
-//! the addresses of its descriptor tables, and the guest's own CR3.
+//! the addresses of its descriptor tables, the guest's own CR3, and where the words of the guest's frames are.
 //!
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
-use crate::published::{Published, PublishedRoot};
+use crate::published::{Filled, Published, PublishedRoot};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
-use arch_i386::done_in_switcher::DoneInSwitcher;
+use arch_i386::done_in_switcher::{DoneInSwitcher, FilledInSwitcher};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{RING_SIZE, ring_status};
+use arch_i386::paging::Flags;
 use arch_i386::regs::{REGS_SIZE, Regs};
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, index};
 use core::mem::offset_of;
@@ -96,8 +99,12 @@ pub struct StatePage {
     /// Where the guest's kernel sees its page directory; 0 when the Switcher must not reflect page faults.
     pub(crate) directory: u32,
     pub(crate) view: KernelView,
+    /// Pages of the guest's memory, if the Switcher may fill entries of shadow tables; 0 if not.
+    pub(crate) fill_pages: u32,
+    /// Not 0 where the processor's buffers are to be cleared before the guest goes on.
+    pub(crate) clear_buffers: u32,
     pub(crate) published: Published,
-    unused: [u8; PAGE_SIZE as usize - 0x99c - size_of::<Published>()],
+    unused: [u8; PAGE_SIZE as usize - 0x9a4 - size_of::<Published>()],
 }
 
 /// The saved host context of a virtual CPU, and what is loaded for the guest while the host's page tables are still
@@ -108,16 +115,45 @@ pub struct HostContext {
     pub(crate) esp: u32,
     pub(crate) cr4: u32,
     pub(crate) guest_cr3: u32,
-    padding: u16,
+    /// The address of a word for each page of the guest's memory: see [`Frames`].
+    pub(crate) frames: u32,
+    /// Where the host sees physical memory, from 0 on.
+    pub(crate) direct_map: u32,
     pub(crate) gdtr: TableRegister,
     pub(crate) idtr: TableRegister,
-    unused: [u8; 6],
 }
+
+/// What the host knows of the frames of a guest's memory, for the Switcher to fill entries by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames {
+    /// The address of a word for each page of the guest's: [`FRAME_KNOWN`], [`FRAME_WRITABLE`], and the frame's number from
+    /// [`FRAME_SHIFT`] on. The host clears one when the frame goes, and then has the guest left and drops the entries of the
+    /// frame before it runs again.
+    pub words: u32,
+    /// How many there are.
+    pub pages: u32,
+    /// Where the host sees physical memory, from 0 on; all table pages are mapped there.
+    pub direct_map: u32,
+    /// The processor's buffers are to be cleared before the guest runs.
+    pub clear_buffers: bool,
+}
+
+/// In the word of a frame: it is known to hold the page.
+pub const FRAME_KNOWN: u32 = 1;
+/// In the word of a frame: the guest may write to it.
+pub const FRAME_WRITABLE: u32 = 2;
+/// In the word of a frame, the first bit of its number.
+pub const FRAME_SHIFT: u32 = 2;
 
 impl HostContext {
     /// Sets the shadow root that the next entry loads.
     pub const fn set_root(&mut self, root: HostFrame) {
         self.guest_cr3 = root.0 << PAGE_SHIFT;
+    }
+
+    /// Sets what the Switcher fills entries from.
+    pub const fn set_frames(&mut self, frames: &Frames) {
+        (self.frames, self.direct_map) = (frames.words, frames.direct_map);
     }
 }
 
@@ -154,7 +190,7 @@ const _: () = {
     assert!(offset_of!(StatePage, tss) == 0x900);
     assert!(offset_of!(StatePage, host_cr3) == 0x968);
     assert!(offset_of!(StatePage, directory) == 0x984);
-    assert!(offset_of!(StatePage, published) == 0x99c);
+    assert!(offset_of!(StatePage, published) == 0x9a4);
     assert!(size_of::<HostContext>() == HOST_CONTEXT_SIZE as usize);
 };
 
@@ -225,6 +261,7 @@ impl VcpuPages {
         state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
         state.more_padding = 0;
         (state.directory, state.view, state.published) = (0, KernelView::default(), Published::NONE);
+        (state.fill_pages, state.clear_buffers) = (0, 0);
         state.unused.fill(0);
 
         (self.registers.reflected, self.registers.last_reflected) = (0, 0);
@@ -261,11 +298,13 @@ impl VcpuPages {
         self.state.published.retract_all();
     }
 
-    /// Sets by which page directory of the guest's the Switcher reflects page faults by itself, as far as
-    /// [`VcpuPages::set_kernel_view`] allows, and whether it may do hypercalls. Holds until the next call, or until the Switcher
-    /// has loaded another page directory.
-    pub fn show(&mut self, directory: Option<GuestPhys>, calls: bool) {
+    /// Sets by which page directory of the guest's the Switcher handles page faults by itself, as far as
+    /// [`VcpuPages::set_kernel_view`] allows, whether it may do hypercalls, and fill entries from these frames, which are those
+    /// that [`HostContext::set_frames`] has. Holds until the next call, or until the Switcher has loaded another page directory.
+    pub fn show(&mut self, directory: Option<GuestPhys>, calls: bool, fill: Option<&Frames>) {
         self.state.directory = directory.and_then(|at| self.linear(at)).map_or(0, |at| at.0);
+        (self.state.fill_pages, self.state.clear_buffers) =
+            fill.map_or((0, 0), |frames| (frames.pages, frames.clear_buffers.into()));
         self.state.published.calls_allowed =
             if calls && self.ring_is_in_one_page() { QUICK_CALLS } else { 0 };
     }
@@ -289,7 +328,7 @@ impl VcpuPages {
     /// What the Switcher has done by itself since the last call; `None` when it has done nothing.
     #[inline]
     pub fn take_done(&mut self) -> Option<DoneInSwitcher> {
-        (self.state.published.calls != 0).then(|| self.done())
+        (self.state.published.calls | self.state.published.fills != 0).then(|| self.done())
     }
 
     #[cold]
@@ -297,6 +336,7 @@ impl VcpuPages {
     fn done(&mut self) -> DoneInSwitcher {
         let StatePage { published, tss, gdt, .. } = &mut self.state;
         let done = DoneInSwitcher {
+            fills: published.fills,
             calls: published.calls,
             ring_calls: published.ring_calls,
             ring_next: published.ring_next,
@@ -307,7 +347,22 @@ impl VcpuPages {
                 .then(|| core::array::from_fn(|number| gdt[index::TLS_MIN + number])),
         };
         (published.calls, published.ring_calls, published.loads, published.tls_loads) = (0, 0, 0, 0);
+        published.fills = 0;
         done
+    }
+
+    /// The `index`th entry that it has filled, of those that the last [`VcpuPages::take_done`] has counted.
+    ///
+    /// # Panics
+    /// When there can be none with this number.
+    #[must_use]
+    pub fn filled(&self, index: u32) -> FilledInSwitcher {
+        let Filled { cr3, page } = self.state.published.filled[index as usize];
+        FilledInSwitcher {
+            root: HostFrame(cr3 >> PAGE_SHIFT),
+            page: GuestVirt(page).page(),
+            replaced: page & Flags::PRESENT.bits() as u32 != 0,
+        }
     }
 
     /// The `index`th page directory that it has loaded, of those that the last [`VcpuPages::take_done`] has counted.

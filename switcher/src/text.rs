@@ -58,6 +58,19 @@
 //! * The guest's interrupt flag is cleared last. Up to that store everything can be repeated, after it the guest is in its
 //!   handler.
 //!
+//! # Page faults that fill an entry
+//! Where the guest's tables allow the access, the level-1 shadow table is there, and the host knows the page's frame, the
+//! entry is filled here, for faults of rings 1 and 3.
+//!
+//! * The guest's tables are read, and its entry marked accessed and dirty, as in a reflection. What follows is done on the
+//!   host's page tables, which have all that it takes: the words of frames, the shadow tables, the state page. Nothing of the
+//!   guest's is touched there, and nothing faults.
+//! * The entry is the one that the framework's `ShadowEntry` would make, and it is written down before it is stored, for a
+//!   table is released by the entries that the framework knows of. At most [`MOST_FILLS`] are, without an exit.
+//! * The host takes a frame away by clearing its word, and then waits until this processor has taken an interrupt. Interrupts
+//!   are off in here; so the guest is left before it runs with an entry that was filled from a word since cleared, and the host
+//!   drops that entry with the others of the frame.
+//!
 //! # Hypercalls of a switch to another process
 //! A guest's kernel that switches to another process loads a page directory, a kernel stack and thread-local-storage
 //! descriptors, in any order, by the ring and by a last call in registers. All of that is done here where the shadow
@@ -84,6 +97,7 @@
 //!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
 //! * In a reflection, it is counted as on the way out, and the reflection is given up: the exit is the page fault's. When
 //!   the reflection is done, but for its last instructions, the exit is the event's, with the guest in its handler.
+//! * While an entry is filled, it is counted as on the way out, and the exit is the page fault's; what has been filled is filled.
 //! * In a hypercall's work it is counted as on the way out, and the work is given up: the exit is the hypercall's. Once the
 //!   work is being done, it is done to its end, and the exit after it has nothing but the events to report
 //!   ([`EVENTS_ONLY`]).
@@ -99,10 +113,12 @@
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 //! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
 
-use crate::published::{HASH_FACTOR, HASH_SHIFT, MOST_LOADS, Published, PublishedRoot, WAYS};
+use crate::published::{
+    Filled, HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS,
+};
 use crate::state::{
-    FIXED_FLAGS, FRAME, GUEST_FLAGS, HostContext, MACHINE_CHECKS_SHIFT, NO_ADDRESS, STUB_SIZE, StatePage,
-    TableRegister, VcpuPages,
+    FIXED_FLAGS, FRAME, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, GUEST_FLAGS, HostContext,
+    MACHINE_CHECKS_SHIFT, NO_ADDRESS, STUB_SIZE, StatePage, TableRegister, VcpuPages,
 };
 use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs};
@@ -110,7 +126,7 @@ use arch_i386::paging::{Flags, PageFormat, TwoLevel};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{self, LGUEST_CS};
 use arch_i386::trap::{self, PageFaultErrorCode, has_error_code};
-use arch_i386::{RFlags, kernel_view, lguest_data};
+use arch_i386::{RFlags, kernel_view, lguest_data, shadow_flags};
 use core::mem::offset_of;
 use core::slice;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
@@ -143,9 +159,7 @@ lguest_switcher_start:
     .rept 256
     .balign {STUB_SIZE}
     .byte 0x6a, lguest_vector
-    .if lguest_vector == {PF_VECTOR}
-    jmp lguest_switcher_page_fault
-    .elseif (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
+    .if (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
     jmp lguest_switcher_exit
     .else
     jmp lguest_switcher_exit_without_code
@@ -243,6 +257,8 @@ lguest_switcher_save:
     movzbl {TRAPNUM}(%esp), %ebx
     cmpl ${HYPERCALL_VECTOR}, %ebx
     je lguest_switcher_hypercall
+    cmpl ${PF_VECTOR}, %ebx
+    je lguest_switcher_page_fault
 
     // eax: the state page, ebx: what to return. The data segments are the guest's still.
 lguest_switcher_leave:
@@ -278,74 +294,95 @@ lguest_switcher_leave:
     addl $16, %esp
     iretl
 
-    // ------------------------------------------------------------------ a page fault of ring 3, reflected
+    // ------------------------------------------------------------------ a page fault, done here
+    // eax: the state page, ebx: the vector, and the guest's registers in their frame.
 lguest_switcher_page_fault:
-    // The stack: vector, error code, eip, cs, eflags, esp, ss. Only an access of ring 3 itself is marked as a user's.
-    testb ${USER_MODE}, 4(%esp)
-    jz lguest_switcher_other_page_fault
-    testl ${VIRTUAL_8086}, 16(%esp)
-    jnz lguest_switcher_save
-    pushl %ebp
-    pushl %eax
-    pushl %ecx
-    pushl %edx
-    leal -{SAVED}(%esp), %ebp
-    // ebp: the state page. From here on everything can be given up, by a jump to `unreflected`, up to the one store that
-    // turns the guest's interrupts off. Instructions that touch the guest's memory may fault.
-lguest_switcher_reflecting:
+    cmpl $0, %ss:{DIRECTORY}(%eax)
+    je lguest_switcher_leave
+    movl %eax, %ebp
+    movl %cr2, %esi
+    // ebp: the state page; esi: the address. From here on everything can be given up, by a jump to `unhandled`, up to the one
+    // store that turns the guest's interrupts off. Instructions that touch the guest's memory may fault.
+lguest_switcher_walking:
     cmpl $0, {EVENTS}(%ebp)
-    jne lguest_switcher_unreflected
-    movl {DIRECTORY}(%ebp), %edx
-    testl %edx, %edx
-    jz lguest_switcher_unreflected
-    movl %cr2, %eax
-    pushl %eax
-    // Was it reflected just now? Then its entry is there by now, or what is looked at below are not the guest's tables.
-    cmpl {LAST_REFLECTED}(%ebp), %eax
-    je lguest_switcher_unreflected
-
-    // The guest's tables. An entry that the host has to judge, or to fill, is the host's.
-    movl %eax, %ecx
+    jne lguest_switcher_unhandled
+    // edi: what the access needs of each entry.
+    movl {FRAME}+{ERRCODE}(%ebp), %edi
+    andl ${WRITE}|{USER}, %edi
+    orl ${PRESENT}, %edi
+    // The window, this text in it, is not the guest's, nor is what is above.
+    movl %esi, %ecx
     shrl ${ROOT_SHIFT}, %ecx
+    movl %esp, %eax
+    shrl ${ROOT_SHIFT}, %eax
+    cmpl %eax, %ecx
+    jae lguest_switcher_unhandled
+    // The guest's tables. edx: where its entry is, eax: the entry, ebx: what the entry above does not allow. Malformed ones are
+    // for the host to judge.
+    movl {DIRECTORY}(%ebp), %edx
     movl %ss:(%edx,%ecx,4), %edx
     testb ${PRESENT}, %dl
     jz lguest_switcher_reflect
     testl ${MALFORMED}, %edx
-    jnz lguest_switcher_unreflected
+    jnz lguest_switcher_unhandled
     cmpl {LOW_MEMORY}(%ebp), %edx
-    jae lguest_switcher_unreflected
+    jae lguest_switcher_unhandled
+    movl %edx, %ebx
+    notl %ebx
     andl ${FRAME_MASK}, %edx
     addl {KERNEL_ADDRESS}(%ebp), %edx
-    shrl ${PAGE_SHIFT}, %eax
-    andl ${LEAF_MASK}, %eax
-    // What the access needs of the entry, and the entry lacks.
-    movl {FRAME}+{ERRCODE}(%ebp), %ecx
-    andl ${WRITE}, %ecx
-    orl ${PRESENT}|{USER}, %ecx
-    movl %ss:(%edx,%eax,4), %edx
-    notl %edx
-    testl %ecx, %edx
-    jz lguest_switcher_unreflected
+    movl %esi, %ecx
+    shrl ${PAGE_SHIFT}, %ecx
+    andl ${LEAF_MASK}, %ecx
+    leal (%edx,%ecx,4), %edx
+    movl %ss:(%edx), %eax
+    movl %eax, %ecx
+    notl %ecx
+    testl %edi, %ecx
+    jnz lguest_switcher_reflect
 
-    // The guest's own fault. ecx: its frame on the kernel's stack; edx: the shared page.
+    // The access is allowed: the entry is the shadow's to fill. ebx: the page's number.
+    testl %edi, %ebx
+    jnz lguest_switcher_unhandled
+    testl ${LEAF_MALFORMED}, %eax
+    jnz lguest_switcher_unhandled
+    movl %eax, %ebx
+    shrl ${PAGE_SHIFT}, %ebx
+    cmpl {FILL_PAGES}(%ebp), %ebx
+    jae lguest_switcher_unhandled
+    cmpl ${MOST_FILLS}, {FILLS}(%ebp)
+    jae lguest_switcher_unhandled
+    // The guest's entry as the access leaves it. The shadow is read-only until that is dirty.
+    movl %eax, %ecx
+    orl ${ENTRY_ACCESSED}, %eax
+    testl ${WRITE}, %edi
+    jz 1f
+    orl ${ENTRY_DIRTY}, %eax
+1:  cmpl %eax, %ecx
+    je 2f
+    movl %eax, %ss:(%edx)
+2:  testl ${ENTRY_DIRTY}, %eax
+    jnz lguest_switcher_fill
+    andl $~{WRITE}, %eax
+    jmp lguest_switcher_fill
+
+    // The guest's own fault, if it is one of ring 3. Was it reflected just now? Then what was looked at are not the guest's tables.
+    // ecx: its frame on the kernel's stack; edx: the shared page.
 lguest_switcher_reflect:
+    testl ${USER}, %edi
+    jz lguest_switcher_unhandled
+    cmpl {LAST_REFLECTED}(%ebp), %esi
+    je lguest_switcher_unhandled
     movl {ESP1}(%ebp), %ecx
     subl ${FRAME_SIZE}, %ecx
     movl %ecx, %eax
     subl {KERNEL_ADDRESS}(%ebp), %eax
     cmpl {LAST_FRAME}(%ebp), %eax
-    ja lguest_switcher_unreflected
+    ja lguest_switcher_unhandled
     movl {DATA}(%ebp), %edx
     // An interrupt that waits is for the host to deliver.
     cmpl $0, %ss:{IRQ_PENDING}(%edx)
-    jne lguest_switcher_unreflected
-    // How the guest goes on, for the iret. Its interrupt flag is really on, always.
-    pushl {SS1}(%ebp)
-    pushl %ecx
-    pushl {FRAME}+{EFLAGS}(%ebp)
-    andl ${HANDLER_FLAGS}, (%esp)
-    pushl ${GUEST_CS}
-    pushl {FAULT_HANDLER}(%ebp)
+    jne lguest_switcher_unhandled
     // The frame. The interrupt flag in it is what the guest has for one.
     movl {FRAME}+{ERRCODE}(%ebp), %eax
     movl %eax, %ss:(%ecx)
@@ -362,62 +399,103 @@ lguest_switcher_reflect:
     movl %eax, %ss:16(%ecx)
     movl {FRAME}+{SS}(%ebp), %eax
     movl %eax, %ss:20(%ecx)
-    movl {SAVED_CR2}(%ebp), %eax
-    movl %eax, %ss:{GUEST_CR2}(%edx)
-    movl %eax, {LAST_REFLECTED}(%ebp)
-    incl {REFLECTED}(%ebp)
-    movl {KEPT_EAX}(%esp), %eax
-    movl {KEPT_ECX}(%esp), %ecx
+    movl %esi, %ss:{GUEST_CR2}(%edx)
     movl $0, %ss:{IRQ_ENABLED}(%edx)
-    // Done: the guest is in its handler.
+    // Done, and nothing can fault any more: the guest goes on in its handler. Its interrupt flag is really on, always.
 lguest_switcher_reflected:
-    movl {KEPT_EDX}(%esp), %edx
-    movl {KEPT_EBP}(%esp), %ebp
-    iretl
+    movl %esi, {LAST_REFLECTED}(%ebp)
+    incl {REFLECTED}(%ebp)
+    movl {SS1}(%ebp), %eax
+    movl %eax, {FRAME}+{SS}(%ebp)
+    movl %ecx, {FRAME}+{ESP}(%ebp)
+    andl ${HANDLER_FLAGS}, {FRAME}+{EFLAGS}(%ebp)
+    movl ${GUEST_CS}, {FRAME}+{CS}(%ebp)
+    movl {FAULT_HANDLER}(%ebp), %eax
+    movl %eax, {FRAME}+{EIP}(%ebp)
+    jmp lguest_switcher_done
 
-    // An event came before that iret: the guest is left in its handler. Its registers go to where a trap would have them.
-lguest_switcher_reflected_event:
-    movl {KEPT_EDX}(%esp), %edx
-    movl {KEPT_EBP}(%esp), %ebp
-    pushl 16(%esp)
-    popl {KEPT}+{SS}(%esp)
-    pushl 12(%esp)
-    popl {KEPT}+{ESP}(%esp)
-    pushl 8(%esp)
-    popl {KEPT}+{EFLAGS}(%esp)
-    pushl 4(%esp)
-    popl {KEPT}+{CS}(%esp)
-    pushl (%esp)
-    popl {KEPT}+{EIP}(%esp)
-    movl $0, {KEPT}+{ERRCODE}(%esp)
-    addl ${KEPT}+{TRAPNUM}, %esp
-    jmp lguest_switcher_save
+    // eax: the guest's entry. On the host's page tables nothing faults. edi: the shadow root; edx: the host context.
+lguest_switcher_fill:
+    movl %cr3, %edi
+    movl {HOST_CR3}(%ebp), %edx
+    movl %edx, %cr3
+    movl {HOST_CONTEXT}(%ebp), %edx
+    movl %ss:{FRAMES}(%edx), %ecx
+    movl %ss:(%ecx,%ebx,4), %ebx
+    // The frame must be known, and writable if the entry is: the same two bits.
+    movl %ebx, %ecx
+    notl %ecx
+    andl ${PRESENT}|{WRITE}, %ecx
+    testl %eax, %ecx
+    jnz lguest_switcher_unhandled
+    shll ${PAGE_SHIFT} - {FRAME_SHIFT}, %ebx
+    andl ${FRAME_MASK}, %ebx
+    andl ${LEAF_FLAGS}, %eax
+    orl %eax, %ebx
+    // ebx: the entry. Its table, if there is one; ecx: where it goes.
+    movl %ss:{DIRECT_MAP}(%edx), %edx
+    movl %esi, %ecx
+    shrl ${ROOT_SHIFT}, %ecx
+    leal (%edx,%ecx,4), %ecx
+    movl %ss:(%edi,%ecx), %ecx
+    testb ${PRESENT}, %cl
+    jz lguest_switcher_unhandled
+    andl ${FRAME_MASK}, %ecx
+    addl %edx, %ecx
+    shrl ${PAGE_SHIFT}, %esi
+    movl %esi, %edx
+    andl ${LEAF_MASK}, %edx
+    leal (%ecx,%edx,4), %ecx
+    // One that is there already has not helped.
+    movl %ss:(%ecx), %eax
+    cmpl %ebx, %eax
+    je lguest_switcher_unhandled
+    // Written down first: whoever releases the table goes by that.
+    andl ${PRESENT}, %eax
+    shll ${PAGE_SHIFT}, %esi
+    orl %eax, %esi
+    movl {FILLS}(%ebp), %edx
+    movl %edi, {FILLED}(%ebp,%edx,8)
+    movl %esi, {FILLED}+4(%ebp,%edx,8)
+    incl {FILLS}(%ebp)
+    movl %ebx, %ss:(%ecx)
+    cmpl $0, {CLEAR_BUFFERS}(%ebp)
+    je 1f
+    verw {SS}(%esp)
+1:  movl %edi, %cr3
+    jmp lguest_switcher_done
 
-    // Not by an access of ring 3: of ring 1, or of the processor on the guest's behalf, or in here.
-lguest_switcher_other_page_fault:
-    testb $3, 12(%esp)
-    jnz lguest_switcher_exit
+    // In here: a page of the guest's is missing. Its own fault goes to the host, as it was.
+lguest_switcher_page_fault_inside:
     call 7f
 7:  popl %ecx
     movl 8(%esp), %edx
     subl %ecx, %edx
-    subl $(lguest_switcher_reflecting - 7b), %edx
-    cmpl $(lguest_switcher_reflected - lguest_switcher_reflecting), %edx
+    subl $(lguest_switcher_walking - 7b), %edx
+    cmpl $(lguest_switcher_reflected - lguest_switcher_walking), %edx
     jb 8f
-    subl $(lguest_switcher_switching - lguest_switcher_reflecting), %edx
+    subl $(lguest_switcher_switching - lguest_switcher_walking), %edx
     cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
     jae lguest_switcher_fault
     jmp lguest_switcher_unswitched
-    // A page of the guest's is missing. Its own fault goes to the host, as it was.
-8:  movl {SAVED_CR2}(%ebp), %eax
-    movl %eax, %cr2
-lguest_switcher_unreflected:
-    leal {SAVED}(%ebp), %esp
-    popl %edx
-    popl %ecx
-    popl %eax
-    popl %ebp
-    jmp lguest_switcher_save
+8:  movl %esi, %cr2
+lguest_switcher_unhandled:
+    movl ${PF_VECTOR}, %ebx
+    jmp 1f
+lguest_switcher_unswitched:
+    movl ${HYPERCALL_VECTOR}, %ebx
+    jmp 1f
+
+    // Done: the guest goes on, unless something came meanwhile.
+lguest_switcher_done:
+    cmpl $0, {EVENTS}(%ebp)
+    leal {FRAME}(%ebp), %esp
+    je lguest_switcher_restore
+lguest_switcher_done_event:
+    movl ${EVENTS_ONLY}, %ebx
+1:  leal {FRAME}(%ebp), %esp
+    movl %ebp, %eax
+    jmp lguest_switcher_leave
 
     // ------------------------------------------------------------------ a hypercall, done here
     // eax: the state page, ebx: the vector, and the guest's registers in their frame, where they are laid out like a call of
@@ -592,21 +670,8 @@ lguest_switcher_switch:
     jns 9b
 4:  orl ${WP}, %ecx
     movl %ecx, %cr0
-    // Done: the guest goes on behind the call, unless something came meanwhile.
-lguest_switcher_switched:
-    cmpl $0, {EVENTS}(%ebp)
-    jne lguest_switcher_switched_event
-    leal {FRAME}(%ebp), %esp
-    jmp lguest_switcher_restore
-
-lguest_switcher_switched_event:
-    movl ${EVENTS_ONLY}, %ebx
-    jmp 1f
-lguest_switcher_unswitched:
-    movl ${HYPERCALL_VECTOR}, %ebx
-1:  leal {FRAME}(%ebp), %esp
-    movl %ebp, %eax
-    jmp lguest_switcher_leave
+    // The guest goes on behind the call.
+    jmp lguest_switcher_done
 
     // ------------------------------------------------------------------ faults and events in here
 lguest_switcher_inside:
@@ -614,6 +679,8 @@ lguest_switcher_inside:
     je lguest_switcher_event
     cmpb ${MC_VECTOR}, (%esp)
     je lguest_switcher_event
+    cmpb ${PF_VECTOR}, (%esp)
+    je lguest_switcher_page_fault_inside
 lguest_switcher_fault:
     movzbl (%esp), %ebx
     orl ${IN_SWITCHER}, %ebx
@@ -645,25 +712,22 @@ lguest_switcher_event:
 4:  popfl
     jb lguest_switcher_event_entering
 
-    // While a page fault is reflected: gives that up, and goes out. When it has been, the guest is in its handler.
-    subl $(lguest_switcher_reflecting - lguest_switcher_entering), %edx
-    cmpl $(lguest_switcher_reflected_event - lguest_switcher_reflecting), %edx
+    // While the guest's tables are walked, or a hypercall's work is looked at: gives that up, and goes out. When it has been
+    // done, goes out, too. In between, what is begun is done to its end, which looks for events.
+    subl $(lguest_switcher_walking - lguest_switcher_entering), %edx
+    cmpl $(lguest_switcher_reflected - lguest_switcher_walking), %edx
     jae 6f
-    cmpl $(lguest_switcher_reflected - lguest_switcher_reflecting), %edx
-    jae lguest_switcher_event_reflected
-    leal (lguest_switcher_unreflected - 3b)(%ecx), %edx
+    leal (lguest_switcher_unhandled - 3b)(%ecx), %edx
     jmp 7f
-    // While a hypercall's work is looked at: gives that up, and goes out. When it has been done, goes out, too.
-6:  subl $(lguest_switcher_switching - lguest_switcher_reflecting), %edx
-    cmpl $(lguest_switcher_switched_event - lguest_switcher_switching), %edx
-    jae 9f
-    cmpl $(lguest_switcher_switched - lguest_switcher_switching), %edx
-    jae 4f
+6:  subl $(lguest_switcher_done - lguest_switcher_walking), %edx
+    cmpl $(lguest_switcher_done_event - lguest_switcher_done), %edx
+    jae 6f
+    leal (lguest_switcher_done_event - 3b)(%ecx), %edx
+    jmp 7f
+6:  subl $(lguest_switcher_switching - lguest_switcher_done), %edx
     cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
     jae 9f
     leal (lguest_switcher_unswitched - 3b)(%ecx), %edx
-    jmp 7f
-4:  leal (lguest_switcher_switched_event - 3b)(%ecx), %edx
 7:  movl %edx, 20(%esp)
 
     // On the way out, or in this handler: count it.
@@ -696,20 +760,12 @@ lguest_switcher_event_entering:
 lguest_switcher_event_entered:
     movzbl 12(%esp), %edx
     leal (lguest_switcher_start - 3b)(%ecx,%edx,{STUB_SIZE}), %edx
-8:  movl %edx, 20(%esp)
+    movl %edx, 20(%esp)
     popl %edx
     popl %ecx
     popl %eax
     addl $8, %esp
     iretl
-
-    // At the end of a reflection: as at the last iret, but the guest's registers still lie apart. The number of the event
-    // goes to where its stub would push it; below are what was saved, this handler's frame, and its registers.
-lguest_switcher_event_reflected:
-    movzbl 12(%esp), %edx
-    movl %edx, 32+{KEPT}+{TRAPNUM}(%esp)
-    leal (lguest_switcher_reflected_event - 3b)(%ecx), %edx
-    jmp 8b
 
     // One page; an error here means that it has grown too long.
     .org lguest_switcher_start + {PAGE_SIZE}, 0xcc
@@ -761,6 +817,18 @@ lguest_switcher_end:
     ESP1 = const offset_of!(StatePage, tss.esp1),
     SS1 = const offset_of!(StatePage, tss.ss1),
     CALLS_ALLOWED = const offset_of!(StatePage, published.calls_allowed),
+    FILL_PAGES = const offset_of!(StatePage, fill_pages),
+    CLEAR_BUFFERS = const offset_of!(StatePage, clear_buffers),
+    FRAMES = const offset_of!(HostContext, frames),
+    DIRECT_MAP = const offset_of!(HostContext, direct_map),
+    FRAME_SHIFT = const FRAME_SHIFT,
+    FILLS = const offset_of!(StatePage, published.fills),
+    FILLED = const offset_of!(StatePage, published) + offset_of!(Published, filled),
+    MOST_FILLS = const MOST_FILLS,
+    ENTRY_ACCESSED = const Flags::ACCESSED.bits(),
+    ENTRY_DIRTY = const Flags::DIRTY.bits(),
+    LEAF_MALFORMED = const shadow_flags::REFUSED.bits(),
+    LEAF_FLAGS = const PAGE_SIZE as u64 - 1 - shadow_flags::HIDDEN.bits(),
     STACK_PAGES = const offset_of!(StatePage, published.stack_pages),
     RING_NEXT = const offset_of!(StatePage, published.ring_next),
     CALLS_DONE = const offset_of!(StatePage, published.calls),
@@ -799,13 +867,6 @@ lguest_switcher_end:
     EVENTS_ONLY = const trap::EVENTS_ONLY,
     REFLECTED = const offset_of!(VcpuPages, registers.reflected),
     LAST_REFLECTED = const offset_of!(VcpuPages, registers.last_reflected),
-    SAVED = const SAVED,
-    SAVED_CR2 = const SAVED - 4,
-    KEPT = const KEPT,
-    KEPT_EDX = const IRET_FRAME + 4,
-    KEPT_ECX = const IRET_FRAME + 8,
-    KEPT_EAX = const IRET_FRAME + 12,
-    KEPT_EBP = const IRET_FRAME + 16,
     ERRCODE = const offset_of!(Regs, errcode),
     CS = const offset_of!(Regs, cs),
     EFLAGS = const offset_of!(Regs, eflags),
@@ -817,7 +878,6 @@ lguest_switcher_end:
     HANDLER_FLAGS = const (GUEST_FLAGS | FIXED_FLAGS) & !(RFlags::TRAP_FLAG.bits() as u32),
     GUEST_CS = const segment::GUEST_CS,
     FRAME_SIZE = const kernel_view::FRAME_SIZE,
-    USER_MODE = const PageFaultErrorCode::USER_MODE.bits(),
     WRITE = const PageFaultErrorCode::CAUSED_BY_WRITE.bits(),
     PRESENT = const Flags::PRESENT.bits(),
     USER = const Flags::USER_ACCESSIBLE.bits(),
@@ -837,15 +897,6 @@ lguest_switcher_end:
     options(att_syntax),
 );
 
-/// Offset of the four registers that a reflection saves, from the start of the virtual CPU: below the frame of the fault.
-const SAVED: u32 = FRAME + offset_of!(Regs, trapnum) as u32 - 4 * 4;
-
-/// Bytes of the frame from which a reflection enters the guest. CR2 is between it and what is saved.
-const IRET_FRAME: u32 = 5 * 4;
-
-/// Offset of the guest's register frame from the frame from which a reflection enters the guest.
-const KEPT: i32 = FRAME as i32 - (SAVED - 4 - IRET_FRAME) as i32;
-
 /// Calls of the ring that are done with a call in registers. More come with none that is only a switch.
 const MOST_RING_CALLS: u32 = 4;
 
@@ -863,6 +914,11 @@ const _: () = {
     assert!(offset_of!(Regs, eax) == 0 && offset_of!(Regs, ebx) == offset_of!(HypercallArgs, args));
     assert!(offset_of!(Regs, ecx) == 8 && offset_of!(Regs, edx) == 12);
     assert!(lguest_data::RING_SIZE.is_power_of_two());
+    // What an access needs and an entry allows, and what is known of a frame, are the same bits.
+    assert!(PageFaultErrorCode::CAUSED_BY_WRITE.bits() == Flags::WRITABLE.bits());
+    assert!(PageFaultErrorCode::USER_MODE.bits() == Flags::USER_ACCESSIBLE.bits());
+    assert!(FRAME_KNOWN as u64 == Flags::PRESENT.bits() && FRAME_WRITABLE as u64 == Flags::WRITABLE.bits());
+    assert!(size_of::<Filled>() == 8);
     // A published root that was loaded is told by the low half of its address.
     assert!(PAGE_SIZE <= 1 << u16::BITS);
 };

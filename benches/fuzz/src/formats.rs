@@ -189,7 +189,9 @@ pub fn choices(bytes: &[u8]) {
     for formats in Formats::SERVED {
         let mut host = SimHost::new(16);
         let window = host.window(GuestVirt(0xffc0_0000));
-        if let Ok(mut strategy) = choice.build(&BuildContext { formats, window, seed: 1 }) {
+        if let Ok(mut strategy) =
+            choice.build(&BuildContext { formats, window, seed: 1, switcher_fills: false })
+        {
             assert_eq!(strategy.paging(), formats.guest);
             let _ = strategy.set_up(&mut host);
             strategy.tear_down(&mut host);

@@ -334,7 +334,7 @@ pub fn guests(bytes: &[u8]) {
     };
     let window = machine.sim.window(WINDOW);
     let choice = Choice::parse(strategy).expect("a strategy of the project's");
-    let context = BuildContext { formats, window, seed: 1 };
+    let context = BuildContext { formats, window, seed: 1, switcher_fills: false };
     if choice.check_formats(formats).is_err() {
         machine.sim.remove_window();
         return;

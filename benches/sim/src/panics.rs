@@ -4,7 +4,8 @@
 use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::table::{TablePage, TrustedHost};
 use framework::host::{
-    BadAddress, Capability, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose, RecordingFull,
+    BadAddress, Capability, FilledInSwitcher, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
+    RecordingFull,
 };
 use framework::kill::Panicked;
 use framework::ledger::TableKind;
@@ -107,6 +108,12 @@ impl PagingHost for Outside<'_> {
     }
     fn free_zeroed_table(&mut self, table: TablePage, token: Capability) {
         self.call(|host| host.free_zeroed_table(table, token));
+    }
+    fn filled_in_switcher(&self, index: u32, token: Capability) -> FilledInSwitcher {
+        self.0.filled_in_switcher(index, token)
+    }
+    fn retract(&mut self, directory: GuestPhys) {
+        self.call(|host| host.retract(directory));
     }
     fn reschedule_point(&mut self) -> bool {
         self.call(|host| host.reschedule_point())

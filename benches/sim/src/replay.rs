@@ -114,7 +114,8 @@ impl Replay {
         let mut host = SimHost::new(header.pages);
         let window = host.window(header.switcher);
         let formats = Formats { guest: header.paging, shadow };
-        let mut strategy = build(&BuildContext { formats, window, seed: header.seed })?;
+        let mut strategy =
+            build(&BuildContext { formats, window, seed: header.seed, switcher_fills: false })?;
         let killed = strategy.set_up(&mut host).err();
         Ok(Self {
             host,

@@ -197,7 +197,9 @@ impl Choice {
             Found::Strategy(entry) => return Ok((entry.build)(context, &self.values)?.into_pager()),
             Found::Wrapper(entry) => {
                 let of = self.of.as_ref().expect("a wrapper's text names what it wraps");
-                return Ok((entry.build)(context, &self.values, of.build(context)?)?);
+                // A wrapper sees every fault.
+                let wrapped = of.build(&BuildContext { switcher_fills: false, ..*context })?;
+                return Ok((entry.build)(context, &self.values, wrapped)?);
             }
             Found::Cache(entry) => entry.build,
             Found::Policy(_) => *PLAIN_CACHE.first().ok_or(ConfigError::NoCache(self.name()))?,

@@ -137,6 +137,9 @@ pub struct BuildContext {
     pub window: SwitcherWindow,
     /// For everything random.
     pub seed: u64,
+    /// Demand faults cost no more than what would be filled ahead of them: the Switcher handles most by itself, if the strategy
+    /// [lets it](crate::strategy::PagingStrategy::lets_switcher_fill).
+    pub switcher_fills: bool,
 }
 
 /// All policies.

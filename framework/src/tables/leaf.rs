@@ -82,7 +82,8 @@ impl<const WORDS: usize> InUse<WORDS> {
 #[derive(Debug)]
 pub(super) struct LeafTable {
     pub(super) page: TablePage,
-    /// The entries that were put there, all present ones among them. The host may have dropped some since
+    /// The entries that were put there, all present ones among them, but for those that the Switcher has filled and that are not
+    /// [noted](super::Tables::note_fills) yet. The host may have dropped some since
     /// ([`Ledger::drop_stale`](crate::ledger::Ledger::drop_stale)).
     pub(super) in_use: InUse<32>,
     /// The guest's table that it stands for; the rights there are those of the directory entry here.

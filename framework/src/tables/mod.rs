@@ -45,6 +45,7 @@ mod ids;
 mod leaf;
 mod root;
 
+use crate::in_switcher::{Fills, NotedFills};
 use crate::inspect::Lookup;
 use crate::kill::Kill;
 use crate::ledger::TableKind;
@@ -52,6 +53,7 @@ use crate::paging_host::{Capability, PagingHost, Progress, reschedule_point};
 use crate::window::SwitcherWindow;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
+use arch_i386::done_in_switcher::FilledInSwitcher;
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -447,6 +449,32 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let Ok(entry) = ShadowEntry::ahead(host, guest) else { return false };
         leaf.put::<S>(index, entry.entry());
         true
+    }
+
+    /// Notes the entries that the Switcher has filled by itself, in level-1 tables of these.
+    ///
+    /// # Panics
+    /// When one is in no table of these.
+    pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills) -> NotedFills {
+        let mut last = None;
+        for index in 0..fills.count() {
+            let FilledInSwitcher { root, page, replaced } = host.filled_in_switcher(index, Capability::new());
+            let id = match last {
+                Some((known, id)) if known == root => id,
+                _ => self.root_of_page(root),
+            };
+            last = Some((root, id));
+            let leaf = self.find(id, leaf_index_of::<S>(page)).expect("the Switcher makes no tables");
+            self.leaf_mut(leaf).in_use.insert(S::index(page, 1));
+            self.released += u64::from(replaced);
+        }
+        fills.noted()
+    }
+
+    /// The root that this is the page of.
+    fn root_of_page(&self, page: HostFrame) -> RootId {
+        let is = |root: &Option<Root>| root.as_ref().is_some_and(|root| root.page.frame() == page);
+        RootId(self.roots.iter().position(is).expect("the Switcher fills tables of these roots") as u16)
     }
 
     /// Takes an entry out.

@@ -46,6 +46,7 @@ use evicted::EvictedSets;
 use framework::counters::PagingCounters;
 use framework::fallible::OutOfMemory;
 use framework::host::PagingHost;
+use framework::in_switcher::{Fills, NotedFills};
 use framework::inspect::Inspect;
 use framework::kill::Kill;
 use framework::pager::Built;
@@ -209,6 +210,15 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
 
     fn publishes(&self) -> bool {
         true
+    }
+
+    fn lets_switcher_fill(&self) -> bool {
+        // Prefetching begins at a fault, and is judged by faults.
+        self.optimizations.fault_around < 2 && !self.optimizations.refill_after_flush
+    }
+
+    fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
+        self.tables.note_fills(host, fills)
     }
 
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {

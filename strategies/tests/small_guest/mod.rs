@@ -167,8 +167,10 @@ pub fn switches(text: &str, switches: u32) -> u64 {
     let mut host = uncounted(|| Uncounted(SimHost::new(PAGES)));
     let window = uncounted(|| host.0.window(WINDOW));
     let formats = Formats::both(Paging::TwoLevel);
-    let mut strategy =
-        Choice::parse(text).unwrap().build(&BuildContext { formats, window, seed: 7 }).unwrap();
+    let mut strategy = Choice::parse(text)
+        .unwrap()
+        .build(&BuildContext { formats, window, seed: 7, switcher_fills: false })
+        .unwrap();
     strategy.set_up(&mut host).unwrap();
     strategy.guest_initialised(&mut host, KERNEL).unwrap();
     let mut random = 1_u32;

@@ -238,7 +238,7 @@ pub fn faults(text: &Text, offset: u32) -> Faults {
         Kind::InterruptReturn => {
             never(Reason::Mapped, &[PF]);
             never(Reason::NestedTask, &[TS]);
-            if inwards || text.reflected.contains(&offset) {
+            if inwards {
                 faults.possible.extend(Fault::OF_RETURN.map(Event::Fault));
             } else {
                 never(Reason::Host, &[NP, SS, GP]);

@@ -348,18 +348,12 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
             add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
     }
-    for (looks, done) in [
-        (&text.reflecting, &[text.reflected.start][..]),
-        (&text.switching, &[text.switch.start, text.switched.start]),
-    ] {
-        if looks.is_empty() {
-            continue;
-        }
+    for offset in text.looks.iter().map(|looks| looks.start).chain(text.does.iter().copied()) {
         for event in [Event::Nmi, Event::MachineCheck] {
-            for &offset in [looks.start].iter().chain(done) {
-                add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
-            }
+            add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
+    }
+    for looks in &text.looks {
         let mut inside = text.instructions.range(looks.clone()).map(|(&at, _)| at);
         let touches = inside.find(|&at| text.kind(at) == Kind::GuestMemory);
         let touches = touches.context("what can be given up touches nothing of the guest's")?;

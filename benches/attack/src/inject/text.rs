@@ -20,17 +20,15 @@ use switcher::state::STUB_SIZE;
 const START: &str = "lguest_switcher_start";
 const ENTER: &str = "lguest_switcher_enter";
 const END: &str = "lguest_switcher_end";
-/// Where a reflection may be given up from on, where it is done, and what follows its `iret`.
-const REFLECTION: [&str; 3] =
-    ["lguest_switcher_reflecting", "lguest_switcher_reflected", "lguest_switcher_reflected_event"];
-
-/// Where a hypercall that the Switcher does may be given up from on, where it is done, where the guest goes on, and what follows.
-const SWITCH: [&str; 4] = [
-    "lguest_switcher_switching",
-    "lguest_switcher_switch",
-    "lguest_switcher_switched",
-    "lguest_switcher_switched_event",
+/// From where to where the Switcher looks at the guest's memory by itself, and can give up: for a page fault, and for a hypercall.
+const LOOKS: [[&str; 2]; 2] = [
+    ["lguest_switcher_walking", "lguest_switcher_reflected"],
+    ["lguest_switcher_switching", "lguest_switcher_switch"],
 ];
+
+/// Where it begins to do what it has looked at, and where the guest goes on.
+const DOES: [&str; 4] =
+    ["lguest_switcher_reflected", "lguest_switcher_fill", "lguest_switcher_switch", "lguest_switcher_done"];
 
 /// What fills the text up to its end.
 const FILLER: u8 = 0xcc;
@@ -45,16 +43,10 @@ pub struct Text {
     pub instructions: BTreeMap<u32, Instruction>,
     /// Offsets of those between the entry from the host and the `iret` into the guest.
     inwards: BTreeSet<u32>,
-    /// The instructions of a reflection up to where it is done, and those after that up to its `iret`.
-    pub reflecting: Range<u32>,
-    /// See [`Text::reflecting`].
-    pub reflected: Range<u32>,
-    /// The instructions that look at a hypercall which the Switcher does, those that do it, and those after that.
-    pub switching: Range<u32>,
-    /// See [`Text::switching`].
-    pub switch: Range<u32>,
-    /// See [`Text::switching`].
-    pub switched: Range<u32>,
+    /// The instructions that look at the guest's memory and can be given up, one range for each kind of work.
+    pub looks: Vec<Range<u32>>,
+    /// Where what was looked at begins to be done, and where the guest goes on.
+    pub does: Vec<u32>,
     labels: BTreeMap<u32, String>,
 }
 
@@ -125,27 +117,9 @@ impl Text {
         for vector in 0..IDT_ENTRIES as u32 {
             follow(&bytes, vector * STUB_SIZE, &mut instructions)?;
         }
-        let reflection = REFLECTION.map(label);
-        // The handler of events comes there by an address that it computes.
-        if let [.., Some(event)] = reflection {
-            follow(&bytes, event, &mut instructions)?;
-        }
-        let [reflecting, reflected, end] = reflection.map(Option::unwrap_or_default);
-        let (reflecting, reflected) = (reflecting..reflected, reflected..end);
-        let [looking, doing, done, after] = SWITCH.map(|name| label(name).unwrap_or_default());
-        let (switching, switch, switched) = (looking..doing, doing..done, done..after);
-        let text = Text {
-            bytes,
-            enter,
-            instructions,
-            inwards,
-            reflecting,
-            reflected,
-            switching,
-            switch,
-            switched,
-            labels,
-        };
+        let looks = LOOKS.iter().filter_map(|[from, to]| Some(label(from)?..label(to)?)).collect::<Vec<_>>();
+        let does = DOES.iter().filter_map(|name| label(name)).collect();
+        let text = Text { bytes, enter, instructions, inwards, looks, does, labels };
         text.check_rest()?;
         Ok(text)
     }
@@ -254,7 +228,7 @@ impl Text {
 
     /// Whether the instruction is one of those that look at the guest's memory and can be given up.
     fn looks_at_guest(&self, offset: u32) -> bool {
-        self.reflecting.contains(&offset) || self.switching.contains(&offset)
+        self.looks.iter().any(|range| range.contains(&offset))
     }
 
     /// Whether what a general register holds at an instruction is of the text: the last instruction before it in the

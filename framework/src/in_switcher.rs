@@ -1,0 +1,66 @@
+//! What the Switcher may do by itself on behalf of a strategy, and the account of what it has filled.
+
+use arch_i386::addr::GuestPhys;
+
+/// What the Switcher may do by itself while a guest runs on a shadow root, as far as the host has it do so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InSwitcher {
+    /// The guest's page directory that the root stands for, by which it may reflect page faults; `None`: nothing at all.
+    pub directory: Option<GuestPhys>,
+    /// It may load the root by itself, in this run and later ones, until
+    /// [`PagingHost::retract`](crate::host::PagingHost::retract), and in this run other roots that it may load.
+    pub publish: bool,
+    /// It may fill entries of the root's level-1 tables.
+    pub fill: bool,
+}
+
+impl InSwitcher {
+    /// Nothing.
+    pub const NOTHING: Self = Self { directory: None, publish: false, fill: false };
+}
+
+/// Entries that the Switcher has filled by itself and that no tables have in their books yet.
+///
+/// A table is released by the entries that are known to be in use; so one that nobody has noted would stay in a page that is
+/// given to another table. There is one way to get rid of this: [`Tables::note_fills`](crate::tables::Tables::note_fills).
+///
+/// ```compile_fail,E0451
+/// # use framework::in_switcher::NotedFills;
+/// let noted = NotedFills { count: 1 };
+/// ```
+#[derive(Debug)]
+#[must_use = "the tables must note them"]
+pub struct Fills {
+    count: u32,
+}
+
+impl Fills {
+    pub(crate) const fn new(count: u32) -> Self {
+        Self { count }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// They are in the books.
+    pub(crate) const fn noted(self) -> NotedFills {
+        NotedFills { count: self.count }
+    }
+}
+
+/// The same, noted.
+#[derive(Debug)]
+pub struct NotedFills {
+    count: u32,
+}
+
+impl NotedFills {
+    /// How many there were.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+}

@@ -1,0 +1,34 @@
+# The Switcher fills entries that a guest misses by itself, unless it must not or somebody must see every fault. What a guest sees
+# is the same either way, and the frames of its memory may go meanwhile.
+fills() {
+    lguest --counters=/tmp/counters --paging 2-level "$@" $GUEST test=quick; status=$?
+    [ $status = 0 ] || fail "the guest ($*) ended with status" $status
+    all=$(counter demand_faults /tmp/counters) own=$(counter switcher_fills /tmp/counters)
+    echo "$*: the Switcher has handled $own of $all demand faults"
+    [ "$all" -gt 1000 ] || fail "there were only $all faults"
+}
+load seed=42
+[ "$(parameter fill)" = Y ] || fail 'fill reads' "$(parameter fill)"
+for strategy in lguest shared lru:slots=32; do
+    fills --strategy $strategy
+    if [ "$(parameter paging)" = 2-level ]; then
+        [ "$own" -gt $((all / 20)) ] && [ "$own" -lt "$all" ] || fail "$own of $all faults"
+    else
+        [ "$own" = 0 ] || fail "$own faults were handled in tables of three levels"
+    fi
+done
+for strategy in audit:every=64 record tlb shared:prefetch-on-trial=off; do
+    fills --strategy $strategy
+    [ "$own" = 0 ] || fail "$strategy has missed $own faults"
+done
+for off in fill reflect; do
+    echo N >/sys/module/lg/parameters/$off
+    fills --strategy lguest
+    [ "$own" = 0 ] || fail "the Switcher has handled $own faults with $off=N"
+    echo Y >/sys/module/lg/parameters/$off
+done
+unload
+load audit=64
+fills --strategy lguest
+[ "$own" = 0 ] || fail "the audit has missed $own faults"
+unload
