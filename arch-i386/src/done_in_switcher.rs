@@ -6,7 +6,7 @@ use crate::segment::{Descriptor, index::TLS_ENTRIES};
 /// All of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoneInSwitcher {
-    /// How many entries of shadow tables it has filled. Which ones is written down beside this.
+    /// How many entries of shadow tables it has filled or cleared. Which ones is written down beside this.
     pub fills: u32,
     /// How many hypercalls in registers, and how many of the ring.
     pub calls: u32,
@@ -24,7 +24,7 @@ pub struct DoneInSwitcher {
     pub tls: Option<[Descriptor; TLS_ENTRIES]>,
 }
 
-/// An entry of a shadow table that it has filled, or may have been about to fill when an event came.
+/// An entry of a level-1 shadow table that it has filled or cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilledInSwitcher {
     /// The shadow root's page.
@@ -33,4 +33,8 @@ pub struct FilledInSwitcher {
     pub page: GuestVirt,
     /// Whether a present entry was there.
     pub replaced: bool,
+    /// For a SET_PTE, not for a page fault.
+    pub by_call: bool,
+    /// Whether nothing is there now.
+    pub cleared: bool,
 }

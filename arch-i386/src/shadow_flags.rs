@@ -1,5 +1,5 @@
-//! Which flags of a guest's level-1 entry its shadow has: an agreement of the framework's conversion, where the reasons are, and
-//! the Switcher, which makes shadow entries by itself.
+//! Flags of shadow entries: an agreement of the framework, where the reasons are, and the Switcher, which makes shadow entries by
+//! itself.
 
 use crate::paging::Flags;
 
@@ -9,3 +9,7 @@ pub const REFUSED: Flags = Flags::HUGE_PAGE;
 
 /// What a guest may have in its own entries and the processor must not find in the shadow's.
 pub const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags::NO_CACHE);
+
+/// Of an entry that leads to a level-1 table: the table is empty, and whoever fills it must see whether the guest's entry still
+/// gives the same rights. (One of the bits that the processor ignores: Intel SDM vol. 3A, table 4-5.)
+pub const KEPT: Flags = Flags::BIT_9;

@@ -169,8 +169,12 @@ impl Guest {
     pub(crate) fn catch_up<H: Host>(&mut self, host: &mut H, done: DoneInSwitcher) -> Result<(), Kill> {
         if done.fills > 0 {
             // Before anything can release the tables that they are in.
-            self.counters.switcher_fills += u64::from(done.fills);
-            self.paging.call(host, |strategy, host| strategy.filled(host, Fills::new(done.fills)));
+            let fills = Fills::new(done.fills);
+            let noted = self.paging.call(host, |strategy, host| strategy.filled(host, fills));
+            let set_ptes = u64::from(noted.set_ptes());
+            self.counters.switcher_fills += u64::from(noted.faults());
+            self.counters.hypercalls += set_ptes;
+            self.counters.switcher_hypercalls += set_ptes;
         }
         if done.calls == 0 {
             return Ok(());

@@ -26,7 +26,7 @@ impl InSwitcher {
 ///
 /// ```compile_fail,E0451
 /// # use framework::in_switcher::NotedFills;
-/// let noted = NotedFills { count: 1 };
+/// let noted = NotedFills { faults: 1, set_ptes: 0 };
 /// ```
 #[derive(Debug)]
 #[must_use = "the tables must note them"]
@@ -45,22 +45,29 @@ impl Fills {
         self.count
     }
 
-    /// They are in the books.
-    pub(crate) const fn noted(self) -> NotedFills {
-        NotedFills { count: self.count }
+    /// They are in the books; so many were for a SET_PTE.
+    pub(crate) const fn noted(self, set_ptes: u32) -> NotedFills {
+        NotedFills { faults: self.count - set_ptes, set_ptes }
     }
 }
 
 /// The same, noted.
 #[derive(Debug)]
 pub struct NotedFills {
-    count: u32,
+    faults: u32,
+    set_ptes: u32,
 }
 
 impl NotedFills {
-    /// How many there were.
+    /// How many were for a page fault.
     #[must_use]
-    pub const fn count(&self) -> u32 {
-        self.count
+    pub const fn faults(&self) -> u32 {
+        self.faults
+    }
+
+    /// How many were for a SET_PTE.
+    #[must_use]
+    pub const fn set_ptes(&self) -> u32 {
+        self.set_ptes
     }
 }

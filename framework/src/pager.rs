@@ -7,7 +7,7 @@
 //! (the audit, the recorder) is a [`Pager`] around a pager.
 
 use crate::counters::PagingCounters;
-use crate::in_switcher::{Fills, InSwitcher};
+use crate::in_switcher::{Fills, InSwitcher, NotedFills};
 use crate::inspect::Inspect;
 use crate::kill::Kill;
 use crate::paging_host::PagingHost;
@@ -95,7 +95,7 @@ pub trait Pager {
     }
 
     /// The Switcher has filled entries, as [`Pager::entry`] has allowed; see [`PagingStrategy::filled`].
-    fn filled(&mut self, _host: &mut dyn PagingHost, fills: Fills) {
+    fn filled(&mut self, _host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
         panic!("{} entries were filled where none were to be", fills.count())
     }
 
@@ -381,8 +381,11 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         (strategy.root(), by_itself)
     }
 
-    fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) {
-        self.counters.demand_faults += u64::from(self.strategy.filled(host, fills).count());
+    fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
+        let noted = self.strategy.filled(host, fills);
+        self.counters.demand_faults += u64::from(noted.faults());
+        self.counters.set_pte += u64::from(noted.set_ptes());
+        noted
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {

@@ -23,15 +23,20 @@ pub(crate) const MOST_LOADS: usize = 64;
 /// Entries that the Switcher may fill until the guest must be left.
 pub(crate) const MOST_FILLS: usize = 64;
 
-/// An entry of a level-1 table that it has filled.
+/// An entry of a level-1 table that it has filled, or cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Filled {
     /// The shadow root.
     pub(crate) cr3: u32,
-    /// The page that the entry maps; bit 0 is that of the entry which was there.
+    /// The page that the entry maps. Bit 0 is that of the entry which was there, the others are [`BY_CALL`] and [`CLEARED`].
     pub(crate) page: u32,
 }
+
+/// In [`Filled::page`]: for a SET_PTE, not for a page fault.
+pub(crate) const BY_CALL: u32 = 8;
+/// In [`Filled::page`]: nothing is there now.
+pub(crate) const CLEARED: u32 = 16;
 
 /// A root that the Switcher may load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

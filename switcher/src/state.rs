@@ -32,7 +32,7 @@
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
-use crate::published::{Filled, Published, PublishedRoot};
+use crate::published::{BY_CALL, CLEARED, Filled, Published, PublishedRoot};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::done_in_switcher::{DoneInSwitcher, FilledInSwitcher};
@@ -44,8 +44,8 @@ use arch_i386::regs::{REGS_SIZE, Regs};
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, index};
 use core::mem::offset_of;
 
-/// Bytes between the Switcher's entry points for two vectors; the first is at the start of the text.
-pub const STUB_SIZE: u32 = 8;
+/// Bytes between the Switcher's entry points for two vectors, each a push and a jump; the first is at the start of the text.
+pub const STUB_SIZE: u32 = 7;
 
 /// The address of the Switcher's entry point for `vector`.
 #[must_use]
@@ -305,8 +305,9 @@ impl VcpuPages {
         self.state.directory = directory.and_then(|at| self.linear(at)).map_or(0, |at| at.0);
         (self.state.fill_pages, self.state.clear_buffers) =
             fill.map_or((0, 0), |frames| (frames.pages, frames.clear_buffers.into()));
+        let set_pte = if fill.is_some() { 1 << Hypercall::SetPte as u32 } else { 0 };
         self.state.published.calls_allowed =
-            if calls && self.ring_is_in_one_page() { QUICK_CALLS } else { 0 };
+            if calls && self.ring_is_in_one_page() { QUICK_CALLS | set_pte } else { 0 };
     }
 
     /// Lets the Switcher load a root of this guest's by itself when the guest loads `directory`.
@@ -362,6 +363,8 @@ impl VcpuPages {
             root: HostFrame(cr3 >> PAGE_SHIFT),
             page: GuestVirt(page).page(),
             replaced: page & Flags::PRESENT.bits() as u32 != 0,
+            by_call: page & BY_CALL != 0,
+            cleared: page & CLEARED != 0,
         }
     }
 

@@ -114,7 +114,7 @@
 //! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
 
 use crate::published::{
-    Filled, HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS,
+    BY_CALL, CLEARED, Filled, HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS,
 };
 use crate::state::{
     FIXED_FLAGS, FRAME, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, GUEST_FLAGS, HostContext,
@@ -157,7 +157,7 @@ lguest_switcher_start:
     // One entry point for each vector. `push imm8` sign-extends; only the low byte is looked at.
     .set lguest_vector, 0
     .rept 256
-    .balign {STUB_SIZE}
+    .org lguest_switcher_start + lguest_vector * {STUB_SIZE}
     .byte 0x6a, lguest_vector
     .if (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
     jmp lguest_switcher_exit
@@ -346,6 +346,7 @@ lguest_switcher_walking:
     jnz lguest_switcher_unhandled
     testl ${LEAF_MALFORMED}, %eax
     jnz lguest_switcher_unhandled
+    pushl %ebx
     movl %eax, %ebx
     shrl ${PAGE_SHIFT}, %ebx
     cmpl {FILL_PAGES}(%ebp), %ebx
@@ -361,7 +362,8 @@ lguest_switcher_walking:
 1:  cmpl %eax, %ecx
     je 2f
     movl %eax, %ss:(%edx)
-2:  testl ${ENTRY_DIRTY}, %eax
+2:  andl ${FRAME_MASK}, %esi
+    testl ${ENTRY_DIRTY}, %eax
     jnz lguest_switcher_fill
     andl $~{WRITE}, %eax
     jmp lguest_switcher_fill
@@ -414,7 +416,8 @@ lguest_switcher_reflected:
     movl %eax, {FRAME}+{EIP}(%ebp)
     jmp lguest_switcher_done
 
-    // eax: the guest's entry. On the host's page tables nothing faults. edi: the shadow root; edx: the host context.
+    // eax: the guest's entry, ebx: the number of its page, esi: the page that it maps, and in the low bits by what; at esp: what the
+    // guest's entry for the table does not allow. On the host's page tables nothing faults. edi: the shadow root.
 lguest_switcher_fill:
     movl %cr3, %edi
     movl {HOST_CR3}(%ebp), %edx
@@ -432,27 +435,41 @@ lguest_switcher_fill:
     andl ${FRAME_MASK}, %ebx
     andl ${LEAF_FLAGS}, %eax
     orl %eax, %ebx
-    // ebx: the entry. Its table, if there is one; ecx: where it goes.
+    // ebx: the shadow entry; edx: the host context. The link to the table, if there is one.
+lguest_switcher_put:
     movl %ss:{DIRECT_MAP}(%edx), %edx
     movl %esi, %ecx
     shrl ${ROOT_SHIFT}, %ecx
     leal (%edx,%ecx,4), %ecx
-    movl %ss:(%edi,%ecx), %ecx
-    testb ${PRESENT}, %cl
+    addl %edi, %ecx
+    movl %ss:(%ecx), %eax
+    testb ${PRESENT}, %al
     jz lguest_switcher_unhandled
-    andl ${FRAME_MASK}, %ecx
-    addl %edx, %ecx
-    shrl ${PAGE_SHIFT}, %esi
+    testl ${KEPT}, %eax
+    jz 1f
+    // An empty table. The link must have the rights that the guest gives now.
+    testl ${BY_CALL}, %esi
+    jnz lguest_switcher_unhandled
+    xorl (%esp), %eax
+    notl %eax
+    testl ${WRITE}|{USER}, %eax
+    jnz lguest_switcher_unhandled
+    andl $~{KEPT}, %ss:(%ecx)
+    movl %ss:(%ecx), %eax
+1:  andl ${FRAME_MASK}, %eax
+    addl %edx, %eax
     movl %esi, %edx
+    shrl ${PAGE_SHIFT}, %edx
     andl ${LEAF_MASK}, %edx
-    leal (%ecx,%edx,4), %ecx
-    // One that is there already has not helped.
+    leal (%eax,%edx,4), %ecx
+    // For a fault, an entry that is there already has not helped.
     movl %ss:(%ecx), %eax
     cmpl %ebx, %eax
-    je lguest_switcher_unhandled
+    jne 2f
+    testl ${BY_CALL}, %esi
+    jz lguest_switcher_unhandled
     // Written down first: whoever releases the table goes by that.
-    andl ${PRESENT}, %eax
-    shll ${PAGE_SHIFT}, %esi
+2:  andl ${PRESENT}, %eax
     orl %eax, %esi
     movl {FILLS}(%ebp), %edx
     movl %edi, {FILLED}(%ebp,%edx,8)
@@ -461,7 +478,7 @@ lguest_switcher_fill:
     movl %ebx, %ss:(%ecx)
     cmpl $0, {CLEAR_BUFFERS}(%ebp)
     je 1f
-    verw {SS}(%esp)
+    verw {FRAME}+{SS}(%ebp)
 1:  movl %edi, %cr3
     jmp lguest_switcher_done
 
@@ -477,13 +494,10 @@ lguest_switcher_page_fault_inside:
     subl $(lguest_switcher_switching - lguest_switcher_walking), %edx
     cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
     jae lguest_switcher_fault
-    jmp lguest_switcher_unswitched
+    jmp lguest_switcher_unhandled
 8:  movl %esi, %cr2
 lguest_switcher_unhandled:
-    movl ${PF_VECTOR}, %ebx
-    jmp 1f
-lguest_switcher_unswitched:
-    movl ${HYPERCALL_VECTOR}, %ebx
+    movzbl {FRAME}+{TRAPNUM}(%ebp), %ebx
     jmp 1f
 
     // Done: the guest goes on, unless something came meanwhile.
@@ -506,12 +520,14 @@ lguest_switcher_hypercall:
     btl %ecx, %edx
     jnc lguest_switcher_leave
     movl %eax, %ebp
+    cmpl ${SET_PTE}, %ecx
+    je lguest_switcher_set_pte
     subl ${SCRATCH}, %esp
-    // ebp: the state page. From here on everything can be given up, by a jump to `unswitched`, up to `switch`.
+    // ebp: the state page. From here on everything can be given up, by a jump to `unhandled`, up to `switch`.
     // Instructions that touch the guest's memory may fault.
 lguest_switcher_switching:
     cmpl $0, {EVENTS}(%ebp)
-    jne lguest_switcher_unswitched
+    jne lguest_switcher_unhandled
     // edx: the shared page; ebx: the next entry of the ring; esi: the kernel's stack; edi: the published root to load, if any;
     // at esp: where the descriptors are, if any; above it how many pages the stack has.
     movl {DATA}(%ebp), %edx
@@ -530,7 +546,7 @@ lguest_switcher_switching:
     subl {RING_NEXT}(%ebp), %ecx
     andl ${RING_MASK}, %ecx
     cmpl ${MOST_RING_CALLS}, %ecx
-    jae lguest_switcher_unswitched
+    jae lguest_switcher_unhandled
     leal (%ebx,%ebx,4), %ecx
     leal {RING_CALLS}(%edx,%ecx,4), %ecx
 2:  movl %ss:(%ecx), %eax
@@ -541,7 +557,7 @@ lguest_switcher_switching:
     cmpl ${LOAD_TLS}, %eax
     je 7f
     cmpl ${FLUSH_ASYNC}, %eax
-    jne lguest_switcher_unswitched
+    jne lguest_switcher_unhandled
 3:  leal {FRAME}(%ebp), %eax
     cmpl %eax, %ecx
     je 8f
@@ -552,18 +568,18 @@ lguest_switcher_switching:
     // SET_STACK: of one page or two.
 4:  movl %ss:{ARG_A}(%ecx), %eax
     cmpl {SS1}(%ebp), %eax
-    jne lguest_switcher_unswitched
+    jne lguest_switcher_unhandled
     movl %ss:{ARG_C}(%ecx), %eax
     movl %eax, 4(%esp)
     decl %eax
     cmpl $1, %eax
-    ja lguest_switcher_unswitched
+    ja lguest_switcher_unhandled
     movl %ss:{ARG_B}(%ecx), %esi
     jmp 3b
 
     // NEW_PGTABLE: one, and a published one.
 5:  testl %edi, %edi
-    jnz lguest_switcher_unswitched
+    jnz lguest_switcher_unhandled
     movl %ss:{ARG_A}(%ecx), %eax
     imull ${HASH_FACTOR}, %eax, %edi
     shrl ${HASH_SHIFT}, %edi
@@ -573,9 +589,9 @@ lguest_switcher_switching:
     je 6f
     addl ${ROOT_SIZE}, %edi
     cmpl %eax, %ss:(%edi)
-    jne lguest_switcher_unswitched
+    jne lguest_switcher_unhandled
 6:  cmpl $0, %ss:{ROOT_CR3}(%edi)
-    je lguest_switcher_unswitched
+    je lguest_switcher_unhandled
     jmp 3b
 
     // LOAD_TLS: the descriptors are looked at when all calls are known. (None are at 0.)
@@ -583,13 +599,59 @@ lguest_switcher_switching:
     movl %eax, (%esp)
     jmp 3b
 
+    // SET_PTE of the user half of the current page directory, with nothing before it in the ring. What must not be filled is
+    // cleared, and what may be written without the guest's entry being dirty is the host's to judge.
+lguest_switcher_set_pte:
+    cmpl $0, {EVENTS}(%ebp)
+    jne lguest_switcher_unhandled
+    movl {DIRECTORY}(%ebp), %ecx
+    testl %ecx, %ecx
+    jz lguest_switcher_unhandled
+    subl {KERNEL_ADDRESS}(%ebp), %ecx
+    cmpl {FRAME}+{EBX}(%ebp), %ecx
+    jne lguest_switcher_unhandled
+    movl {DATA}(%ebp), %edx
+    movl {RING_NEXT}(%ebp), %ecx
+    cmpb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ecx)
+    jne lguest_switcher_unhandled
+    cmpl ${MOST_FILLS}, {FILLS}(%ebp)
+    jae lguest_switcher_unhandled
+    movl {FRAME}+{ECX}(%ebp), %esi
+    cmpl {KERNEL_ADDRESS}(%ebp), %esi
+    jae lguest_switcher_unhandled
+    andl ${FRAME_MASK}, %esi
+    orl ${BY_CALL}, %esi
+    movl {FRAME}+{EDX}(%ebp), %eax
+    testb ${PRESENT}, %al
+    jz 1f
+    testb ${ENTRY_ACCESSED}|{ENTRY_DIRTY}, %al
+    jz 1f
+    testl ${LEAF_MALFORMED}, %eax
+    jnz lguest_switcher_unhandled
+    movl %eax, %ecx
+    andl ${WRITE}|{ENTRY_DIRTY}, %ecx
+    cmpl ${WRITE}, %ecx
+    je lguest_switcher_unhandled
+    movl %eax, %ebx
+    shrl ${PAGE_SHIFT}, %ebx
+    cmpl {FILL_PAGES}(%ebp), %ebx
+    jb lguest_switcher_fill
+    jmp lguest_switcher_unhandled
+1:  xorl %ebx, %ebx
+    orl ${CLEARED}, %esi
+    movl %cr3, %edi
+    movl {HOST_CR3}(%ebp), %edx
+    movl %edx, %cr3
+    movl {HOST_CONTEXT}(%ebp), %edx
+    jmp lguest_switcher_put
+
 8:  movl (%esp), %ecx
     testl %ecx, %ecx
     jz 1f
     movl {LOW_MEMORY}(%ebp), %eax
     subl ${TLS_SIZE}, %eax
     cmpl %eax, %ecx
-    ja lguest_switcher_unswitched
+    ja lguest_switcher_unhandled
     addl {KERNEL_ADDRESS}(%ebp), %ecx
     // From the last to the first, onto the stack of this work. One without rights is 0 as a whole.
     pushl %edi
@@ -601,7 +663,7 @@ lguest_switcher_switching:
     movl %eax, 16(%esp,%edi)
     notl %eax
     testl ${USER_SEGMENT}, %eax
-    jnz lguest_switcher_unswitched
+    jnz lguest_switcher_unhandled
     movl %ss:(%ecx,%edi), %eax
     jmp 3f
 2:  movl %eax, 16(%esp,%edi)
@@ -614,14 +676,14 @@ lguest_switcher_switching:
 1:  testl %edi, %edi
     jz 2f
     cmpl ${MOST_LOADS}, {LOADS}(%ebp)
-    jae lguest_switcher_unswitched
+    jae lguest_switcher_unhandled
     movl %ss:{ROOT_CR3}(%edi), %eax
     movl %eax, %cr3
     // The stack is mapped in it, writable, or this faults.
 2:  leal -{FRAME_SIZE}(%esi), %eax
     subl {KERNEL_ADDRESS}(%ebp), %eax
     cmpl {LAST_FRAME}(%ebp), %eax
-    ja lguest_switcher_unswitched
+    ja lguest_switcher_unhandled
     orl $0, %ss:-4(%esi)
     cmpl $2, 4(%esp)
     jb 3f
@@ -727,7 +789,7 @@ lguest_switcher_event:
 6:  subl $(lguest_switcher_switching - lguest_switcher_done), %edx
     cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
     jae 9f
-    leal (lguest_switcher_unswitched - 3b)(%ecx), %edx
+    leal (lguest_switcher_unhandled - 3b)(%ecx), %edx
 7:  movl %edx, 20(%esp)
 
     // On the way out, or in this handler: count it.
@@ -759,7 +821,8 @@ lguest_switcher_event_entering:
     // At the last iret: from here to the stub, by iret. The guest's registers are where it left them.
 lguest_switcher_event_entered:
     movzbl 12(%esp), %edx
-    leal (lguest_switcher_start - 3b)(%ecx,%edx,{STUB_SIZE}), %edx
+    imull ${STUB_SIZE}, %edx
+    leal (lguest_switcher_start - 3b)(%ecx,%edx), %edx
     movl %edx, 20(%esp)
     popl %edx
     popl %ecx
@@ -847,6 +910,10 @@ lguest_switcher_end:
     MOST_RING_CALLS = const MOST_RING_CALLS,
     NEW_PGTABLE = const Hypercall::NewPgtable as u32,
     SET_STACK = const Hypercall::SetStack as u32,
+    SET_PTE = const Hypercall::SetPte as u32,
+    KEPT = const shadow_flags::KEPT.bits(),
+    BY_CALL = const BY_CALL,
+    CLEARED = const CLEARED,
     LOAD_TLS = const Hypercall::LoadTls as u32,
     FLUSH_ASYNC = const Hypercall::FlushAsync as u32,
     ARG_A = const offset_of!(HypercallArgs, args),

@@ -8,6 +8,7 @@ use crate::defect::Defect;
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use arch_i386::addr::HostFrame;
 use arch_i386::paging::{Entry, Flags, PageFormat};
+use arch_i386::shadow_flags;
 
 /// What the processor itself sets in an entry that it walks through.
 const PROCESSOR_SETS: Flags = Flags::ACCESSED.union(Flags::DIRTY);
@@ -92,9 +93,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     /// The directory entry that leads to a table.
     fn link_to(&self, id: LeafId) -> Entry {
-        let leaf = self.leaves.get(usize::from(id.0)).and_then(Option::as_ref);
+        let leaf = self.leaves.get(id.number()).and_then(Option::as_ref).filter(|_| id != LeafId::NONE);
+        let kept = if id.is_used() { Flags::empty() } else { shadow_flags::KEPT };
         leaf.map_or(Entry::EMPTY, |leaf| {
-            Entry::new(leaf.page.frame().0.into(), table_flags::<S>(leaf.origin))
+            Entry::new(leaf.page.frame().0.into(), table_flags::<S>(leaf.origin) | kept)
         })
     }
 }

@@ -14,6 +14,38 @@ pub struct LeafId(pub(super) u16);
 impl LeafId {
     /// No table.
     pub(super) const NONE: Self = Self(u16::MAX);
+
+    /// The bit of a table that is empty and kept for its leaf-table index (see [`Tables::empty_entries`]), and of no table.
+    ///
+    /// [`Tables::empty_entries`]: super::Tables::empty_entries
+    const KEPT: u16 = 1 << 15;
+
+    /// The name for a number; `None` when there are no more names.
+    pub(super) fn new(number: usize) -> Option<Self> {
+        u16::try_from(number).ok().filter(|number| number & Self::KEPT == 0).map(Self)
+    }
+
+    /// Its number among all tables.
+    #[inline]
+    pub(super) const fn number(self) -> usize {
+        (self.0 & !Self::KEPT) as usize
+    }
+
+    /// A table that is in use, not one that is kept, and not none.
+    #[inline]
+    pub(super) const fn is_used(self) -> bool {
+        self.0 & Self::KEPT == 0
+    }
+
+    /// The same table, kept.
+    pub(super) const fn kept(self) -> Self {
+        Self(self.0 | Self::KEPT)
+    }
+
+    /// The same table, in use.
+    pub(super) const fn used(self) -> Self {
+        Self(self.0 & !Self::KEPT)
+    }
 }
 
 /// The leaf-table index of an address.

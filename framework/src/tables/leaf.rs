@@ -46,6 +46,14 @@ impl<const WORDS: usize> InUse<WORDS> {
         }
     }
 
+    /// Takes all members out.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        for (half, used) in self.used_words.iter_mut().enumerate() {
+            bits(core::mem::take(used)).for_each(|word| self.words[half * 32 + word as usize] = 0);
+        }
+    }
+
     /// The lowest member that is at least `from`.
     #[inline]
     pub(super) fn next(&self, from: usize) -> Option<usize> {
@@ -140,6 +148,9 @@ mod tests {
                 assert!(set.iter().eq(model.iter().copied()));
             }
         }
+        let mut cleared = set.clone();
+        cleared.clear();
+        assert_eq!(cleared, InUse::EMPTY);
         for i in set.iter().collect::<Vec<_>>() {
             set.remove(i);
         }

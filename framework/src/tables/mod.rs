@@ -42,6 +42,7 @@
 mod check;
 mod entry;
 mod ids;
+mod kept;
 mod leaf;
 mod root;
 
@@ -222,12 +223,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     #[inline]
     fn leaf(&self, id: LeafId) -> &LeafTable {
-        self.leaves[usize::from(id.0)].as_ref().expect("a table's name is forgotten before the table")
+        self.leaves[id.number()].as_ref().expect("a table's name is forgotten before the table")
     }
 
     #[inline]
     fn leaf_mut(&mut self, id: LeafId) -> &mut LeafTable {
-        self.leaves[usize::from(id.0)].as_mut().expect("a table's name is forgotten before the table")
+        self.leaves[id.number()].as_mut().expect("a table's name is forgotten before the table")
     }
 
     /// The guest runs on this root from now on.
@@ -331,7 +332,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline]
     fn find(&self, root: RootId, leaf_index: usize) -> Option<LeafId> {
         let leaf = self.holder(self.holder_of(root, leaf_index))?.leaves[leaf_index];
-        (leaf != LeafId::NONE).then_some(leaf)
+        leaf.is_used().then_some(leaf)
     }
 
     /// The level-1 table for an address below the window, standing for `origin`; it is made if need be.
@@ -369,16 +370,16 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             leaf_index < ids::leaf_index_of::<S>(self.window.start()),
             "leaf-table index {leaf_index} is not the guest's"
         );
+        if let Some(kept) = self.take_up(root, leaf_index, origin) {
+            return Ok(kept);
+        }
         if self.free.is_empty() {
-            let id = u16::try_from(self.leaves.len()).map_err(|_| OutOfMemory)?;
-            if LeafId(id) == LeafId::NONE {
-                return Err(OutOfMemory);
-            }
+            let id = LeafId::new(self.leaves.len()).ok_or(OutOfMemory)?;
             self.leaves.try_reserve(1).map_err(|_| OutOfMemory)?;
             // `free` may have to name every table one day, and that day must not need memory.
             self.free.try_reserve(self.leaves.capacity()).map_err(|_| OutOfMemory)?;
             self.leaves.push(None);
-            self.free.push(LeafId(id));
+            self.free.push(id);
         }
         let page = host.alloc_table(TableKind::Level1(S::PAGING), Capability::new())?;
         let holder = self.holder_of(root, leaf_index);
@@ -396,7 +397,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
         self.pages += pages;
         let id = self.free.pop().expect("one was made above");
-        self.leaves[usize::from(id.0)] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
+        self.leaves[id.number()] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
         let holder = self.holder_of(root, leaf_index);
         let holder = self.holder_mut(holder);
         holder.leaves[leaf_index] = id;
@@ -456,19 +457,28 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// # Panics
     /// When one is in no table of these.
     pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills) -> NotedFills {
-        let mut last = None;
+        let (mut last, mut set_ptes) = (None, 0);
         for index in 0..fills.count() {
-            let FilledInSwitcher { root, page, replaced } = host.filled_in_switcher(index, Capability::new());
+            let FilledInSwitcher { root, page, replaced, by_call, cleared } =
+                host.filled_in_switcher(index, Capability::new());
             let id = match last {
                 Some((known, id)) if known == root => id,
                 _ => self.root_of_page(root),
             };
             last = Some((root, id));
-            let leaf = self.find(id, leaf_index_of::<S>(page)).expect("the Switcher makes no tables");
-            self.leaf_mut(leaf).in_use.insert(S::index(page, 1));
+            let leaf_index = leaf_index_of::<S>(page);
+            let leaf = self.find(id, leaf_index).or_else(|| self.taken_up(id, leaf_index));
+            let leaf = leaf.expect("the Switcher makes no tables");
+            let in_use = &mut self.leaf_mut(leaf).in_use;
+            if cleared {
+                in_use.remove(S::index(page, 1));
+            } else {
+                in_use.insert(S::index(page, 1));
+            }
             self.released += u64::from(replaced);
+            set_ptes += u32::from(by_call);
         }
-        fills.noted()
+        fills.noted(set_ptes)
     }
 
     /// The root that this is the page of.
@@ -575,26 +585,33 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, leaf_index: usize) {
         let id = self.holder_mut(holder).unlink::<S>(leaf_index);
         self.enter_in_roots(leaf_index);
-        let LeafTable { mut page, in_use, .. } =
-            self.leaves[usize::from(id.0)].take().expect("a table is forgotten once");
-        self.free.push(id);
+        self.clear_leaf(id);
+        let leaf = self.leaves[id.number()].take().expect("a table is forgotten once");
+        self.free.push(id.used());
+        self.pages -= 1;
+        host.free_zeroed_table(leaf.page, Capability::new());
+    }
+
+    /// Releases all that a level-1 table maps.
+    fn clear_leaf(&mut self, id: LeafId) {
+        let by_use = self.by_use;
+        let LeafTable { page, in_use, .. } = self.leaf_mut(id);
         let (mut visited, mut released) = (0_u32, 0_u32);
         let mut release = |index| {
             visited += 1;
-            if S::load(&page, index).present() {
-                S::store(&mut page, index, Entry::EMPTY);
+            if S::load(page, index).present() {
+                S::store(page, index, Entry::EMPTY);
                 released += 1;
             }
         };
-        if self.by_use {
+        if by_use {
             in_use.iter().for_each(&mut release);
         } else {
             (0..S::ENTRIES).for_each(&mut release);
         }
+        in_use.clear();
         self.visited += u64::from(visited);
         self.released += u64::from(released);
-        self.pages -= 1;
-        host.free_zeroed_table(page, Capability::new());
     }
 
     /// Whether the entry of this index in the guest's root is in the shared half.
@@ -750,9 +767,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     pub fn count_pages(&self, root: RootId, end: GuestVirt) -> (usize, usize) {
         let root = self.root(root);
         let below = root.in_use.iter().take_while(|&leaf_index| leaf_index < leaf_index_of::<S>(end));
-        below.fold((0, 0), |(pages, tables), leaf_index| {
-            (pages + self.leaf(root.leaves[leaf_index]).in_use.len(), tables + 1)
-        })
+        let used = below.map(|leaf_index| root.leaves[leaf_index]).filter(|leaf| leaf.is_used());
+        used.fold((0, 0), |(pages, tables), leaf| (pages + self.leaf(leaf).in_use.len(), tables + 1))
     }
 
     /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the

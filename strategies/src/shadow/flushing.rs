@@ -3,8 +3,9 @@
 //! In lguest this is `guest_pagetable_flush_user` and `guest_pagetable_clear_all`. Shadow tables are dropped whole; the
 //! slots stay taken.
 //!
-//! Different here: releasing a table goes by the entries in use, not through all of them, the host may run something else
-//! on the way, and what a flush of the user half has dropped may be filled again at once
+//! Different here: releasing a table goes by the entries in use, not through all of them; with two levels, a flush of the user half
+//! keeps the tables that it has emptied ([`Tables::empty_entries`](framework::tables::Tables::empty_entries)), which no guest can
+//! see; the host may run something else on the way; and what a flush of the user half has dropped may be filled again at once
 //! ([`Optimizations::refill_after_flush`](super::Optimizations::refill_after_flush)).
 
 use super::ShadowCache;
@@ -44,7 +45,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     pub(super) fn flush_user_half(&mut self, host: &mut dyn PagingHost, index: usize) -> Progress {
         if let Some(Slot { root, .. }) = self.slots.get(index) {
             let kernel = G::index(self.kernel_address, G::LEVELS);
-            self.tables.release_entries(host, root, 0..kernel)?;
+            self.tables.empty_entries(host, root, 0..kernel)?;
         }
         Progress::Continue(())
     }

@@ -199,7 +199,12 @@ pub fn live<F: PageFormat>(text: &str, shadow: Paging) {
         Uncounted(host)
     });
     let window = uncounted(|| host.0.window(WINDOW));
-    let context = BuildContext { formats: Formats { guest: F::PAGING, shadow }, window, seed: 7 };
+    let context = BuildContext {
+        formats: Formats { guest: F::PAGING, shadow },
+        window,
+        seed: 7,
+        switcher_fills: false,
+    };
     let strategy = Choice::parse(text).and_then(|choice| choice.build(&context));
     let died = match strategy {
         Ok(mut strategy) => {

@@ -336,8 +336,8 @@ mod tests {
     fn text(lines: &str) -> Result<Text> {
         let folder = tempfile::tempdir().unwrap();
         let source = format!(
-            ".text\n nop\n .balign 16\n{START}:\n .rept 256\n .balign 8\n .byte 0x6a, 0\n jmp lguest_switcher_exit\n \
-             .endr\n{ENTER}:\n{lines}\n .org {START} + 4096, 0xcc\n{END}:\n nop\n"
+            ".text\n nop\n .balign 16\n{START}:\n .set n, 0\n .rept 256\n .org {START} + n * {STUB_SIZE}\n .byte 0x6a, 0\n \
+             jmp lguest_switcher_exit\n .set n, n + 1\n .endr\n{ENTER}:\n{lines}\n .org {START} + 4096, 0xcc\n{END}:\n nop\n"
         );
         fs::write(folder.path().join("a.s"), source).unwrap();
         output(Command::new("as").current_dir(&folder).args(["--32", "-o", "a.o", "a.s"])).unwrap();
@@ -381,11 +381,11 @@ mod tests {
     #[test]
     fn places_have_names_of_labels_and_vectors() {
         let text = text(USUAL).unwrap();
-        assert_eq!(text.stub_instructions(13).collect::<Vec<_>>(), [13 * 8, 13 * 8 + 2]);
-        assert_eq!((text.place(13 * 8 + 2), text.stub(13 * 8 + 2)), ("vector 13+0x2".to_owned(), Some(13)));
+        assert_eq!(text.stub_instructions(13).collect::<Vec<_>>(), [13 * 7, 13 * 7 + 2]);
+        assert_eq!((text.place(13 * 7 + 2), text.stub(13 * 7 + 2)), ("vector 13+0x2".to_owned(), Some(13)));
         // The last entry point has two short instructions, and the entry from the host follows at once.
-        assert_eq!((text.enter, text.stub(text.enter)), (255 * 8 + 4, None));
-        assert_eq!((text.place(0x7fc), text.place(0x7fc + 4)), ("enter".to_owned(), "enter+0x4".to_owned()));
+        assert_eq!((text.enter, text.stub(text.enter)), (255 * 7 + 4, None));
+        assert_eq!((text.place(0x6fd), text.place(0x6fd + 4)), ("enter".to_owned(), "enter+0x4".to_owned()));
         assert_eq!(text.assembly(text.last_inwards().unwrap()), "iret");
     }
 
