@@ -514,7 +514,7 @@ mod tests {
     #[test]
     fn a_directory_is_shown_only_where_the_guests_kernel_sees_it() {
         let mut pages = fresh();
-        pages.show(Some(GuestPhys(0x2000)), true);
+        pages.show(Some(GuestPhys(0x2000)), true, None);
         assert_eq!(
             (pages.state.directory, pages.state.published.calls_allowed),
             (0, 0),
@@ -528,12 +528,12 @@ mod tests {
             (Some(0xffff_f000), 0),
             (None, 0),
         ] {
-            pages.show(directory.map(GuestPhys), false);
+            pages.show(directory.map(GuestPhys), false, None);
             assert_eq!(pages.state.directory, shown, "{directory:x?}");
         }
         for none in [None, view(None, 0x5000)] {
             pages.set_kernel_view(none);
-            pages.show(Some(GuestPhys(0)), false);
+            pages.show(Some(GuestPhys(0)), false, None);
             assert_eq!(pages.state.directory, 0);
         }
     }
@@ -546,10 +546,10 @@ mod tests {
             [(0x5000, 0x1_0091), (0x5fa8, 0x1_0091), (0x5fa9, 0), (0x5fe7, 0), (0x5fe8, 0x1_0091)]
         {
             pages.set_kernel_view(view(None, data));
-            pages.show(None, true);
+            pages.show(None, true, None);
             assert_eq!(pages.state.published.calls_allowed, calls, "{data:#x}");
         }
-        pages.show(None, false);
+        pages.show(None, false, None);
         assert_eq!(pages.state.published.calls_allowed, 0);
     }
 
@@ -588,6 +588,7 @@ mod tests {
         (published.calls, published.ring_calls, published.ring_next, published.loads) = (4, 5, 6, 3);
         (pages.state.tss.esp1, pages.state.published.stack_pages) = (0xc000_8000, 2);
         let done = DoneInSwitcher {
+            fills: 0,
             calls: 4,
             ring_calls: 5,
             ring_next: 6,
@@ -598,6 +599,48 @@ mod tests {
         };
         assert_eq!((pages.take_done(), pages.take_done()), (Some(done), None));
         assert_eq!([0, 1, 2].map(|index| pages.loaded(index).0), [0x9000, 0x2000, 0x9000]);
+    }
+
+    #[test]
+    fn what_the_switcher_has_filled_is_taken_once() {
+        let mut pages = fresh();
+        let page = |page| Filled { cr3: 0x7_7000, page };
+        // Nothing was there; something was; by a call; cleared by one.
+        let log = [page(0x40_0000), page(0x40_1001), page(0x40_2008), page(0xbfff_f019)];
+        pages.state.published.filled[..4].copy_from_slice(&log);
+        pages.state.published.fills = 4;
+        let fills = |pages: &mut VcpuPages| pages.take_done().map(|done| (done.fills, done.calls));
+        assert_eq!((fills(&mut pages), fills(&mut pages)), (Some((4, 0)), None));
+        let filled = |page, replaced, by_call, cleared| FilledInSwitcher {
+            root: HostFrame(0x77),
+            page: GuestVirt(page),
+            replaced,
+            by_call,
+            cleared,
+        };
+        let expected = [
+            filled(0x40_0000, false, false, false),
+            filled(0x40_1000, true, false, false),
+            filled(0x40_2000, false, true, false),
+            filled(0xbfff_f000, true, true, true),
+        ];
+        assert_eq!([0, 1, 2, 3].map(|index| pages.filled(index)), expected);
+    }
+
+    #[test]
+    fn set_pte_is_the_switchers_where_it_may_fill() {
+        let mut pages = fresh();
+        pages.set_kernel_view(view(HANDLER, 0x5000));
+        let frames =
+            Frames { words: 0xf800_0000, pages: 0x1000, direct_map: 0xc000_0000, clear_buffers: true };
+        pages.show(Some(GuestPhys(0x2000)), true, Some(&frames));
+        // SET_PTE is number 14 (lguest's <asm/lguest_hcall.h>).
+        assert_eq!(pages.state.published.calls_allowed, 0x1_0091 | 1 << 14);
+        assert_eq!((pages.state.fill_pages, pages.state.clear_buffers), (0x1000, 1));
+        pages.show(Some(GuestPhys(0x2000)), false, Some(&frames));
+        assert_eq!((pages.state.published.calls_allowed, pages.state.fill_pages), (0, 0x1000));
+        pages.show(Some(GuestPhys(0x2000)), true, None);
+        assert_eq!((pages.state.published.calls_allowed, pages.state.fill_pages), (0x1_0091, 0));
     }
 
     #[test]
@@ -635,6 +678,6 @@ mod tests {
     #[test]
     fn stubs_follow_each_other() {
         assert_eq!(stub(GuestVirt(0xfe7c_0000), 0), 0xfe7c_0000);
-        assert_eq!(stub(GuestVirt(0xfe7c_0000), 0xff), 0xfe7c_07f8);
+        assert_eq!(stub(GuestVirt(0xfe7c_0000), 0xff), 0xfe7c_06f9);
     }
 }
