@@ -4,7 +4,7 @@
 
 use framework::audit::Audited;
 use framework::fallible::boxed;
-use framework::parameter::{Number, Parameter};
+use framework::parameter::{Flag, Number, Parameter};
 use framework::registry::{WRAPPERS, WrapperEntry};
 
 static EVERY: Number = Number {
@@ -13,7 +13,12 @@ static EVERY: Number = Number {
     default: 1,
     range: 1..=1_000_000_000,
 };
-static PARAMETERS: [Parameter; 1] = [Parameter::Number(&EVERY)];
+static SWITCHER: Flag = Flag {
+    name: "switcher",
+    help: "let the Switcher do by itself what the strategy allows, and audit that afterwards",
+    default: false,
+};
+static PARAMETERS: [Parameter; 2] = [Parameter::Number(&EVERY), Parameter::Flag(&SWITCHER)];
 
 #[linkme::distributed_slice(WRAPPERS)]
 static AUDIT: WrapperEntry = WrapperEntry {
@@ -21,5 +26,8 @@ static AUDIT: WrapperEntry = WrapperEntry {
     help: "holds another strategy's shadow tables against the guest's",
     parameters: &PARAMETERS,
     of: "lguest",
-    build: |_, values, of| Ok(boxed(Audited::new(of, values.number(&EVERY)))?),
+    build: |_, values, of| {
+        let audited = Audited::new(of, values.number(&EVERY));
+        Ok(boxed(audited.with_switcher(values.flag(&SWITCHER)))?)
+    },
 };

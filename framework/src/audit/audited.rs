@@ -3,6 +3,7 @@
 use super::entries::{Coverage, audit_with, current_directory};
 use super::seen::{Reader, Seen, SeenBy};
 use crate::counters::PagingCounters;
+use crate::in_switcher::{Fills, InSwitcher, NotedFills};
 use crate::inspect::Inspect;
 use crate::kill::Kill;
 use crate::pager::Pager;
@@ -26,6 +27,8 @@ pub struct Audited {
     of: Box<dyn Pager>,
     /// Every so many operations.
     every: u64,
+    /// The Switcher may do what the strategy lets it.
+    switcher: bool,
     operations: u64,
     kernel_address: GuestVirt,
     /// What the strategy has seen of the launcher's memory.
@@ -43,7 +46,15 @@ impl Audited {
     pub fn new(of: Box<dyn Pager>, every: u64) -> Self {
         let every = every.max(1);
         let (kernel_address, seen, found) = (GuestVirt(0), Seen::default(), None);
-        Self { of, every, operations: 0, kernel_address, seen, found, audits: 0, stale: 0, defects: 0 }
+        let (switcher, operations, audits, stale, defects) = (false, 0, 0, 0, 0);
+        Self { of, every, switcher, operations, kernel_address, seen, found, audits, stale, defects }
+    }
+
+    /// Lets the Switcher do what the strategy allows it to do by itself. What it has done is audited when it is known, at the next
+    /// exit: the guest may have changed its tables since, so that its entries are held against frames and bookkeeping only.
+    #[must_use]
+    pub fn with_switcher(self, switcher: bool) -> Self {
+        Self { switcher, ..self }
     }
 
     /// Does the audit that is due after an operation.
@@ -171,6 +182,17 @@ impl Pager for Audited {
 
     fn root(&self) -> ShadowRoot<'_> {
         self.of.root()
+    }
+
+    fn entry(&self) -> (ShadowRoot<'_>, InSwitcher) {
+        let (root, by_itself) = self.of.entry();
+        (root, if self.switcher { by_itself } else { InSwitcher::NOTHING })
+    }
+
+    fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
+        let noted = self.of.filled(host, fills);
+        self.found = self.audit(host, &Coverage::Nothing).err();
+        noted
     }
 
     fn translate(&mut self, host: &mut dyn PagingHost, va: GuestVirt) -> Result<GuestPhys, Kill> {
