@@ -457,18 +457,17 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// # Panics
     /// When one is in no table of these.
     pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills) -> NotedFills {
+        // As a rule many in a row are in one table.
         let (mut last, mut set_ptes) = (None, 0);
         for index in 0..fills.count() {
             let FilledInSwitcher { root, page, replaced, by_call, cleared } =
                 host.filled_in_switcher(index, Capability::new());
-            let id = match last {
-                Some((known, id)) if known == root => id,
-                _ => self.root_of_page(root),
+            let place = (root, leaf_index_of::<S>(page));
+            let leaf = match last {
+                Some((known, leaf)) if known == place => leaf,
+                _ => self.filled_table(place),
             };
-            last = Some((root, id));
-            let leaf_index = leaf_index_of::<S>(page);
-            let leaf = self.find(id, leaf_index).or_else(|| self.taken_up(id, leaf_index));
-            let leaf = leaf.expect("the Switcher makes no tables");
+            last = Some((place, leaf));
             let in_use = &mut self.leaf_mut(leaf).in_use;
             if cleared {
                 in_use.remove(S::index(page, 1));
@@ -481,10 +480,13 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         fills.noted(set_ptes)
     }
 
-    /// The root that this is the page of.
-    fn root_of_page(&self, page: HostFrame) -> RootId {
-        let is = |root: &Option<Root>| root.as_ref().is_some_and(|root| root.page.frame() == page);
-        RootId(self.roots.iter().position(is).expect("the Switcher fills tables of these roots") as u16)
+    /// The table at a leaf-table index under the root with this page, in which the Switcher has filled something.
+    fn filled_table(&mut self, (root, leaf_index): (HostFrame, usize)) -> LeafId {
+        let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == root);
+        let root = self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
+        let root = RootId(root as u16);
+        let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
+        leaf.expect("the Switcher makes no tables")
     }
 
     /// Takes an entry out.
