@@ -27,6 +27,10 @@ pub struct Cli {
     #[arg(long)]
     pub huge_pages: bool,
 
+    /// Takes all of the guest's memory from the host before the start, so that the guest never waits for a page of it
+    #[arg(long)]
+    pub prealloc: bool,
+
     /// The guest's paging strategy, instead of the one the module was loaded with
     #[arg(long, value_name = "NAME[:KEY=VALUE,...]")]
     pub strategy: Option<String>,

@@ -90,8 +90,17 @@ impl GuestMemory {
         self.advise(Advice::LinuxHugepage)
     }
 
+    /// Has Linux find a page for each of its pages now.
+    ///
+    /// # Errors
+    /// The error of `madvise`: `EINVAL` when the host's kernel cannot do that (before Linux 5.14), `ENOMEM` or `EFAULT` when it has
+    /// not that much memory.
+    pub fn populate(&mut self) -> io::Result<()> {
+        self.advise(Advice::LinuxPopulateWrite)
+    }
+
     fn advise(&mut self, advice: Advice) -> io::Result<()> {
-        // SAFETY: by the invariant the range is a mapping of ours; neither advice changes what is in it.
+        // SAFETY: by the invariant the range is a mapping of ours; no advice that is given here changes what is in it.
         unsafe { madvise(self.base.as_ptr().cast(), self.len, advice) }.map_err(io::Error::from)
     }
 
@@ -244,8 +253,8 @@ mod tests {
         memory
     }
 
-    /// What Linux says of the mapping at an address: its rights, and the flags of `VmFlags` (proc(5)).
-    fn mapping(address: usize) -> (String, Vec<String>) {
+    /// What Linux says of the mapping at an address: its rights, the flags of `VmFlags`, and how many KiB of it there are (proc(5)).
+    fn mapping(address: usize) -> (String, Vec<String>, u32) {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let holds = |line: &&str| {
             let Some((start, end)) = line.split(' ').next().and_then(|range| range.split_once('-')) else {
@@ -256,20 +265,32 @@ mod tests {
         };
         let mut lines = maps.lines().skip_while(|line| !holds(line));
         let rights = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+        let resident = lines.find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB")).unwrap();
         let flags = lines.find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
-        (rights, flags.split_whitespace().map(str::to_owned).collect())
+        (rights, flags.split_whitespace().map(str::to_owned).collect(), resident.trim().parse().unwrap())
     }
 
     #[test]
     fn memory_is_private_and_advice_is_taken() {
         let mut memory = GuestMemory::map(16 << 20).unwrap();
-        let (rights, flags) = mapping(memory.base_address());
+        let (rights, flags, _) = mapping(memory.base_address());
         assert_eq!(rights, "rw-p");
         assert!(!flags.contains(&"mg".to_owned()) && !flags.contains(&"hg".to_owned()), "{flags:?}");
         // A kernel that can do neither says so.
         let taken = [memory.make_mergeable().is_ok(), memory.request_huge_pages().is_ok()];
-        let (_, flags) = mapping(memory.base_address());
+        let (_, flags, _) = mapping(memory.base_address());
         assert_eq!(["mg", "hg"].map(|flag| flags.contains(&flag.to_owned())), taken, "{flags:?}");
+    }
+
+    #[test]
+    fn all_of_it_can_be_had_before_it_is_touched() {
+        let mut memory = GuestMemory::map(4 << 20).unwrap();
+        memory.bytes_mut()[5000] = 7;
+        // With a huge page at the most.
+        assert!(mapping(memory.base_address()).2 <= 2 << 10, "it costs what is touched");
+        memory.populate().unwrap();
+        assert_eq!(mapping(memory.base_address()).2, 4 << 10);
+        assert_eq!(memory.bytes_mut()[4999..5002], [0, 7, 0]);
     }
 
     #[test]

@@ -76,6 +76,9 @@ impl Prepared {
         if cli.huge_pages {
             memory.request_huge_pages().map_err(refused("--huge-pages"))?;
         }
+        if cli.prealloc {
+            memory.populate().map_err(refused("--prealloc"))?;
+        }
 
         let (ordinary, device_area) = memory.bytes_mut().split_at_mut(cli.memory.bytes() as usize);
         kernel.load(ordinary).map_err(bad_kernel)?;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::matrix::Cell;
 use super::results::{Outcome, Row};
 use super::span;
-use super::workloads::{BOOT, Guest};
+use super::workloads::{BOOT, BOOT_PREALLOC, Guest};
 use xtask::kernels::Kernels;
 use xtask::project::Project;
 use xtask::qemu::Clock;
@@ -80,6 +80,7 @@ impl Host<'_> {
         let Cell { workload, strategy, seed, .. } = cell;
         let (memory, scale) = (self.memory, self.scale);
         let begin = format!("rm -f /tmp/spans\nload seed={seed}");
+        let prealloc = if workload == BOOT_PREALLOC { "--prealloc " } else { "" };
         let options = format!("--spans /tmp/spans --strategy '{strategy}'");
         let script = match self.guest {
             Guest::Mini => format!(
@@ -91,10 +92,10 @@ cat /tmp/spans
 unload"
             ),
             // With time stamps on Linux's messages its first process prints when it was started.
-            Guest::Linux if workload == BOOT => format!(
+            Guest::Linux if [BOOT, BOOT_PREALLOC].contains(&workload.as_str()) => format!(
                 "{begin}
 export MEMORY={memory}M APPEND=quiet
-in_linux --strategy '{strategy}' -- true
+in_linux {prealloc}--strategy '{strategy}' -- true
 unload"
             ),
             // The marks are messages of Linux's: the console has them as well as the launcher, which completes them. A

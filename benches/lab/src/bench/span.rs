@@ -8,7 +8,7 @@
 //! A boot of Linux has no marks: its first process prints when it was started (`examples/linux-guest/init`).
 
 use super::results::Span;
-use super::workloads::BOOT;
+use super::workloads::{BOOT, BOOT_PREALLOC};
 
 /// The span of `workload` in what was printed. With `instruction_ns` the time-stamp counter counts
 /// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest reports.
@@ -20,7 +20,7 @@ pub fn find<'a>(
     workload: &str,
     instruction_ns: Option<u64>,
 ) -> Result<Span, String> {
-    if workload == BOOT {
+    if [BOOT, BOOT_PREALLOC].contains(&workload) {
         return boot(lines, instruction_ns);
     }
     let begins = format!("span end {workload} ");

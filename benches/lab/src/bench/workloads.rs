@@ -32,9 +32,12 @@ impl Guest {
 /// Not a program's workload: Linux's way from its first instruction to its first process.
 pub const BOOT: &str = "boot";
 
-/// Workloads of the Linux guest (`examples/linux-guest/programs/src/bin/guest-bench/workloads.rs`), and [`BOOT`].
+/// The same with all of the guest's memory taken from the host before: what finding pages for it costs is not in it.
+pub const BOOT_PREALLOC: &str = "boot-prealloc";
+
+/// Workloads of the Linux guest (`examples/linux-guest/programs/src/bin/guest-bench/workloads.rs`), and the boots.
 const LINUX: &[&str] =
-    &[BOOT, "getpid", "ctx2", "ctx4", "ctx6", "ctx16", "fork", "cow256", "mmap1000", "exec"];
+    &[BOOT, BOOT_PREALLOC, "getpid", "ctx2", "ctx4", "ctx6", "ctx16", "fork", "cow256", "mmap1000", "exec"];
 
 /// Workloads of the example guest (`examples/mini-guest/programs/src/workloads.rs`).
 const MINI: &[&str] = &[
