@@ -351,6 +351,7 @@ lguest_switcher_walking:
     shrl ${PAGE_SHIFT}, %ebx
     cmpl {FILL_PAGES}(%ebp), %ebx
     jae lguest_switcher_unhandled
+lguest_switcher_filling:
     cmpl ${MOST_FILLS}, {FILLS}(%ebp)
     jae lguest_switcher_unhandled
     // The guest's entry as the access leaves it. The shadow is read-only until that is dirty.
@@ -645,6 +646,8 @@ lguest_switcher_set_pte:
     movl {HOST_CONTEXT}(%ebp), %edx
     jmp lguest_switcher_put
 
+    // All calls are known. The descriptors, if there are any.
+lguest_switcher_known:
 8:  movl (%esp), %ecx
     testl %ecx, %ecx
     jz 1f

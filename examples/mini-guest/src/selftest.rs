@@ -5,7 +5,7 @@ use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
 use crate::{console, descriptors, host, tasks, traps};
-use arch_i386::addr::{GuestFrame, GuestVirt};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::RING_SIZE;
 use arch_i386::paging::{Entry, Flags};
@@ -38,6 +38,7 @@ pub fn run(test: KernelTest) -> bool {
         KernelTest::UnmappedKernel => unmapped_kernel(),
         KernelTest::InterruptFlag => interrupt_flag(),
         KernelTest::MovedTables => moved_tables(),
+        KernelTest::UserEntries => user_entries(),
         KernelTest::HaltWakes => halt_wakes(),
         KernelTest::OtherFaultHandler => other_fault_handler(),
         KernelTest::UsualFaultHandler => usual_fault_handler(),
@@ -295,6 +296,69 @@ fn moved_tables() -> bool {
             }
         }
         map([Entry::EMPTY; 2]);
+    }
+    free(frames);
+    true
+}
+
+fn user_entries() -> bool {
+    const HERE: GuestVirt = GuestVirt(0x3000_0000);
+    let frames = two_frames();
+    let user = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
+    let used = user | Flags::ACCESSED | Flags::DIRTY;
+    let entry = |number: usize, flags| Entry::new(frames[number].0.into(), flags);
+    let set = |entry| {
+        with_current_tables(|tables, frames| {
+            tables.set(&mut Ram, frames, HERE, entry).unwrap_or_else(|error| panic!("a table: {error}"));
+        });
+    };
+    let now = || with_current_tables(|tables, _| tables.entry(&Ram, HERE));
+    let flush = || host::call(Hypercall::FlushTlb, [0, 0, 0]);
+    for round in 0..3 {
+        // Twice, so that the second one changes nothing.
+        for _ in 0..2 {
+            set(entry(0, used));
+            let loaded = attempt::load(HERE.0);
+            ensure!(loaded == Ok(0), "in round {round} the page of SET_PTE reads as {loaded:x?}");
+        }
+        // Each access shows in the entry, after a flush as before.
+        with_current_tables(|tables, _| tables.replace(&mut Ram, HERE, entry(1, user)));
+        flush();
+        let loaded = attempt::load(HERE.0);
+        ensure!(loaded == Ok(1), "in round {round} the page after a flush reads as {loaded:x?}");
+        ensure!(now() == entry(1, user | Flags::ACCESSED), "a load left {:?}", now());
+        let stored = attempt::store(HERE.0, 1);
+        ensure!(
+            stored == Ok(()) && now() == entry(1, used),
+            "a store ended in {stored:x?} and left {:?}",
+            now()
+        );
+        // A directory entry that gives less for a while.
+        let directory = with_current_tables(|tables, _| match tables {
+            AnyPageTables::TwoLevel(tables) => Some(GuestPhys(tables.root().0 + (HERE.0 >> 22) * 4)),
+            AnyPageTables::Pae(_) => None,
+        });
+        for take in [true, false] {
+            if let Some(at) = directory {
+                let flags = Flags::WRITABLE.bits() as u32;
+                let old = Ram.read(at);
+                Ram.write(at, if take { old & !flags } else { old | flags });
+            }
+            flush();
+            let loaded = attempt::load(HERE.0);
+            ensure!(
+                loaded == Ok(1),
+                "in round {round} the page of another directory entry reads as {loaded:x?}"
+            );
+        }
+        let stored = attempt::store(HERE.0, 1);
+        ensure!(stored == Ok(()), "in round {round} a store ended in {stored:x?} when it was allowed again");
+        // Gone, twice as well.
+        for _ in 0..2 {
+            set(Entry::EMPTY);
+            let loaded = attempt::load(HERE.0);
+            ensure!(is_fault(loaded, HERE.0, 0), "in round {round} a page that is gone reads as {loaded:x?}");
+        }
     }
     free(frames);
     true

@@ -280,7 +280,7 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
     let usual: Vec<u32> = usual.into_iter().map(|(offset, _)| offset).collect();
     let names: Vec<String> = usual.iter().map(|&offset| text.place(offset)).collect();
     session.say(&format!("usual way: {}", names.join(" ")));
-    let ways = ways(text, &usual)?;
+    let ways = ways(text, &usual, flavour)?;
     let mut reached: Vec<Vec<u32>> = Vec::new();
     for way in &ways {
         if way.events.is_empty() {
@@ -297,7 +297,7 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
         session.say(&format!("way {}: {}", way.name, names.join(" ")));
         reached.push(offsets);
     }
-    let cases = cases(text, &ways, &reached, &mut report, quick);
+    let cases = cases((text, flavour), &ways, &reached, &mut report, quick);
     let progress = Progress::start_counted(format!("{flavour}: pairs on their ways"), cases.len() as u64);
     let mut progress = progress;
     for (number, case) in cases.iter().enumerate() {
@@ -319,7 +319,7 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
 }
 
 /// All ways, the guests' own first.
-fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
+fn ways(text: &Text, usual: &[u32], flavour: Flavour) -> Result<Vec<Way>> {
     let last = text.last_inwards()?;
     let outwards = |offset: &&u32| text.stub(**offset).is_none() && !text.is_inwards(**offset);
     let first_out = *usual.iter().find(outwards).context("no guest is ever left")?;
@@ -348,7 +348,8 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
             add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
     }
-    for offset in text.looks.iter().map(|looks| looks.start).chain(text.does.iter().copied()) {
+    let begins = text.looks.iter().map(|looks| looks.start).chain(text.does.iter().copied());
+    for offset in begins.filter(|&offset| text.is_for(flavour, offset)) {
         for event in [Event::Nmi, Event::MachineCheck] {
             add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
@@ -359,7 +360,10 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
         let touches = touches.context("what can be given up touches nothing of the guest's")?;
         add(format!("#PF {}", at(touches)), Spot::Text(touches), Event::MissingPage);
     }
-    add(Event::ClearBuffers.to_string(), Spot::Text(text.enter), Event::ClearBuffers);
+    let asks = text.asks_to_clear().filter(|&at| text.is_for(flavour, at));
+    for at in [text.enter].into_iter().chain(asks) {
+        add(format!("{} at {}", Event::ClearBuffers, text.place(at)), Spot::Text(at), Event::ClearBuffers);
+    }
     if let Some(segment) = segment {
         add(format!("#GP {}", at(segment)), Spot::Text(segment), Event::Fault(Fault::SegmentBeyond));
     }
@@ -395,14 +399,22 @@ fn samples(text: &Text, reached: &[Vec<u32>]) -> BTreeMap<&'static str, Option<u
 }
 
 /// Everything that is to be tried; what is not come to, or cannot be, goes into the report at once.
-fn cases(text: &Text, ways: &[Way], reached: &[Vec<u32>], report: &mut Report, quick: bool) -> Vec<Case> {
+fn cases(
+    (text, flavour): (&Text, Flavour),
+    ways: &[Way],
+    reached: &[Vec<u32>],
+    report: &mut Report,
+    quick: bool,
+) -> Vec<Case> {
     let mut cases = Vec::new();
     let samples = samples(text, reached);
     for (kind, _) in samples.iter().filter(|(_, vector)| vector.is_none()) {
         report.broken.push(format!("no guest came to the entry point of a {kind}"));
     }
     let sampled: BTreeSet<u32> = samples.values().flatten().copied().collect();
-    let wanted = |offset: &u32| text.stub(*offset).is_none_or(|vector| sampled.contains(&vector));
+    let wanted = |offset: &u32| {
+        text.stub(*offset).is_none_or(|vector| sampled.contains(&vector)) && text.is_for(flavour, *offset)
+    };
     let first_out = reached[0].iter().copied().find(|at| text.stub(*at).is_none() && !text.is_inwards(*at));
     for event in [Event::Nmi, Event::MachineCheck] {
         cases.push(Case { place: Place::Guest, way: 0, spot: Spot::Guest, event });

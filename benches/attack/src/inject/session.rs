@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use arch_i386::segment::{self, Descriptor};
 use arch_i386::trap;
-use iced_x86::{OpKind, Register as Operand};
+use iced_x86::{Mnemonic, OpKind, Register as Operand};
 use switcher::state::STUB_SIZE;
 
 use super::event::{Event, Fault, Tss};
@@ -397,7 +397,20 @@ impl<'a> Session<'a> {
             Event::MissingPage => self.miss(),
             Event::Tss(tss) => self.mark(tss),
             Event::Segments => self.move_segments(),
-            Event::ClearBuffers => self.gdb.set(Register::Esi, 1),
+            Event::ClearBuffers => self.clear_buffers(),
+        }
+    }
+
+    /// Has the Switcher clear the processor's buffers: on the way in by a register, behind a fill by a word of the state page, with
+    /// which the instruction compares.
+    fn clear_buffers(&mut self) -> Result<()> {
+        let instruction = self.text.instructions[&(self.at - self.base)];
+        match general(instruction.memory_base()) {
+            Some(base) if instruction.mnemonic() == Mnemonic::Cmp => {
+                let at = self.registers.get(base).wrapping_add(instruction.memory_displacement32());
+                self.gdb.write(at, &1_u32.to_le_bytes())
+            }
+            _ => self.gdb.set(Register::Esi, 1),
         }
     }
 

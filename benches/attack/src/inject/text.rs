@@ -16,6 +16,7 @@ use iced_x86::{
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use switcher::state::STUB_SIZE;
+use xtask::flavour::Flavour;
 
 const START: &str = "lguest_switcher_start";
 const ENTER: &str = "lguest_switcher_enter";
@@ -29,6 +30,13 @@ const LOOKS: [[&str; 2]; 2] = [
 /// Where it begins to do what it has looked at, and where the guest goes on.
 const DOES: [&str; 4] =
     ["lguest_switcher_reflected", "lguest_switcher_fill", "lguest_switcher_switch", "lguest_switcher_done"];
+
+/// From where to where it works for two-level tables only.
+const TWO_LEVEL: [[&str; 2]; 3] = [
+    ["lguest_switcher_filling", "lguest_switcher_reflect"],
+    ["lguest_switcher_fill", "lguest_switcher_page_fault_inside"],
+    ["lguest_switcher_set_pte", "lguest_switcher_known"],
+];
 
 /// What fills the text up to its end.
 const FILLER: u8 = 0xcc;
@@ -47,6 +55,8 @@ pub struct Text {
     pub looks: Vec<Range<u32>>,
     /// Where what was looked at begins to be done, and where the guest goes on.
     pub does: Vec<u32>,
+    /// What a host with tables of three levels never comes to.
+    pub two_level: Vec<Range<u32>>,
     labels: BTreeMap<u32, String>,
 }
 
@@ -117,9 +127,12 @@ impl Text {
         for vector in 0..IDT_ENTRIES as u32 {
             follow(&bytes, vector * STUB_SIZE, &mut instructions)?;
         }
-        let looks = LOOKS.iter().filter_map(|[from, to]| Some(label(from)?..label(to)?)).collect::<Vec<_>>();
+        let ranges = |names: &[[&str; 2]]| {
+            names.iter().filter_map(|[from, to]| Some(label(from)?..label(to)?)).collect::<Vec<_>>()
+        };
+        let (looks, two_level) = (ranges(&LOOKS), ranges(&TWO_LEVEL));
         let does = DOES.iter().filter_map(|name| label(name)).collect();
-        let text = Text { bytes, enter, instructions, inwards, looks, does, labels };
+        let text = Text { bytes, enter, instructions, inwards, looks, does, two_level, labels };
         text.check_rest()?;
         Ok(text)
     }
@@ -180,6 +193,20 @@ impl Text {
     /// The instructions on the way into the guest, in order of their addresses.
     pub fn inwards(&self) -> impl Iterator<Item = (u32, &Instruction)> {
         self.inwards.iter().map(|at| (*at, &self.instructions[at]))
+    }
+
+    /// Whether a host with tables of this format comes to the instruction.
+    pub fn is_for(&self, flavour: Flavour, offset: u32) -> bool {
+        flavour == Flavour::Plain || !self.two_level.iter().any(|range| range.contains(&offset))
+    }
+
+    /// The comparison on which it depends whether the processor's buffers are cleared behind a fill: two instructions before that.
+    pub fn asks_to_clear(&self) -> Option<u32> {
+        let clears = |(at, instruction): &(&u32, &Instruction)| {
+            instruction.mnemonic() == Mnemonic::Verw && !self.is_inwards(**at)
+        };
+        let (&at, _) = self.instructions.iter().find(clears)?;
+        self.instructions.range(..at).rev().nth(1).map(|(&at, _)| at)
     }
 
     /// The offset of the `iret` into the guest.

@@ -139,6 +139,8 @@ numbered! {
         UsualStack = 12,
         /// The pages of the other stack are given back.
         NoOtherStack = 13,
+        /// Entries of the user half, changed by `SET_PTE` and by `FLUSH_TLB`, under a directory entry whose rights change.
+        UserEntries = 14,
     }
 }
 

@@ -117,6 +117,7 @@ const TESTS: &[Test] = &[
     ("read-only-kernel", |_| kernel(KernelTest::ReadOnlyKernel)),
     ("unmapped-kernel", |_| kernel(KernelTest::UnmappedKernel)),
     ("moved-tables", |_| kernel(KernelTest::MovedTables)),
+    ("user-entries", |_| kernel(KernelTest::UserEntries)),
     ("interrupt-flag", |_| kernel(KernelTest::InterruptFlag)),
     ("halt", |_| kernel(KernelTest::HaltWakes)),
     ("processes", memory::many_processes),
