@@ -9,7 +9,7 @@ use crate::descriptors;
 use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
-use crate::{console, forged, host};
+use crate::{console, forged, host, selftest};
 use arch_i386::addr::{GuestFrame, GuestPhys, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF};
 use arch_i386::lguest_data::{RING_PENDING, RING_SIZE};
@@ -19,7 +19,7 @@ use arch_i386::trap;
 use core::arch::asm;
 use mini_guest::layout::KERNEL_BASE;
 use mini_guest::page_tables::{AnyPageTables, KERNEL_PAGE, Machine};
-use mini_programs::abi::HostileAct;
+use mini_programs::abi::{HostileAct, KernelTest};
 
 /// An aligned physical address that no guest has.
 const WILD: u32 = 0xf000_0000;
@@ -99,6 +99,9 @@ pub fn commit(act: HostileAct) {
         HostileAct::PageOfRegisters => forged::stack_in_registers(1),
         HostileAct::GateAsTls => gate_as_tls(),
         HostileAct::DirectoryAtZero => host::call(Hypercall::NewPgtable, [0; 3]),
+        HostileAct::ChangingRights => {
+            assert!(selftest::run(KernelTest::UserEntries), "they are not as they were set")
+        }
         HostileAct::SysenterUser
         | HostileAct::HostVectorsUser
         | HostileAct::HypercallUser

@@ -61,7 +61,7 @@ echo 0 >/proc/sys/kernel/soft_watchdog
 echo '@ ready'
 status=0
 while [ $status != 125 ]; do
-    hostile='error-code-gates error-code-gates-user single-step system-instructions'
+    hostile='error-code-gates error-code-gates-user single-step system-instructions changing-rights'
     for work in $(printf 'hostile=%s ' $hostile) test=quick; do
         # The Switcher reflects page faults of such guests only.
         lguest --paging 2-level /guests/mini-guest $work >/tmp/out 2>&1
@@ -76,7 +76,7 @@ unload
 sed -n 's/^ *\\(NMI\\|MCE\\): *\\([0-9]*\\) .*/@ interrupts \\1 \\2/p' /proc/interrupts";
 
 /// How many guests the script starts before the one that runs longest, and shows nothing that they do not.
-pub const GUESTS: usize = 4;
+pub const GUESTS: usize = 5;
 
 /// Where an event is injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -302,6 +302,8 @@ hostile! {
     GateAsTls = 67 "gate-as-tls" Kernel,
     /// A page directory at address 0, where a host's table of them may have its empty places.
     DirectoryAtZero = 68 "directory-at-zero" Kernel,
+    /// Directory entries and pages of the user half that lose and regain their rights, reported in each way and used at once.
+    ChangingRights = 70 "changing-rights" Kernel,
     /// A kernel stack of one page where the Switcher keeps the registers.
     PageOfRegisters = 69 "page-of-registers" Kernel,
     /// A last word that would take over the terminal of whoever prints it.
