@@ -7,8 +7,9 @@
 //!
 //! Source: lguest's `hypercalls.c`.
 
+use crate::event::{Event, Events, ExitKind, Flush};
 use crate::guest::Guest;
-use crate::host::{BadAddress, DoneInSwitcher, Host, OutOfMemory};
+use crate::host::{BadAddress, DoneInSwitcher, Exit, Host, OutOfMemory};
 use crate::kill::{End, Kill};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_MESSAGE, SHUTDOWN_RESTART};
@@ -73,6 +74,9 @@ impl Guest {
             self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
             host.set_ring_next(self.ring_next);
             self.counters.ring_hypercalls += 1;
+            if host.observes(Events::HYPERCALL) {
+                host.observe(Event::Hypercall { call, ring: true });
+            }
             self.do_hypercall(host, call)?;
             host.write(status, &[RING_DONE]).map_err(Kill::from)?;
             if self.notify.is_some() {
@@ -106,13 +110,23 @@ impl Guest {
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(End::Shutdown(message));
             }
+            Hypercall::NewPgtable if host.observes(Events::LOAD) => self.observed_load(host, GuestPhys(a))?,
             Hypercall::NewPgtable => self
                 .paging
                 .request(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?,
-            Hypercall::FlushTlb if a == 0 => {
-                self.paging.call(host, |strategy, host| strategy.flush_user(host));
+            Hypercall::FlushTlb => {
+                let flush = if a == 0 { Flush::User } else { Flush::All };
+                if host.observes(Events::FLUSH) {
+                    host.observe(Event::Flush(flush));
+                }
+                self.paging.call(host, |strategy, host| match flush {
+                    Flush::User => {
+                        strategy.flush_user(host);
+                        Ok(())
+                    }
+                    Flush::All => strategy.flush_all(host),
+                })?;
             }
-            Hypercall::FlushTlb => self.paging.call(host, |strategy, host| strategy.flush_all(host))?,
             Hypercall::SetPte => {
                 let high = match self.format {
                     Paging::Pae => u64::from(d) << 32,
@@ -170,6 +184,10 @@ impl Guest {
         self.counters.ring_hypercalls += u64::from(done.ring_calls);
         self.counters.switcher_hypercalls += u64::from(done.calls + done.ring_calls);
         self.ring_next = done.ring_next;
+        if host.observes(Events::IN_SWITCHER) {
+            let DoneInSwitcher { calls, ring_calls, .. } = done;
+            host.observe(Event::InSwitcher { calls, ring_calls, reflected: 0 });
+        }
         if let Some(tls) = done.tls {
             self.segments.load_tls(tls);
         }
@@ -178,12 +196,41 @@ impl Guest {
         (self.esp1, self.stack_pages) = (esp1, pages);
         for index in 0..done.loads {
             let directory = host.loaded_in_switcher(index);
+            if host.observes(Events::LOAD) {
+                self.observed_load(host, directory)?;
+                continue;
+            }
             self.paging.call(host, |strategy, host| strategy.load_page_directory(host, directory))?;
         }
         if moved {
             self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
         } else {
             Ok(())
+        }
+    }
+
+    /// The guest loads a page directory while somebody watches: whether that was shadowed is what the counters say.
+    #[cold]
+    #[inline(never)]
+    fn observed_load<H: Host>(&mut self, host: &mut H, directory: GuestPhys) -> Result<(), Kill> {
+        let (loaded, hit) = self.paging.call(host, |strategy, host| {
+            let before = strategy.counters().page_directory_hits;
+            let loaded = strategy.load_page_directory(host, directory);
+            (loaded, strategy.counters().page_directory_hits > before)
+        });
+        host.observe(Event::Load { directory, hit });
+        loaded
+    }
+
+    /// Passes on that the guest was left, and with which hypercall.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn observe_exit<H: Host>(host: &mut H, exit: Exit) {
+        let (kind, eip) = (ExitKind::of(exit.vector), GuestVirt(host.regs().eip));
+        host.observe(Event::Exit { kind, vector: exit.vector, eip });
+        if kind == ExitKind::Hypercall {
+            let call = in_registers(host);
+            host.observe(Event::Hypercall { call, ring: false });
         }
     }
 

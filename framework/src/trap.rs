@@ -6,6 +6,7 @@
 //!
 //! Source: lguest's `x86/core.c`, `lguest_arch_handle_trap` and `emulate_insn`.
 
+use crate::event::{Event, Events, FaultOutcome};
 use crate::guest::Guest;
 use crate::host::{Exit, Host};
 use crate::kill::Kill;
@@ -37,10 +38,17 @@ impl Guest {
         match vector {
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
-                let fault = self
-                    .paging
-                    .request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error))?;
-                if fault == Fault::Fixed {
+                let fault =
+                    self.paging.request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error));
+                if host.observes(Events::FAULT) {
+                    let outcome = match fault {
+                        Ok(Fault::Fixed) => FaultOutcome::Fixed,
+                        Ok(Fault::Reflected) => FaultOutcome::Reflected,
+                        Err(_) => FaultOutcome::Killed,
+                    };
+                    host.observe(Event::Fault { va: exit.cr2, error, outcome });
+                }
+                if fault? == Fault::Fixed {
                     return Ok(());
                 }
                 if let Some(data) = self.data {
