@@ -225,7 +225,7 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
  */
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
 /* Reschedules if need be; returns whether the task has a signal to handle, or visitors wait. May sleep. */
-asmlinkage bool lg_vcpu_interrupted(const struct lg_vcpu *vcpu);
+asmlinkage bool lg_vcpu_interrupted(struct lg_vcpu *vcpu);
 /* The same in the middle of long work; returns whether the task is being killed. May sleep. */
 asmlinkage bool lg_vcpu_reschedule_point(void);
 /* Makes a virtual interrupt (below 32) pending, from any context, and sees that the guest gets it. */
@@ -237,8 +237,8 @@ asmlinkage void lg_vcpu_set_timer(struct lg_vcpu *vcpu, u32 nanoseconds);
 
 /*
  * Around a visit by another task: who runs the guest is asked to give it up, and may have it back. `let_visitors_in`, by who
- * has given it up, returns when all visitors have gone, or the task has a signal to handle; it returns whether it has none. May
- * sleep.
+ * has given it up, returns when a visitor has gone or none is left, or the task has a signal to handle; it returns whether it has
+ * none. May sleep.
  */
 asmlinkage void lg_vcpu_visit(struct lg_vcpu *vcpu);
 asmlinkage void lg_vcpu_visited(struct lg_vcpu *vcpu);

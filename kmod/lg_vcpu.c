@@ -44,8 +44,10 @@ struct lg_vcpu {
 	struct lg_frames frames;
 
 	wait_queue_head_t wait;
-	/* Those who want to look at the guest while it stands still, or are looking. */
-	atomic_t visitors;
+	/* Those who want to look at the guest while it stands still, or are looking; and how many have looked. */
+	atomic_t visitors, visits;
+	/* Visitors have been let in, and the guest has not run since; for the task that runs it. */
+	bool visited;
 	struct hrtimer clock;
 	/* Distinguishes it from every other, also from those that have gone: see `last_vcpu`. */
 	u32 number;
@@ -127,9 +129,12 @@ static bool give_way(void)
 	return signal_pending(current);
 }
 
-asmlinkage bool lg_vcpu_interrupted(const struct lg_vcpu *vcpu)
+asmlinkage bool lg_vcpu_interrupted(struct lg_vcpu *vcpu)
 {
-	return give_way() || atomic_read(&vcpu->visitors);
+	bool visited = vcpu->visited;
+
+	vcpu->visited = false;
+	return give_way() || (!visited && atomic_read(&vcpu->visitors));
 }
 
 asmlinkage bool lg_vcpu_reschedule_point(void)
@@ -142,8 +147,9 @@ asmlinkage bool lg_vcpu_reschedule_point(void)
 /*
  * A visitor is another task that wants to look at the guest (lg_views.c). It announces itself, and waits for the guest's
  * session (a mutex of src/device.rs), which who runs the guest has for as long as the guest runs. That task gives it up at the next
- * point at which it would for a signal, and does not take it again before all visitors have gone. The kick makes that point
- * come now; where it falls between the last look and the entry, the guest runs until the next tick.
+ * point at which it would for a signal, and does not take it again before a visitor has had it. The kick makes that point
+ * come now; where it falls between the last look and the entry, the guest runs until the next tick. However many visitors there
+ * are, the guest runs between two times that it is given up for them.
  */
 asmlinkage void lg_vcpu_visit(struct lg_vcpu *vcpu)
 {
@@ -157,13 +163,18 @@ asmlinkage void lg_vcpu_visit(struct lg_vcpu *vcpu)
 
 asmlinkage void lg_vcpu_visited(struct lg_vcpu *vcpu)
 {
-	if (atomic_dec_and_test(&vcpu->visitors))
-		wake_up_interruptible(&vcpu->wait);
+	atomic_inc(&vcpu->visits);
+	atomic_dec(&vcpu->visitors);
+	wake_up_interruptible(&vcpu->wait);
 }
 
 asmlinkage bool lg_vcpu_let_visitors_in(struct lg_vcpu *vcpu)
 {
-	return wait_event_interruptible(vcpu->wait, !atomic_read(&vcpu->visitors)) == 0 && !signal_pending(current);
+	int visits = atomic_read(&vcpu->visits);
+
+	vcpu->visited = true;
+	return wait_event_interruptible(vcpu->wait, !atomic_read(&vcpu->visitors) ||
+					atomic_read(&vcpu->visits) != visits) == 0 && !signal_pending(current);
 }
 
 asmlinkage void lg_wall_clock(u32 *seconds, u32 *nanoseconds)

@@ -8,7 +8,6 @@ use framework::ledger::TableKind;
 
 /// The kinds of events that somebody watches, a bit each. C sets them.
 #[unsafe(no_mangle)]
-#[expect(non_upper_case_globals, reason = "C knows it by this name")]
 static lg_rust_observed: AtomicU32 = AtomicU32::new(0);
 
 /// What a table is for, as C has it.

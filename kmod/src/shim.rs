@@ -140,7 +140,7 @@ unsafe extern "C" {
     pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;
-    pub fn lg_vcpu_interrupted(vcpu: *const RawVcpu) -> bool;
+    pub fn lg_vcpu_interrupted(vcpu: *mut RawVcpu) -> bool;
     pub safe fn lg_vcpu_reschedule_point() -> bool;
     pub fn lg_vcpu_raise(vcpu: *mut RawVcpu, irq: u32);
     pub fn lg_vcpu_wait(vcpu: *mut RawVcpu, mask: u32);

@@ -30,10 +30,10 @@ echo >$tracing/trace
 lguest $GUEST bench=fork scale=1 || fail 'the guest that nobody watches ended with status' $?
 cat $tracing/trace >/tmp/trace
 [ $(seen lguest_) = 0 ] || fail 'there are events although nobody watches'
-for strategy in lguest lru:slots=2 shared:budget=64; do
+while read -r strategy bench; do
     echo >$tracing/trace
     echo 1 >$events/enable
-    lguest --strategy $strategy --counters=/tmp/counters $GUEST bench=ctx8p4 bench=fork scale=2 || fail "on $strategy the guest ended with status" $?
+    lguest --strategy $strategy --counters=/tmp/counters $GUEST $bench </dev/null || fail "on $strategy the guest ended with status" $?
     echo 0 >$events/enable
     cat $tracing/trace >/tmp/trace
     grep -h '^overrun' $tracing/per_cpu/cpu*/stats | grep -qv 'overrun: 0$' && fail 'the trace is not complete'
@@ -53,7 +53,11 @@ for strategy in lguest lru:slots=2 shared:budget=64; do
     [ $(seen lguest_table_alloc:) -gt 10 ] || fail 'no tables are allocated'
     [ $(seen lguest_table_alloc:) = $(seen lguest_table_free:) ] || fail 'tables are left'
     [ $(counter page_directory_loads /tmp/counters) -gt 20 ] || fail 'the guest has loaded so little'
-done
+done <<END
+lguest bench=fork scale=50
+lru:slots=2 bench=ctx8p4 scale=5
+shared:budget=64 bench=fork scale=50
+END
 [ $(seen lguest_evict:) -gt 0 ] || fail 'a small budget evicts nothing'
 grep -m 1 lguest_fault: /tmp/trace
 grep -m 1 lguest_evict: /tmp/trace
