@@ -76,9 +76,9 @@ until_true 60 rmmod lg || fail 'the module does not go'
 [ ! -e $views ] || fail 'the folder outlives the module'
 # A guest's life beside somebody who reads all there is: whatever there is of it at that moment.
 load
-(while [ -e /sys/module/lg ]; do cat $views/*/* >/dev/null 2>&1; done) & reader=$!
-for strategy in lguest shared record:of=lru audit:of=tlb; do
-    lguest --strategy $strategy $GUEST test=quick || fail "on $strategy the guest ended with status" $?
+(while [ -e /sys/module/lg ]; do cat $views/*/* >/dev/null 2>&1; usleep 20000; done) & reader=$!
+for strategy in lguest shared record:of=lru tlb; do
+    lguest --strategy $strategy $GUEST bench=ctx8p4 scale=5 || fail "on $strategy the guest ended with status" $?
 done
 lguest --strategy lguest $GUEST result=7; [ $? = 7 ] || fail 'the result is not the guest'\''s'
 until_true 60 rmmod lg || fail 'the module does not go'

@@ -56,7 +56,7 @@ while read -r strategy bench; do
 done <<END
 lguest bench=fork scale=50
 lru:slots=2 bench=ctx8p4 scale=5
-shared:budget=64 bench=fork scale=50
+shared:budget=64 bench=ctx8p4 scale=5
 END
 [ $(seen lguest_evict:) -gt 0 ] || fail 'a small budget evicts nothing'
 grep -m 1 lguest_fault: /tmp/trace
