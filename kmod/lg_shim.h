@@ -274,8 +274,8 @@ asmlinkage void lg_recording_end(struct lg_recording *recording);
 struct lg_views;
 
 /*
- * The folder of the current process's guest with this number in debugfs, for as long as the file is open; NULL, where it was
- * not for want of debugfs after reporting why in the log. May sleep.
+ * The folder of the current process's guest with this number in debugfs. NULL when there can be none: where the kernel has
+ * debugfs, the log has the reason. May sleep.
  */
 asmlinkage struct lg_views *lg_views_create(const void *file, u32 number, const struct lg_user *user);
 /* Returns when nobody is opening a file of it. May sleep. */

@@ -259,8 +259,8 @@ impl Guest {
         Counters { run: self.counters, paging, frames: host.frame_counters() }
     }
 
-    /// Writes a view of the guest, which must not be running. Without a strategy that can be looked at, the shadow tables are
-    /// not there to be seen.
+    /// Writes a view of the guest, which must not be running. Nothing is written of the shadow tables of a strategy that has
+    /// panicked, or that does not let itself be [inspected](crate::inspect).
     ///
     /// # Errors
     /// Those of `out`; and when the process that looks is being killed, or the strategy panics on it.

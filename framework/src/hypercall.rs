@@ -114,18 +114,17 @@ impl Guest {
             Hypercall::NewPgtable => self
                 .paging
                 .request(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?,
-            Hypercall::FlushTlb => {
-                let flush = if a == 0 { Flush::User } else { Flush::All };
+            Hypercall::FlushTlb if a == 0 => {
                 if host.observes(Events::FLUSH) {
-                    host.observe(Event::Flush(flush));
+                    host.observe(Event::Flush(Flush::User));
                 }
-                self.paging.call(host, |strategy, host| match flush {
-                    Flush::User => {
-                        strategy.flush_user(host);
-                        Ok(())
-                    }
-                    Flush::All => strategy.flush_all(host),
-                })?;
+                self.paging.call(host, |strategy, host| strategy.flush_user(host));
+            }
+            Hypercall::FlushTlb => {
+                if host.observes(Events::FLUSH) {
+                    host.observe(Event::Flush(Flush::All));
+                }
+                self.paging.call(host, |strategy, host| strategy.flush_all(host))?;
             }
             Hypercall::SetPte => {
                 let high = match self.format {

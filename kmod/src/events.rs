@@ -49,8 +49,6 @@ pub fn are_observed(events: Events) -> bool {
 }
 
 /// Has Linux pass on that this has happened to a guest.
-#[cold]
-#[inline(never)]
 pub fn pass_on(guest: u32, event: Event) {
     match event {
         Event::Exit { kind, vector, eip } => shim::lg_trace_exit(guest, kind as u32, vector, eip.0),

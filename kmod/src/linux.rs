@@ -332,6 +332,14 @@ impl Linux {
         (self.shown, self.overtaken) = ((root, directory, publish), false);
     }
 
+    /// Has Linux pass an event on.
+    #[cold]
+    #[inline(never)] // Where it happens, there is only the look whether somebody watches.
+    fn pass_on(&self, event: Event) {
+        let _outside = self.plugin.outside();
+        events::pass_on(self.vcpu_area.number(), event);
+    }
+
     /// Gives a page from `take_table` back to the kernel.
     pub fn put_back(&mut self, table: TablePage) {
         self.plugin.uncharge(PAGE_SIZE);
@@ -485,8 +493,7 @@ impl PagingHost for Linux {
     #[inline]
     fn observe(&mut self, event: Event) {
         if events::are_observed(event.kind()) {
-            let _outside = self.plugin.outside();
-            events::pass_on(self.vcpu_area.number(), event);
+            self.pass_on(event);
         }
     }
 }
