@@ -58,6 +58,8 @@ static int lg_release(struct inode *inode, struct file *file)
 {
 	struct lg_file *opened = file->private_data;
 
+	/* From here on nobody else has the file. */
+	lg_rust_close_views(opened->rust);
 	if (lg_rust_release_is_long(opened->rust))
 		queue_work(lg_releases, &opened->release);
 	else

@@ -48,6 +48,7 @@ static_assert(LG_EFAULT == EFAULT);
 static_assert(LG_EBUSY == EBUSY);
 static_assert(LG_EINVAL == EINVAL);
 static_assert(LG_EMFILE == EMFILE);
+static_assert(LG_EFBIG == EFBIG);
 static_assert(LG_ENOSPC == ENOSPC);
 static_assert(LG_ERANGE == ERANGE);
 static_assert(LG_EOVERFLOW == EOVERFLOW);
@@ -340,6 +341,7 @@ static int __init lg_init(void)
 	error = lg_cpu_init();
 	if (error)
 		goto exit_rust;
+	lg_views_init();
 	lg_recording_init();
 	error = lg_device_init();
 	if (error)
@@ -349,6 +351,7 @@ static int __init lg_init(void)
 
 exit_recording:
 	lg_recording_exit();
+	lg_views_exit();
 	lg_cpu_exit();
 exit_rust:
 	lg_rust_exit();
@@ -359,6 +362,7 @@ static void __exit lg_exit(void)
 {
 	lg_device_exit();
 	lg_recording_exit();
+	lg_views_exit();
 	lg_cpu_exit();
 	lg_rust_exit();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A guest's recording on its way to user space: a ring of bytes, written by the guest's task and read through
- * a file of debugfs, /sys/kernel/debug/lguest/PID-NUMBER, where PID is the launcher's.
+ * a file of debugfs, /sys/kernel/debug/lguest/recordings/PID-NUMBER, where PID is the launcher's.
  *
  * The writer never waits: a piece that does not fit is refused, and the recorder (strategies/src/record)
  * records how much that was. A reader that waits is woken when a quarter of the ring is full.
@@ -213,7 +213,7 @@ asmlinkage void lg_recording_end(struct lg_recording *recording)
 void lg_recording_init(void)
 {
 	/* Without the folder there is none, and the creation of a recording fails. */
-	lg_recordings = lg_should_fail() ? ERR_PTR(-ENOMEM) : debugfs_create_dir("lguest", NULL);
+	lg_recordings = lg_should_fail() ? ERR_PTR(-ENOMEM) : debugfs_create_dir("recordings", lg_debugfs);
 }
 
 void lg_recording_exit(void)

@@ -46,6 +46,20 @@ asmlinkage void lg_rust_release(void *file);
 asmlinkage long lg_rust_read(const void *file, unsigned long user, u32 size);
 asmlinkage long lg_rust_write(const void *file, unsigned long user, u32 size);
 
+/* The last user of the file is gone: its guest's folder in debugfs goes, as soon as nobody looks any more. May sleep. */
+asmlinkage void lg_rust_close_views(const void *file);
+
+struct lg_text;
+
+/*
+ * The text of a view of the file's guest, one of LG_VIEW_…, which is the caller's from then on, or an error. The guest
+ * stands still meanwhile. May sleep.
+ */
+asmlinkage long lg_rust_show(const void *file, u32 view, struct lg_text **text);
+
+/* For each trace event, whether somebody watches it: bits LG_OBSERVED_…, which C sets. */
+extern u32 lg_rust_observed;
+
 /* ---------------------------------------------------------------- C, called by Rust: general */
 
 /* Logs a text at one of LG_LOG_…. */
@@ -217,8 +231,8 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
  * virtual CPU's `cr2` is CR2.
  */
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
-/* Reschedules if need be; returns whether the task has a signal to handle. May sleep. */
-asmlinkage bool lg_vcpu_interrupted(void);
+/* Reschedules if need be; returns whether the task has a signal to handle, or visitors wait. May sleep. */
+asmlinkage bool lg_vcpu_interrupted(struct lg_vcpu *vcpu);
 /* The same in the middle of long work; returns whether the task is being killed. May sleep. */
 asmlinkage bool lg_vcpu_reschedule_point(void);
 /* Makes a virtual interrupt (below 32) pending, from any context, and sees that the guest gets it. */
@@ -227,6 +241,15 @@ asmlinkage void lg_vcpu_raise(struct lg_vcpu *vcpu, u32 irq);
 asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask);
 /* Raises interrupt 0 after so many nanoseconds; 0 stops the clock. May sleep. */
 asmlinkage void lg_vcpu_set_timer(struct lg_vcpu *vcpu, u32 nanoseconds);
+
+/*
+ * Around a visit by another task: who runs the guest is asked to give it up, and may have it back. `let_visitors_in`, by who
+ * has given it up, returns when a visitor has gone or none is left, or the task has a signal to handle; it returns whether it has
+ * none. May sleep.
+ */
+asmlinkage void lg_vcpu_visit(struct lg_vcpu *vcpu);
+asmlinkage void lg_vcpu_visited(struct lg_vcpu *vcpu);
+asmlinkage bool lg_vcpu_let_visitors_in(struct lg_vcpu *vcpu);
 
 /* The wall clock: seconds and nanoseconds. */
 asmlinkage void lg_wall_clock(u32 *seconds, u32 *nanoseconds);
@@ -253,7 +276,40 @@ asmlinkage bool lg_recording_write(struct lg_recording *recording, const void *p
 /* Nothing more will come: the ring goes when a reader has read it to its end. May sleep. */
 asmlinkage void lg_recording_end(struct lg_recording *recording);
 
+/* ---------------------------------------------------------------- views (lg_views.c) */
+
+struct lg_views;
+
+/*
+ * The folder of the current process's guest with this number in debugfs. NULL when there can be none: where the kernel has
+ * debugfs, the log has the reason. May sleep.
+ */
+asmlinkage struct lg_views *lg_views_create(const void *file, u32 number, const struct lg_user *user);
+/* Returns when nobody is opening a file of it. May sleep. */
+asmlinkage void lg_views_remove(struct lg_views *views);
+
+/* A text of so many bytes for a reader; or NULL, and why not: -ENOMEM, or -EFBIG. May sleep. */
+asmlinkage struct lg_text *lg_text_create(u32 size, int *error);
+asmlinkage void lg_text_destroy(struct lg_text *text);
+
+/* ---------------------------------------------------------------- trace events (lg_trace.c) */
+
+/* Each is an event of lg_trace.h, for whoever watches it. */
+asmlinkage void lg_trace_exit(u32 guest, u32 kind, u32 vector, u32 eip);
+asmlinkage void lg_trace_hypercall(u32 guest, u32 ring, u32 number, u32 a, u32 b, u32 c, u32 d);
+asmlinkage void lg_trace_fault(u32 guest, u32 va, u32 error, u32 outcome);
+asmlinkage void lg_trace_load(u32 guest, u32 directory, u32 hit);
+asmlinkage void lg_trace_evict(u32 guest, u32 victim, u32 incoming);
+asmlinkage void lg_trace_flush(u32 guest, u32 entries);
+asmlinkage void lg_trace_table_alloc(u32 guest, u32 frame, u32 kind);
+asmlinkage void lg_trace_table_free(u32 guest, u32 frame, u32 kind);
+asmlinkage void lg_trace_in_switcher(u32 guest, u32 calls, u32 ring_calls, u32 reflected, u32 fills);
+
 /* ---------------------------------------------------------------- between the C files */
+
+/* The module's folder in debugfs, or why there is none. */
+struct dentry;
+extern struct dentry *lg_debugfs;
 
 /* How many allocations fail on purpose, and which; and what counts them (lg_fail.c). */
 extern int lg_failing[];
@@ -281,6 +337,8 @@ int lg_device_init(void);
 void lg_device_exit(void);
 void lg_recording_init(void);
 void lg_recording_exit(void);
+void lg_views_init(void);
+void lg_views_exit(void);
 /* For /sys/module/lg/parameters/switcher: where the area is and how it got there. */
 int lg_area_describe(char *to, size_t size);
 extern unsigned int lg_max_guests;

@@ -44,6 +44,10 @@ struct lg_vcpu {
 	struct lg_frames frames;
 
 	wait_queue_head_t wait;
+	/* Those who want to look at the guest while it stands still, or are looking; and how many have looked. */
+	atomic_t visitors, visits;
+	/* Visitors have been let in, and the guest has not run since; for the task that runs it. */
+	bool visited;
 	struct hrtimer clock;
 	/* Distinguishes it from every other, also from those that have gone: see `last_vcpu`. */
 	u32 number;
@@ -102,8 +106,9 @@ asmlinkage void lg_vcpu_set_timer(struct lg_vcpu *vcpu, u32 nanoseconds)
 
 asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
 {
-	/* When a signal ends it, the caller sees that for itself. */
-	(void)wait_event_interruptible(vcpu->wait, READ_ONCE(vcpu->pending) & mask);
+	/* When a signal or a visitor ends it, the caller sees that for itself. */
+	(void)wait_event_interruptible(vcpu->wait,
+				       READ_ONCE(vcpu->pending) & mask || atomic_read(&vcpu->visitors));
 }
 
 #define LG_SIGNAL_FLAGS (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
@@ -124,14 +129,52 @@ static bool give_way(void)
 	return signal_pending(current);
 }
 
-asmlinkage bool lg_vcpu_interrupted(void)
+asmlinkage bool lg_vcpu_interrupted(struct lg_vcpu *vcpu)
 {
-	return give_way();
+	bool visited = vcpu->visited;
+
+	vcpu->visited = false;
+	return give_way() || (!visited && atomic_read(&vcpu->visitors));
 }
 
 asmlinkage bool lg_vcpu_reschedule_point(void)
 {
 	return give_way() && fatal_signal_pending(current);
+}
+
+/* ---------------------------------------------------------------- visitors */
+
+/*
+ * A visitor is another task that wants to look at the guest (lg_views.c). It announces itself, and waits for the guest's
+ * session (a mutex of src/device.rs), which who runs the guest has for as long as the guest runs. That task gives it up at the next
+ * point at which it would for a signal, and does not take it again before a visitor has had it. The kick makes that point
+ * come now; where it falls between the last look and the entry, the guest runs until the next tick. However many visitors there
+ * are, the guest runs between two times that it is given up for them.
+ */
+asmlinkage void lg_vcpu_visit(struct lg_vcpu *vcpu)
+{
+	atomic_inc(&vcpu->visitors);
+	/* Asleep, it wakes up; in the guest on another CPU, it comes out. */
+	wake_up_interruptible(&vcpu->wait);
+	preempt_disable();
+	kick_process(vcpu->task);
+	preempt_enable();
+}
+
+asmlinkage void lg_vcpu_visited(struct lg_vcpu *vcpu)
+{
+	atomic_inc(&vcpu->visits);
+	atomic_dec(&vcpu->visitors);
+	wake_up_interruptible(&vcpu->wait);
+}
+
+asmlinkage bool lg_vcpu_let_visitors_in(struct lg_vcpu *vcpu)
+{
+	int visits = atomic_read(&vcpu->visits);
+
+	vcpu->visited = true;
+	return wait_event_interruptible(vcpu->wait, !atomic_read(&vcpu->visitors) ||
+					atomic_read(&vcpu->visits) != visits) == 0 && !signal_pending(current);
 }
 
 asmlinkage void lg_wall_clock(u32 *seconds, u32 *nanoseconds)

@@ -14,6 +14,7 @@
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{FrameCounters, PagingCounters, RunCounters};
+use crate::event::{Event, Events};
 use crate::guarded::Guarded;
 use crate::host::{Capability, GuestEntry, Host};
 use crate::in_switcher::InSwitcher;
@@ -24,6 +25,7 @@ use crate::pager::Pager;
 use crate::registry::{BuildContext, ConfigError};
 use crate::segment::Segments;
 use crate::strategy::SwitcherWindow;
+use crate::views::{self, View};
 use alloc::boxed::Box;
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt};
@@ -226,6 +228,9 @@ impl Guest {
             if let Some(done) = host.take_done_in_switcher() {
                 self.catch_up(host, done)?;
             }
+            if host.observes(Events::AT_EXIT) {
+                Self::observe_exit(host, exit);
+            }
             self.handle_exit(host, exit)?;
         }
     }
@@ -256,10 +261,43 @@ impl Guest {
         Counters { run: self.counters, paging, frames: host.frame_counters() }
     }
 
+    /// Writes a view of the guest, which must not be running. Nothing is written of the shadow tables of a strategy that has
+    /// panicked, or that does not let itself be [inspected](crate::inspect).
+    ///
+    /// # Errors
+    /// Those of `out`; and when the process that looks is being killed, or the strategy panics on it.
+    pub fn show<H: Host>(&mut self, host: &mut H, view: View, out: &mut dyn fmt::Write) -> fmt::Result {
+        if view == View::Counters {
+            return write!(out, "{}", self.counters(host));
+        }
+        let paging = &mut self.paging;
+        let stack = views::stack_range(self.esp1, self.stack_pages);
+        let shown = host.guard(|host| {
+            if !paging.is_there() {
+                return Ok(());
+            }
+            paging.call(host, |strategy, host| match strategy.inspect() {
+                None => Ok(()),
+                Some(inspect) if view == View::Directories => {
+                    views::write_directories(inspect, host, stack, out)
+                }
+                Some(inspect) => views::write_tables(inspect, host, out),
+            })
+        });
+        shown.unwrap_or_else(|panicked| {
+            self.abandon(panicked);
+            Err(fmt::Error)
+        })
+    }
+
     /// Counts what the Switcher has reflected: before anybody looks, and after hardware interrupts, so that the host's number
     /// never wraps.
     fn count_reflections<H: Host>(&mut self, host: &mut H) {
-        self.counters.switcher_reflections += u64::from(host.take_reflected());
+        let reflected = host.take_reflected();
+        self.counters.switcher_reflections += u64::from(reflected);
+        if reflected > 0 && host.observes(Events::IN_SWITCHER) {
+            host.observe(Event::InSwitcher { calls: 0, ring_calls: 0, reflected, fills: 0 });
+        }
     }
 
     /// Gives back everything that the guest holds of the host's. Returns what its strategy had leaked, or, if it has

@@ -7,8 +7,9 @@
 //!
 //! Source: lguest's `hypercalls.c`.
 
+use crate::event::{Event, Events, ExitKind, Flush};
 use crate::guest::Guest;
-use crate::host::{BadAddress, DoneInSwitcher, Host, OutOfMemory};
+use crate::host::{BadAddress, DoneInSwitcher, Exit, Host, OutOfMemory};
 use crate::in_switcher::Fills;
 use crate::kill::{End, Kill};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
@@ -74,6 +75,9 @@ impl Guest {
             self.ring_next = (self.ring_next + 1) % RING_SIZE as u32;
             host.set_ring_next(self.ring_next);
             self.counters.ring_hypercalls += 1;
+            if host.observes(Events::HYPERCALL) {
+                host.observe(Event::Hypercall { call, ring: true });
+            }
             self.do_hypercall(host, call)?;
             host.write(status, &[RING_DONE]).map_err(Kill::from)?;
             if self.notify.is_some() {
@@ -107,13 +111,22 @@ impl Guest {
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(End::Shutdown(message));
             }
+            Hypercall::NewPgtable if host.observes(Events::LOAD) => self.observed_load(host, GuestPhys(a))?,
             Hypercall::NewPgtable => self
                 .paging
                 .request(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?,
             Hypercall::FlushTlb if a == 0 => {
+                if host.observes(Events::FLUSH) {
+                    host.observe(Event::Flush(Flush::User));
+                }
                 self.paging.call(host, |strategy, host| strategy.flush_user(host));
             }
-            Hypercall::FlushTlb => self.paging.call(host, |strategy, host| strategy.flush_all(host))?,
+            Hypercall::FlushTlb => {
+                if host.observes(Events::FLUSH) {
+                    host.observe(Event::Flush(Flush::All));
+                }
+                self.paging.call(host, |strategy, host| strategy.flush_all(host))?;
+            }
             Hypercall::SetPte => {
                 let high = match self.format {
                     Paging::Pae => u64::from(d) << 32,
@@ -167,21 +180,24 @@ impl Guest {
     /// Catches up with what the Switcher has done by itself: does the same, but for what is in place already.
     #[inline(never)] // Not on every exit.
     pub(crate) fn catch_up<H: Host>(&mut self, host: &mut H, done: DoneInSwitcher) -> Result<(), Kill> {
+        let mut calls = done.calls;
+        let mut fills = 0;
         if done.fills > 0 {
             // Before anything can release the tables that they are in.
-            let fills = Fills::new(done.fills);
-            let noted = self.paging.call(host, |strategy, host| strategy.filled(host, fills));
-            let set_ptes = u64::from(noted.set_ptes());
-            self.counters.switcher_fills += u64::from(noted.faults());
-            self.counters.hypercalls += set_ptes;
-            self.counters.switcher_hypercalls += set_ptes;
+            let noted =
+                self.paging.call(host, |strategy, host| strategy.filled(host, Fills::new(done.fills)));
+            (calls, fills) = (calls + noted.set_ptes(), noted.faults());
+            self.counters.switcher_fills += u64::from(fills);
+        }
+        self.counters.hypercalls += u64::from(calls);
+        self.counters.ring_hypercalls += u64::from(done.ring_calls);
+        self.counters.switcher_hypercalls += u64::from(calls + done.ring_calls);
+        if host.observes(Events::IN_SWITCHER) {
+            host.observe(Event::InSwitcher { calls, ring_calls: done.ring_calls, reflected: 0, fills });
         }
         if done.calls == 0 {
             return Ok(());
         }
-        self.counters.hypercalls += u64::from(done.calls);
-        self.counters.ring_hypercalls += u64::from(done.ring_calls);
-        self.counters.switcher_hypercalls += u64::from(done.calls + done.ring_calls);
         self.ring_next = done.ring_next;
         if let Some(tls) = done.tls {
             self.segments.load_tls(tls);
@@ -191,12 +207,41 @@ impl Guest {
         (self.esp1, self.stack_pages) = (esp1, pages);
         for index in 0..done.loads {
             let directory = host.loaded_in_switcher(index);
+            if host.observes(Events::LOAD) {
+                self.observed_load(host, directory)?;
+                continue;
+            }
             self.paging.call(host, |strategy, host| strategy.load_page_directory(host, directory))?;
         }
         if moved {
             self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
         } else {
             Ok(())
+        }
+    }
+
+    /// The guest loads a page directory while somebody watches: whether that was shadowed is what the counters say.
+    #[cold]
+    #[inline(never)]
+    fn observed_load<H: Host>(&mut self, host: &mut H, directory: GuestPhys) -> Result<(), Kill> {
+        let (loaded, hit) = self.paging.call(host, |strategy, host| {
+            let before = strategy.counters().page_directory_hits;
+            let loaded = strategy.load_page_directory(host, directory);
+            (loaded, strategy.counters().page_directory_hits > before)
+        });
+        host.observe(Event::Load { directory, hit });
+        loaded
+    }
+
+    /// Passes on that the guest was left, and with which hypercall.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn observe_exit<H: Host>(host: &mut H, exit: Exit) {
+        let (kind, eip) = (ExitKind::of(exit.vector), GuestVirt(host.regs().eip));
+        host.observe(Event::Exit { kind, vector: exit.vector, eip });
+        if kind == ExitKind::Hypercall {
+            let call = in_registers(host);
+            host.observe(Event::Hypercall { call, ring: false });
         }
     }
 

@@ -53,6 +53,10 @@ pub trait Inspect {
     /// guest starts on one that is known by address 0.
     fn directories(&self, visit: &mut dyn FnMut(GuestPhys, bool));
 
+    /// How many level-1 tables of its own the page directory with this number has, counted from 0 as
+    /// [`Inspect::directories`] visits them; 0 when there is none.
+    fn leaf_tables(&self, number: usize) -> usize;
+
     /// Every present entry of every shadowed page directory below the Switcher's window, until `visit` has seen
     /// enough.
     fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()>;

@@ -170,13 +170,13 @@ impl Ledger {
         entries.sum()
     }
 
-    /// Takes out a table that is still out, by its second handle. Nobody may use the first handle any more. Each is found
+    /// Takes out a table that is still out, by its second handle, with what it was for. Nobody may use the first handle any more. Each is found
     /// once, in one walk through the ledger.
-    pub fn reclaim_table(&mut self) -> Option<TablePage> {
+    pub fn reclaim_table(&mut self) -> Option<(TablePage, TableKind)> {
         while let Some(line) = self.lines.pop() {
-            if let Line::Out(table, _) = line {
+            if let Line::Out(table, kind) = line {
                 self.forgotten.tables += 1;
-                return Some(table);
+                return Some((table, kind));
             }
         }
         self.free = END;

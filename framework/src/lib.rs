@@ -22,7 +22,8 @@
 //! [`host`] is what all of it needs from its host ([`paging_host`] the part that strategies see), [`window`] and
 //! [`shadow_root`] what passes between tables and world switch, [`ledger`] how a host gets back what a strategy leaks,
 //! [`watch`] how one strategy observes the host of another, [`bits`] what sets of numbers are gone through by. [`kill`] has the reasons why a guest dies, [`config_error`]
-//! those why a strategy's text is refused, [`counters`] what is counted and [`trace`] how a guest's requests are recorded.
+//! those why a strategy's text is refused, [`counters`] what is counted, [`event`] what can be watched as it happens, [`views`] what
+//! can be read of a running guest, and [`trace`] how a guest's requests are recorded.
 //!
 //! Here belongs what every strategy or every host needs. What one strategy needs is in `strategies`, and nothing here depends
 //! on Linux or executes a privileged instruction. No file imports another one that imports it, in however many steps.
@@ -42,6 +43,7 @@ pub mod config_error;
 pub mod counters;
 pub mod defect;
 mod emulate;
+pub mod event;
 pub mod guarded;
 pub mod guest;
 pub mod host;
@@ -64,6 +66,7 @@ pub mod strategy;
 pub mod tables;
 pub mod trace;
 mod trap;
+pub mod views;
 pub mod walk;
 pub mod watch;
 pub mod window;

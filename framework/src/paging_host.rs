@@ -2,6 +2,7 @@
 //!
 //! [`host`](crate::host) lists what a strategy cannot do with it.
 
+use crate::event::{Event, Events};
 use crate::ledger::TableKind;
 use arch_i386::addr::{GuestFrame, GuestPhys, HostFrame};
 use arch_i386::done_in_switcher::FilledInSwitcher;
@@ -205,6 +206,15 @@ pub trait PagingHost: sealed::Sealed {
     fn record(&mut self, _piece: &[u8]) -> Result<(), RecordingFull> {
         Ok(())
     }
+
+    /// Whether somebody watches events of one of these kinds. A host that passes none on says no.
+    fn observes(&self, _: Events) -> bool {
+        false
+    }
+
+    /// Something has happened that somebody may watch. Called for kinds of which [`PagingHost::observes`] says yes, and, where that
+    /// costs more than the call, for others.
+    fn observe(&mut self, _: Event) {}
 }
 
 /// See [`PagingHost::record`].

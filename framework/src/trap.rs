@@ -6,6 +6,7 @@
 //!
 //! Source: lguest's `x86/core.c`, `lguest_arch_handle_trap` and `emulate_insn`.
 
+use crate::event::{Event, Events, FaultOutcome};
 use crate::guest::Guest;
 use crate::host::{Exit, Host};
 use crate::kill::Kill;
@@ -37,9 +38,20 @@ impl Guest {
         match vector {
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
-                let fault = self
-                    .paging
-                    .request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error))?;
+                let request =
+                    self.paging.request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error));
+                let fault = match request {
+                    Ok(fault) => fault,
+                    Err(kill) => {
+                        Self::observe_fault(host, exit.cr2, FaultOutcome::Killed);
+                        return Err(kill);
+                    }
+                };
+                if host.observes(Events::FAULT) {
+                    let fixed = fault == Fault::Fixed;
+                    let outcome = if fixed { FaultOutcome::Fixed } else { FaultOutcome::Reflected };
+                    Self::observe_fault(host, exit.cr2, outcome);
+                }
                 if fault == Fault::Fixed {
                     return Ok(());
                 }
@@ -64,6 +76,14 @@ impl Guest {
             _ => {}
         }
         self.reflect(host, vector, exit.cr2)
+    }
+
+    /// Passes on what became of the page fault that the guest has come back with.
+    #[cold]
+    #[inline(never)]
+    fn observe_fault<H: Host>(host: &mut H, va: GuestVirt, outcome: FaultOutcome) {
+        let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
+        host.observe(Event::Fault { va, error, outcome });
     }
 
     /// Has the Switcher work on the guest's memory by itself, and reflect page faults to the guest's handler as it is now. Only

@@ -3,6 +3,7 @@
 //! A wrapper gives the wrapped strategy a [`Watched`] host, whose [`Watcher`] is called after each access. It cannot change
 //! the access: that would put the wrapper between shadow tables and the pages that they are made of.
 
+use crate::event::{Event, Events};
 use crate::ledger::TableKind;
 use crate::paging_host::{
     BadAddress, Capability, KnownFrame, NoFrame, PagingHost, Purpose, RecordingFull, sealed,
@@ -134,5 +135,13 @@ impl<W: Watcher> PagingHost for Watched<'_, W> {
 
     fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         self.host.record(piece)
+    }
+
+    fn observes(&self, events: Events) -> bool {
+        self.host.observes(events)
+    }
+
+    fn observe(&mut self, event: Event) {
+        self.host.observe(event);
     }
 }

@@ -10,6 +10,7 @@ use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIE
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
 use framework::counters::PagingCounters;
+use framework::event::{Event, Events, ExitKind, FaultOutcome, Flush};
 use framework::guest::{Counters, Guest, Outcome, SetUpError};
 use framework::host::{
     BadAddress, Capability, DoneInSwitcher, Exit, FilledInSwitcher, GuestEntry, Host, KnownFrame, NoFrame,
@@ -20,6 +21,7 @@ use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
 use framework::registry::{BuildContext, Choice, POLICIES};
 use framework::strategy::Formats;
+use framework::views::View;
 use rogue_plugin as _;
 use sim::SimHost;
 use sim::panics;
@@ -74,6 +76,9 @@ struct Machine {
     questions: u32,
     /// The question to which the answer is yes, whatever the script has left.
     interrupted_at: Option<u32>,
+    /// Whether somebody watches, and what happened then.
+    watched: bool,
+    events: Vec<Event>,
 }
 
 /// More calls than the loop may do in one go.
@@ -202,6 +207,14 @@ impl PagingHost for Machine {
     fn reschedule_point(&mut self) -> bool {
         self.sim.reschedule_point()
     }
+    fn observes(&self, _: Events) -> bool {
+        self.watched
+    }
+    fn observe(&mut self, event: Event) {
+        if self.watched {
+            self.events.push(event);
+        }
+    }
 }
 
 impl Host for Machine {
@@ -313,6 +326,8 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         most_calls: 0,
         questions: 0,
         interrupted_at: None,
+        watched: false,
+        events: Vec::new(),
     };
     let window = machine.sim.window(WINDOW);
     let context =
@@ -1365,6 +1380,173 @@ fn entries_of_frames_that_have_gone_are_dropped_and_the_stack_is_mapped_again() 
     assert_eq!(guest.end(), None);
     assert_eq!(guest.counters(&mut machine).run.dropped_entries, 2);
     let _nothing = guest.tear_down(&mut machine);
+}
+
+/// The counters of a busy guest, and what those saw who watched it.
+fn watched(strategy: &str, watched: bool) -> (Counters, Vec<Event>) {
+    let (mut guest, mut machine, made) = on(strategy);
+    made.unwrap();
+    machine.watched = watched;
+    busy(&mut machine);
+    then(&mut machine, |m| {
+        m.queue(0, Hypercall::NewPgtable, [0x8000, 0, 0, 0]);
+        m.queue(1, Hypercall::FlushAsync, [0; 4]);
+        m.hypercall(Hypercall::FlushAsync, [0; 4])
+    });
+    then(&mut machine, |m| {
+        // The Switcher may know a page directory by now, and has reflected faults.
+        if m.published.contains_key(&GuestPhys(0x8000)) {
+            m.load_in_switcher(GuestPhys(0x8000));
+        }
+        m.reflected = 3;
+        m.regs.errcode = 6;
+        Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0xfff0_0000) }
+    });
+    guest.run(&mut machine);
+    let counters = guest.counters(&mut machine);
+    let events = std::mem::take(&mut machine.events);
+    let _nothing = guest.tear_down(&mut machine);
+    (counters, events)
+}
+
+#[test]
+fn whoever_watches_sees_what_is_counted_and_changes_nothing() {
+    let mut evictions = 0;
+    for strategy in
+        ["lguest", "lru:slots=2", "shared:budget=64", "arc", "tlb", "audit:of=fifo", "record:of=lru"]
+    {
+        let (counters, events) = watched(strategy, true);
+        let unwatched = watched(strategy, false);
+        assert_eq!(unwatched, (counters, Vec::new()), "{strategy}");
+        let Counters { run, paging, .. } = counters;
+        let count = |of: fn(&Event) -> bool| events.iter().filter(|event| of(event)).count() as u64;
+        let sum = |of: fn(&Event) -> u32| events.iter().map(|event| u64::from(of(event))).sum::<u64>();
+
+        assert_eq!(count(|event| matches!(event, Event::Exit { .. })), run.world_switches, "{strategy}");
+        let calls = count(|event| matches!(event, Event::Hypercall { ring: false, .. }));
+        let exits = count(|event| matches!(event, Event::Exit { kind: ExitKind::Hypercall, .. }));
+        let in_switcher = sum(|event| match event {
+            Event::InSwitcher { calls, .. } => *calls,
+            _ => 0,
+        });
+        // The first one, LGUEST_INIT, is not counted.
+        assert_eq!((calls, calls + in_switcher), (exits, run.hypercalls + 1), "{strategy}");
+        assert_eq!(in_switcher, run.switcher_hypercalls, "{strategy}");
+        assert_eq!(count(|event| matches!(event, Event::Hypercall { ring: true, .. })), 2, "{strategy}");
+        assert_eq!(run.ring_hypercalls, 2, "{strategy}");
+
+        let fixed = count(|event| matches!(event, Event::Fault { outcome: FaultOutcome::Fixed, .. }));
+        let reflected = count(|event| matches!(event, Event::Fault { outcome: FaultOutcome::Reflected, .. }));
+        let by_switcher = sum(|event| match event {
+            Event::InSwitcher { reflected, .. } => *reflected,
+            _ => 0,
+        });
+        assert_eq!(
+            (fixed, reflected + by_switcher),
+            (paging.demand_faults, paging.reflected_faults),
+            "{strategy}"
+        );
+        assert_eq!((by_switcher, run.switcher_reflections), (3, 3), "{strategy}");
+        assert!(fixed > 3 && reflected > 0, "{strategy}");
+
+        assert_eq!(
+            count(|event| matches!(event, Event::Load { .. })),
+            paging.page_directory_loads,
+            "{strategy}"
+        );
+        let hits = count(|event| matches!(event, Event::Load { hit: true, .. }));
+        assert_eq!(hits, paging.page_directory_hits, "{strategy}");
+        assert_eq!(count(|event| matches!(event, Event::Eviction { .. })), paging.evictions, "{strategy}");
+        assert_eq!(
+            count(|event| matches!(event, Event::Flush(Flush::User))),
+            paging.flush_user,
+            "{strategy}"
+        );
+        assert_eq!(count(|event| matches!(event, Event::Flush(Flush::All))), 1, "{strategy}");
+        evictions += paging.evictions;
+    }
+    assert!(evictions > 10, "{evictions}");
+}
+
+#[test]
+fn a_fault_that_is_the_guests_end_is_seen() {
+    let (mut guest, mut machine) = initialised();
+    machine.watched = true;
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+    then(&mut machine, |m| {
+        // A table outside of memory.
+        m.set_absolute(0x8000, 0xf000_0067);
+        Exit { vector: trap::PAGE_FAULT.into(), cr2: GuestVirt(0x1234) }
+    });
+    assert_eq!(guest.run(&mut machine), Outcome::Ended);
+    let last = machine.events.last();
+    let killed = |outcome: &FaultOutcome| *outcome == FaultOutcome::Killed;
+    assert!(
+        matches!(last, Some(Event::Fault { va: GuestVirt(0x1234), outcome, .. }) if killed(outcome)),
+        "{last:?}"
+    );
+    let _nothing = guest.tear_down(&mut machine);
+}
+
+/// The rows of a view, each word by word, without the heading.
+fn view(guest: &mut Guest, machine: &mut Machine, view: View) -> Vec<Vec<String>> {
+    let mut text = String::new();
+    guest.show(machine, view, &mut text).unwrap();
+    let (heading, rows) = text.split_once('\n').unwrap();
+    let columns = heading.split(' ').count();
+    let rows: Vec<Vec<_>> =
+        rows.lines().map(|line| line.split(' ').map(ToOwned::to_owned).collect()).collect();
+    assert!(rows.iter().all(|row| row.len() == columns), "{text}");
+    rows
+}
+
+#[test]
+fn a_view_shows_every_directory_and_every_entry_there_is() {
+    for strategy in ["lguest", "lru:slots=3", "shared", "tlb", "audit:of=clock"] {
+        let (mut guest, mut machine, made) = on(strategy);
+        made.unwrap();
+        busy(&mut machine);
+        // Without what drops everything: until the last of the loads, and the fault after it.
+        machine.script.truncate(18);
+        // The stack is below the kernel's half here, and was dropped with the rest of a slot.
+        then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
+        then(&mut machine, |_| exit(0x30));
+        assert_eq!(guest.run(&mut machine), Outcome::Interrupted, "{strategy}");
+        let directories = view(&mut guest, &mut machine, View::Directories);
+        let current: Vec<_> = directories.iter().filter(|row| row[1] == "yes").collect();
+        assert_eq!(current.len(), 1, "{strategy}: {directories:?}");
+        assert_eq!((current[0][0].as_str(), current[0][2].as_str()), ("0x00008000", "yes"), "{strategy}");
+        let sum = |rows: &[Vec<String>], column: usize| -> u64 {
+            rows.iter().map(|row| row[column].parse::<u64>().unwrap()).sum()
+        };
+        let shared: u64 = directories[0][5].parse().unwrap();
+        let entries = sum(&directories, 4) + shared;
+        assert_eq!(entries, machine.sim.entries(), "{strategy}: {directories:?}");
+        assert!(entries >= 2 && sum(&directories, 3) >= 1, "{strategy}: {directories:?}");
+        let tables = view(&mut guest, &mut machine, View::Tables);
+        assert_eq!(tables.len() as u64, entries, "{strategy}: {tables:?}");
+        // The kernel stack, page 5 of memory, which is the host's frame of the same number here.
+        let stack = tables.iter().find(|row| row[0] == "0x00008000" && row[1] == "0x00005000");
+        let stack: Vec<_> = stack.unwrap().iter().map(String::as_str).collect();
+        assert_eq!(stack[2..], ["0x5", "rwxu", "1", "1"], "{strategy}");
+        let mut counters = String::new();
+        guest.show(&mut machine, View::Counters, &mut counters).unwrap();
+        assert_eq!(counters, guest.counters(&mut machine).to_string());
+        let _nothing = guest.tear_down(&mut machine);
+    }
+}
+
+#[test]
+fn a_view_of_a_guest_whose_strategy_has_panicked_is_empty() {
+    let (mut guest, mut machine, made) = on("rogue-policy:does=panic,in=victim,slots=2");
+    if made.is_ok() {
+        busy(&mut machine);
+        guest.run(&mut machine);
+    }
+    let mut text = String::new();
+    guest.show(&mut machine, View::Tables, &mut text).unwrap();
+    assert!(matches!(guest.end(), Some(End::Panicked(_))) && text.is_empty(), "{text}");
+    let _whatever_it_was = guest.tear_down(&mut machine);
 }
 
 #[test]

@@ -26,9 +26,10 @@ use crate::log::{self, Cause, Line};
 use crate::module::{self, VcpuArea, module};
 use crate::plugin::Plugin;
 use crate::request::{self, Memory, Request};
-use crate::shim::{self, RawUser, RawVcpu};
+use crate::shim::{self, RawText, RawUser, RawVcpu};
 use crate::sync::Mutex;
 use crate::user::{CountedGuest, User};
+use crate::views::{self, Views, Visit};
 use alloc_crate::boxed::Box;
 use alloc_crate::string::String;
 use alloc_crate::sync::Arc;
@@ -48,9 +49,12 @@ use framework::kill::{End, Kill};
 use framework::pager::Pager;
 use framework::registry::{BuildContext, ConfigError};
 use framework::strategy::{Formats, SwitcherWindow};
+use framework::views::View;
 
 /// One open file.
 struct File {
+    /// The guest's folder in debugfs. Goes first: until then, others look at the guest.
+    views: Views,
     /// Who has opened it.
     user: User,
     /// Held while the guest runs.
@@ -273,6 +277,7 @@ enum Answer {
 impl File {
     fn new(user: User) -> Result<Box<Self>, OutOfMemory> {
         boxed(Self {
+            views: Views::none(),
             user,
             session: Mutex::new(Session::Fresh(Options::default()))?,
             vcpu: AtomicPtr::new(ptr::null_mut()),
@@ -317,8 +322,22 @@ impl File {
         }
     }
 
-    /// Runs the guest, and returns what the launcher is to read of it.
+    /// Runs the guest, and returns what the launcher is to read of it. Lets visitors look at it in between.
     fn run(&self) -> Result<Answer, Errno> {
+        loop {
+            if let Some(answer) = self.run_once()? {
+                return Ok(answer);
+            }
+            let vcpu = self.vcpu.load(Ordering::Acquire);
+            // SAFETY: once set, it lives as long as the file; and a guest has just run.
+            if !unsafe { shim::lg_vcpu_let_visitors_in(vcpu) } {
+                return Err(Errno::ERESTARTSYS);
+            }
+        }
+    }
+
+    /// Runs the guest until there is something for the launcher, or for a visitor: then `None`.
+    fn run_once(&self) -> Result<Option<Answer>, Errno> {
         let mut session = self.session.lock()?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
         let (guest, host) = live.guest();
@@ -327,8 +346,8 @@ impl File {
             guest.run(host)
         };
         match outcome {
-            Outcome::Notify(address) => Ok(Answer::Notify(address)),
-            Outcome::Interrupted => Err(Errno::ERESTARTSYS),
+            Outcome::Notify(address) => Ok(Some(Answer::Notify(address))),
+            Outcome::Interrupted => Ok(None),
             Outcome::Ended => {
                 let told = self.ended.swap(true, Ordering::Relaxed);
                 match guest.end() {
@@ -342,9 +361,9 @@ impl File {
                     Some(reason @ End::Killed(Kill::OutOfMemory(_) | Kill::NoMemory(_)))
                         if host.at_user_limit() =>
                     {
-                        Ok(Answer::Ended(Line::new(format_args!("{reason}: {USER_LIMIT}\0"))))
+                        Ok(Some(Answer::Ended(Line::new(format_args!("{reason}: {USER_LIMIT}\0")))))
                     }
-                    Some(reason) => Ok(Answer::Ended(Line::new(format_args!("{reason}\0")))),
+                    Some(reason) => Ok(Some(Answer::Ended(Line::new(format_args!("{reason}\0"))))),
                     None => Err(Errno::ENOENT),
                 }
             }
@@ -430,7 +449,30 @@ impl File {
         Ok(())
     }
 
+    /// The text of a view of the guest, as C takes it over.
+    fn show(&self, view: View) -> Result<*mut RawText, Errno> {
+        let vcpu = self.vcpu.load(Ordering::Acquire);
+        if vcpu.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: once set, it lives as long as the file.
+        let _visit = unsafe { Visit::announce(vcpu) };
+        let mut session = self.session.lock()?;
+        let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
+        let (guest, host) = live.guest();
+        views::text(|out| guest.show(host, view, out))
+    }
+
     fn initialize(&self, memory: Memory, start: u32) -> Result<(), Errno> {
+        let number = self.make_guest(memory, start)?;
+        // SAFETY: `lg_rust_show` gets the file, which lives until the folder is removed: that is what its end begins with. A file
+        // has one guest.
+        unsafe { self.views.create(ptr::from_ref(self).cast(), number, &self.user) };
+        Ok(())
+    }
+
+    /// Makes the guest, and returns its number.
+    fn make_guest(&self, memory: Memory, start: u32) -> Result<u32, Errno> {
         let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
         let Session::Fresh(options) = &mut *session else { return Err(Errno::EBUSY) };
         let mut buffer = [0; STRATEGY_MAX];
@@ -444,9 +486,10 @@ impl File {
         };
         let eventfds = Arc::clone(&self.eventfds);
         let live = Live::new(memory, start, (strategy, options.formats()), eventfds, &self.user)?;
+        let number = live.host.number();
         self.vcpu.store(live.host.vcpu().raw(), Ordering::Release);
         *session = Session::Live(live);
-        Ok(())
+        Ok(number)
     }
 
     /// The virtual CPU of a guest that has not ended.
@@ -486,6 +529,26 @@ unsafe extern "C" fn lg_rust_open(user: *mut RawUser) -> *mut File {
 unsafe extern "C" fn lg_rust_release_is_long(file: *const File) -> bool {
     // SAFETY: C calls this before release.
     unsafe { from_c(file) }.release_is_long()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lg_rust_close_views(file: *const File) {
+    // SAFETY: C calls this before release.
+    unsafe { from_c(file) }.views.remove();
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lg_rust_show(file: *const File, view: u32, text: *mut *mut RawText) -> i32 {
+    let Some(&view) = View::ALL.get(view as usize) else { return Errno::EINVAL.negative() };
+    // SAFETY: C calls this as long as the file's folder is there, which goes before the file.
+    match unsafe { from_c(file) }.show(view) {
+        Ok(made) => {
+            // SAFETY: C has a word for it.
+            unsafe { text.write(made) };
+            0
+        }
+        Err(error) => error.negative(),
+    }
 }
 
 #[unsafe(no_mangle)]

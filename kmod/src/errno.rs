@@ -17,6 +17,7 @@ impl Errno {
     pub const EBUSY: Self = Self(16);
     pub const EINVAL: Self = Self(22);
     pub const EMFILE: Self = Self(24);
+    pub const EFBIG: Self = Self(27);
     pub const ENOSPC: Self = Self(28);
     pub const ERANGE: Self = Self(34);
     pub const EOVERFLOW: Self = Self(75);

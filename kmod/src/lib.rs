@@ -19,9 +19,11 @@
 //! | [`vcpu_numbers`] | which of the Switcher's virtual CPUs are taken |
 //! | `constructors` | what registers itself by a constructor |
 //! | `device` | `/dev/lguest`: an open file, from its strategy to its guest's end |
+//! | `events` | what happens to guests, on its way to Linux's trace events |
 //! | `linux` | the framework's `Host` on Linux: memory, interrupts, the entry into the guest |
 //! | `plugin` | a guest's strategy and policy, guarded against their panics |
 //! | `user` | the user to whom a guest counts |
+//! | `views` | what others can read of a guest while it lives |
 //! | `modinfo` | what `modinfo` shows of the strategies |
 //! | `module` | load, unload, parameters; the Switcher put in place |
 //! | `shim` | the C functions, as `lg_shim.h` declares them |
@@ -54,6 +56,8 @@ mod device;
 #[cfg(target_os = "none")]
 mod errno;
 #[cfg(target_os = "none")]
+mod events;
+#[cfg(target_os = "none")]
 mod linux;
 #[cfg(target_os = "none")]
 mod log;
@@ -71,3 +75,5 @@ mod shim;
 mod sync;
 #[cfg(target_os = "none")]
 mod user;
+#[cfg(target_os = "none")]
+mod views;

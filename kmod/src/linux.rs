@@ -5,6 +5,7 @@
 //! anywhere, also while the launcher exits.
 
 use crate::errno::Errno;
+use crate::events;
 use crate::module::VcpuArea;
 use crate::plugin::Plugin;
 use crate::request::Memory;
@@ -27,6 +28,7 @@ use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use framework::counters::FrameCounters;
+use framework::event::{Event, Events};
 use framework::fallible::boxed_with;
 use framework::host::{
     BadAddress, Capability, DoneInSwitcher, Exit, FilledInSwitcher, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
@@ -266,6 +268,11 @@ impl Linux {
         &self.vcpu
     }
 
+    /// The guest's number.
+    pub const fn number(&self) -> u32 {
+        self.vcpu_area.number()
+    }
+
     /// Whose guest it is.
     pub const fn user(&self) -> &User {
         self.plugin.user()
@@ -323,11 +330,13 @@ impl Linux {
 
     /// Notes that a table page has come back from the strategy.
     fn taken_back(&mut self, table: &TablePage) {
-        if self.ledger.take_back(table) == TableKind::Root {
+        let kind = self.ledger.take_back(table);
+        if kind == TableKind::Root {
             // Whatever the strategy has retracted.
             self.vcpu_area.pages().retract_root(table.frame());
             self.overtaken = true;
         }
+        self.observe(Event::TableFreed { frame: table.frame(), kind });
     }
 
     /// Has the next runs begin with this root; see [`GuestEntry`].
@@ -342,6 +351,14 @@ impl Linux {
             pages.publish(directory, root);
         }
         (self.shown, self.overtaken) = ((root, by_itself), false);
+    }
+
+    /// Has Linux pass an event on.
+    #[cold]
+    #[inline(never)] // Where it happens, there is only the look whether somebody watches.
+    fn pass_on(&self, event: Event) {
+        let _outside = self.plugin.outside();
+        events::pass_on(self.vcpu_area.number(), event);
     }
 
     /// Gives a page from `take_table` back to the kernel.
@@ -449,6 +466,7 @@ impl PagingHost for Linux {
         // references only within its methods.
         let second = unsafe { table.second_handle() };
         table.set_ticket(self.ledger.give_out(second, kind));
+        self.observe(Event::TableAllocated { frame: table.frame(), kind });
         Ok(table)
     }
 
@@ -491,6 +509,18 @@ impl PagingHost for Linux {
         }
         self.recording.as_mut().ok_or(RecordingFull)?.write(piece)
     }
+
+    #[inline]
+    fn observes(&self, events: Events) -> bool {
+        events::are_observed(events)
+    }
+
+    #[inline]
+    fn observe(&mut self, event: Event) {
+        if events::are_observed(event.kind()) {
+            self.pass_on(event);
+        }
+    }
 }
 
 impl Host for Linux {
@@ -507,7 +537,8 @@ impl Host for Linux {
     }
 
     fn reclaim(&mut self, _: Capability) -> Forgotten {
-        while let Some(table) = self.ledger.reclaim_table() {
+        while let Some((table, kind)) = self.ledger.reclaim_table() {
+            self.observe(Event::TableFreed { frame: table.frame(), kind });
             self.put_back(table);
             // What is given back is given back to the end.
             shim::lg_vcpu_reschedule_point();
@@ -610,7 +641,8 @@ impl Host for Linux {
     }
 
     fn interrupted(&mut self) -> bool {
-        shim::lg_vcpu_interrupted()
+        // SAFETY: the object lives.
+        unsafe { shim::lg_vcpu_interrupted(self.vcpu.raw()) }
     }
 
     fn pending_interrupts(&self) -> u32 {

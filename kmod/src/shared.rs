@@ -3,18 +3,21 @@
 //! and its own structures agree.
 
 use crate::errno::Errno;
+use crate::events::Table;
 use crate::log;
 use crate::module::MAX_GUESTS;
-use crate::shim::{self, RawPlugin, RawVcpu};
+use crate::shim::{self, RawPlugin, RawText, RawVcpu};
 use arch_i386::addr::PAGE_SIZE;
-use arch_i386::hypercall::HypercallArgs;
+use arch_i386::hypercall::{Hypercall, HypercallArgs};
 use arch_i386::launcher::STRATEGY_MAX;
 use arch_i386::lguest_data::RING_DONE;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, index};
 use arch_i386::trap;
 use core::mem::offset_of;
+use framework::event::{Events, ExitKind, FaultOutcome, Flush};
 use framework::host::{LAST_WORDS, Purpose};
 use framework::stale::StaleSet;
+use framework::views::View;
 use switcher::state::MACHINE_CHECKS_SHIFT;
 
 /// The section that is read; the module itself does not have it.
@@ -54,6 +57,7 @@ shared! {
     LG_VCPU_PENDING = offset_of!(RawVcpu, pending);
     LG_VCPU_CR2 = offset_of!(RawVcpu, cr2);
     LG_VCPU_FRAMES = offset_of!(RawVcpu, frames);
+    LG_TEXT_BYTES = offset_of!(RawText, bytes);
 
     // Frames: their words, what they are learnt for, and how many a set of them tells apart.
     LG_FRAME_KNOWN = switcher::state::FRAME_KNOWN;
@@ -89,6 +93,54 @@ shared! {
     LG_HYPERCALL_SIZE = size_of::<HypercallArgs>();
     LG_TLS_SIZE = index::TLS_ENTRIES * size_of::<Descriptor>();
 
+    // What can be read of a guest.
+    LG_VIEW_COUNTERS = View::Counters;
+    LG_VIEW_DIRECTORIES = View::Directories;
+    LG_VIEW_TABLES = View::Tables;
+
+    // Trace events: their bits, and what their words mean.
+    LG_OBSERVED_EXIT = Events::EXIT.bits();
+    LG_OBSERVED_HYPERCALL = Events::HYPERCALL.bits();
+    LG_OBSERVED_FAULT = Events::FAULT.bits();
+    LG_OBSERVED_LOAD = Events::LOAD.bits();
+    LG_OBSERVED_EVICTION = Events::EVICTION.bits();
+    LG_OBSERVED_FLUSH = Events::FLUSH.bits();
+    LG_OBSERVED_TABLE_ALLOCATED = Events::TABLE_ALLOCATED.bits();
+    LG_OBSERVED_TABLE_FREED = Events::TABLE_FREED.bits();
+    LG_OBSERVED_IN_SWITCHER = Events::IN_SWITCHER.bits();
+    LG_EXIT_HYPERCALL = ExitKind::Hypercall;
+    LG_EXIT_PAGE_FAULT = ExitKind::PageFault;
+    LG_EXIT_GENERAL_PROTECTION = ExitKind::GeneralProtection;
+    LG_EXIT_DEVICE_NOT_AVAILABLE = ExitKind::DeviceNotAvailable;
+    LG_EXIT_TRAP = ExitKind::Trap;
+    LG_EXIT_INTERRUPT = ExitKind::Interrupt;
+    LG_EXIT_SWITCHER = ExitKind::Switcher;
+    LG_FAULT_FIXED = FaultOutcome::Fixed;
+    LG_FAULT_REFLECTED = FaultOutcome::Reflected;
+    LG_FAULT_KILLED = FaultOutcome::Killed;
+    LG_FLUSH_USER = Flush::User;
+    LG_FLUSH_ALL = Flush::All;
+    LG_TABLE_ROOT = Table::Root;
+    LG_TABLE_DIRECTORY = Table::Directory;
+    LG_TABLE_LEVEL1 = Table::Level1;
+    LG_CALL_FLUSH_ASYNC = Hypercall::FlushAsync;
+    LG_CALL_LGUEST_INIT = Hypercall::LguestInit;
+    LG_CALL_SHUTDOWN = Hypercall::Shutdown;
+    LG_CALL_NEW_PGTABLE = Hypercall::NewPgtable;
+    LG_CALL_FLUSH_TLB = Hypercall::FlushTlb;
+    LG_CALL_LOAD_IDT_ENTRY = Hypercall::LoadIdtEntry;
+    LG_CALL_SET_STACK = Hypercall::SetStack;
+    LG_CALL_TS = Hypercall::Ts;
+    LG_CALL_SET_CLOCKEVENT = Hypercall::SetClockevent;
+    LG_CALL_HALT = Hypercall::Halt;
+    LG_CALL_SET_PMD = Hypercall::SetPmd;
+    LG_CALL_SET_PTE = Hypercall::SetPte;
+    LG_CALL_SET_PGD = Hypercall::SetPgd;
+    LG_CALL_LOAD_TLS = Hypercall::LoadTls;
+    LG_CALL_NOTIFY = Hypercall::Notify;
+    LG_CALL_LOAD_GDT_ENTRY = Hypercall::LoadGdtEntry;
+    LG_CALL_SEND_INTERRUPTS = Hypercall::SendInterrupts;
+
     LG_EPERM = positive(Errno::EPERM);
     LG_ENOENT = positive(Errno::ENOENT);
     LG_EINTR = positive(Errno::EINTR);
@@ -98,6 +150,7 @@ shared! {
     LG_EBUSY = positive(Errno::EBUSY);
     LG_EINVAL = positive(Errno::EINVAL);
     LG_EMFILE = positive(Errno::EMFILE);
+    LG_EFBIG = positive(Errno::EFBIG);
     LG_ENOSPC = positive(Errno::ENOSPC);
     LG_ERANGE = positive(Errno::ERANGE);
     LG_EOVERFLOW = positive(Errno::EOVERFLOW);

@@ -21,6 +21,13 @@ pub struct RawPlugin {
     rest: [u8; 0],
 }
 
+/// A text for a reader: how long it is, and the text.
+#[repr(C)]
+pub struct RawText {
+    pub length: u32,
+    pub bytes: [u8; 0],
+}
+
 /// Plug-in code is not at work, but Rust's own code or C, also when it was called by plug-in code.
 pub const OUTSIDE: u32 = 0;
 /// Plug-in code is at work.
@@ -46,7 +53,9 @@ opaque! {
     /// `struct eventfd_ctx`.
     RawEventfd,
     /// `struct lg_recording`.
-    RawRecording
+    RawRecording,
+    /// `struct lg_views`.
+    RawViews
 }
 
 /// Levels of the log.
@@ -127,7 +136,7 @@ unsafe extern "C" {
     pub fn lg_vcpu_load(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_put(vcpu: *mut RawVcpu);
     pub fn lg_vcpu_enter(vcpu: *mut RawVcpu, state: *mut c_void, seen: u32, ts: u32) -> u32;
-    pub safe fn lg_vcpu_interrupted() -> bool;
+    pub fn lg_vcpu_interrupted(vcpu: *mut RawVcpu) -> bool;
     pub safe fn lg_vcpu_reschedule_point() -> bool;
     pub fn lg_vcpu_raise(vcpu: *mut RawVcpu, irq: u32);
     pub fn lg_vcpu_wait(vcpu: *mut RawVcpu, mask: u32);
@@ -136,6 +145,10 @@ unsafe extern "C" {
     pub fn lg_wall_clock(seconds: *mut u32, nanoseconds: *mut u32);
     pub safe fn lg_tsc_khz() -> u32;
 
+    pub fn lg_vcpu_visit(vcpu: *mut RawVcpu);
+    pub fn lg_vcpu_visited(vcpu: *mut RawVcpu);
+    pub fn lg_vcpu_let_visitors_in(vcpu: *mut RawVcpu) -> bool;
+
     pub safe fn lg_eventfd_get(fd: i32) -> *mut RawEventfd;
     pub fn lg_eventfd_put(eventfd: *mut RawEventfd);
     pub fn lg_eventfd_signal(eventfd: *mut RawEventfd);
@@ -143,4 +156,19 @@ unsafe extern "C" {
     pub fn lg_recording_create(number: u32, plugin: *mut RawPlugin) -> *mut RawRecording;
     pub fn lg_recording_write(recording: *mut RawRecording, piece: *const u8, size: u32) -> bool;
     pub fn lg_recording_end(recording: *mut RawRecording);
+
+    pub fn lg_views_create(file: *const c_void, number: u32, user: *const RawUser) -> *mut RawViews;
+    pub fn lg_views_remove(views: *mut RawViews);
+    pub fn lg_text_create(size: u32, error: *mut i32) -> *mut RawText;
+    pub fn lg_text_destroy(text: *mut RawText);
+
+    pub safe fn lg_trace_exit(guest: u32, kind: u32, vector: u32, eip: u32);
+    pub safe fn lg_trace_hypercall(guest: u32, ring: u32, number: u32, a: u32, b: u32, c: u32, d: u32);
+    pub safe fn lg_trace_fault(guest: u32, va: u32, error: u32, outcome: u32);
+    pub safe fn lg_trace_load(guest: u32, directory: u32, hit: u32);
+    pub safe fn lg_trace_evict(guest: u32, victim: u32, incoming: u32);
+    pub safe fn lg_trace_flush(guest: u32, entries: u32);
+    pub safe fn lg_trace_table_alloc(guest: u32, frame: u32, kind: u32);
+    pub safe fn lg_trace_table_free(guest: u32, frame: u32, kind: u32);
+    pub safe fn lg_trace_in_switcher(guest: u32, calls: u32, ring_calls: u32, reflected: u32, fills: u32);
 }

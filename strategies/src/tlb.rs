@@ -122,6 +122,10 @@ impl<G: PageFormat, S: PageFormat> Inspect for Tlb<G, S> {
         visit(self.directory.unwrap_or(GuestPhys(0)), true);
     }
 
+    fn leaf_tables(&self, _: usize) -> usize {
+        self.root.map_or(0, |root| self.tables.leaf_tables(root))
+    }
+
     fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> Progress) -> Progress {
         let Some(root) = self.root else { return Progress::Continue(()) };
         let directory = self.directory.unwrap_or(GuestPhys(0));

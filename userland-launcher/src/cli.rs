@@ -7,14 +7,26 @@ use crate::memory_size::MemorySize;
 use crate::monitor;
 use crate::paging::RequestedFormat;
 use crate::recording;
-use clap::Parser;
+use crate::top::Top;
+use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Starts a kernel as an lguest guest, shows its console, and exits with the guest's own result.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "lguest", version, after_help = EXIT_CODES)]
+#[command(
+    name = "lguest",
+    version,
+    after_help = EXIT_CODES,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
+    /// What to do instead of starting a guest
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The guest's memory: a whole number of K, M or G
     #[arg(long, value_name = "SIZE", default_value = "32M")]
     pub memory: MemorySize,
@@ -109,6 +121,13 @@ pub struct Cli {
     /// its command line
     #[arg(value_names = ["KERNEL", "ARGS"], required_unless_present = "send", num_args = 1.., trailing_var_arg = true)]
     kernel_and_arguments: Vec<String>,
+}
+
+/// What to do instead of starting a guest.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Shows what the guests of this host do, per second: the fastest counters first (root only). A kernel of this name is ./top
+    Top(Top),
 }
 
 impl Cli {
@@ -219,6 +238,21 @@ mod tests {
         assert!(parse("--monitor m --send pause vmlinux").is_err());
         assert!(parse("--monitor m --send nosuch").is_err());
         assert!(parse("--monitor m").is_err());
+    }
+
+    #[test]
+    fn top_is_a_command_only_in_the_first_place() {
+        let Some(Command::Top(top)) = of("top --pid 12 --interval 0.5 --once").unwrap().command else {
+            panic!("top is no command")
+        };
+        assert_eq!((top.pid, top.once, top.csv), (Some(12), true, None));
+        assert!(of("top vmlinux").is_err());
+        assert!(of("top --interval 0").unwrap_err().to_string().contains("from 0.1 to 3600"));
+        for line in ["vmlinux top", "--rng vmlinux top", "64 vmlinux top", "./top", "-- top"] {
+            assert!(of(line).unwrap().command.is_none(), "{line}");
+        }
+        assert_eq!(of("vmlinux top").unwrap().arguments(), ["top"]);
+        assert_eq!(of("-- top").unwrap().kernel(), Path::new("top"));
     }
 
     #[test]

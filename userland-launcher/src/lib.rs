@@ -17,6 +17,7 @@
 //! | [`hints`] | what the user should know of a kernel that states too little |
 //! | [`control`], [`monitor`] | what others may do with it meanwhile |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is reported about it afterwards |
+//! | [`top`], [`rates`], [`guest_views`] | what all guests of the host do, for people to watch |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
 
@@ -30,6 +31,7 @@ pub mod devices;
 pub mod disk_file;
 pub mod files;
 pub mod guest_memory;
+pub mod guest_views;
 pub mod hints;
 pub mod host;
 pub mod kernel;
@@ -41,11 +43,13 @@ pub mod monitor;
 pub mod opener;
 pub mod outcome;
 pub mod paging;
+pub mod rates;
 pub mod recording;
 pub mod run;
 pub mod spans;
 pub mod tap;
 pub mod terminal;
+pub mod top;
 pub mod unpack;
 pub mod user;
 pub mod virtqueue;

@@ -8,27 +8,33 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use userland_launcher::cli::Cli;
+use userland_launcher::cli::{Cli, Command};
 use userland_launcher::confinement::confine;
 use userland_launcher::console_output::ConsoleOutput;
 use userland_launcher::control::Control;
 use userland_launcher::counters;
 use userland_launcher::files::Files;
+use userland_launcher::guest_views;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
 use userland_launcher::monitor;
 use userland_launcher::opener::Opener;
 use userland_launcher::outcome::{Outcome, exit_code, in_full};
-use userland_launcher::terminal::Terminal;
+use userland_launcher::terminal::{self, Terminal};
+use userland_launcher::top::{self, Screen, Top};
 use userland_launcher::user::{USERS, User};
 
 fn main() -> ExitCode {
     let line: Vec<_> = std::env::args_os().collect();
     let cli = Cli::of(&line).unwrap_or_else(|error| error.exit());
+    if let Some(Command::Top(top)) = &cli.command {
+        return watch(top);
+    }
     if let (Some(monitor), Some(command)) = (&cli.monitor, cli.send) {
         return send(monitor, command);
     }
@@ -41,6 +47,21 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("lguest: {}", in_full(error.as_ref()));
+            exit_code::LAUNCHER.into()
+        }
+    }
+}
+
+/// Shows what the guests of this host do.
+fn watch(top: &Top) -> ExitCode {
+    let mut out = std::io::stdout();
+    let lines = || terminal::lines(std::io::stdout());
+    let is_terminal = std::io::stdout().is_terminal() && !top.once;
+    let mut screen = Screen { out: &mut out, lines: is_terminal.then_some(&lines) };
+    match top::run(top, Path::new(guest_views::FOLDER), &mut screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lguest: {}", in_full(&error));
             exit_code::LAUNCHER.into()
         }
     }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Where the module shows recordings, each named by the process that owns the guest, `-` and a number.
-pub const RECORDINGS: &str = "/sys/kernel/debug/lguest";
+pub const RECORDINGS: &str = "/sys/kernel/debug/lguest/recordings";
 
 /// The two requests.
 const DEVICE: u8 = b'd';

@@ -1,9 +1,14 @@
 //! The terminal behind standard input: handed to the guest key by key, and given back as it was.
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+
+/// How many lines a terminal has, as far as it says; 24 otherwise.
+pub fn lines(terminal: impl AsFd) -> usize {
+    tcgetwinsize(terminal).ok().map(|size| size.ws_row).filter(|&rows| rows > 0).map_or(24, usize::from)
+}
 
 /// Standard input, with the terminal settings it had if they have been changed.
 #[derive(Debug)]

@@ -81,6 +81,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("no-module", USUAL),
     scenario!("load-and-unload", USUAL),
     scenario!("recording", USUAL),
+    scenario!("trace-events", 600),
+    scenario!("live-views", 600),
     scenario!("allocations-fail-on-load", 600),
     scenario!("allocations-fail-in-a-life", 1200),
     // What the launcher gives up and what it keeps from others.

@@ -177,7 +177,7 @@ impl SimHost {
 
     /// Takes back what a strategy has forgotten, of which nothing may be left; returns what that was.
     pub fn reclaim(&mut self) -> Forgotten {
-        while let Some(table) = self.ledger.reclaim_table() {
+        while let Some((table, _)) = self.ledger.reclaim_table() {
             self.put_back(table);
         }
         self.ledger.take_forgotten()

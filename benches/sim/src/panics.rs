@@ -3,6 +3,7 @@
 
 use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::table::{TablePage, TrustedHost};
+use framework::event::{Event, Events};
 use framework::host::{
     BadAddress, Capability, FilledInSwitcher, KnownFrame, NoFrame, OutOfMemory, PagingHost, Purpose,
     RecordingFull,
@@ -120,5 +121,11 @@ impl PagingHost for Outside<'_> {
     }
     fn record(&mut self, piece: &[u8]) -> Result<(), RecordingFull> {
         self.call(|host| host.record(piece))
+    }
+    fn observes(&self, events: Events) -> bool {
+        self.0.observes(events)
+    }
+    fn observe(&mut self, event: Event) {
+        self.call(|host| host.observe(event));
     }
 }

@@ -452,8 +452,11 @@ fn look_about(dice: &mut Dice) {
         let _ = std::fs::read(format!("/sys/module/lg/parameters/{name}"));
         return;
     }
-    for recording in std::fs::read_dir("/sys/kernel/debug/lguest").into_iter().flatten().flatten() {
-        let Ok(path) = std::ffi::CString::new(recording.path().into_os_string().into_encoded_bytes()) else {
+    let files = |folder: &std::path::Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = files(std::path::Path::new("/sys/kernel/debug/lguest"));
+    // The recordings of guests, and what there is to be seen of each.
+    for file in folders.flat_map(|folder| files(&folder.path())) {
+        let Ok(path) = std::ffi::CString::new(file.path().into_os_string().into_encoded_bytes()) else {
             continue;
         };
         let mut bytes = [0_u8; 4096];

@@ -773,6 +773,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         used.fold((0, 0), |(pages, tables), leaf| (pages + self.leaf(leaf).in_use.len(), tables + 1))
     }
 
+    /// How many level-1 tables a root has, those of the shared half and the Switcher's excepted.
+    #[must_use]
+    pub fn leaf_tables(&self, root: RootId) -> usize {
+        self.root(root).in_use.len()
+    }
+
     /// Every present entry under a root, the Switcher's excepted, in address order, with the flags of the
     /// directory entry that leads to it, until `visit` has seen enough.
     pub fn visit(

@@ -10,6 +10,7 @@ use super::slots::Slot;
 use super::{Capacity, ShadowCache};
 use arch_i386::addr::GuestPhys;
 use arch_i386::paging::PageFormat;
+use framework::event::Event;
 use framework::host::{PagingHost, reschedule_point};
 use framework::kill::Kill;
 use framework::tables::{RootId, Tables};
@@ -35,12 +36,20 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.counters.evictions += 1;
-        self.remember_pages(index);
+        self.note_eviction(host, index, directory);
         // Where the host breaks it off, the guest does not come to see what is left.
         let _ = self.flush_user_half(host, index);
         self.rename(host, index, directory);
         Ok((index, false))
+    }
+
+    /// A slot's page directory is evicted for another one.
+    fn note_eviction(&mut self, host: &mut dyn PagingHost, index: usize, incoming: GuestPhys) {
+        self.counters.evictions += 1;
+        self.remember_pages(index);
+        if let Some(Slot { directory: victim, .. }) = self.slots.get(index) {
+            host.observe(Event::Eviction { victim, incoming });
+        }
     }
 
     /// A slot that can be taken without an eviction.
@@ -98,8 +107,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             let chosen = self.choose(self.slots.current_slot().directory);
             let taken = self.slots.taken_from(chosen).filter(|&index| index != current);
             let victim = taken.unwrap_or(next);
-            self.counters.evictions += 1;
-            self.remember_pages(victim);
+            self.note_eviction(host, victim, self.slots.current_slot().directory);
             let Some(Slot { root, .. }) = self.slots.get(victim) else { return };
             if reschedule_point(host).is_break() || self.tables.release_own(host, root).is_break() {
                 return;

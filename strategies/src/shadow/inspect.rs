@@ -29,6 +29,11 @@ impl<G: PageFormat, S: PageFormat> Inspect for ShadowCache<G, S> {
         }
     }
 
+    fn leaf_tables(&self, number: usize) -> usize {
+        let slot = self.slots.taken().nth(number);
+        slot.map_or(0, |(_, Slot { root, .. })| self.tables.leaf_tables(root))
+    }
+
     fn mappings(&self, visit: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> ControlFlow<()> {
         for (number, (_, Slot { directory, root, .. })) in self.slots.taken().enumerate() {
             for part in [Part::Own, Part::Shared] {

@@ -6,11 +6,15 @@ size=$(wc -c </tmp/trace)
 lguest --strategy record $GUEST test=quick || fail 'the guest that nobody reads ended with status' $?
 lguest --strategy record:touch=all,of=lguest $GUEST spin & launcher=$!
 until_true 20 spinning $launcher || fail 'the guest does not run'
-cat /sys/kernel/debug/lguest/$launcher-* >/tmp/rest & reader=$!
+recorded() {
+    ls /sys/kernel/debug/lguest/recordings/$launcher-* >/dev/null 2>&1
+}
+until_true 20 recorded || fail 'the guest is not recorded'
+cat /sys/kernel/debug/lguest/recordings/$launcher-* >/tmp/rest & reader=$!
 until_true 20 test -s /tmp/rest || fail 'nothing is read'
 kill -9 $launcher
 wait $launcher; [ $? = 137 ] || fail 'the killed launcher ended with status' $?
 wait $reader || fail 'the reader ended with status' $?
-left=$(ls /sys/kernel/debug/lguest)
+left=$(ls /sys/kernel/debug/lguest/recordings)
 [ -z "$left" ] || fail "recordings are left: $left"
 unload
