@@ -1,7 +1,8 @@
 //! What mdBook reads, laid out as in the repository, so that links between documents hold as they are written.
 //!
-//! Pages are copied to the same places. So is what they link, with `.txt` behind the name of a source: no browser shows a
-//! `.rs`. Of a folder there is a list of its files.
+//! Pages are copied to the same places, but a `README.md` is the `index.md` of its folder: mdBook makes it that, and leaves the links
+//! to it as they were. What pages link is copied as well, with `.txt` behind the name of a source: no browser shows a `.rs`. Of a
+//! folder there is a list of its files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,18 +39,15 @@ pub fn lay_out(root: &Path, staged: &Path) -> Result<()> {
         .map(|path| path.display().to_string())
         .collect();
     ensure!(left_out.is_empty(), "{SUMMARY} does not list {}", left_out.join(", "));
-    let here = |path: &Path| Some(path.to_owned());
-    write(staged, Path::new("SUMMARY.md"), &rewritten(&summary, Path::new("docs"), here).0)?;
+    let shown_as = |path: &Path| shown_as(root, &pages, path);
+    write(staged, Path::new("SUMMARY.md"), &rewritten(&summary, Path::new("docs"), shown_as).0)?;
     write(staged, Path::new("book.toml"), &read(root, Path::new(CONFIGURATION))?)?;
     for page in &pages {
         let folder = page.parent().unwrap_or(Path::new(""));
-        let shown_as = |path: &Path| shown_as(root, &pages, path);
-        let (text, linked) = rewritten(&read(root, page)?, folder, |path| {
-            // From the page's folder, as it was written.
-            let up: PathBuf = folder.components().map(|_| "..").collect();
-            Some(up.join(shown_as(path)))
-        });
-        write(staged, page, &text)?;
+        // From the page's folder, as it was written.
+        let up: PathBuf = folder.components().map(|_| "..").collect();
+        let (text, linked) = rewritten(&read(root, page)?, folder, |path| up.join(shown_as(path)));
+        write(staged, &shown_as(page), &text)?;
         for path in linked.iter().filter(|path| !pages.contains(*path)) {
             copy(root, staged, path, &shown_as(path))?;
         }
@@ -76,6 +74,8 @@ fn shown_as(root: &Path, pages: &BTreeSet<PathBuf>, path: &Path) -> PathBuf {
     let is_shown = path.extension().is_some_and(|extension| SHOWN.iter().any(|shown| extension == *shown));
     if root.join(path).is_dir() {
         path.join(LISTING)
+    } else if pages.contains(path) && path.file_name().is_some_and(|name| name == "README.md") {
+        path.with_file_name("index.md")
     } else if pages.contains(path) || is_shown {
         path.to_owned()
     } else {
@@ -86,24 +86,17 @@ fn shown_as(root: &Path, pages: &BTreeSet<PathBuf>, path: &Path) -> PathBuf {
 }
 
 /// A document with its links to other files put where `place` has them; and those files.
-fn rewritten(
-    text: &str,
-    folder: &Path,
-    place: impl Fn(&Path) -> Option<PathBuf>,
-) -> (String, BTreeSet<PathBuf>) {
+fn rewritten(text: &str, folder: &Path, place: impl Fn(&Path) -> PathBuf) -> (String, BTreeSet<PathBuf>) {
     let (mut new, mut linked) = (text.to_owned(), BTreeSet::new());
     // From behind, so that what is before stays where it is.
     for (link, at) in Document::parse(text).links.into_iter().rev() {
         let Some(path) = inside(folder, &link) else { continue };
-        if let Some(place) = place(&path) {
-            let written = &text[at.clone()];
-            let anchor = link.find('#').map_or("", |from| &link[from..]);
-            let target = format!("]({}{anchor}", place.display());
-            // A picture within a link has been rewritten already, within this text.
-            if let Some(from) = written.rfind(&format!("]({link}")) {
-                let from = at.start + from;
-                new.replace_range(from..from + "](".len() + link.len(), &target);
-            }
+        let anchor = link.find('#').map_or("", |from| &link[from..]);
+        // What is written otherwise than `[…](…)` stays, and the check of the book names it.
+        if let Some(from) = text[at.clone()].rfind(&format!("]({link}")) {
+            let from = at.start + from;
+            let target = format!("]({}{anchor}", place(&path).display());
+            new.replace_range(from..from + "](".len() + link.len(), &target);
         }
         linked.insert(path);
     }
@@ -155,11 +148,11 @@ mod tests {
         put("src/lib.rs", "// source\n");
         lay_out(&root, &staged).unwrap();
         let got = |path: &str| fs::read_to_string(staged.join(path)).unwrap();
-        assert_eq!(got("SUMMARY.md"), "# S\n\n* [Read me](README.md)\n* [A](docs/a.md)\n");
-        assert_eq!(got("README.md"), "[a](docs/a.md#x) ![p](docs/p.svg) [s](src/lib.rs.txt)\n");
+        assert_eq!(got("SUMMARY.md"), "# S\n\n* [Read me](index.md)\n* [A](docs/a.md)\n");
+        assert_eq!(got("index.md"), "[a](docs/a.md#x) ![p](docs/p.svg) [s](src/lib.rs.txt)\n");
         assert_eq!(
             got("docs/a.md"),
-            "[r](../README.md) [s](../src/lib.rs.txt), [d](../src/files.txt) [o](https://a.org/b.rs) [x](#x)\n"
+            "[r](../index.md) [s](../src/lib.rs.txt), [d](../src/files.txt) [o](https://a.org/b.rs) [x](#x)\n"
         );
         assert_eq!(got("src/lib.rs.txt"), "// source\n");
         assert_eq!(got("src/files.txt"), "src:\nlib.rs\n");
