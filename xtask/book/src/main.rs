@@ -13,6 +13,7 @@
 //!
 //! What a document says is not checked here: examples in Rust are doctests of `examples/policy-plugin`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -71,15 +72,17 @@ fn run(command: Command) -> Result<()> {
 fn check(project: &Project, tally: &mut Tally) {
     let links = links::broken(project.root()).and_then(|broken| none_broken(&broken));
     tally.check("every link of the documents leads somewhere", links);
-    let book = build(project);
-    let pages =
-        book.as_ref().map_or(Ok(()), |book| pages::broken(book).and_then(|broken| none_broken(&broken)));
-    tally.check("the book builds", book);
+    let book = match build(project) {
+        Ok(book) => book,
+        Err(error) => return tally.fail("the book builds", &format!("{error:#}")),
+    };
+    tally.pass("the book builds");
+    let pages = pages::broken(&book).and_then(|broken| none_broken(&broken));
     tally.check("every link of the book leads somewhere", pages);
 }
 
 /// Builds the book; the folder that it is in.
-fn build(project: &Project) -> Result<std::path::PathBuf> {
+fn build(project: &Project) -> Result<PathBuf> {
     let staged = project.out().join("book");
     stage::lay_out(project.root(), &staged)?;
     let book = project.target().join("book");
