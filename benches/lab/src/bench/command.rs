@@ -205,7 +205,7 @@ fn report(project: &Project, args: &Measure) -> Result<()> {
     draw(&results, &out)?;
     if args.accel == Accelerator::Kvm && !results.has_hardware_counters() {
         println!(
-            "\nno hardware counters: this machine's KVM gives its VMs none (`perf stat true` in one lists what there is)"
+            "\nno hardware counters: this machine's KVM gives its VMs none, as where it is a VM itself without a monitoring unit"
         );
     }
     println!("\nresults: {}", out.display());
