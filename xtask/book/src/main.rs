@@ -11,7 +11,7 @@
 //! | [`mdbook`] | installs mdBook at its pinned version and runs it |
 //! | [`pages`] | checks the links of the book that came out |
 //!
-//! What a document says is not checked here: examples in Rust are doctests of `examples/policy-plugin`.
+//! What a document states is not checked here: examples in Rust are doctests of `examples/policy-plugin`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
