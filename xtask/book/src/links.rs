@@ -60,6 +60,9 @@ pub fn join(folder: &Path, path: &str) -> Option<PathBuf> {
     Some(joined)
 }
 
+/// Files in folders that are no part of the repository: those that cargo and Python's venv make.
+const MADE: [&str; 2] = ["CACHEDIR.TAG", "pyvenv.cfg"];
+
 /// All documents of the repository, as paths relative to its root.
 pub fn documents(root: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
@@ -69,8 +72,7 @@ pub fn documents(root: &Path) -> Result<Vec<PathBuf>> {
             let entry = entry?;
             let path = folder.join(entry.file_name());
             let name = entry.file_name().to_string_lossy().into_owned();
-            // Cargo marks its target folders.
-            let made = name.starts_with('.') || entry.path().join("CACHEDIR.TAG").exists();
+            let made = name.starts_with('.') || MADE.iter().any(|mark| entry.path().join(mark).exists());
             if entry.file_type()?.is_dir() && !made {
                 folders.push(path);
             } else if name.ends_with(".md") {
