@@ -19,7 +19,7 @@ const DEVICE: &str = "/dev/kvm";
 pub enum KvmError {
     /// The processor has what KVM needs, but the module is not loaded.
     #[error(
-        "there is no {DEVICE}: load KVM by `sudo modprobe {module}` (if it refuses, switch virtualization on in the firmware)"
+        "there is no KVM at {DEVICE}: load it by `sudo modprobe {module}` (if it refuses, switch virtualization on in the firmware)"
     )]
     NotLoaded {
         /// The module for this processor.
@@ -27,13 +27,13 @@ pub enum KvmError {
     },
     /// This machine is a VM without what KVM needs.
     #[error(
-        "there is no {DEVICE}, as this machine is a VM itself: its own host must switch nested virtualization on \
+        "there is no KVM at {DEVICE}, as this machine is a VM itself: its own host must switch nested virtualization on \
          (module parameter `nested=1` of kvm_intel or kvm_amd, and `-cpu host` or its like for this VM)"
     )]
     NotNested,
     /// The processor shows no virtualization.
     #[error(
-        "there is no {DEVICE}: the processor has neither VMX nor SVM, or the firmware has it switched off"
+        "there is no KVM at {DEVICE}: the processor has neither VMX nor SVM, or the firmware has it switched off"
     )]
     NoVirtualization,
     /// The user may not use it.
