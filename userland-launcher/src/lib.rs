@@ -16,7 +16,7 @@
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
 //! | [`hints`] | what the user should know of a kernel that states too little |
 //! | [`control`], [`monitor`] | what others may do with it meanwhile |
-//! | [`outcome`], [`visible`], [`counters`], [`spans`], [`recording`] | what is reported about it afterwards |
+//! | [`outcome`], [`visible`], [`counters`], [`spans`], [`hardware_counters`], [`recording`] | what is reported about it afterwards |
 //! | [`top`], [`rates`], [`guest_views`] | what all guests of the host do, for people to watch |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
@@ -32,6 +32,7 @@ pub mod disk_file;
 pub mod files;
 pub mod guest_memory;
 pub mod guest_views;
+pub mod hardware_counters;
 pub mod hints;
 pub mod host;
 pub mod kernel;

@@ -9,12 +9,14 @@
 //!
 //! The guest stands still while such a string is printed, so that the host's counters can be read at that very
 //! instruction. With `--spans=FILE` the marks go to the file instead of the console, and behind the second stands
-//! what each counter has counted in between, ` counter.NAME=VALUE`, but for those that have not moved. The
-//! `NOTIFY` of the second mark is in it: one hypercall and one world switch.
+//! what each counter has counted in between, ` counter.NAME=VALUE`, but for those that have not moved: the host's, and
+//! the processor's ([`hardware_counters`](crate::hardware_counters)) where there are any. The `NOTIFY` of the second mark is in
+//! it: one hypercall and one world switch.
 //!
 //! A guest may mark what it likes: it gets no more than [`MARKS_MAX`] short lines, and the rest are console
 //! output like any other.
 
+use crate::hardware_counters::HardwareCounters;
 use crate::host::Host;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -32,14 +34,16 @@ const END: &str = "span end ";
 pub struct Spans {
     target: Box<dyn Write + Send>,
     marks: u32,
-    /// The host's counters at the last beginning of a span.
+    /// Opened at the first mark, by the guest's own thread.
+    hardware: Option<HardwareCounters>,
+    /// All counters at the last beginning of a span.
     before: String,
 }
 
 impl Spans {
     /// Spans that are written to `target`.
     pub fn new(target: impl Write + Send + 'static) -> Self {
-        Self { target: Box::new(target), marks: 0, before: String::new() }
+        Self { target: Box::new(target), marks: 0, hardware: None, before: String::new() }
     }
 
     /// Takes a string of the early console if it is a mark; whether it was.
@@ -49,7 +53,9 @@ impl Spans {
     pub fn take(&mut self, text: &[u8], host: &dyn Host) -> io::Result<bool> {
         let Some(mark) = mark(text).filter(|_| self.marks < MARKS_MAX) else { return Ok(false) };
         self.marks += 1;
-        let counters = host.counters()?;
+        let hardware = self.hardware.get_or_insert_with(HardwareCounters::of_this_thread);
+        let mut counters = host.counters()?;
+        hardware.read(&mut counters)?;
         let mut line = mark.to_owned();
         if mark.starts_with(END) {
             line.push_str(&moved(&self.before, &counters));
@@ -147,6 +153,8 @@ mod tests {
     fn the_second_mark_is_followed_by_what_has_moved() {
         let (host, file) = (Counting::default(), Kept::default());
         let mut spans = Spans::new(file.clone());
+        // Without those of the machine that the test runs on.
+        spans.hardware = Some(HardwareCounters::default());
         assert!(spans.take(b"span begin a\n", &host).unwrap());
         assert!(!spans.take(b"hello\n", &host).unwrap());
         assert!(spans.take(b"span end a ticks=5\n", &host).unwrap());

@@ -16,7 +16,7 @@
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
 //! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it has to do and how it
-//! answers), [`qemu`] (the process and its three serial lines), [`kernel_log`] (what the kernel complained
+//! answers), [`qemu`] (the process and its three serial lines), [`kvm`] (whether it may run on the machine's own processor), [`kernel_log`] (what the kernel complained
 //! about) and [`vm`] (all of them together).
 //!
 //! Three notions are shared by all: where things are ([`project`]), which kernel is meant ([`flavour`]) and
@@ -36,6 +36,7 @@ pub mod flavour;
 pub mod initrd;
 pub mod kernel_log;
 pub mod kernels;
+pub mod kvm;
 pub mod module;
 pub mod passed_on;
 pub mod plugin;

@@ -49,6 +49,9 @@ enum Command {
     Test(test::Args),
     /// A shell in the host VM, with module and launcher at hand
     Shell(demo::ShellArgs),
+    /// Make the book of all documents in target/book, and check every link
+    #[command(disable_help_flag = true)]
+    Book(Arguments),
     /// Write the manual pages and shell completions of the installed programs
     #[command(disable_help_flag = true)]
     Manual(Arguments),
@@ -82,6 +85,7 @@ fn run(command: Command) -> Result<()> {
         Command::Inject(_) => pass_on(Package::Attack, "inject"),
         Command::Test(args) => test::run(&project, &args),
         Command::Shell(args) => demo::shell(&project, &args),
+        Command::Book(_) => pass_on(Package::Book, "book"),
         Command::Manual(_) => pass_on(Package::Manual, "manual"),
         Command::Package(_) => pass_on(Package::Packages, "package"),
         Command::Image(_) => pass_on(Package::Packages, "image"),
@@ -103,6 +107,7 @@ mod tests {
             "profile",
             "fuzz",
             "inject",
+            "book",
             "manual",
             "package",
         ];

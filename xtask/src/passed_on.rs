@@ -23,6 +23,8 @@ pub enum Package {
     Attack,
     /// `examples/linux-guest/builder`: what builds Linux as a guest.
     LinuxGuestBuilder,
+    /// `book`: what makes the book of all documents.
+    Book,
     /// `manual`: what writes manual pages and completions.
     Manual,
     /// `packages`: what makes Debian packages and the disk image.
@@ -35,6 +37,7 @@ impl Package {
             Package::Lab => "lab",
             Package::Attack => "attack",
             Package::LinuxGuestBuilder => "linux-guest-builder",
+            Package::Book => "book",
             Package::Manual => "manual",
             Package::Packages => "packages",
         }

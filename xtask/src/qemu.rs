@@ -1,8 +1,8 @@
 //! One run of QEMU: the emulated PC, its three serial lines, and a watchdog.
 //!
 //! The first line (`ttyS0`) is the kernel's console and goes to a file; the second (`ttyS1`) is that of the
-//! programs and is read live; files leave the machine on the third (`ttyS2`), byte for byte. KVM is not used:
-//! where this runs in a VM itself, it cannot run 32-bit guests.
+//! programs and is read live; files leave the machine on the third (`ttyS2`), byte for byte. The processor is emulated
+//! (TCG), except where a benchmark asks for the developer's own by KVM ([`Processor::Own`], [`kvm`](crate::kvm)).
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -31,7 +31,7 @@ pub const MEMORY: u32 = 512;
 /// busy.
 pub const LINUX: &str = "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check quiet";
 
-/// A processor that QEMU emulates.
+/// The processor of the PC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Processor {
     /// PAE, NX and a constant TSC, but not what came to 32-bit processors later: what everything else is run on.
@@ -45,6 +45,8 @@ pub enum Processor {
     N270,
     /// PAE without NX, SSE without SSE2.
     Pentium3,
+    /// No emulated one: the developer's own, by KVM, with its counters.
+    Own,
 }
 
 impl Processor {
@@ -56,6 +58,15 @@ impl Processor {
             Processor::Epyc => "EPYC",
             Processor::N270 => "n270",
             Processor::Pentium3 => "pentium3",
+            Processor::Own => "host,pmu=on",
+        }
+    }
+
+    /// What executes its instructions, by QEMU's name.
+    pub fn accelerator(self) -> &'static str {
+        match self {
+            Processor::Own => "kvm",
+            _ => "tcg",
         }
     }
 }
@@ -126,7 +137,8 @@ impl Pc {
         let mut command = Command::new(PROGRAM);
         let smp = self.processors.to_string();
         let memory = self.memory.to_string();
-        command.args(["-accel", "tcg", "-cpu", self.processor.name(), "-m", &memory, "-smp", &smp]);
+        let (accelerator, processor) = (self.processor.accelerator(), self.processor.name());
+        command.args(["-accel", accelerator, "-cpu", processor, "-m", &memory, "-smp", &smp]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         if let Clock::Instructions(shift) = self.clock {
             command.arg("-icount").arg(format!("shift={shift},sleep=off"));
@@ -277,7 +289,10 @@ mod tests {
                 ),
             "{line}"
         );
-        let line = describe(&Pc { clock: Clock::Real, kernel: None, ..pc }.command());
+        let line = describe(&Pc { clock: Clock::Real, kernel: None, ..pc.clone() }.command());
         assert!(line.ends_with("-no-reboot"), "{line}");
+        assert!(line.contains(" -accel tcg -cpu pentium3 "), "{line}");
+        let line = describe(&Pc { clock: Clock::Real, processor: Processor::Own, ..pc }.command());
+        assert!(line.contains(" -accel kvm -cpu host,pmu=on ") && !line.contains("-icount"), "{line}");
     }
 }

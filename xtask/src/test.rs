@@ -45,10 +45,11 @@ pub struct Args {
 }
 
 /// The sections by their names.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("rustfmt", "all sources are formatted"),
     ("clippy", "no lint warns, for any target"),
     ("rustdoc", "the documentation has no broken link"),
+    ("book", "the documents are one book, and every link in them leads somewhere"),
     ("unit", "unit and property tests on this machine"),
     ("unit-i686", "the same as 32-bit programs"),
     ("miri", "the same under the interpreter that finds undefined behaviour"),
@@ -82,8 +83,8 @@ const DETACHED_HERE: [&str; 2] = ["kmod", "examples/mini-guest"];
 const LINUX_PROGRAMS: &str = "examples/linux-guest/programs";
 
 /// The crates of the workspace that only ever run on the developer's machine.
-const HERE_ONLY: [&str; 7] =
-    ["xtask", "module-link", "lab", "attack", "linux-guest-builder", "fuzz-targets", "packages"];
+const HERE_ONLY: [&str; 8] =
+    ["xtask", "book", "module-link", "lab", "attack", "linux-guest-builder", "fuzz-targets", "packages"];
 
 /// The crates whose tests are worth the interpreter's slowness. (The Switcher's assembly is on the kernel's target
 /// only; its tests are of layouts in plain memory.)
@@ -124,6 +125,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
                 "rustfmt" => run.rustfmt(),
                 "clippy" => run.clippy(),
                 "rustdoc" => run.rustdoc(),
+                "book" => run.elsewhere(Package::Book, name),
                 "unit" => run.unit(),
                 "unit-i686" => run.unit_i686(),
                 "miri" => run.miri(),

@@ -12,11 +12,12 @@ use super::matrix::{self, Cell};
 use super::native::Native;
 use super::results::{Configuration, ProfileOutcome, Results, Row};
 use super::workloads::Guest;
-use super::{compare, plots, profiles, report, table, versions, workloads};
+use super::{compare, developer_machine, plots, profiles, report, table, versions, workloads};
 use linux_guest_builder::guest as linux_guest;
 use linux_guest_builder::kernel::Recipe;
 use linux_guest_builder::source::Series;
 use xtask::flavour::Flavour;
+use xtask::kvm;
 use xtask::process::Progress;
 use xtask::programs::{self, PluginArgs};
 use xtask::project::Project;
@@ -85,9 +86,13 @@ struct Measure {
     /// Flavours of the host's kernel
     #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "686")]
     hosts: Vec<HostKernel>,
-    /// What time is: `instructions`, counted by QEMU, or the clock on the `wall`
-    #[arg(long, value_enum, value_name = "CLOCK", default_value = "instructions")]
-    clock: Time,
+    /// What executes the host VM: QEMU's emulator, or this machine's own processor by KVM
+    #[arg(long, value_enum, value_name = "HOW", default_value = "tcg")]
+    accel: Accelerator,
+    /// What time is: `instructions`, counted by QEMU's emulator, or the clock on the `wall`
+    /// [default: instructions; with `--accel kvm`: wall]
+    #[arg(long, value_enum, value_name = "CLOCK")]
+    clock: Option<Time>,
     /// Leave out the native baseline, the same guest on the bare machine
     #[arg(long)]
     no_native: bool,
@@ -127,6 +132,29 @@ impl From<HostKernel> for Flavour {
         match kernel {
             HostKernel::Plain => Flavour::Plain,
             HostKernel::Pae => Flavour::Pae,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Accelerator {
+    Tcg,
+    Kvm,
+}
+
+impl Accelerator {
+    fn name(self) -> &'static str {
+        match self {
+            Accelerator::Tcg => "tcg",
+            Accelerator::Kvm => "kvm",
+        }
+    }
+
+    /// The processor of the host VM and of the bare machine.
+    fn processor(self) -> Processor {
+        match self {
+            Accelerator::Tcg => Processor::default(),
+            Accelerator::Kvm => Processor::Own,
         }
     }
 }
@@ -175,6 +203,11 @@ fn report(project: &Project, args: &Measure) -> Result<()> {
         write(&out.join(name), &text)?;
     }
     draw(&results, &out)?;
+    if args.accel == Accelerator::Kvm && !results.has_hardware_counters() {
+        println!(
+            "\nno hardware counters: this machine's KVM gives its VMs none, as where it is a VM itself without a monitoring unit"
+        );
+    }
     println!("\nresults: {}", out.display());
     let failed = results.failures();
     if !failed.is_empty() {
@@ -318,7 +351,8 @@ impl Measure {
             seed: 42,
             scale: 10,
             hosts: vec![HostKernel::Plain],
-            clock: Time::Instructions,
+            accel: Accelerator::Tcg,
+            clock: Some(Time::Instructions),
             no_native: false,
             profile: vec!["none".to_owned()],
             source: Series::V6_1,
@@ -327,6 +361,20 @@ impl Measure {
             separate_boots: false,
             out: None,
             plugins: PluginArgs::default(),
+        }
+    }
+
+    /// How time passes.
+    ///
+    /// # Errors
+    /// When instructions shall be counted where nobody counts them.
+    fn time(&self) -> Result<Time> {
+        match (self.accel, self.clock) {
+            (Accelerator::Tcg, clock) => Ok(clock.unwrap_or(Time::Instructions)),
+            (Accelerator::Kvm, None | Some(Time::Wall)) => Ok(Time::Wall),
+            (Accelerator::Kvm, Some(Time::Instructions)) => bail!(
+                "--clock instructions: only QEMU's emulator counts each instruction; `--accel kvm` goes with `--clock wall`"
+            ),
         }
     }
 }
@@ -345,7 +393,8 @@ fn measure(
     let names: Vec<String> =
         workloads::named(args.guest, &args.workloads)?.into_iter().map(str::to_owned).collect();
     let cells = matrix::cells(&strategies, &names, args.runs, args.seed);
-    let profiled = profiles::chosen(&args.profile, &names, args.guest, args.clock.into())?;
+    let time = args.time()?;
+    let profiled = profiles::chosen(&args.profile, &names, args.guest, time.into())?;
     ensure!(
         args.kernel.is_none() || args.guest == Guest::Linux,
         "--kernel is a Linux: it goes with `--guest linux`"
@@ -353,6 +402,9 @@ fn measure(
     let native = !args.no_native && (args.kernel.is_none() || args.bare_kernel.is_some());
     let source = args.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
+    if args.accel == Accelerator::Kvm {
+        kvm::check().context("--accel kvm")?;
+    }
     let flavours: Vec<Flavour> = args.hosts.iter().map(|&host| host.into()).collect();
     let built = programs::build_all(project, &machine, &source, &flavours, args.guest == Guest::Mini);
     let (modules, launcher) = (built.modules?, built.launcher?);
@@ -365,7 +417,7 @@ fn measure(
     }
 
     let mut results =
-        Results::new(configuration(project, args, &machine, strategies.clone(), names, &profiled));
+        Results::new(configuration(project, args, time, &machine, strategies.clone(), names, &profiled));
     let native_cells = if native { Native::cells(&cells) } else { Vec::new() };
     let profiles = profiled.len() * strategies.len();
     let total = (cells.len() + native_cells.len() + profiles) * flavours.len();
@@ -376,9 +428,10 @@ fn measure(
         progress.reached(ended);
         witness();
     };
+    let before = developer_machine::load();
     let mut machines = BTreeMap::new();
     for (flavour, module) in flavours.into_iter().zip(modules) {
-        let clock = args.clock.into();
+        let (clock, processor) = (time.into(), args.accel.processor());
         let files = match &mini {
             Some(kernel) => Files::mini(kernel),
             None => match &args.kernel {
@@ -394,6 +447,7 @@ fn measure(
             kernel: files.native_kernel,
             initrd: files.native_initrd,
             flavour,
+            processor,
             clock,
             memory: MEMORY,
             scale: args.scale,
@@ -408,13 +462,7 @@ fn measure(
             kernels: &machine.kernels,
             contents: Contents { module, launcher: launcher.clone(), guests: files.guests },
             guest: args.guest,
-            vm: Vm {
-                name: format!("bench-{flavour}"),
-                flavour,
-                processors: 1,
-                processor: Processor::default(),
-                clock,
-            },
+            vm: Vm { name: format!("bench-{flavour}"), flavour, processors: 1, processor, clock },
             memory: MEMORY,
             scale: args.scale,
             out,
@@ -436,6 +484,9 @@ fn measure(
         results.configuration.qemu.insert(name, without_folders(&line));
     }
     progress.done();
+    if time == Time::Wall {
+        results.configuration.machine = developer_machine::describe(&before);
+    }
     Ok(results)
 }
 
@@ -540,6 +591,7 @@ fn separately(host: &Host<'_>, cells: &[Cell], mut done: impl FnMut()) -> Result
 fn configuration(
     project: &Project,
     args: &Measure,
+    time: Time,
     machine: &Machine,
     strategies: Vec<String>,
     workloads: Vec<String>,
@@ -555,8 +607,11 @@ fn configuration(
         args.seed,
         args.scale,
         hosts.join(","),
-        args.clock.name()
+        time.name()
     );
+    if args.accel != Accelerator::Tcg {
+        command.push_str(&format!(" --accel {}", args.accel.name()));
+    }
     if args.no_native {
         command.push_str(" --no-native");
     }
@@ -585,7 +640,8 @@ fn configuration(
         seed: args.seed,
         scale: args.scale,
         memory: format!("{MEMORY}M"),
-        instruction_ns: instruction_ns(args.clock.into()),
+        instruction_ns: instruction_ns(time.into()),
+        machine: BTreeMap::new(),
         separate_boots: args.separate_boots,
         qemu: BTreeMap::new(),
     }
@@ -608,6 +664,20 @@ fn write(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_emulator_counts_instructions() {
+        let time = |accel, clock| Measure { accel, clock, ..Measure::short(&[]) }.time().map(Time::name);
+        assert_eq!(time(Accelerator::Tcg, None).unwrap(), "instructions");
+        assert_eq!(time(Accelerator::Tcg, Some(Time::Wall)).unwrap(), "wall");
+        assert_eq!(time(Accelerator::Kvm, None).unwrap(), "wall");
+        assert!(
+            time(Accelerator::Kvm, Some(Time::Instructions))
+                .unwrap_err()
+                .to_string()
+                .contains("--clock wall")
+        );
+    }
 
     #[test]
     fn only_an_earlier_runs_files_are_removed() {

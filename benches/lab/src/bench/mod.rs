@@ -7,7 +7,7 @@
 //! | [`native`] | runs it without a host, for the baseline |
 //! | [`span`] | reads what was measured |
 //! | [`profiles`] | counts whose the instructions are |
-//! | [`results`], [`versions`] | keeps it, with all that it depends on |
+//! | [`results`], [`versions`], [`developer_machine`] | keeps it, with all that it depends on |
 //! | [`statistics`] | medians, spreads, differences |
 //! | [`rank_test`] | whether times on the wall's clock differ, and by how much |
 //! | [`table`](mod@table) | shows it on the terminal |
@@ -17,6 +17,7 @@
 
 pub mod command;
 mod compare;
+mod developer_machine;
 mod host;
 mod matrix;
 mod native;

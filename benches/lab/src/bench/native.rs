@@ -40,6 +40,8 @@ pub struct Native<'a> {
     pub initrd: Option<PathBuf>,
     /// Which kernel's page-table format to use.
     pub flavour: Flavour,
+    /// Which processor the machine has.
+    pub processor: Processor,
     /// How time passes.
     pub clock: Clock,
     /// Memory in MiB.
@@ -121,7 +123,7 @@ impl Native<'_> {
             initrd: self.initrd.clone(),
             memory: self.memory,
             processors: 1,
-            processor: Processor::default(),
+            processor: self.processor,
             clock: self.clock,
             append,
         };

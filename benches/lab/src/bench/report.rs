@@ -47,8 +47,8 @@ pub fn page(results: &Results, plots: &[Plot]) -> String {
         "boots",
         if configuration.separate_boots { "one for each run of each strategy" } else { "one for each host" },
     );
-    for (name, line) in &configuration.qemu {
-        told(name, line);
+    for (name, value) in configuration.machine.iter().chain(&configuration.qemu) {
+        told(name, value);
     }
     body.push_str("</dl>\n");
     format!(

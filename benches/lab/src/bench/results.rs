@@ -1,8 +1,8 @@
 //! What a benchmark run found out: the whole configuration, and a row for each time that a workload was run. Kept
 //! as JSON and as CSV.
 //!
-//! Nothing in them depends on the machine or the hour: where QEMU counts instructions, two runs of the same command
-//! on the same sources give the same bytes.
+//! Where QEMU counts instructions, nothing in them depends on the machine or the hour: two runs of the same command
+//! on the same sources give the same bytes. Where time is the wall's, they name the machine and its load.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,6 +55,9 @@ pub struct Configuration {
     pub memory: String,
     /// Nanoseconds of virtual time for an instruction; nothing if time is the wall's.
     pub instruction_ns: Option<u64>,
+    /// The machine that it was measured on, and its load, if time is the wall's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub machine: BTreeMap<String, String>,
     /// Whether each run of each strategy has a boot of the host to itself.
     pub separate_boots: bool,
     /// QEMU's command lines, by what they boot, without folders.
@@ -173,6 +176,12 @@ impl Results {
         self.rows.iter().filter(wanted).filter_map(Row::span).collect()
     }
 
+    /// Whether the processor counted anything in any run (`userland-launcher/src/hardware_counters.rs`).
+    pub fn has_hardware_counters(&self) -> bool {
+        let counters = self.rows.iter().filter_map(Row::span).flat_map(|span| span.counters.keys());
+        counters.into_iter().any(|name| name.starts_with("hw_"))
+    }
+
     /// The runs of either kind that failed, each described in a line.
     pub fn failures(&self) -> Vec<String> {
         let row = |(row, why, log): (&Row, &str, &str)| {
@@ -276,6 +285,7 @@ pub fn sample(costs: &[(&str, &str, &[u64])]) -> Results {
         scale: 100,
         memory: "64M".to_owned(),
         instruction_ns: Some(2),
+        machine: BTreeMap::new(),
         separate_boots: false,
         qemu: BTreeMap::new(),
     });

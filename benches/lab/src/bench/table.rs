@@ -71,10 +71,12 @@ fn text(summary: &Summary) -> String {
 pub fn legend(results: &Results) -> String {
     let configuration = &results.configuration;
     let first = configuration.strategies.first().map_or("the first strategy", String::as_str);
+    let machine: String =
+        configuration.machine.iter().map(|(name, value)| format!(" {name}: {value}.")).collect();
     format!(
         "{} for one operation, the median of {} runs with other seeds; ± is how far they lie apart, in percent of it. \
          * differs from {first} by more than the runs of either differ among themselves. `ratio` is to the same guest \
-         on the bare machine.",
+         on the bare machine.{machine}",
         results.unit(),
         configuration.runs,
     )
