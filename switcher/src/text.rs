@@ -636,8 +636,8 @@ lguest_switcher_set_pte:
     movl %eax, %ebx
     shrl ${PAGE_SHIFT}, %ebx
     cmpl {FILL_PAGES}(%ebp), %ebx
-    jb lguest_switcher_fill
-    jmp lguest_switcher_unhandled
+    jae lguest_switcher_unhandled
+    jmp lguest_switcher_fill
 1:  xorl %ebx, %ebx
     orl ${CLEARED}, %esi
     movl %cr3, %edi
