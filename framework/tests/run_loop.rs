@@ -148,7 +148,8 @@ impl Machine {
     /// The account of what the Switcher does in this run.
     fn done(&mut self) -> &mut DoneInSwitcher {
         if self.done.is_none() {
-            (self.loaded.clear(), self.filled.clear());
+            self.loaded.clear();
+            self.filled.clear();
         }
         let (ring_next, (_, esp1, stack_pages)) = (self.ring_next, self.kernel_stack);
         let (fills, calls, ring_calls, loads, tls) = (0, 0, 0, 0, None);

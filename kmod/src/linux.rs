@@ -31,8 +31,8 @@ use framework::counters::FrameCounters;
 use framework::event::{Event, Events};
 use framework::fallible::boxed_with;
 use framework::host::{
-    BadAddress, Capability, DoneInSwitcher, Exit, FilledInSwitcher, GuestEntry, Host, KnownFrame, NoFrame, OutOfMemory,
-    PagingHost, Purpose, RecordingFull,
+    BadAddress, Capability, DoneInSwitcher, Exit, FilledInSwitcher, GuestEntry, Host, KnownFrame, NoFrame,
+    OutOfMemory, PagingHost, Purpose, RecordingFull,
 };
 use framework::in_switcher::InSwitcher;
 use framework::kill::Panicked;

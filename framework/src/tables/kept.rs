@@ -10,6 +10,7 @@
 //! tables.
 
 use super::ids::LeafId;
+use super::leaf::{LeafTable, clear};
 use super::{Holder, RootId, Tables, leaf_indices, table_flags};
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use crate::walk::Origin;
@@ -51,7 +52,11 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     fn empty_leaf(&mut self, id: RootId, leaf_index: usize, leaf: LeafId) {
-        self.clear_leaf(leaf);
+        let by_use = self.by_use;
+        let LeafTable { page, in_use, .. } = self.leaf_mut(leaf);
+        let cleared = clear::<S>(page, in_use, by_use);
+        in_use.clear();
+        self.count(cleared);
         let root = self.holder_mut(Holder::Own(id));
         root.leaves[leaf_index] = leaf.kept();
         let link = S::load(&root.page, leaf_index);

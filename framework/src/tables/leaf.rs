@@ -79,6 +79,19 @@ impl<const WORDS: usize> InUse<WORDS> {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Calls `visit` for each member, in order: what releases tables is made of this loop.
+    #[inline]
+    pub(super) fn for_each(&self, mut visit: impl FnMut(usize)) {
+        for (half, &used) in self.used_words.iter().enumerate() {
+            for word in bits(used) {
+                let word = half * 32 + word as usize;
+                for bit in bits(self.words[word]) {
+                    visit(word * 32 + bit as usize);
+                }
+            }
+        }
+    }
+
     /// All members, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         let used = bits(self.used_words[0]).chain(bits(self.used_words[1]).map(|word| 32 + word));
@@ -96,6 +109,33 @@ pub(super) struct LeafTable {
     pub(super) in_use: InUse<32>,
     /// The guest's table that it stands for; the rights there are those of the directory entry here.
     pub(super) origin: Origin,
+}
+
+/// What [`clear`] has done.
+pub(super) struct Cleared {
+    /// Entries looked at.
+    pub(super) visited: u32,
+    /// Those that were there.
+    pub(super) released: u32,
+}
+
+/// Takes all entries out of a table's page, by those in use or through all.
+#[inline(always)] // Or what it counts would go through memory.
+pub(super) fn clear<S: PageFormat>(page: &mut TablePage, in_use: &InUse<32>, by_use: bool) -> Cleared {
+    let (mut visited, mut released) = (0, 0);
+    let mut release = |index| {
+        visited += 1;
+        if S::load(page, index).present() {
+            S::store(page, index, Entry::EMPTY);
+            released += 1;
+        }
+    };
+    if by_use {
+        in_use.for_each(&mut release);
+    } else {
+        (0..S::ENTRIES).for_each(&mut release);
+    }
+    Cleared { visited, released }
 }
 
 impl LeafTable {

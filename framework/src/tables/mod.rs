@@ -60,7 +60,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 use fallible::OutOfMemory;
 use ids::{leaf_index_of, leaf_indices, leaf_indices_per_entry};
-use leaf::{InUse, LeafTable};
+use leaf::{Cleared, InUse, LeafTable};
 use root::{MiddleCounts, Root};
 
 pub use crate::shadow_root::ShadowRoot;
@@ -587,31 +587,17 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, leaf_index: usize) {
         let id = self.holder_mut(holder).unlink::<S>(leaf_index);
         self.enter_in_roots(leaf_index);
-        self.clear_leaf(id);
-        let leaf = self.leaves[id.number()].take().expect("a table is forgotten once");
+        let LeafTable { mut page, in_use, .. } =
+            self.leaves[id.number()].take().expect("a table is forgotten once");
         self.free.push(id.used());
+        let cleared = leaf::clear::<S>(&mut page, &in_use, self.by_use);
+        self.count(cleared);
         self.pages -= 1;
-        host.free_zeroed_table(leaf.page, Capability::new());
+        host.free_zeroed_table(page, Capability::new());
     }
 
-    /// Releases all that a level-1 table maps.
-    fn clear_leaf(&mut self, id: LeafId) {
-        let by_use = self.by_use;
-        let LeafTable { page, in_use, .. } = self.leaf_mut(id);
-        let (mut visited, mut released) = (0_u32, 0_u32);
-        let mut release = |index| {
-            visited += 1;
-            if S::load(page, index).present() {
-                S::store(page, index, Entry::EMPTY);
-                released += 1;
-            }
-        };
-        if by_use {
-            in_use.iter().for_each(&mut release);
-        } else {
-            (0..S::ENTRIES).for_each(&mut release);
-        }
-        in_use.clear();
+    #[inline]
+    fn count(&mut self, Cleared { visited, released }: Cleared) {
         self.visited += u64::from(visited);
         self.released += u64::from(released);
     }
