@@ -58,7 +58,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "make-j8",
         what: "make -j8 with a quick compiler",
-        words: "build tcc 8 160",
+        words: "build tcc 8 48",
         packages: &[BASE, MAKE, TCC],
         memory: 96,
     },
@@ -72,7 +72,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "web",
         what: "Apache's prefork server with short-lived children and CGI",
-        words: "web 240",
+        words: "web 180",
         packages: &[BASE, WEB],
         memory: 96,
     },
@@ -86,7 +86,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "pipelines",
         what: "pipelines that sort, count and compress",
-        words: "pipelines 3",
+        words: "pipelines 4",
         packages: &[BASE],
         memory: 96,
     },
@@ -107,14 +107,14 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "desktop",
         what: "the start of a desktop without a display, and typing",
-        words: "desktop 20",
+        words: "desktop 6",
         packages: &[BASE, DESKTOP],
         memory: 96,
     },
     Load {
         name: "mix-build-web",
         what: "a build beside a web server",
-        words: "together build tcc 4 50 + web 100",
+        words: "together build tcc 4 22 + web 60",
         packages: &[BASE, MAKE, TCC, WEB],
         memory: 128,
     },
