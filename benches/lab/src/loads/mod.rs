@@ -50,7 +50,7 @@ pub const LOADS: [Load; 13] = [
     },
     Load {
         name: "compile",
-        what: "GCC's compiler proper and assembler, one file after the other",
+        what: "GCC's compiler proper and assembler, two files at a time",
         words: "build gcc 2 16",
         packages: &[BASE, MAKE, GCC],
         memory: 128,
@@ -65,7 +65,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "sqlite",
         what: "SQLite, a process for each transaction of four clients",
-        words: "sqlite 4 110",
+        words: "sqlite 4 37",
         packages: &[BASE, SQLITE],
         memory: 64,
     },
@@ -79,7 +79,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "python-tests",
         what: "Python's own tests, four at a time",
-        words: "python-tests 4 test_bool test_pipes test_shlex test_glob test_textwrap test_heapq test_struct test_fork1 test_popen",
+        words: "python-tests 4 shlex bool textwrap pipes string bisect slice sort enumerate",
         packages: &[BASE, PYTHON],
         memory: 192,
     },
@@ -128,7 +128,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "mix-sqlite-pipelines",
         what: "a database beside pipelines",
-        words: "together sqlite 4 60 + pipelines 1",
+        words: "together sqlite 4 18 + pipelines 2",
         packages: &[BASE, SQLITE],
         memory: 128,
     },
