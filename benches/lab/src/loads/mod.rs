@@ -65,7 +65,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "sqlite",
         what: "SQLite, a process for each transaction of four clients",
-        words: "sqlite 4 37",
+        words: "sqlite 4 39",
         packages: &[BASE, SQLITE],
         memory: 64,
     },
