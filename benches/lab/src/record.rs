@@ -73,7 +73,7 @@ const EXPORT: &str = "size=$(wc -c </tmp/trace)
 /// What one boot records.
 struct Job<'a> {
     /// The strategy under the recorder.
-    of: &'a str,
+    of: &'a Choice,
     touch: bool,
     /// The command in the host VM that runs the guest.
     guest: String,
@@ -82,10 +82,11 @@ struct Job<'a> {
 
 /// Records, and reports the result.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
+    let of = &Choice::parse(&args.strategy).context("--strategy")?;
     if args.load.is_empty() {
         let guest = args.host.command(&recorder(args.touch, &args.strategy), RECORD, &args.words);
         let output = args.output.clone().unwrap_or_else(|| "guest.lgtrace.lz4".into());
-        let job = Job { of: &args.strategy, touch: args.touch, guest, output };
+        let job = Job { of, touch: args.touch, guest, output };
         return record(project, &prepare(project, &args.host, "record")?, args.buffer, &[], &job);
     }
     install_missing(project, &[("zstd", "packs the recorded loads")])?;
@@ -102,7 +103,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         prepared.contents.guests.clone_from(&guests);
         prepared.contents.guests.push(GuestFile { name: DISK.to_owned(), path: disk });
         let output = folder.join(format!("linux-{}.lgtrace.zst", load.name));
-        let job = Job { of: "lguest", touch: true, guest: of_load(args, load), output };
+        let job = Job { of, touch: true, guest: of_load(args, load), output };
         // The disk is in the host's memory twice while the host unpacks what it is started with.
         record(project, &prepared, args.buffer, &["-m".to_owned(), "1024".to_owned()], &job)?;
     }
@@ -130,7 +131,7 @@ fn of_load(args: &Args, load: &Load) -> String {
     format!(
         "export MEMORY={}M\n{}",
         load.memory,
-        args.host.command(&recorder(true, "lguest"), &options, &words)
+        args.host.command(&recorder(true, &args.strategy), &options, &words)
     )
 }
 
@@ -142,7 +143,6 @@ fn record(
     options: &[String],
     job: &Job<'_>,
 ) -> Result<()> {
-    let of = Choice::parse(job.of).context("--strategy")?;
     let Prepared { machine, contents, vm } = prepared;
     let steps = steps(buffer, &job.guest);
     // A load says nothing while it works.
@@ -159,7 +159,7 @@ fn record(
         Flavour::Plain => Paging::TwoLevel,
         Flavour::Pae => Paging::Pae,
     };
-    let report = keep(&recording, &job.output, &of, shadow)?;
+    let report = keep(&recording, &job.output, job.of, shadow)?;
     progress.done();
     let counters = Counters::from_output(&guest.output);
     let differences = differences(&report, &counters, job.touch);
