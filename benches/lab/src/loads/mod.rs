@@ -51,7 +51,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "compile",
         what: "GCC's compiler proper and assembler, two files at a time",
-        words: "build gcc 2 16",
+        words: "build gcc 2 4",
         packages: &[BASE, MAKE, GCC],
         memory: 128,
     },
@@ -79,7 +79,7 @@ pub const LOADS: [Load; 13] = [
     Load {
         name: "python-tests",
         what: "Python's own tests, four at a time",
-        words: "python-tests 4 shlex bool textwrap pipes string bisect slice sort enumerate",
+        words: "python-tests 4 bool textwrap string",
         packages: &[BASE, PYTHON],
         memory: 192,
     },
