@@ -9,7 +9,7 @@
 //! | `bench` | runs workloads under several strategies, makes tables and plots of what they cost | [`bench`](mod@bench) |
 //! | `profile` | instructions by function of the host and the guest, for one workload | [`profile`] |
 //! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
-//! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed | [`record`] |
+//! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed; of a [load](loads), if one is named | [`record`] |
 //!
 //! `section NAME` makes the checks of a section of `cargo xtask test`.
 
@@ -22,6 +22,7 @@ use xtask::tally;
 
 mod bench;
 mod instructions;
+mod loads;
 mod profile;
 mod record;
 

@@ -4,10 +4,13 @@
 //! The launcher writes the recording to a file in the VM while the guest runs. It leaves the VM on a serial line
 //! of its own ([`EXPORTS`]), and goes into a file as an LZ4 frame of the binary form. Replayed on the strategy
 //! that it was recorded on, it must agree with the guest's own counters.
+//!
+//! With `--load` it records a load of the library ([`crate::loads`]), whose trace is a Zstandard frame: a quarter as long.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,10 +24,14 @@ use strategies as _;
 use xtask::counters::Counters;
 use xtask::demo::{HostArgs, Prepared, prepare};
 use xtask::flavour::Flavour;
-use xtask::process::Progress;
+use xtask::process::{Progress, output};
 use xtask::project::Project;
 use xtask::qemu::EXPORTS;
 use xtask::steps::{Event, Outcome, Step, parse};
+use xtask::system_packages::install_missing;
+use xtask::vm::{GuestFile, Special};
+
+use crate::loads::{self, LOADS, Load};
 
 /// Options of `cargo xtask record`.
 #[derive(clap::Args)]
@@ -41,9 +48,14 @@ pub struct Args {
     /// KiB that the host keeps of the recording until the launcher reads it
     #[arg(long, value_name = "KIB", default_value_t = 4096)]
     buffer: u32,
-    /// Where the trace goes
-    #[arg(short, long, value_name = "FILE", default_value = "guest.lgtrace.lz4")]
-    output: PathBuf,
+    /// Record this load of the library, with touches, or `all` of them (may be repeated)
+    #[arg(long, value_name = "NAME", value_parser = loads::names(), conflicts_with_all = [
+        "touch", "strategy", "guest", "initrd", "block", "smp", "words",
+    ])]
+    load: Vec<String>,
+    /// Where the trace goes [default: guest.lgtrace.lz4]; with --load the folder for linux-NAME.lgtrace.zst [default: .]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// The guest's command line
     #[arg(last = true, value_name = "WORD")]
     words: Vec<String>,
@@ -58,12 +70,84 @@ const EXPORT: &str = "size=$(wc -c </tmp/trace)
     done
     echo \"size $size\"";
 
+/// What one boot records.
+struct Job<'a> {
+    /// The strategy under the recorder.
+    of: &'a Choice,
+    touch: bool,
+    /// The command in the host VM that runs the guest.
+    guest: String,
+    output: PathBuf,
+}
+
 /// Records, and reports the result.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
-    let of = Choice::parse(&args.strategy).context("--strategy")?;
-    let Prepared { machine, contents, vm } = prepare(project, &args.host, "record")?;
-    let steps = steps(args, &args.host.command(&args.recorder(), "--record /tmp/trace", &args.words));
-    let boot = vm.run(project, &machine.kernels, &contents, &steps, show)?;
+    let of = &Choice::parse(&args.strategy).context("--strategy")?;
+    if args.load.is_empty() {
+        let guest = args.host.command(&recorder(args.touch, &args.strategy), RECORD, &args.words);
+        let output = args.output.clone().unwrap_or_else(|| "guest.lgtrace.lz4".into());
+        let job = Job { of, touch: args.touch, guest, output };
+        return record(project, &prepare(project, &args.host, "record")?, args.buffer, &[], &job);
+    }
+    install_missing(project, &[("zstd", "packs the recorded loads")])?;
+    let folder = args.output.clone().unwrap_or_else(|| ".".into());
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut prepared = prepare(project, &args.host, "record")?;
+    let guests = prepared.contents.guests.clone();
+    for load in
+        LOADS.iter().filter(|load| args.load.iter().any(|name| name == load.name || name == loads::ALL))
+    {
+        println!("{}: {}", load.name, load.what);
+        let disk = loads::make_disk(project, load)?;
+        prepared.vm.name = format!("record-{}", load.name);
+        prepared.contents.guests.clone_from(&guests);
+        prepared.contents.guests.push(GuestFile { name: DISK.to_owned(), path: disk });
+        let output = folder.join(format!("linux-{}.lgtrace.zst", load.name));
+        let job = Job { of, touch: true, guest: of_load(args, load), output };
+        // The disk is in the host's memory twice while the host unpacks what it is started with.
+        record(project, &prepared, args.buffer, &["-m".to_owned(), "1024".to_owned()], &job)?;
+    }
+    Ok(())
+}
+
+/// How long a step may take.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Options of the launcher for a recording.
+const RECORD: &str = "--record /tmp/trace";
+
+/// The name of the disk of a load in the host VM.
+const DISK: &str = "loads.img";
+
+/// The strategy that records.
+fn recorder(touch: bool, of: &str) -> String {
+    format!("record:touch={},of={of}", if touch { "all" } else { "off" })
+}
+
+/// The command in the host VM that runs `load`.
+fn of_load(args: &Args, load: &Load) -> String {
+    let options = format!("{RECORD} --block /guests/{DISK},readonly");
+    let words = ["on-disk".to_owned(), load.words.to_owned()];
+    format!(
+        "export MEMORY={}M\n{}",
+        load.memory,
+        args.host.command(&recorder(true, &args.strategy), &options, &words)
+    )
+}
+
+/// Boots with more `options` for QEMU, and keeps the recording.
+fn record(
+    project: &Project,
+    prepared: &Prepared,
+    buffer: u32,
+    options: &[String],
+    job: &Job<'_>,
+) -> Result<()> {
+    let Prepared { machine, contents, vm } = prepared;
+    let steps = steps(buffer, &job.guest);
+    // A load says nothing while it works.
+    let special = Special { options, silence: HOUR, ..Special::default() };
+    let boot = vm.run_special(special, project, &machine.kernels, contents, &steps, show)?;
     let logs = boot.logs();
     boot.check(&steps)?;
     let [_, guest, export, ..] = &boot.outcomes[..] else { bail!("the VM did not do its steps.\n{logs}") };
@@ -75,34 +159,26 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         Flavour::Plain => Paging::TwoLevel,
         Flavour::Pae => Paging::Pae,
     };
-    let report = keep(&recording, &args.output, &of, shadow)?;
+    let report = keep(&recording, &job.output, job.of, shadow)?;
     progress.done();
     let counters = Counters::from_output(&guest.output);
-    let differences = differences(&report, &counters, args.touch);
+    let differences = differences(&report, &counters, job.touch);
     ensure!(
         differences.is_empty(),
         "the recording does not come to what the guest's counters say: {}.\n{logs}",
         differences.join(", ")
     );
-    let size = fs::metadata(&args.output)?.len();
-    println!("{}: {} operations in {size} bytes", args.output.display(), report.ops);
+    let size = fs::metadata(&job.output)?.len();
+    println!("{}: {} operations in {size} bytes", job.output.display(), report.ops);
     Ok(())
 }
 
-impl Args {
-    /// The strategy that records.
-    fn recorder(&self) -> String {
-        format!("record:touch={},of={}", if self.touch { "all" } else { "off" }, self.strategy)
-    }
-}
-
-fn steps(args: &Args, guest: &str) -> Vec<Step> {
-    let load = format!("load seed=42 recording_kib={}", args.buffer);
-    let hour = Duration::from_secs(3600);
+fn steps(buffer: u32, guest: &str) -> Vec<Step> {
+    let load = format!("load seed=42 recording_kib={buffer}");
     vec![
         Step::new("load", load),
-        Step { limit: hour, ..Step::new("guest", guest) },
-        Step { limit: hour, ..Step::new("export", EXPORT) },
+        Step { limit: HOUR, ..Step::new("guest", guest) },
+        Step { limit: HOUR, ..Step::new("export", EXPORT) },
         Step::new("unload", "unload"),
     ]
 }
@@ -131,8 +207,11 @@ fn keep(recording: &Path, output: &Path, of: &Choice, shadow: Paging) -> Result<
     let input = File::open(recording).with_context(|| recording.display().to_string())?;
     let reader = Reader::new(BufReader::new(input)).context("the recording")?;
     let header = reader.header();
-    let file = File::create(output).with_context(|| format!("cannot make {}", output.display()))?;
-    let form = WrittenForm { binary: true, compressed: true };
+    // What `zstd` is to pack is written beside it first.
+    let zstandard = output.extension().is_some_and(|extension| extension == "zst");
+    let written = if zstandard { output.with_extension("") } else { output.to_owned() };
+    let file = File::create(&written).with_context(|| format!("cannot make {}", written.display()))?;
+    let form = WrittenForm { binary: true, compressed: !zstandard };
     let mut writer = Writer::new(BufWriter::new(file), form, &header)?;
     let mut replay = Replay::on_host(&header, of, shadow)?;
     for operation in reader {
@@ -141,7 +220,16 @@ fn keep(recording: &Path, output: &Path, of: &Choice, shadow: Paging) -> Result<
         replay.step(&operation);
     }
     writer.finish()?;
+    if zstandard {
+        pack(&written)?;
+    }
     Ok(replay.finish(of, false))
+}
+
+/// Packs a file into one beside it, of the same name with `.zst` behind it, and removes it.
+fn pack(file: &Path) -> Result<()> {
+    // Level 19 has the largest window that readers of the format must accept (RFC 8878, 3.1.1.1.2).
+    output(Command::new("zstd").args(["-19", "-q", "-f", "--rm", "--"]).arg(file)).map(drop)
 }
 
 /// What the guest's counters and the replay's do not agree on.
