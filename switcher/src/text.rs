@@ -157,7 +157,7 @@ lguest_switcher_start:
     // One entry point for each vector. `push imm8` sign-extends; only the low byte is looked at.
     .set lguest_vector, 0
     .rept 256
-    .org lguest_switcher_start + lguest_vector * {STUB_SIZE}
+    .org lguest_switcher_start + lguest_vector * {STUB_SIZE}, 0xcc
     .byte 0x6a, lguest_vector
     .if (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
     jmp lguest_switcher_exit

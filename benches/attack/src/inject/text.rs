@@ -363,7 +363,7 @@ mod tests {
     fn text(lines: &str) -> Result<Text> {
         let folder = tempfile::tempdir().unwrap();
         let source = format!(
-            ".text\n nop\n .balign 16\n{START}:\n .set n, 0\n .rept 256\n .org {START} + n * {STUB_SIZE}\n .byte 0x6a, 0\n \
+            ".text\n nop\n .balign 16\n{START}:\n .set n, 0\n .rept 256\n .org {START} + n * {STUB_SIZE}, 0xcc\n .byte 0x6a, 0\n \
              jmp lguest_switcher_exit\n .set n, n + 1\n .endr\n{ENTER}:\n{lines}\n .org {START} + 4096, 0xcc\n{END}:\n nop\n"
         );
         fs::write(folder.path().join("a.s"), source).unwrap();
