@@ -7,6 +7,7 @@
 
 use crate::analysis::FirstLoads;
 use crate::optimum::{Collector, Future, Optimum};
+use arch_i386::addr::PAGE_SIZE;
 use framework::registry::{self, Choice, ConfigError, SLOTS};
 use sim::input::{Input, InputError};
 use sim::policy_check::message;
@@ -184,7 +185,15 @@ impl Competitor {
     }
 }
 
-/// How often the trace is read for that many competitors, for those who show progress.
+/// How many strategies share one reading, for a guest with so many pages: each has a memory of its own for the guest, of which a
+/// 32-bit program has no room for many, touched or not.
+fn at_once(pages: u32) -> usize {
+    let room = usize::MAX as u64 / 4 / u64::from(PAGE_SIZE);
+    usize::try_from(room / u64::from(pages.max(1))).map_or(AT_ONCE, |fit| fit.clamp(1, AT_ONCE))
+}
+
+/// How often the trace is read for that many competitors, for those who show progress; a 32-bit program reads it more often where
+/// guests are large.
 #[must_use]
 pub fn readings(competitors: &[Competitor]) -> u64 {
     let optimum = competitors.iter().any(|competitor| matches!(competitor.kind, Kind::Optimum));
@@ -210,8 +219,11 @@ pub fn compare<R: Read, E: std::error::Error + 'static>(
     }
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut comparison = Comparison { rows: Vec::new(), compulsory: 0 };
-    for wave in competitors.chunks(AT_ONCE) {
+    let mut rest = competitors;
+    while !rest.is_empty() {
         let mut input = open().map_err(CompareError::Open)?;
+        let (wave, later) = rest.split_at(at_once(input.header().pages).min(rest.len()));
+        rest = later;
         let mut first_loads = FirstLoads::default();
         comparison.rows.extend(run_wave(
             wave,
@@ -326,6 +338,15 @@ mod tests {
     use framework::trace::TEXT_END;
     use std::convert::Infallible;
     use std::fmt::Write;
+
+    #[test]
+    fn guests_fit_into_the_address_space() {
+        let narrow = cfg!(target_pointer_width = "32");
+        // A quarter of 4 GiB has room for 10 guests of 96 MiB.
+        assert_eq!(at_once(96 << 8), if narrow { 10 } else { AT_ONCE });
+        assert_eq!(at_once(u32::MAX), if narrow { 1 } else { AT_ONCE });
+        assert_eq!((at_once(0), at_once(64)), (AT_ONCE, AT_ONCE));
+    }
 
     #[test]
     fn a_list_is_split_between_strategies() {
