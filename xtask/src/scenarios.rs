@@ -126,8 +126,8 @@ const ON_ONE_PROCESSOR: [&str; 3] =
 
 /// Many short guests, one on a host that is busy otherwise, or threads that get in each other's way: minutes, where time is
 /// counted in instructions, or nothing there.
-const ON_TWO_PROCESSORS: [&str; 4] =
-    [ROGUE_PLUGIN, "swapped-out", "border-snapshots", "border-interrupted-start"];
+const ON_TWO_PROCESSORS: [&str; 5] =
+    [ROGUE_PLUGIN, "swapped-out", "trace-events", "border-snapshots", "border-interrupted-start"];
 
 /// Whether a scenario is run on a VM with so many processors.
 pub fn runs_on(name: &str, processors: u32) -> bool {
