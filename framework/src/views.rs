@@ -46,9 +46,10 @@ impl Pauses<'_> {
     }
 }
 
-/// The pages of a kernel stack of so many pages below `esp1`.
+/// The pages of a kernel stack of so many pages, the last one that of the byte below `esp1`: those that the pager keeps mapped.
 pub(crate) fn stack_range(esp1: GuestVirt, pages: u32) -> Range<u32> {
-    esp1.0.saturating_sub(pages * PAGE_SIZE)..esp1.0
+    let end = GuestVirt(esp1.0.wrapping_sub(1)).page().0.saturating_add(PAGE_SIZE);
+    end.saturating_sub(pages * PAGE_SIZE)..end
 }
 
 /// What is counted of one page directory.
@@ -82,10 +83,7 @@ impl Rows<'_> {
             self.sums.entries += 1;
         }
         let writable = mapping.entry.has(Flags::WRITABLE) && mapping.table_flags.contains(Flags::WRITABLE);
-        // A stack may begin within a page.
-        let in_stack =
-            mapping.va.0 < self.stack.end && mapping.va.0.saturating_add(PAGE_SIZE) > self.stack.start;
-        self.sums.stack_pages += u32::from(writable && in_stack);
+        self.sums.stack_pages += u32::from(writable && self.stack.contains(&mapping.va.0));
     }
 
     fn end_row(&mut self) {
@@ -100,8 +98,7 @@ impl Rows<'_> {
         if let (Some((directory, current)), Ok(())) = (found, self.result) {
             let yes = |yes: bool| if yes { "yes" } else { "no" };
             let tables = self.inspect.leaf_tables(self.number);
-            let stack = stack_pages > 0
-                && stack_pages >= self.stack.end.div_ceil(PAGE_SIZE) - self.stack.start / PAGE_SIZE;
+            let stack = stack_pages > 0 && stack_pages * PAGE_SIZE == self.stack.end - self.stack.start;
             self.result = writeln!(
                 self.out,
                 "{:#010x} {} {} {tables} {entries} {shared_entries}",
