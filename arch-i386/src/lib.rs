@@ -8,12 +8,13 @@
 //! | --- | --- | --- |
 //! | [`addr`] | address and frame-number newtypes | – |
 //! | [`paging`] | page-table entries and the two page formats | Intel SDM vol. 3A, 4.3 and 4.4 |
+//! | [`shadow_flags`] | flags of shadow entries, on which the framework and the Switcher agree | SDM vol. 3A, 4.3 |
 //! | [`table`] | one page-table page in memory | – |
 //! | [`trap`] | exception vectors and page-fault error codes | SDM vol. 3A, 6.3 and 4.7 |
 //! | [`segment`] | segment and gate descriptors, the guest's selectors | SDM vol. 3A, 3.4.5 and 6.11 |
 //! | [`regs`] | the register frame that the Switcher saves | lguest's `asm/lguest.h` |
 //! | [`kernel_view`] | what the Switcher must know to work on a guest's memory | – |
-//! | [`done_in_switcher`] | hypercalls that the Switcher has done by itself | – |
+//! | [`done_in_switcher`] | what the Switcher has done by itself: hypercalls, fills | – |
 //! | [`hypercall`] | hypercall numbers and arguments | lguest's `asm/lguest_hcall.h` |
 //! | [`lguest_data`] | the page that guest and host share | lguest's `linux/lguest.h` |
 //! | [`launcher`] | the requests on `/dev/lguest`, the device page | lguest's `linux/lguest_launcher.h` |

@@ -226,14 +226,13 @@ impl Linux {
     /// which have two levels then. `ENOMEM` when memory is short.
     pub fn new(
         (vcpu, plugin): (Vcpu, Plugin),
-        vcpu_area: VcpuArea,
+        mut vcpu_area: VcpuArea,
         memory: Memory,
         eventfds: Eventfds,
         (no_execute, fill): (bool, bool),
     ) -> Result<Self, Errno> {
         let mut spare = Vec::new();
         spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
-        let mut vcpu_area = vcpu_area;
         let frames = fill.then(|| vcpu.frames(&memory));
         if let Some(frames) = &frames {
             vcpu_area.set_frames(frames);
@@ -341,7 +340,7 @@ impl Linux {
 
     /// Has the next runs begin with this root; see [`GuestEntry`].
     #[cold]
-    fn show(&mut self, root: HostFrame, by_itself: InSwitcher) {
+    fn show(&mut self, (root, by_itself): (HostFrame, InSwitcher)) {
         self.vcpu_area.set_root(root);
         let pages = self.vcpu_area.pages();
         let InSwitcher { directory, publish, fill } = by_itself;
@@ -621,7 +620,7 @@ impl Host for Linux {
         if entry.fresh || self.overtaken {
             let shown = (entry.root.frame(), entry.by_itself);
             if self.overtaken || self.shown != shown {
-                self.show(shown.0, shown.1);
+                self.show(shown);
             }
         }
         let pages = self.vcpu_area.pages();

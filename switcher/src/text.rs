@@ -95,12 +95,10 @@
 //!   machine check gathers all of them). Up to the last `iret` the guest's registers still lie in their frame,
 //!   which is simply left there; at that `iret` they are all loaded, and the stack is what it would be had the
 //!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
-//! * In a reflection, it is counted as on the way out, and the reflection is given up: the exit is the page fault's. When
-//!   the reflection is done, but for its last instructions, the exit is the event's, with the guest in its handler.
-//! * While an entry is filled, it is counted as on the way out, and the exit is the page fault's; what has been filled is filled.
-//! * In a hypercall's work it is counted as on the way out, and the work is given up: the exit is the hypercall's. Once the
-//!   work is being done, it is done to its end, and the exit after it has nothing but the events to report
-//!   ([`EVENTS_ONLY`]).
+//! * While the guest's tables are walked for a page fault, or what a hypercall asks for is looked at, it is counted as on the way
+//!   out, and the work is given up: the exit is the page fault's or the hypercall's.
+//! * Once a page fault is being reflected, an entry filled or a hypercall's work done, it is counted likewise. The work is done
+//!   to its end, and the exit after it has nothing but the events to report ([`EVENTS_ONLY`]).
 //! * On the way out, which may carry an interrupt that the host must not lose, it is counted in the state
 //!   page, and the Switcher goes on. On the guest's page tables that page is read-only even to ring 0, so
 //!   CR0.WP is cleared for the one store; events are rare enough for that.

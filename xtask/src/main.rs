@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use xtask::passed_on::{self, Arguments, Package};
 use xtask::project::Project;
 use xtask::{clean, demo, programs, setup, test};
@@ -11,12 +11,6 @@ use xtask::{clean, demo, programs, setup, test};
 /// The project's one front door: set up, build, show, test.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Install what is missing and fetch Debian's i386 kernels and headers into the cache
     Setup(setup::Args),
@@ -66,7 +60,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    xtask::exit_code(run(Cli::parse().command))
+    xtask::exit_code(run(Command::parse()))
 }
 
 fn run(command: Command) -> Result<()> {
@@ -113,9 +107,9 @@ mod tests {
         ];
         for command in passed_on {
             for rest in [&["--help"][..], &["--", "--help"], &["compare", "-x", "--", "-h"], &[]] {
-                Cli::try_parse_from(["cargo xtask", command].iter().chain(rest)).unwrap();
+                Command::try_parse_from(["cargo xtask", command].iter().chain(rest)).unwrap();
             }
         }
-        assert!(Cli::try_parse_from(["cargo xtask", "setup", "--nosuch"]).is_err());
+        assert!(Command::try_parse_from(["cargo xtask", "setup", "--nosuch"]).is_err());
     }
 }

@@ -107,6 +107,16 @@ spinning() {
     # User mode time in clock ticks, the 14th word; a guest's time is its launcher's system time, the 15th.
     set -- $(cat /proc/$1/stat)
     [ $((${14} + ${15})) -gt 20 ]
+}
+# by_itself ALL OWN OPTION...: runs a guest with two levels of tables; sets all and own to its counters of these names, which say
+# how many events there were, and how many of them the Switcher has handled by itself.
+by_itself() {
+    what=$1 whose=$2; shift 2
+    lguest --counters=/tmp/counters --paging 2-level \"$@\" $GUEST test=quick; status=$?
+    [ $status = 0 ] || fail \"the guest ($*) ended with status\" $status
+    all=$(counter $what /tmp/counters) own=$(counter $whose /tmp/counters)
+    echo \"$*: the Switcher has handled $own of $all $what\"
+    [ \"$all\" -gt 1000 ] || fail \"there were only $all $what\"
 }";
 
 /// The names of all scenarios, in order.

@@ -24,12 +24,6 @@ mod inject;
 /// Attacks the module, and all that parses bytes.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Attack the module at random in the host VM, and all that parses bytes on this machine
     Fuzz(fuzz::Args),
@@ -47,7 +41,7 @@ enum Section {
 }
 
 fn main() -> ExitCode {
-    xtask::exit_code(run(Cli::parse().command))
+    xtask::exit_code(run(Command::parse()))
 }
 
 fn run(command: Command) -> Result<()> {

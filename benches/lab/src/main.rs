@@ -29,12 +29,6 @@ mod record;
 /// Measures guests, strategies and hot paths.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Measure workloads in a guest under several strategies, beside the same guest on the bare machine
     Bench(bench::command::Args),
@@ -58,7 +52,7 @@ enum Section {
 }
 
 fn main() -> ExitCode {
-    xtask::exit_code(run(Cli::parse().command))
+    xtask::exit_code(run(Command::parse()))
 }
 
 fn run(command: Command) -> Result<()> {

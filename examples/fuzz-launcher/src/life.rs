@@ -36,9 +36,9 @@ const BY_ITSELF: [&str; 3] = ["reflect", "switch", "fill"];
 
 /// Turns one of them off, or as a rule none, for the guests that are made from now on.
 fn choose_what_the_switcher_does(dice: &mut Dice) {
-    let off = dice.below(8) as usize;
+    let turned_off = dice.below(8) as usize;
     for (number, name) in BY_ITSELF.into_iter().enumerate() {
-        let value = if number == off { "N" } else { "Y" };
+        let value = if number == turned_off { "N" } else { "Y" };
         // The module may be on its way out.
         let _ = std::fs::write(format!("/sys/module/lg/parameters/{name}"), value);
     }

@@ -48,6 +48,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             }
             reschedule_point(host)?;
         }
+        if end >= indices.end {
+            return Progress::Continue(()); // As at every flush: no entry is of the shared half.
+        }
         self.release_entries(host, id, end.max(indices.start)..indices.end)
     }
 

@@ -30,12 +30,6 @@ mod stage;
 /// Makes the book.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Make the book of all documents in target/book, and check every link
     Book,
@@ -51,7 +45,7 @@ enum Section {
 }
 
 fn main() -> ExitCode {
-    xtask::exit_code(run(Cli::parse().command))
+    xtask::exit_code(run(Command::parse()))
 }
 
 fn run(command: Command) -> Result<()> {

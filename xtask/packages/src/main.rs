@@ -10,12 +10,6 @@ use xtask::project::Project;
 /// Packages the project.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Make Debian packages for i386: the module for DKMS, the programs, the Linux guest
     Package(debs::Args),
@@ -33,7 +27,7 @@ enum Section {
 }
 
 fn main() -> ExitCode {
-    xtask::exit_code(run(Cli::parse().command))
+    xtask::exit_code(run(Command::parse()))
 }
 
 fn run(command: Command) -> Result<()> {

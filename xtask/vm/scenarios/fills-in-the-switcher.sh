@@ -1,12 +1,6 @@
 # The Switcher fills entries that a guest misses by itself, unless it must not or somebody must see every fault. What a guest sees
 # is the same either way, and the frames of its memory may go meanwhile.
-fills() {
-    lguest --counters=/tmp/counters --paging 2-level "$@" $GUEST test=quick; status=$?
-    [ $status = 0 ] || fail "the guest ($*) ended with status" $status
-    all=$(counter demand_faults /tmp/counters) own=$(counter switcher_fills /tmp/counters)
-    echo "$*: the Switcher has handled $own of $all demand faults"
-    [ "$all" -gt 1000 ] || fail "there were only $all faults"
-}
+fills() { by_itself demand_faults switcher_fills "$@"; }
 load seed=42
 [ "$(parameter fill)" = Y ] || fail 'fill reads' "$(parameter fill)"
 for strategy in lguest shared; do

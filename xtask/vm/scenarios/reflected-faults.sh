@@ -1,12 +1,6 @@
 # The Switcher reflects page faults of programs by itself, unless it must not or somebody must see them all. What a guest sees
 # of them is the same either way, and so is their number.
-faults() {
-    lguest --counters=/tmp/counters --paging 2-level "$@" $GUEST test=quick; status=$?
-    [ $status = 0 ] || fail "the guest ($*) ended with status" $status
-    all=$(counter reflected_faults /tmp/counters) own=$(counter switcher_reflections /tmp/counters)
-    echo "$*: the Switcher has reflected $own of $all faults"
-    [ "$all" -gt 1000 ] || fail "there were only $all faults"
-}
+faults() { by_itself reflected_faults switcher_reflections "$@"; }
 load seed=42
 [ "$(parameter reflect)" = Y ] || fail 'reflect reads' "$(parameter reflect)"
 for strategy in lguest shared; do

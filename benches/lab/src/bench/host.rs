@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::matrix::Cell;
 use super::results::{Outcome, Row};
 use super::span;
-use super::workloads::{BOOT, BOOT_PREALLOC, Guest};
+use super::workloads::{BOOT_PREALLOC, Guest, is_boot};
 use xtask::kernels::Kernels;
 use xtask::project::Project;
 use xtask::qemu::Clock;
@@ -92,7 +92,7 @@ cat /tmp/spans
 unload"
             ),
             // With time stamps on Linux's messages its first process prints when it was started.
-            Guest::Linux if [BOOT, BOOT_PREALLOC].contains(&workload.as_str()) => format!(
+            Guest::Linux if is_boot(workload) => format!(
                 "{begin}
 export MEMORY={memory}M APPEND=quiet
 in_linux {prealloc}--strategy '{strategy}' -- true

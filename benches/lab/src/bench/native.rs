@@ -16,7 +16,7 @@ use super::host::{instruction_ns, keep_log};
 use super::matrix::Cell;
 use super::results::{NATIVE, Outcome, Row};
 use super::span;
-use super::workloads::{BOOT, BOOT_PREALLOC, Guest};
+use super::workloads::{Guest, is_boot};
 use xtask::flavour::Flavour;
 use xtask::project::Project;
 use xtask::qemu::{Clock, End, Limits, Pc, Processor};
@@ -113,9 +113,7 @@ impl Native<'_> {
         let scale = self.scale;
         let append = match self.guest {
             Guest::Mini => format!("lguest.paging={levels} bench={workload} seed={seed} scale={scale}"),
-            Guest::Linux if [BOOT, BOOT_PREALLOC].contains(&workload.as_str()) => {
-                "printk.time=1 -- true".to_owned()
-            }
+            Guest::Linux if is_boot(workload) => "printk.time=1 -- true".to_owned(),
             Guest::Linux => format!("printk.time=0 -- span {workload} {scale}"),
         };
         let pc = Pc {

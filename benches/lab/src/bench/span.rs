@@ -8,7 +8,7 @@
 //! A boot of Linux has no marks: its first process prints when it was started (`examples/linux-guest/init`).
 
 use super::results::Span;
-use super::workloads::{BOOT, BOOT_PREALLOC};
+use super::workloads::is_boot;
 
 /// The span of `workload` in what was printed. With `instruction_ns` the time-stamp counter counts
 /// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest reports.
@@ -20,7 +20,7 @@ pub fn find<'a>(
     workload: &str,
     instruction_ns: Option<u64>,
 ) -> Result<Span, String> {
-    if [BOOT, BOOT_PREALLOC].contains(&workload) {
+    if is_boot(workload) {
         return boot(lines, instruction_ns);
     }
     let begins = format!("span end {workload} ");
@@ -74,6 +74,7 @@ fn parse(values: &str, instruction_ns: Option<u64>) -> Option<Span> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::workloads::BOOT;
     use super::*;
 
     fn find_in(text: &str, instruction_ns: Option<u64>) -> Result<Span, String> {

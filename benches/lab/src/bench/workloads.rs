@@ -35,6 +35,11 @@ pub const BOOT: &str = "boot";
 /// The same with all of the guest's memory taken from the host before: what finding pages for it costs is not in it.
 pub const BOOT_PREALLOC: &str = "boot-prealloc";
 
+/// Whether a workload is one of the boots, which no program in the guest runs.
+pub fn is_boot(workload: &str) -> bool {
+    [BOOT, BOOT_PREALLOC].contains(&workload)
+}
+
 /// Workloads of the Linux guest (`examples/linux-guest/programs/src/bin/guest-bench/workloads.rs`), and the boots.
 const LINUX: &[&str] =
     &[BOOT, BOOT_PREALLOC, "getpid", "ctx2", "ctx4", "ctx6", "ctx16", "fork", "cow256", "mmap1000", "exec"];

@@ -10,12 +10,6 @@ use xtask::project::Project;
 /// Builds Linux as a guest.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Build a Linux guest of Debian's kernel source: its kernel and its initial file system
     LinuxGuest(guest::Args),
@@ -31,7 +25,7 @@ enum Section {
 }
 
 fn main() -> ExitCode {
-    xtask::exit_code(run(Cli::parse().command))
+    xtask::exit_code(run(Command::parse()))
 }
 
 fn run(command: Command) -> Result<()> {
