@@ -3,13 +3,13 @@
 //! grown through all of the guest's memory.
 
 use crate::kill::Kill;
-use arch_i386::addr::GuestVirt;
+use arch_i386::addr::{GuestVirt, PAGE_SIZE};
+use arch_i386::trap;
 
 /// More than fit onto a kernel stack of 8 KiB: Linux needs 68 bytes for the registers alone.
 const MAX_NESTED: u32 = 128;
 
-/// The last trap of the guest's kernel, page faults apart, and how many came at its address, each deeper in the stack than
-/// the one before.
+/// The last trap of the guest's kernel, and how many came at its address, each deeper in the stack than the one before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nested {
     eip: u32,
@@ -23,12 +23,36 @@ impl Nested {
     /// # Errors
     /// [`Kill::NestedTraps`] when there have been too many.
     pub const fn note(&mut self, vector: u8, (eip, esp): (u32, u32)) -> Result<(), Kill> {
-        let times = if self.eip == eip && esp < self.esp { self.times + 1 } else { 1 };
+        // One instruction may fault once for each of many processes, as a copy from a program does; their stacks are pages apart.
+        let limit = if vector == trap::PAGE_FAULT { PAGE_SIZE } else { u32::MAX };
+        let within = self.eip == eip && esp < self.esp && self.esp - esp < limit;
+        let times = if within { self.times + 1 } else { 1 };
         *self = Self { eip, esp, times };
         if times < MAX_NESTED {
             Ok(())
         } else {
             Err(Kill::NestedTraps { vector, eip: GuestVirt(eip), times })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Traps until the guest ends, at one address, with stack pointers so far apart.
+    fn traps(vector: u8, apart: u32) -> Option<u32> {
+        let mut nested = Nested::default();
+        (0..1000).find(|n| nested.note(vector, (0xc010_0000, 0xc100_0000 - apart * n)).is_err())
+    }
+
+    #[test]
+    fn page_faults_of_many_processes_are_no_end() {
+        // Linux's stacks are 4 KiB (2.6) or 8 KiB long, aligned to their length.
+        for apart in [4096, 8192] {
+            assert_eq!(traps(trap::PAGE_FAULT, apart), None);
+        }
+        assert_eq!(traps(trap::PAGE_FAULT, 16), Some(MAX_NESTED - 1));
+        assert_eq!(traps(trap::GENERAL_PROTECTION, 8192), Some(MAX_NESTED - 1));
     }
 }

@@ -117,9 +117,9 @@ impl Guest {
         if vector != trap::PAGE_FAULT {
             self.counters.reflected_traps += 1;
             self.stepped |= vector == trap::DEBUG;
-            if cs & 3 == GUEST_PL {
-                self.nested.note(vector, (eip.0, esp))?;
-            }
+        }
+        if cs & 3 == GUEST_PL {
+            self.nested.note(vector, (eip.0, esp))?;
         }
         self.call_handler(host, gate, trap::has_error_code(vector).then_some(errcode))
     }

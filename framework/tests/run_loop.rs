@@ -1233,18 +1233,26 @@ fn dr6_tells_of_a_single_step() {
 }
 
 /// An oops in the oops: the handler comes to an instruction that traps, and so on without end.
-#[test]
-fn a_handler_that_traps_within_itself_ends_the_guest() {
+/// Has the kernel trap 130 times at one instruction, each time so much deeper in its stack.
+fn trap_in_the_handler(vector: u8, deeper: u32) -> (Guest, Machine) {
     let (guest, mut machine) = initialised();
-    for n in 0..200 {
+    for n in 0..130 {
         then(&mut machine, move |m| {
-            (m.regs.eip, m.regs.cs, m.regs.esp) = (0x2000, GUEST_CS, 0x9000 - 16 * n);
-            exit(trap::INVALID_OPCODE)
+            (m.regs.eip, m.regs.cs, m.regs.esp) = (0x2000, GUEST_CS, 0x3_f000 - deeper * n);
+            // A page fault's address, which no strategy maps.
+            Exit { vector: vector.into(), cr2: GuestVirt(0xfff0_0000) }
         });
     }
-    let kill = killed(guest, machine);
-    let expected = Kill::NestedTraps { vector: trap::INVALID_OPCODE, eip: GuestVirt(0x2000), times: 128 };
-    assert_eq!(kill, expected);
+    (guest, machine)
+}
+
+#[test]
+fn a_handler_that_traps_within_itself_ends_the_guest() {
+    for vector in [trap::INVALID_OPCODE, trap::PAGE_FAULT] {
+        let (guest, machine) = trap_in_the_handler(vector, 16);
+        let expected = Kill::NestedTraps { vector, eip: GuestVirt(0x2000), times: 128 };
+        assert_eq!(killed(guest, machine), expected);
+    }
 }
 
 /// The same instruction traps as often as it likes when its handler returns; and in ring 3.
