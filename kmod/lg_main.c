@@ -117,7 +117,7 @@ MODULE_PARM_DESC(switch, "switch between a guest's shadowed page directories wit
 
 static bool lg_fill_allowed = true;
 module_param_named(fill, lg_fill_allowed, bool, 0644);
-MODULE_PARM_DESC(fill, "fill entries that a guest misses without leaving it, with two-level tables (default on; needs reflect)");
+MODULE_PARM_DESC(fill, "fill entries that a guest misses without leaving it (default on; needs reflect)");
 
 unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);

@@ -6,6 +6,7 @@
 
 use crate::addr::{GuestPhys, GuestVirt, PAGE_SHIFT};
 use crate::lguest_data;
+use crate::paging::Paging;
 
 /// Bytes of the frame that a page fault of ring 3 pushes: the error code, EIP, CS, EFLAGS, ESP, SS (Intel SDM vol. 3A, 6.12.1).
 pub const FRAME_SIZE: u32 = 6 * 4;
@@ -25,17 +26,19 @@ pub struct KernelView {
     pub low_memory: u32,
     /// The last address that a frame on the kernel's stack may begin at, counted from `kernel_address`.
     pub last_frame: u32,
+    /// Bytes of an entry of the guest's page tables.
+    pub entry_size: u32,
 }
 
 impl KernelView {
-    /// The words for a guest with `pages` pages of memory and the Switcher's window at `window`; `None` where the guest's
-    /// kernel cannot see its shared page below the window.
+    /// The words for a guest with page tables of a format, that many pages of memory, which its kernel sees from an address on, and
+    /// the Switcher's window at `window`; `None` where the guest's kernel cannot see its shared page below the window.
     #[must_use]
     pub fn new(
         fault_handler: Option<GuestVirt>,
+        format: Paging,
         data: GuestPhys,
-        kernel_address: GuestVirt,
-        pages: u32,
+        (kernel_address, pages): (GuestVirt, u32),
         window: GuestVirt,
     ) -> Option<Self> {
         let room = window.0.checked_sub(kernel_address.0)?;
@@ -46,6 +49,7 @@ impl KernelView {
             kernel_address,
             low_memory,
             last_frame: room.checked_sub(FRAME_SIZE)?,
+            entry_size: format.entry_size(),
         };
         view.sees(data, lguest_data::SIZE).then_some(view)
     }
@@ -70,7 +74,7 @@ mod tests {
     const WINDOW: GuestVirt = GuestVirt(0xff80_0000);
 
     fn view(data: u32, kernel_address: GuestVirt, pages: u32, window: GuestVirt) -> Option<KernelView> {
-        KernelView::new(Some(HANDLER), GuestPhys(data), kernel_address, pages, window)
+        KernelView::new(Some(HANDLER), Paging::Pae, GuestPhys(data), (kernel_address, pages), window)
     }
 
     #[test]
@@ -82,6 +86,7 @@ mod tests {
             kernel_address: KERNEL,
             low_memory: 0x100_0000,
             last_frame: 0x3f7f_ffe8,
+            entry_size: 8,
         };
         assert_eq!(found, expected);
         // The highest frame ends where the window begins.

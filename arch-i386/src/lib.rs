@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | [`addr`] | address and frame-number newtypes | – |
 //! | [`paging`] | page-table entries and the two page formats | Intel SDM vol. 3A, 4.3 and 4.4 |
-//! | [`shadow_flags`] | flags of shadow entries, on which the framework and the Switcher agree | SDM vol. 3A, 4.3 |
+//! | [`shadow_tables`] | what the framework and the Switcher agree on about shadow tables | SDM vol. 3A, 4.3 |
 //! | [`table`] | one page-table page in memory | – |
 //! | [`trap`] | exception vectors and page-fault error codes | SDM vol. 3A, 6.3 and 4.7 |
 //! | [`segment`] | segment and gate descriptors, the guest's selectors | SDM vol. 3A, 3.4.5 and 6.11 |
@@ -29,7 +29,7 @@ pub mod lguest_data;
 pub mod paging;
 pub mod regs;
 pub mod segment;
-pub mod shadow_flags;
+pub mod shadow_tables;
 pub mod table;
 pub mod trap;
 

@@ -14,7 +14,6 @@ use crate::strategy::Fault;
 use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::offset;
-use arch_i386::paging::Paging;
 use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_PL, GateType};
 use arch_i386::trap::{self, PageFaultErrorCode};
@@ -87,13 +86,14 @@ impl Guest {
     }
 
     /// Has the Switcher work on the guest's memory by itself, and reflect page faults to the guest's handler as it is now. Only
-    /// one that turns interrupts off, as a page-fault handler should, is for the Switcher; and only tables of two levels.
+    /// one that turns interrupts off, as a page-fault handler should, is for the Switcher.
     pub(crate) fn prepare_switcher<H: Host>(&mut self, host: &mut H) {
-        let gate = self.segments.gate(trap::PAGE_FAULT).filter(|_| self.format == Paging::TwoLevel);
-        let gate = gate.filter(|gate| gate.gate_type() == Some(GateType::Interrupt));
+        let gate =
+            self.segments.gate(trap::PAGE_FAULT).filter(|gate| gate.gate_type() == Some(GateType::Interrupt));
         let handler = gate.map(|gate| GuestVirt(gate.gate_offset()));
         let view = self.data.and_then(|data| {
-            KernelView::new(handler, data, self.kernel_address, host.page_limit(), self.window.start())
+            let memory = (self.kernel_address, host.page_limit());
+            KernelView::new(handler, self.format, data, memory, self.window.start())
         });
         host.set_kernel_view(view);
     }

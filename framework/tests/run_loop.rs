@@ -42,6 +42,7 @@ type Run = Box<dyn FnMut(&mut Machine) -> Exit>;
 /// A simulated host with a scripted processor.
 struct Machine {
     sim: SimHost,
+    formats: Formats,
     regs: Regs,
     script: VecDeque<Run>,
     pending: u32,
@@ -301,8 +302,14 @@ fn new() -> (Guest, Machine) {
 
 /// The same on a strategy which may not let itself be made.
 fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
+    with_formats(strategy, Formats::both(Paging::TwoLevel))
+}
+
+/// The same with page tables of other formats.
+fn with_formats(strategy: &str, formats: Formats) -> (Guest, Machine, Result<(), SetUpError>) {
     let mut machine = Machine {
         sim: SimHost::new(PAGES),
+        formats,
         regs: Regs::default(),
         script: VecDeque::new(),
         pending: 0,
@@ -331,8 +338,7 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
         events: Vec::new(),
     };
     let window = machine.sim.window(WINDOW);
-    let context =
-        BuildContext { formats: Formats::both(Paging::TwoLevel), window, seed: 1, switcher_fills: false };
+    let context = BuildContext { formats, window, seed: 1, switcher_fills: false };
     let mut guest = Guest::new(&context, &mut machine.regs, 0x1000);
     let made = guest.set_up(&mut machine, || Choice::parse(strategy).unwrap().build(&context));
     machine.set_word(offset::SYSCALL_VEC, 0x80);
@@ -882,60 +888,128 @@ fn steps() -> Vec<Step> {
     chosen.map(step).collect()
 }
 
+/// The flag of an entry with a high half that forbids to execute.
+const NO_EXECUTE: u64 = 1 << 63;
+
+/// The index of an address in the table of a level, of which the lowest is 1 (Intel SDM vol. 3A, 4.3 and 4.4).
+fn index(format: Paging, va: GuestVirt, level: u32) -> u32 {
+    match format {
+        Paging::TwoLevel => va.0 >> (2 + 10 * level) & 0x3ff,
+        Paging::Pae => va.0 >> (3 + 9 * level) & 0x1ff,
+    }
+}
+
+/// The frame that an entry names.
+fn frame_of(entry: u64) -> u32 {
+    ((entry & !NO_EXECUTE) >> 12) as u32
+}
+
 impl Machine {
-    /// The link to the level-1 table for an address, in the shadow root, as the processor sees it.
-    fn link(&self, va: GuestVirt) -> u32 {
-        self.sim.inspect_table(self.root, |root| root.words()[va.0 as usize >> 22])
+    /// The entry of a shadow table.
+    fn load_shadow(&self, table: u32, index: u32) -> u64 {
+        let entry = |table: &TablePage| match self.formats.shadow {
+            Paging::TwoLevel => table.words()[index as usize].into(),
+            Paging::Pae => table.longs()[index as usize],
+        };
+        self.sim.inspect_table(HostFrame(table), entry)
     }
 
-    fn shadow_entry(&self, va: GuestVirt) -> u32 {
+    fn store_shadow(&mut self, table: u32, index: u32, entry: u64) {
+        let shadow = self.formats.shadow;
+        self.sim.damage_table(HostFrame(table), |table| match shadow {
+            Paging::TwoLevel => table.words_mut()[index as usize] = entry as u32,
+            Paging::Pae => table.longs_mut()[index as usize] = entry,
+        });
+    }
+
+    /// The table that has the link to the level-1 table for an address, in the shadow root, as the processor sees it.
+    fn linking(&self, va: GuestVirt) -> Option<u32> {
+        let root = self.root.0;
+        match self.formats.shadow {
+            Paging::TwoLevel => Some(root),
+            Paging::Pae => {
+                Some(self.load_shadow(root, va.0 >> 30)).filter(|entry| entry & 1 != 0).map(frame_of)
+            }
+        }
+    }
+
+    fn link(&self, va: GuestVirt) -> u64 {
+        let index = index(self.formats.shadow, va, 2);
+        self.linking(va).map_or(0, |table| self.load_shadow(table, index))
+    }
+
+    fn shadow_entry(&self, va: GuestVirt) -> u64 {
         let link = self.link(va);
-        let index = (va.0 >> 12) as usize & 1023;
-        let entry = |table: &TablePage| table.words()[index];
-        if link & 1 == 0 { 0 } else { self.sim.inspect_table(HostFrame(link >> 12), entry) }
+        if link & 1 == 0 { 0 } else { self.load_shadow(frame_of(link), index(self.formats.shadow, va, 1)) }
     }
 
-    /// Where the page directory in use has its entry for a table, and that table the entry for the page.
-    fn guest_entries(&mut self, va: GuestVirt) -> (u32, u32) {
-        let upper = self.cr3.0 + (va.0 >> 22) * 4;
-        let table = self.sim.read_u32(GuestPhys(upper)).unwrap() & !0xfff;
-        (upper, table + (va.0 >> 12 & 1023) * 4)
+    fn guest_entry(&mut self, at: u32) -> u64 {
+        match self.formats.guest {
+            Paging::TwoLevel => self.sim.read_u32(GuestPhys(at)).unwrap().into(),
+            Paging::Pae => self.sim.read_u64(GuestPhys(at)).unwrap(),
+        }
+    }
+
+    /// Where the page directory in use has its entry for a table, and that table the entry for the page. With PAE the first is in
+    /// a middle table, whose entry in the page directory comes last.
+    fn guest_entries(&mut self, va: GuestVirt) -> (u32, u32, u64) {
+        let format = self.formats.guest;
+        let (table, first) = match format {
+            Paging::TwoLevel => (self.cr3.0, 0),
+            Paging::Pae => {
+                let first = self.guest_entry(self.cr3.0 + (va.0 >> 30) * 8);
+                (first as u32 & !0xfff, first)
+            }
+        };
+        let upper = table + index(format, va, 2) * format.entry_size();
+        let table = self.guest_entry(upper) as u32 & !0xfff;
+        (upper, table + index(format, va, 1) * format.entry_size(), first)
     }
 
     /// A program's access, unless the guest's tables forbid it; with a Switcher that fills by itself where it may. Returns the
     /// exit if the host has to.
     fn touch(&mut self, va: GuestVirt, write: bool, in_switcher: bool) -> Option<Exit> {
-        let needed = 5 | u32::from(write) << 1;
-        let (upper, at) = self.guest_entries(va);
-        let [above, entry] = [upper, at].map(|at| self.sim.read_u32(GuestPhys(at)).unwrap());
+        let needed = 5 | u64::from(write) << 1;
+        let (upper, at, first) = self.guest_entries(va);
+        let [above, entry] = [upper, at].map(|at| self.guest_entry(at));
         if above & entry & needed != needed || self.shadow_entry(va) & self.link(va) & needed == needed {
             return None;
         }
         let fills = in_switcher && self.by_itself.fill && self.filled.len() < 64;
-        if fills && self.fill_in_switcher(va, needed, (above, at)) {
+        if fills && self.fill_in_switcher(va, needed, (above, at, first)) {
             return None;
         }
-        self.regs.errcode = needed & 6;
+        self.regs.errcode = needed as u32 & 6;
         Some(Exit { vector: trap::PAGE_FAULT.into(), cr2: va })
     }
 
-    fn fill_in_switcher(&mut self, va: GuestVirt, needed: u32, (above, at): (u32, u32)) -> bool {
-        let entry = self.sim.read_u32(GuestPhys(at)).unwrap();
+    fn fill_in_switcher(&mut self, va: GuestVirt, needed: u64, (above, at, first): (u64, u32, u64)) -> bool {
         // Accessed, and after a write dirty (Intel SDM vol. 3A, 4.8); writable when it is dirty.
-        let entry = entry | 0x20 | (needed & 2) << 5;
+        let entry = self.guest_entry(at) | 0x20 | (needed & 2) << 5;
         let shadow = if entry & 0x40 != 0 { entry } else { entry & !2 };
         let kept = self.link(va) & 0x200 != 0;
-        if kept && (self.link(va) ^ above) & 6 != 0 || !self.put_in_switcher(va, shadow, false) {
+        // Behind the four entries of a root is what the middle tables stand for.
+        let root = self.root;
+        let stands_for = match self.formats.shadow {
+            Paging::TwoLevel => 0,
+            Paging::Pae => {
+                self.sim.inspect_table(root, |root| root.words()[8 + (va.0 >> 30) as usize]).into()
+            }
+        };
+        if stands_for != first
+            || kept && (self.link(va) ^ above) & 6 != 0
+            || !self.put_in_switcher(va, shadow, false)
+        {
             return false;
         }
-        self.set_absolute(at, entry);
-        let root = self.root;
-        self.sim.damage_table(root, |root| root.words_mut()[va.0 as usize >> 22] &= !0x200);
+        self.sim.store(self.formats.guest, at.into(), entry);
+        let (table, link) = (self.linking(va).unwrap(), self.link(va));
+        self.store_shadow(table, index(self.formats.shadow, va, 2), link & !0x200);
         true
     }
 
     /// SET_PTE of the page directory in use. Returns whether the Switcher has done it.
-    fn set_pte_in_switcher(&mut self, va: GuestVirt, entry: u32) -> bool {
+    fn set_pte_in_switcher(&mut self, va: GuestVirt, entry: u64) -> bool {
         let kept = self.link(va) & 0x200 != 0;
         let early = entry & 0x42 == 2;
         let entry = if entry & 1 != 0 && entry & 0x60 != 0 { entry } else { 0 };
@@ -947,17 +1021,15 @@ impl Machine {
     }
 
     /// Puts the shadow of an entry into its table, if there is one and the host knows the frame, and writes that down.
-    fn put_in_switcher(&mut self, va: GuestVirt, entry: u32, by_call: bool) -> bool {
+    fn put_in_switcher(&mut self, va: GuestVirt, entry: u64, by_call: bool) -> bool {
         let (link, replaced) = (self.link(va), self.shadow_entry(va) & 1 != 0);
-        let known = self.sim.known(GuestFrame(entry >> 12));
+        let known = self.sim.known(GuestFrame(frame_of(entry)));
         if link & 1 == 0 || entry != 0 && known.is_none() {
             return false;
         }
-        let frame = known.map_or(0, |known| known.frame.0 << 12);
-        let shadow = if entry == 0 { 0 } else { frame | entry & 0xfff };
-        self.sim.damage_table(HostFrame(link >> 12), |table| {
-            table.words_mut()[(va.0 >> 12) as usize & 1023] = shadow;
-        });
+        let frame = known.map_or(0, |known| u64::from(known.frame.0) << 12);
+        let shadow = if entry == 0 { 0 } else { frame | entry & (0xfff | NO_EXECUTE) };
+        self.store_shadow(frame_of(link), index(self.formats.shadow, va, 1), shadow);
         self.done().fills += 1;
         let (root, cleared) = (self.root, entry == 0);
         self.filled.push(FilledInSwitcher { root, page: va, replaced, by_call, cleared });
@@ -979,15 +1051,20 @@ impl Machine {
             }
             Step::SetPte(va, entry) => {
                 let at = self.guest_entries(va).1;
-                self.set_absolute(at, entry);
+                // With PAE, what is written to is not executed.
+                let no_execute = self.formats.guest == Paging::Pae && entry & 0x42 == 0x42;
+                let entry = u64::from(entry) | if no_execute { NO_EXECUTE } else { 0 };
+                self.sim.store(self.formats.guest, at.into(), entry);
                 if !in_switcher || !self.set_pte_in_switcher(va, entry) {
-                    return Some(self.hypercall(Hypercall::SetPte, [self.cr3.0, va.0, entry, 0]));
+                    let [low, high] = [entry as u32, (entry >> 32) as u32];
+                    return Some(self.hypercall(Hypercall::SetPte, [self.cr3.0, va.0, low, high]));
                 }
             }
             Step::Protect(protect) => {
                 let upper = self.guest_entries(GuestVirt(0x40_0000)).0;
-                let entry = self.sim.read_u32(GuestPhys(upper)).unwrap();
-                self.set_absolute(upper, if protect { entry & !2 } else { entry | 2 });
+                let entry = self.guest_entry(upper);
+                let entry = if protect { entry & !2 } else { entry | 2 };
+                self.sim.store(self.formats.guest, upper.into(), entry);
                 return Some(self.hypercall(Hypercall::FlushTlb, [0; 4]));
             }
         }
@@ -996,14 +1073,22 @@ impl Machine {
 }
 
 /// Lets a guest on this strategy take all the steps; with a Switcher that does by itself what it may. Returns the guest's counters.
-fn take_steps(strategy: &str, in_switcher: bool) -> Counters {
-    let (mut guest, mut machine, made) = on(strategy);
+fn take_steps(strategy: &str, formats: Formats, in_switcher: bool) -> Counters {
+    let (mut guest, mut machine, made) = with_formats(strategy, formats);
     made.unwrap();
     then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
     // A page directory and a page table of its own for each process: 24 pages from 4 MiB on.
     for process in (0..5).map(|process| process << 12) {
-        machine.set_absolute(0x1_0000 + process + 4, 0x1_8067 + process);
-        (0..24).for_each(|page| machine.set_absolute(0x1_8000 + process + 4 * page, (0x20 + page) << 12 | 7));
+        let mut set = |at: u32, entry: u32| machine.sim.store(formats.guest, at.into(), entry.into());
+        let size = formats.guest.entry_size();
+        match formats.guest {
+            Paging::TwoLevel => set(0x1_0004 + process, 0x1_8067 + process),
+            Paging::Pae => {
+                set(0x1_0000 + process, 0x3_8001 + process);
+                set(0x3_8010 + process, 0x1_8067 + process);
+            }
+        }
+        (0..24).for_each(|page| set(0x1_8000 + process + size * page, (0x20 + page) << 12 | 7));
     }
     let (steps, at) = (steps(), Rc::new(Cell::new(0)));
     for _ in 0..=3 * steps.len() {
@@ -1033,8 +1118,12 @@ fn take_steps(strategy: &str, in_switcher: bool) -> Counters {
 fn an_entry_filled_by_the_switcher_is_a_demand_fault_to_every_strategy() {
     let policies = POLICIES.iter().filter(|policy| policy.name != "rogue-policy").map(|policy| policy.name);
     let others = ["lguest", "shared:fault-around=0,refill-after-flush=off", "audit:switcher=on,of=lguest"];
-    for strategy in policies.chain(others) {
-        let (exits, switcher) = (take_steps(strategy, false), take_steps(strategy, true));
+    let strategies = policies.chain(others);
+    for (strategy, formats) in
+        strategies.flat_map(|strategy| Formats::SERVED.map(|formats| (strategy, formats)))
+    {
+        let (exits, switcher) = (take_steps(strategy, formats, false), take_steps(strategy, formats, true));
+        let strategy = format!("{strategy}, {formats}");
         // When the audit comes, and what is stale then, is not the same.
         let as_exits = PagingCounters {
             audits: exits.paging.audits,
@@ -1053,7 +1142,9 @@ fn an_entry_filled_by_the_switcher_is_a_demand_fault_to_every_strategy() {
 #[test]
 fn a_strategy_whose_prefetching_begins_at_faults_fills_itself() {
     for strategy in ["shared", "tlb", "record:of=lguest", "audit:of=lguest"] {
-        assert_eq!(take_steps(strategy, true).run.switcher_fills, 0, "{strategy}");
+        for formats in Formats::SERVED {
+            assert_eq!(take_steps(strategy, formats, true).run.switcher_fills, 0, "{strategy}, {formats}");
+        }
     }
 }
 

@@ -136,9 +136,8 @@ impl Live {
         let vcpu = Vcpu::new(&memory, user)?;
         let plugin = Plugin::new(user, memory.pages).ok_or(Errno::ENOMEM)?;
         let every = shim::lg_audit_every();
-        // Two levels of both: that is what the Switcher can do. An audit sees every fault.
-        let switcher_fills =
-            formats == Formats::both(Paging::TwoLevel) && every == 0 && shim::lg_reflect() && shim::lg_fill();
+        // An audit sees every fault.
+        let switcher_fills = every == 0 && shim::lg_reflect() && shim::lg_fill();
         let no_execute = module.no_execute;
         let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, (no_execute, switcher_fills))?;
 

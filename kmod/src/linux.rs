@@ -38,7 +38,8 @@ use framework::in_switcher::InSwitcher;
 use framework::kill::Panicked;
 use framework::ledger::{Forgotten, Ledger, TableKind};
 use framework::stale::StaleSet;
-use switcher::state::{FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, Frames, stub};
+use switcher::state::{FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, Frames};
+use switcher::stubs::stub;
 
 /// A virtual CPU of the C side, which the process that made it may run.
 pub struct Vcpu {
@@ -75,12 +76,13 @@ impl Vcpu {
     }
 
     /// The words of all frames, for the Switcher.
-    fn frames(&self, memory: &Memory) -> Frames {
+    fn frames(&self, memory: &Memory, no_execute: bool) -> Frames {
         Frames {
             words: self.shared().frames.addr() as u32,
             pages: memory.pages,
             direct_map: shim::lg_direct_map(),
             clear_buffers: shim::lg_clears_buffers(),
+            no_execute,
         }
     }
 
@@ -222,8 +224,8 @@ pub struct Linux {
 const SPARE_TABLES: usize = 32;
 
 impl Linux {
-    /// With `memory`, the same that `vcpu` was made with, and whether the Switcher may fill entries of the guest's shadow tables,
-    /// which have two levels then. `ENOMEM` when memory is short.
+    /// With `memory`, the same that `vcpu` was made with, and whether the Switcher may fill entries of the guest's shadow tables.
+    /// `ENOMEM` when memory is short.
     pub fn new(
         (vcpu, plugin): (Vcpu, Plugin),
         mut vcpu_area: VcpuArea,
@@ -233,7 +235,7 @@ impl Linux {
     ) -> Result<Self, Errno> {
         let mut spare = Vec::new();
         spare.try_reserve_exact(SPARE_TABLES).map_err(|_| Errno::ENOMEM)?;
-        let frames = fill.then(|| vcpu.frames(&memory));
+        let frames = fill.then(|| vcpu.frames(&memory, no_execute));
         if let Some(frames) = &frames {
             vcpu_area.set_frames(frames);
         }

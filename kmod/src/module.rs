@@ -22,7 +22,7 @@ use strategies as _;
 use switcher::area::Area;
 use switcher::map::VcpuFrames;
 use switcher::state::{Frames, HostContext, VcpuPages};
-use switcher::text;
+use switcher::text::Text;
 
 /// What is fixed from load to unload.
 pub struct Module {
@@ -163,11 +163,12 @@ extern "C" fn lg_rust_init(
         };
     }
     let paging = Paging::from_levels(levels).expect("C names the levels of a 32-bit kernel");
-    let text = text::bytes();
+    let text = Text::of(paging);
+    let bytes = text.bytes();
     let pages = Area::pages(max_guests);
     assert!(max_guests <= MAX_GUESTS, "C has checked max_guests");
     // SAFETY: pointer and length are of the Switcher's text.
-    let base = unsafe { shim::lg_area_create(pages, span(paging), text.as_ptr(), text.len() as u32) };
+    let base = unsafe { shim::lg_area_create(pages, span(paging), bytes.as_ptr(), bytes.len() as u32) };
     if base == 0 {
         return Errno::ENOMEM.negative();
     }
@@ -177,7 +178,7 @@ extern "C" fn lg_rust_init(
         Paging::Pae => Area::new::<Pae>(base, max_guests),
     }
     .expect("C has put the area within one page table's reach");
-    let (selector, entry) = text::entry(area.text());
+    let (selector, entry) = text.entry(area.text());
     // SAFETY: the text is there.
     unsafe { shim::lg_vcpu_set_entry(selector, entry.0) };
     let module = boxed(Module {

@@ -22,7 +22,8 @@
 //! * The **register page** is where traps from the guest push its registers. The guest can write it, so
 //!   nothing on it is trusted beyond that guest: the host masks it before each entry
 //!   ([`state::VcpuPages::sanitise`]), and the vector that ended a run travels in a register.
-//! * The **text** (module `text`) is position-independent and fits one page.
+//! * The **text** (module `text`) is position-independent and fits one page. There is one for each format of the host's page
+//!   tables, and the host copies its own.
 //!
 //! # Why a pair of pages for each virtual CPU
 //! lguest kept one pair for each *host* CPU, and remapped and refilled it whenever a guest came from
@@ -38,5 +39,6 @@ pub mod area;
 pub mod map;
 pub mod published;
 pub mod state;
+pub mod stubs;
 #[cfg(all(target_arch = "x86", target_os = "none"))]
 pub mod text;

@@ -8,7 +8,7 @@
 //!  +0x968 what the way out begins with             Switcher itself, goes on with below the frame
 //!  +0x984 how page faults are reflected     +0xfb8 the guest's registers: the frame that traps
 //!         and filled                               from the guest push downwards from the end
-//!  +0x9a4 the roots that the Switcher
+//!  +0x9ac the roots that the Switcher
 //!         may load, and what it has done
 //! ```
 //!
@@ -43,15 +43,6 @@ use arch_i386::paging::Flags;
 use arch_i386::regs::{REGS_SIZE, Regs};
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, IDT_ENTRIES, LGUEST_DS, index};
 use core::mem::offset_of;
-
-/// Bytes between the Switcher's entry points for two vectors, each a push and a jump; the first is at the start of the text.
-pub const STUB_SIZE: u32 = 7;
-
-/// The address of the Switcher's entry point for `vector`.
-#[must_use]
-pub const fn stub(text: GuestVirt, vector: u8) -> u32 {
-    text.0 + vector as u32 * STUB_SIZE
-}
 
 /// In the word of events that the world switch returns, the first bit of the number of machine checks; below is that of
 /// NMIs.
@@ -103,8 +94,10 @@ pub struct StatePage {
     pub(crate) fill_pages: u32,
     /// Not 0 where the processor's buffers are to be cleared before the guest goes on.
     pub(crate) clear_buffers: u32,
+    /// What may be in the high half of an entry of the guest's, where it has one: the flag that forbids to execute, or nothing.
+    pub(crate) no_execute: u32,
     pub(crate) published: Published,
-    unused: [u8; PAGE_SIZE as usize - 0x9a4 - size_of::<Published>()],
+    unused: [u8; PAGE_SIZE as usize - 0x9ac - size_of::<Published>()],
 }
 
 /// The saved host context of a virtual CPU, and what is loaded for the guest while the host's page tables are still
@@ -136,12 +129,16 @@ pub struct Frames {
     pub direct_map: u32,
     /// The processor's buffers are to be cleared before the guest runs.
     pub clear_buffers: bool,
+    /// The processor can tell pages that may not be executed.
+    pub no_execute: bool,
 }
 
 /// In the word of a frame: it is known to hold the page.
 pub const FRAME_KNOWN: u32 = 1;
 /// In the word of a frame: the guest may write to it.
 pub const FRAME_WRITABLE: u32 = 2;
+/// The flag that forbids to execute, in the high half of an entry.
+const NO_EXECUTE: u32 = (Flags::NO_EXECUTE.bits() >> u32::BITS) as u32;
 /// In the word of a frame, the first bit of its number.
 pub const FRAME_SHIFT: u32 = 2;
 
@@ -190,7 +187,7 @@ const _: () = {
     assert!(offset_of!(StatePage, tss) == 0x900);
     assert!(offset_of!(StatePage, host_cr3) == 0x968);
     assert!(offset_of!(StatePage, directory) == 0x984);
-    assert!(offset_of!(StatePage, published) == 0x9a4);
+    assert!(offset_of!(StatePage, published) == 0x9ac);
     assert!(size_of::<HostContext>() == HOST_CONTEXT_SIZE as usize);
 };
 
@@ -261,7 +258,7 @@ impl VcpuPages {
         state.guest_idtr = table(offset_of!(StatePage, idt), IDT_ENTRIES);
         state.more_padding = 0;
         (state.directory, state.view, state.published) = (0, KernelView::default(), Published::NONE);
-        (state.fill_pages, state.clear_buffers) = (0, 0);
+        (state.fill_pages, state.clear_buffers, state.no_execute) = (0, 0, 0);
         state.unused.fill(0);
 
         (self.registers.reflected, self.registers.last_reflected) = (0, 0);
@@ -305,6 +302,7 @@ impl VcpuPages {
         self.state.directory = directory.and_then(|at| self.linear(at)).map_or(0, |at| at.0);
         (self.state.fill_pages, self.state.clear_buffers) =
             fill.map_or((0, 0), |frames| (frames.pages, frames.clear_buffers.into()));
+        self.state.no_execute = if fill.is_some_and(|frames| frames.no_execute) { NO_EXECUTE } else { 0 };
         let set_pte = if fill.is_some() { 1 << Hypercall::SetPte as u32 } else { 0 };
         self.state.published.calls_allowed =
             if calls && self.ring_is_in_one_page() { QUICK_CALLS | set_pte } else { 0 };
@@ -421,7 +419,7 @@ mod tests {
 
     use super::*;
     use alloc::boxed::Box;
-    use arch_i386::paging::Pae;
+    use arch_i386::paging::{Pae, Paging};
 
     fn fresh() -> Box<VcpuPages> {
         // SAFETY: all zeroes is a valid value of every field.
@@ -506,7 +504,7 @@ mod tests {
     /// A view of 16 MiB at 3 GiB with the shared page at `data`.
     fn view(fault_handler: Option<GuestVirt>, data: u32) -> Option<KernelView> {
         let window = GuestVirt(0xfe60_0000);
-        KernelView::new(fault_handler, GuestPhys(data), GuestVirt(0xc000_0000), 0x1000, window)
+        KernelView::new(fault_handler, Paging::Pae, GuestPhys(data), (GuestVirt(0xc000_0000), 0x1000), window)
     }
 
     const HANDLER: Option<GuestVirt> = Some(GuestVirt(0xc010_0000));
@@ -631,12 +629,19 @@ mod tests {
     fn set_pte_is_the_switchers_where_it_may_fill() {
         let mut pages = fresh();
         pages.set_kernel_view(view(HANDLER, 0x5000));
-        let frames =
-            Frames { words: 0xf800_0000, pages: 0x1000, direct_map: 0xc000_0000, clear_buffers: true };
+        let frames = Frames {
+            words: 0xf800_0000,
+            pages: 0x1000,
+            direct_map: 0xc000_0000,
+            clear_buffers: true,
+            no_execute: true,
+        };
         pages.show(Some(GuestPhys(0x2000)), true, Some(&frames));
         // SET_PTE is number 14 (lguest's <asm/lguest_hcall.h>).
         assert_eq!(pages.state.published.calls_allowed, 0x1_0091 | 1 << 14);
-        assert_eq!((pages.state.fill_pages, pages.state.clear_buffers), (0x1000, 1));
+        let words =
+            |pages: &VcpuPages| (pages.state.fill_pages, pages.state.clear_buffers, pages.state.no_execute);
+        assert_eq!(words(&pages), (0x1000, 1, 0x8000_0000));
         pages.show(Some(GuestPhys(0x2000)), false, Some(&frames));
         assert_eq!((pages.state.published.calls_allowed, pages.state.fill_pages), (0, 0x1000));
         pages.show(Some(GuestPhys(0x2000)), true, None);
@@ -673,11 +678,5 @@ mod tests {
             (pages.regs().cs, pages.regs().ss) = (cs, ss);
             assert_eq!(pages.sanitise(), accepted, "cs {cs:#x} ss {ss:#x}");
         }
-    }
-
-    #[test]
-    fn stubs_follow_each_other() {
-        assert_eq!(stub(GuestVirt(0xfe7c_0000), 0), 0xfe7c_0000);
-        assert_eq!(stub(GuestVirt(0xfe7c_0000), 0xff), 0xfe7c_06f9);
     }
 }

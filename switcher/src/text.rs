@@ -1,6 +1,6 @@
 //! The Switcher's text: into the guest, and back out.
 //!
-//! The host copies [`bytes`] to the start of the Switcher area and far-calls [`entry`] there, through
+//! The host copies [`Text::bytes`] to the start of the Switcher area and far-calls [`Text::entry`] there, through
 //! [`LGUEST_CS`], with `pushf` before: so the far call's frame is that of an interrupt, and the `iret`
 //! that ends everything returns to the host. Nothing here runs where it was linked.
 //!
@@ -29,6 +29,19 @@
 //!   more: an event pushes its frame below `esp`, and never over what is still to be read.
 //! * The host's segments are constants or what the host's kernel had in them, so their loads cannot fault.
 //! * SMEP and SMAP would stop ring 1 from using pages of ring 3; both are off while the guest runs.
+//!
+//! # Two texts
+//! The assembly is a macro, and used twice: for shadow tables of two levels and for those with PAE, which are what the host has. A
+//! host copies one of them. They differ in how the guest's tables are walked and shadow entries stored.
+//!
+//! * With PAE the guest may have either format. What its tables are is on the state page.
+//! * An entry with PAE is read by halves: the high one, the low one, and the high one again, which must not have changed. Above
+//!   level 1 the high half must be 0; at level 1 it is the flag that forbids to execute, or 0. All else is the host's to judge.
+//! * A shadow entry is stored by halves, the one that makes it present last. (Nothing walks the tables meanwhile.)
+//! * The guest names a middle table that it has changed by its frame, and the framework finds the shadows by what it knows of them. So
+//!   nothing is filled under a middle table of the shadow's that stands for another one than the guest has there. The framework
+//!   leaves what it knows in the root's page ([`MIDDLE_ORIGINS`](shadow_tables::MIDDLE_ORIGINS)), behind the four entries that the
+//!   processor reads.
 //!
 //! # Faults in the Switcher
 //! Loading the guest's segment registers, or the last `iret`, faults when the guest has left something
@@ -116,15 +129,16 @@ use crate::published::{
 };
 use crate::state::{
     FIXED_FLAGS, FRAME, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, GUEST_FLAGS, HostContext,
-    MACHINE_CHECKS_SHIFT, NO_ADDRESS, STUB_SIZE, StatePage, TableRegister, VcpuPages,
+    MACHINE_CHECKS_SHIFT, NO_ADDRESS, StatePage, TableRegister, VcpuPages,
 };
+use crate::stubs::{EXCEPTIONS, GROUP, GROUP_SIZE, STUB_SIZE, STUBS_SIZE};
 use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::hypercall::{Hypercall, HypercallArgs};
-use arch_i386::paging::{Flags, PageFormat, TwoLevel};
+use arch_i386::paging::{Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{self, LGUEST_CS};
 use arch_i386::trap::{self, PageFaultErrorCode, has_error_code};
-use arch_i386::{RFlags, kernel_view, lguest_data, shadow_flags};
+use arch_i386::{RFlags, kernel_view, lguest_data, shadow_tables};
 use core::mem::offset_of;
 use core::slice;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
@@ -148,26 +162,40 @@ const TSS_TYPE: u32 = segment::TSS + 5;
 core::arch::global_asm!(
     r#"
     .pushsection .text.lguest_switcher, "ax", @progbits
+    // `pae`: the shadow tables have three levels, and not two. `span`: the first bit of an address that a level-1 table does not
+    // translate; `last`: the last index of such a table; `size`: bytes of an entry.
+    .macro lguest_switcher name, pae, span, last, size
     .balign 16
-    .globl lguest_switcher_start
-lguest_switcher_start:
+    .globl \name\()_start
+\name\()_start:
 
     // One entry point for each vector. `push imm8` sign-extends; only the low byte is looked at.
     .set lguest_vector, 0
-    .rept 256
-    .org lguest_switcher_start + lguest_vector * {STUB_SIZE}, 0xcc
+    .rept {EXCEPTIONS}
+    .org \name\()_start + lguest_vector * {STUB_SIZE}, 0xcc
     .byte 0x6a, lguest_vector
-    .if (lguest_vector < 32) && (({ERROR_CODES} >> (lguest_vector & 31)) & 1)
-    jmp lguest_switcher_exit
+    .if ({ERROR_CODES} >> lguest_vector) & 1
+    jmp \name\()_exit
     .else
-    jmp lguest_switcher_exit_without_code
+    jmp \name\()_exit_without_code
     .endif
     .set lguest_vector, lguest_vector + 1
     .endr
+    // Those of interrupts are shorter: some in a row share their jump.
+    .rept (256 - {EXCEPTIONS}) / {GROUP}
+    .org \name\()_start + {EXCEPTIONS} * {STUB_SIZE} + (lguest_vector - {EXCEPTIONS}) / {GROUP} * {GROUP_SIZE}, 0xcc
+    .rept {GROUP}
+    .byte 0x6a, lguest_vector
+    jmp 1f
+    .set lguest_vector, lguest_vector + 1
+    .endr
+1:  jmp \name\()_exit_without_code
+    .endr
+    .org \name\()_start + {STUBS_SIZE}, 0xcc
 
     // ------------------------------------------------------------------ into the guest
-    .globl lguest_switcher_enter
-lguest_switcher_enter:
+    .globl \name\()_enter
+\name\()_enter:
     pushl %es
     pushl %ds
     pushl %fs
@@ -185,7 +213,7 @@ lguest_switcher_enter:
     movl %edx, {HOST_CR4}(%ecx)
 
     lidtl {GUEST_IDTR}(%eax)
-lguest_switcher_entering:
+\name\()_entering:
     leal {FRAME}(%eax), %esp
     lgdtl {GUEST_GDTR}(%eax)
     movl ${TSS}, %ebx
@@ -205,7 +233,7 @@ lguest_switcher_entering:
     movw {FS}(%esp), %fs
     movw {DS}(%esp), %ds
     movw {ES}(%esp), %es
-lguest_switcher_restore:
+\name\()_restore:
     movl {EBX}(%esp), %ebx
     movl {ECX}(%esp), %ecx
     movl {EDX}(%esp), %edx
@@ -214,32 +242,32 @@ lguest_switcher_restore:
     movl {EBP}(%esp), %ebp
     movl {EAX}(%esp), %eax
     addl ${EIP}, %esp
-lguest_switcher_entered:
+\name\()_entered:
     iretl
 
     // ------------------------------------------------------------------ back to the host
-lguest_switcher_exit_without_code:
+\name\()_exit_without_code:
     pushl (%esp)
     movl $0, 4(%esp)
     // The stack: vector, error code, eip, cs, eflags, and from an outer ring esp and ss.
     testb $3, 12(%esp)
-    jnz lguest_switcher_save
-    jmp lguest_switcher_inside
+    jnz \name\()_save
+    jmp \name\()_inside
 
-lguest_switcher_exit:
+\name\()_exit:
     testb $3, 12(%esp)
-    jz lguest_switcher_inside
+    jz \name\()_inside
     testl $4, %esp
-    jnz lguest_switcher_save
+    jnz \name\()_save
     // By `int`: there is no error code. (What was tested above was eflags, where bit 1 is set.)
     pushl (%esp)
     movl $0, 4(%esp)
 
-lguest_switcher_save:
+\name\()_save:
     // From virtual-8086 mode, whose frames are four words longer. A processor enters it from ring 0 only, but QEMU
     // 7.2 by an `iret` of the guest's kernel, too. Such a guest has to go, like one that faults in here.
     testl ${VIRTUAL_8086}, 16(%esp)
-    jnz lguest_switcher_fault
+    jnz \name\()_fault
     pushl %es
     pushl %ds
     pushl %fs
@@ -254,12 +282,12 @@ lguest_switcher_save:
     leal -{FRAME}(%esp), %eax
     movzbl {TRAPNUM}(%esp), %ebx
     cmpl ${HYPERCALL_VECTOR}, %ebx
-    je lguest_switcher_hypercall
+    je \name\()_hypercall
     cmpl ${PF_VECTOR}, %ebx
-    je lguest_switcher_page_fault
+    je \name\()_page_fault
 
     // eax: the state page, ebx: what to return. The data segments are the guest's still.
-lguest_switcher_leave:
+\name\()_leave:
     movl %ss:{HOST_CR3}(%eax), %edx
     movl %edx, %cr3
     movl %ss:{HOST_CONTEXT}(%eax), %ecx
@@ -294,64 +322,113 @@ lguest_switcher_leave:
 
     // ------------------------------------------------------------------ a page fault, done here
     // eax: the state page, ebx: the vector, and the guest's registers in their frame.
-lguest_switcher_page_fault:
+\name\()_page_fault:
     cmpl $0, %ss:{DIRECTORY}(%eax)
-    je lguest_switcher_leave
+    je \name\()_leave
     movl %eax, %ebp
     movl %cr2, %esi
     // ebp: the state page; esi: the address. From here on everything can be given up, by a jump to `unhandled`, up to the one
     // store that turns the guest's interrupts off. Instructions that touch the guest's memory may fault.
-lguest_switcher_walking:
+\name\()_walking:
     cmpl $0, {EVENTS}(%ebp)
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     // edi: what the access needs of each entry.
     movl {FRAME}+{ERRCODE}(%ebp), %edi
     andl ${WRITE}|{USER}, %edi
     orl ${PRESENT}, %edi
     // The window, this text in it, is not the guest's, nor is what is above.
     movl %esi, %ecx
-    shrl ${ROOT_SHIFT}, %ecx
+    shrl $\span, %ecx
     movl %esp, %eax
-    shrl ${ROOT_SHIFT}, %eax
+    shrl $\span, %eax
     cmpl %eax, %ecx
-    jae lguest_switcher_unhandled
-    // The guest's tables. edx: where its entry is, eax: the entry, ebx: what the entry above does not allow. Malformed ones are
-    // for the host to judge.
+    jae \name\()_unhandled
+    // The guest's tables. edx: where its entry is, eax: the entry, with PAE ecx: its high half, ebx: what the entry above does not
+    // allow. Malformed ones are for the host to judge.
+    .if \pae
+    cmpb ${TWO_LEVEL_ENTRY}, {ENTRY_SIZE}(%ebp)
+    je \name\()_walk_two_levels
+    movl %ecx, %edx
+    shrl ${PAE_ROOT_SPAN} - \span, %edx
+    movl {DIRECTORY}(%ebp), %eax
+    leal (%eax,%edx,8), %edx
+    movl %ss:(%edx), %eax
+    testb ${PRESENT}, %al
+    jz \name\()_reflect
+    cmpl $0, %ss:4(%edx)
+    jne \name\()_unhandled
+    testl ${MALFORMED_ROOT}, %eax
+    jnz \name\()_unhandled
+    cmpl {LOW_MEMORY}(%ebp), %eax
+    jae \name\()_unhandled
+    // At esp from here on: the entry of the page directory. It has no flag but the lowest.
+    pushl %eax
+    addl {KERNEL_ADDRESS}(%ebp), %eax
+    andl $\last, %ecx
+    leal -{PRESENT}(%eax,%ecx,8), %edx
+    movl %ss:(%edx), %eax
+    testb ${PRESENT}, %al
+    jz \name\()_reflect
+    cmpl $0, %ss:4(%edx)
+    jne \name\()_unhandled
+    .else
     movl {DIRECTORY}(%ebp), %edx
-    movl %ss:(%edx,%ecx,4), %edx
-    testb ${PRESENT}, %dl
-    jz lguest_switcher_reflect
-    testl ${MALFORMED}, %edx
-    jnz lguest_switcher_unhandled
-    cmpl {LOW_MEMORY}(%ebp), %edx
-    jae lguest_switcher_unhandled
-    movl %edx, %ebx
+    movl %ss:(%edx,%ecx,4), %eax
+    testb ${PRESENT}, %al
+    jz \name\()_reflect
+    .endif
+    testl ${MALFORMED}, %eax
+    jnz \name\()_unhandled
+    cmpl {LOW_MEMORY}(%ebp), %eax
+    jae \name\()_unhandled
+    movl %eax, %ebx
     notl %ebx
-    andl ${FRAME_MASK}, %edx
-    addl {KERNEL_ADDRESS}(%ebp), %edx
+    andl ${FRAME_MASK}, %eax
+    addl {KERNEL_ADDRESS}(%ebp), %eax
     movl %esi, %ecx
     shrl ${PAGE_SHIFT}, %ecx
-    andl ${LEAF_MASK}, %ecx
-    leal (%edx,%ecx,4), %edx
+    andl $\last, %ecx
+    leal (%eax,%ecx,\size), %edx
+    .if \pae
+    // The two halves are of one entry if the high one is the same before and after.
+    movl %ss:4(%edx), %ecx
     movl %ss:(%edx), %eax
-    movl %eax, %ecx
-    notl %ecx
-    testl %edi, %ecx
-    jnz lguest_switcher_reflect
+    cmpl %ss:4(%edx), %ecx
+    jne \name\()_unhandled
+\name\()_walked:
+    .else
+    movl %ss:(%edx), %eax
+    .endif
+    notl %eax
+    testl %edi, %eax
+    jnz \name\()_reflect
+    notl %eax
+    .if \pae
+    // All that may be in the high half is the flag that forbids to execute, if the processor has that.
+    testl %ecx, %ecx
+    jz 1f
+    cmpl {NO_EXECUTE}(%ebp), %ecx
+    jne \name\()_unhandled
+    testb ${FETCH}, {FRAME}+{ERRCODE}(%ebp)
+    jnz \name\()_reflect
+1:
+    .endif
 
     // The access is allowed: the entry is the shadow's to fill. ebx: the page's number.
     testl %edi, %ebx
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
     testl ${LEAF_MALFORMED}, %eax
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
+    .if \pae
+    pushl %ecx
+    .endif
     pushl %ebx
     movl %eax, %ebx
     shrl ${PAGE_SHIFT}, %ebx
     cmpl {FILL_PAGES}(%ebp), %ebx
-    jae lguest_switcher_unhandled
-lguest_switcher_filling:
+    jae \name\()_unhandled
     cmpl ${MOST_FILLS}, {FILLS}(%ebp)
-    jae lguest_switcher_unhandled
+    jae \name\()_unhandled
     // The guest's entry as the access leaves it. The shadow is read-only until that is dirty.
     movl %eax, %ecx
     orl ${ENTRY_ACCESSED}, %eax
@@ -363,27 +440,54 @@ lguest_switcher_filling:
     movl %eax, %ss:(%edx)
 2:  andl ${FRAME_MASK}, %esi
     testl ${ENTRY_DIRTY}, %eax
-    jnz lguest_switcher_fill
+    jnz \name\()_fill
     andl $~{WRITE}, %eax
-    jmp lguest_switcher_fill
+    jmp \name\()_fill
+
+    .if \pae
+    // The guest's tables have two levels. No middle table of the shadow's stands for one of the guest's.
+\name\()_walk_two_levels:
+    pushl $0
+    movl %esi, %ecx
+    shrl ${TWO_LEVEL_SPAN}, %ecx
+    movl {DIRECTORY}(%ebp), %edx
+    movl %ss:(%edx,%ecx,4), %eax
+    testb ${PRESENT}, %al
+    jz \name\()_reflect
+    testl ${MALFORMED}, %eax
+    jnz \name\()_unhandled
+    cmpl {LOW_MEMORY}(%ebp), %eax
+    jae \name\()_unhandled
+    movl %eax, %ebx
+    notl %ebx
+    andl ${FRAME_MASK}, %eax
+    addl {KERNEL_ADDRESS}(%ebp), %eax
+    movl %esi, %ecx
+    shrl ${PAGE_SHIFT}, %ecx
+    andl ${TWO_LEVEL_LAST}, %ecx
+    leal (%eax,%ecx,4), %edx
+    movl %ss:(%edx), %eax
+    xorl %ecx, %ecx
+    jmp \name\()_walked
+    .endif
 
     // The guest's own fault, if it is one of ring 3. Was it reflected just now? Then what was looked at are not the guest's tables.
     // ecx: its frame on the kernel's stack; edx: the shared page.
-lguest_switcher_reflect:
+\name\()_reflect:
     testl ${USER}, %edi
-    jz lguest_switcher_unhandled
+    jz \name\()_unhandled
     cmpl {LAST_REFLECTED}(%ebp), %esi
-    je lguest_switcher_unhandled
+    je \name\()_unhandled
     movl {ESP1}(%ebp), %ecx
     subl ${FRAME_SIZE}, %ecx
     movl %ecx, %eax
     subl {KERNEL_ADDRESS}(%ebp), %eax
     cmpl {LAST_FRAME}(%ebp), %eax
-    ja lguest_switcher_unhandled
+    ja \name\()_unhandled
     movl {DATA}(%ebp), %edx
     // An interrupt that waits is for the host to deliver.
     cmpl $0, %ss:{IRQ_PENDING}(%edx)
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     // The frame. The interrupt flag in it is what the guest has for one.
     movl {FRAME}+{ERRCODE}(%ebp), %eax
     movl %eax, %ss:(%ecx)
@@ -403,7 +507,7 @@ lguest_switcher_reflect:
     movl %esi, %ss:{GUEST_CR2}(%edx)
     movl $0, %ss:{IRQ_ENABLED}(%edx)
     // Done, and nothing can fault any more: the guest goes on in its handler. Its interrupt flag is really on, always.
-lguest_switcher_reflected:
+\name\()_reflected:
     movl %esi, {LAST_REFLECTED}(%ebp)
     incl {REFLECTED}(%ebp)
     movl {SS1}(%ebp), %eax
@@ -413,11 +517,12 @@ lguest_switcher_reflected:
     movl ${GUEST_CS}, {FRAME}+{CS}(%ebp)
     movl {FAULT_HANDLER}(%ebp), %eax
     movl %eax, {FRAME}+{EIP}(%ebp)
-    jmp lguest_switcher_done
+    jmp \name\()_done
 
     // eax: the guest's entry, ebx: the number of its page, esi: the page that it maps, and in the low bits by what; at esp: what the
-    // guest's entry for the table does not allow. On the host's page tables nothing faults. edi: the shadow root.
-lguest_switcher_fill:
+    // guest's entry for the table does not allow, and with PAE above that the entry's high half and, for a fault, the guest's
+    // entry for the middle table. On the host's page tables nothing faults. edi: the shadow root.
+\name\()_fill:
     movl %cr3, %edi
     movl {HOST_CR3}(%ebp), %edx
     movl %edx, %cr3
@@ -429,44 +534,76 @@ lguest_switcher_fill:
     notl %ecx
     andl ${PRESENT}|{WRITE}, %ecx
     testl %eax, %ecx
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
+    .if \pae
+    movl %ebx, %ecx
+    shrl $32 - {PAGE_SHIFT} + {FRAME_SHIFT}, %ecx
+    orl %ecx, 4(%esp)
+    .endif
     shll ${PAGE_SHIFT} - {FRAME_SHIFT}, %ebx
     andl ${FRAME_MASK}, %ebx
     andl ${LEAF_FLAGS}, %eax
     orl %eax, %ebx
     // ebx: the shadow entry; edx: the host context. The link to the table, if there is one.
-lguest_switcher_put:
+\name\()_put:
     movl %ss:{DIRECT_MAP}(%edx), %edx
     movl %esi, %ecx
-    shrl ${ROOT_SHIFT}, %ecx
+    .if \pae
+    // All table pages are in low memory.
+    shrl ${PAE_ROOT_SPAN}, %ecx
+    leal (%edx,%ecx,4), %eax
+    addl %edi, %eax
+    movl %ss:(%eax,%ecx,4), %ecx
+    testb ${PRESENT}, %cl
+    jz \name\()_unhandled
+    testl ${BY_CALL}, %esi
+    jnz 1f
+    // For a fault, the guest's middle table must be the one that the shadow's stands for: SET_PMD goes by that.
+    movl %ss:{MIDDLE_ORIGINS}(%eax), %eax
+    cmpl %eax, 8(%esp)
+    jne \name\()_unhandled
+1:  andl ${FRAME_MASK}, %ecx
+    addl %edx, %ecx
+    movl %esi, %eax
+    shrl $\span, %eax
+    andl $\last, %eax
+    leal (%ecx,%eax,8), %ecx
+    .else
+    shrl $\span, %ecx
     leal (%edx,%ecx,4), %ecx
     addl %edi, %ecx
+    .endif
     movl %ss:(%ecx), %eax
     testb ${PRESENT}, %al
-    jz lguest_switcher_unhandled
+    jz \name\()_unhandled
     testl ${KEPT}, %eax
     jz 1f
     // An empty table. The link must have the rights that the guest gives now.
     testl ${BY_CALL}, %esi
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
     xorl (%esp), %eax
     notl %eax
     testl ${WRITE}|{USER}, %eax
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
     andl $~{KEPT}, %ss:(%ecx)
     movl %ss:(%ecx), %eax
 1:  andl ${FRAME_MASK}, %eax
     addl %edx, %eax
     movl %esi, %edx
     shrl ${PAGE_SHIFT}, %edx
-    andl ${LEAF_MASK}, %edx
-    leal (%eax,%edx,4), %ecx
+    andl $\last, %edx
+    leal (%eax,%edx,\size), %ecx
     // For a fault, an entry that is there already has not helped.
     movl %ss:(%ecx), %eax
     cmpl %ebx, %eax
     jne 2f
+    .if \pae
+    movl 4(%esp), %edx
+    cmpl %ss:4(%ecx), %edx
+    jne 2f
+    .endif
     testl ${BY_CALL}, %esi
-    jz lguest_switcher_unhandled
+    jz \name\()_unhandled
     // Written down first: whoever releases the table goes by that.
 2:  andl ${PRESENT}, %eax
     orl %eax, %esi
@@ -474,59 +611,65 @@ lguest_switcher_put:
     movl %edi, {FILLED}(%ebp,%edx,8)
     movl %esi, {FILLED}+4(%ebp,%edx,8)
     incl {FILLS}(%ebp)
+    .if \pae
+    // Nothing is there until the low half is.
+    movl $0, %ss:(%ecx)
+    movl 4(%esp), %eax
+    movl %eax, %ss:4(%ecx)
+    .endif
     movl %ebx, %ss:(%ecx)
     cmpl $0, {CLEAR_BUFFERS}(%ebp)
     je 1f
     verw {FRAME}+{SS}(%ebp)
 1:  movl %edi, %cr3
-    jmp lguest_switcher_done
+    jmp \name\()_done
 
     // In here: a page of the guest's is missing. Its own fault goes to the host, as it was.
-lguest_switcher_page_fault_inside:
+\name\()_page_fault_inside:
     call 7f
 7:  popl %ecx
     movl 8(%esp), %edx
     subl %ecx, %edx
-    subl $(lguest_switcher_walking - 7b), %edx
-    cmpl $(lguest_switcher_reflected - lguest_switcher_walking), %edx
+    subl $(\name\()_walking - 7b), %edx
+    cmpl $(\name\()_reflected - \name\()_walking), %edx
     jb 8f
-    subl $(lguest_switcher_switching - lguest_switcher_walking), %edx
-    cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
-    jae lguest_switcher_fault
-    jmp lguest_switcher_unhandled
+    subl $(\name\()_switching - \name\()_walking), %edx
+    cmpl $(\name\()_switch - \name\()_switching), %edx
+    jae \name\()_fault
+    jmp \name\()_unhandled
 8:  movl %esi, %cr2
-lguest_switcher_unhandled:
+\name\()_unhandled:
     movzbl {FRAME}+{TRAPNUM}(%ebp), %ebx
     jmp 1f
 
     // Done: the guest goes on, unless something came meanwhile.
-lguest_switcher_done:
+\name\()_done:
     cmpl $0, {EVENTS}(%ebp)
     leal {FRAME}(%ebp), %esp
-    je lguest_switcher_restore
-lguest_switcher_done_event:
+    je \name\()_restore
+\name\()_done_event:
     movl ${EVENTS_ONLY}, %ebx
 1:  leal {FRAME}(%ebp), %esp
     movl %ebp, %eax
-    jmp lguest_switcher_leave
+    jmp \name\()_leave
 
     // ------------------------------------------------------------------ a hypercall, done here
     // eax: the state page, ebx: the vector, and the guest's registers in their frame, where they are laid out like a call of
     // the ring.
-lguest_switcher_hypercall:
+\name\()_hypercall:
     movl {EAX}(%esp), %ecx
     movl %ss:{CALLS_ALLOWED}(%eax), %edx
     btl %ecx, %edx
-    jnc lguest_switcher_leave
+    jnc \name\()_leave
     movl %eax, %ebp
     cmpl ${SET_PTE}, %ecx
-    je lguest_switcher_set_pte
+    je \name\()_set_pte
     subl ${SCRATCH}, %esp
     // ebp: the state page. From here on everything can be given up, by a jump to `unhandled`, up to `switch`.
     // Instructions that touch the guest's memory may fault.
-lguest_switcher_switching:
+\name\()_switching:
     cmpl $0, {EVENTS}(%ebp)
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     // edx: the shared page; ebx: the next entry of the ring; esi: the kernel's stack; edi: the published root to load, if any;
     // at esp: where the descriptors are, if any; above it how many pages the stack has.
     movl {DATA}(%ebp), %edx
@@ -545,7 +688,7 @@ lguest_switcher_switching:
     subl {RING_NEXT}(%ebp), %ecx
     andl ${RING_MASK}, %ecx
     cmpl ${MOST_RING_CALLS}, %ecx
-    jae lguest_switcher_unhandled
+    jae \name\()_unhandled
     leal (%ebx,%ebx,4), %ecx
     leal {RING_CALLS}(%edx,%ecx,4), %ecx
 2:  movl %ss:(%ecx), %eax
@@ -556,7 +699,7 @@ lguest_switcher_switching:
     cmpl ${LOAD_TLS}, %eax
     je 7f
     cmpl ${FLUSH_ASYNC}, %eax
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
 3:  leal {FRAME}(%ebp), %eax
     cmpl %eax, %ecx
     je 8f
@@ -567,18 +710,18 @@ lguest_switcher_switching:
     // SET_STACK: of one page or two.
 4:  movl %ss:{ARG_A}(%ecx), %eax
     cmpl {SS1}(%ebp), %eax
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     movl %ss:{ARG_C}(%ecx), %eax
     movl %eax, 4(%esp)
     decl %eax
     cmpl $1, %eax
-    ja lguest_switcher_unhandled
+    ja \name\()_unhandled
     movl %ss:{ARG_B}(%ecx), %esi
     jmp 3b
 
     // NEW_PGTABLE: one, and a published one.
 5:  testl %edi, %edi
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
     movl %ss:{ARG_A}(%ecx), %eax
     imull ${HASH_FACTOR}, %eax, %edi
     shrl ${HASH_SHIFT}, %edi
@@ -588,9 +731,9 @@ lguest_switcher_switching:
     je 6f
     addl ${ROOT_SIZE}, %edi
     cmpl %eax, %ss:(%edi)
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
 6:  cmpl $0, %ss:{ROOT_CR3}(%edi)
-    je lguest_switcher_unhandled
+    je \name\()_unhandled
     jmp 3b
 
     // LOAD_TLS: the descriptors are looked at when all calls are known. (None are at 0.)
@@ -600,24 +743,24 @@ lguest_switcher_switching:
 
     // SET_PTE of the user half of the current page directory, with nothing before it in the ring. What must not be filled is
     // cleared, and what may be written without the guest's entry being dirty is the host's to judge.
-lguest_switcher_set_pte:
+\name\()_set_pte:
     cmpl $0, {EVENTS}(%ebp)
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     movl {DIRECTORY}(%ebp), %ecx
     testl %ecx, %ecx
-    jz lguest_switcher_unhandled
+    jz \name\()_unhandled
     subl {KERNEL_ADDRESS}(%ebp), %ecx
     cmpl {FRAME}+{EBX}(%ebp), %ecx
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     movl {DATA}(%ebp), %edx
     movl {RING_NEXT}(%ebp), %ecx
     cmpb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ecx)
-    jne lguest_switcher_unhandled
+    jne \name\()_unhandled
     cmpl ${MOST_FILLS}, {FILLS}(%ebp)
-    jae lguest_switcher_unhandled
+    jae \name\()_unhandled
     movl {FRAME}+{ECX}(%ebp), %esi
     cmpl {KERNEL_ADDRESS}(%ebp), %esi
-    jae lguest_switcher_unhandled
+    jae \name\()_unhandled
     andl ${FRAME_MASK}, %esi
     orl ${BY_CALL}, %esi
     movl {FRAME}+{EDX}(%ebp), %eax
@@ -626,33 +769,50 @@ lguest_switcher_set_pte:
     testb ${ENTRY_ACCESSED}|{ENTRY_DIRTY}, %al
     jz 1f
     testl ${LEAF_MALFORMED}, %eax
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
     movl %eax, %ecx
     andl ${WRITE}|{ENTRY_DIRTY}, %ecx
     cmpl ${WRITE}, %ecx
-    je lguest_switcher_unhandled
+    je \name\()_unhandled
     movl %eax, %ebx
     shrl ${PAGE_SHIFT}, %ebx
     cmpl {FILL_PAGES}(%ebp), %ebx
-    jae lguest_switcher_unhandled
-    jmp lguest_switcher_fill
+    jae \name\()_unhandled
+    .if \pae
+    // The high half, where the guest's entries have one.
+    xorl %ecx, %ecx
+    cmpb ${TWO_LEVEL_ENTRY}, {ENTRY_SIZE}(%ebp)
+    je 2f
+    movl {FRAME}+{ESI}(%ebp), %ecx
+    testl %ecx, %ecx
+    jz 2f
+    cmpl {NO_EXECUTE}(%ebp), %ecx
+    jne \name\()_unhandled
+2:  pushl %ecx
+    pushl %ecx
+    .endif
+    jmp \name\()_fill
 1:  xorl %ebx, %ebx
+    .if \pae
+    pushl %ebx
+    pushl %ebx
+    .endif
     orl ${CLEARED}, %esi
     movl %cr3, %edi
     movl {HOST_CR3}(%ebp), %edx
     movl %edx, %cr3
     movl {HOST_CONTEXT}(%ebp), %edx
-    jmp lguest_switcher_put
+    jmp \name\()_put
 
     // All calls are known. The descriptors, if there are any.
-lguest_switcher_known:
+\name\()_known:
 8:  movl (%esp), %ecx
     testl %ecx, %ecx
     jz 1f
     movl {LOW_MEMORY}(%ebp), %eax
     subl ${TLS_SIZE}, %eax
     cmpl %eax, %ecx
-    ja lguest_switcher_unhandled
+    ja \name\()_unhandled
     addl {KERNEL_ADDRESS}(%ebp), %ecx
     // From the last to the first, onto the stack of this work. One without rights is 0 as a whole.
     pushl %edi
@@ -664,7 +824,7 @@ lguest_switcher_known:
     movl %eax, 16(%esp,%edi)
     notl %eax
     testl ${USER_SEGMENT}, %eax
-    jnz lguest_switcher_unhandled
+    jnz \name\()_unhandled
     movl %ss:(%ecx,%edi), %eax
     jmp 3f
 2:  movl %eax, 16(%esp,%edi)
@@ -677,14 +837,14 @@ lguest_switcher_known:
 1:  testl %edi, %edi
     jz 2f
     cmpl ${MOST_LOADS}, {LOADS}(%ebp)
-    jae lguest_switcher_unhandled
+    jae \name\()_unhandled
     movl %ss:{ROOT_CR3}(%edi), %eax
     movl %eax, %cr3
     // The stack is mapped in it, writable, or this faults.
 2:  leal -{FRAME_SIZE}(%esi), %eax
     subl {KERNEL_ADDRESS}(%ebp), %eax
     cmpl {LAST_FRAME}(%ebp), %eax
-    ja lguest_switcher_unhandled
+    ja \name\()_unhandled
     orl $0, %ss:-4(%esi)
     cmpl $2, 4(%esp)
     jb 3f
@@ -692,11 +852,11 @@ lguest_switcher_known:
     // So are the status bytes of the ring.
 3:  movl {RING_NEXT}(%ebp), %ecx
     cmpl %ecx, %ebx
-    je lguest_switcher_switch
+    je \name\()_switch
     orb $0, %ss:{RING_STATUS}(%edx,%ecx)
 
     // Nothing can fault any more, and nothing is given up. eax: how many calls of the ring.
-lguest_switcher_switch:
+\name\()_switch:
     movl %ebx, %eax
     subl %ecx, %eax
     andl ${RING_MASK}, %eax
@@ -734,27 +894,27 @@ lguest_switcher_switch:
 4:  orl ${WP}, %ecx
     movl %ecx, %cr0
     // The guest goes on behind the call.
-    jmp lguest_switcher_done
+    jmp \name\()_done
 
     // ------------------------------------------------------------------ faults and events in here
-lguest_switcher_inside:
+\name\()_inside:
     cmpb ${NMI_VECTOR}, (%esp)
-    je lguest_switcher_event
+    je \name\()_event
     cmpb ${MC_VECTOR}, (%esp)
-    je lguest_switcher_event
+    je \name\()_event
     cmpb ${PF_VECTOR}, (%esp)
-    je lguest_switcher_page_fault_inside
-lguest_switcher_fault:
+    je \name\()_page_fault_inside
+\name\()_fault:
     movzbl (%esp), %ebx
     orl ${IN_SWITCHER}, %ebx
     // Only what is the guest's can fault, and that is loaded on its register page.
     movl %esp, %eax
     andl $-{PAGE_SIZE}, %eax
     subl ${PAGE_SIZE}, %eax
-    jmp lguest_switcher_leave
+    jmp \name\()_leave
 
     // The stack: vector, 0, eip, cs, eflags of the Switcher.
-lguest_switcher_event:
+\name\()_event:
     pushl %eax
     pushl %ecx
     pushl %edx
@@ -762,9 +922,9 @@ lguest_switcher_event:
 3:  popl %ecx
     movl 20(%esp), %edx
     subl %ecx, %edx
-    subl $(lguest_switcher_entering - 3b), %edx
-    cmpl $(lguest_switcher_entered - lguest_switcher_entering), %edx
-    je lguest_switcher_event_entered
+    subl $(\name\()_entering - 3b), %edx
+    cmpl $(\name\()_entered - \name\()_entering), %edx
+    je \name\()_event_entered
     pushfl
     // The host's stacks are all below the Switcher area, the register pages above its text.
     cmpl %ecx, %esp
@@ -773,24 +933,24 @@ lguest_switcher_event:
     andl $-{PAGE_SIZE}, %eax
     subl ${PAGE_SIZE}, %eax
 4:  popfl
-    jb lguest_switcher_event_entering
+    jb \name\()_event_entering
 
     // While the guest's tables are walked, or a hypercall's work is looked at: gives that up, and goes out. When it has been
     // done, goes out, too. In between, what is begun is done to its end, which looks for events.
-    subl $(lguest_switcher_walking - lguest_switcher_entering), %edx
-    cmpl $(lguest_switcher_reflected - lguest_switcher_walking), %edx
+    subl $(\name\()_walking - \name\()_entering), %edx
+    cmpl $(\name\()_reflected - \name\()_walking), %edx
     jae 6f
-    leal (lguest_switcher_unhandled - 3b)(%ecx), %edx
+    leal (\name\()_unhandled - 3b)(%ecx), %edx
     jmp 7f
-6:  subl $(lguest_switcher_done - lguest_switcher_walking), %edx
-    cmpl $(lguest_switcher_done_event - lguest_switcher_done), %edx
+6:  subl $(\name\()_done - \name\()_walking), %edx
+    cmpl $(\name\()_done_event - \name\()_done), %edx
     jae 6f
-    leal (lguest_switcher_done_event - 3b)(%ecx), %edx
+    leal (\name\()_done_event - 3b)(%ecx), %edx
     jmp 7f
-6:  subl $(lguest_switcher_switching - lguest_switcher_done), %edx
-    cmpl $(lguest_switcher_switch - lguest_switcher_switching), %edx
+6:  subl $(\name\()_switching - \name\()_done), %edx
+    cmpl $(\name\()_switch - \name\()_switching), %edx
     jae 9f
-    leal (lguest_switcher_unhandled - 3b)(%ecx), %edx
+    leal (\name\()_unhandled - 3b)(%ecx), %edx
 7:  movl %edx, 20(%esp)
 
     // On the way out, or in this handler: count it.
@@ -812,18 +972,18 @@ lguest_switcher_event:
     iretl
 
     // On the way in: from here to the way out, by iret. The guest's registers are in their frame.
-lguest_switcher_event_entering:
+\name\()_event_entering:
     movzbl 12(%esp), %ebx
-    leal (lguest_switcher_leave - 3b)(%ecx), %edx
+    leal (\name\()_leave - 3b)(%ecx), %edx
     movl %edx, 20(%esp)
     addl $20, %esp
     iretl
 
     // At the last iret: from here to the stub, by iret. The guest's registers are where it left them.
-lguest_switcher_event_entered:
+\name\()_event_entered:
     movzbl 12(%esp), %edx
     imull ${STUB_SIZE}, %edx
-    leal (lguest_switcher_start - 3b)(%ecx,%edx), %edx
+    leal (\name\()_start - 3b)(%ecx,%edx), %edx
     movl %edx, 20(%esp)
     popl %edx
     popl %ecx
@@ -832,12 +992,17 @@ lguest_switcher_event_entered:
     iretl
 
     // One page; an error here means that it has grown too long.
-    .org lguest_switcher_start + {PAGE_SIZE}, 0xcc
-    .globl lguest_switcher_end
-lguest_switcher_end:
+    .org \name\()_start + {PAGE_SIZE}, 0xcc
+    .endm
+    lguest_switcher lguest_switcher_two_level, 0, {TWO_LEVEL_SPAN}, {TWO_LEVEL_LAST}, 4
+    lguest_switcher lguest_switcher_pae, 1, {PAE_SPAN}, {PAE_LAST}, 8
     .popsection
 "#,
     STUB_SIZE = const STUB_SIZE,
+    EXCEPTIONS = const EXCEPTIONS,
+    GROUP = const GROUP,
+    GROUP_SIZE = const GROUP_SIZE,
+    STUBS_SIZE = const STUBS_SIZE,
     ERROR_CODES = const ERROR_CODES,
     HOST_CONTEXT = const offset_of!(StatePage, host_context),
     HOST_CR3 = const offset_of!(StatePage, host_cr3),
@@ -891,8 +1056,8 @@ lguest_switcher_end:
     MOST_FILLS = const MOST_FILLS,
     ENTRY_ACCESSED = const Flags::ACCESSED.bits(),
     ENTRY_DIRTY = const Flags::DIRTY.bits(),
-    LEAF_MALFORMED = const shadow_flags::REFUSED.bits(),
-    LEAF_FLAGS = const PAGE_SIZE as u64 - 1 - shadow_flags::HIDDEN.bits(),
+    LEAF_MALFORMED = const shadow_tables::REFUSED.bits(),
+    LEAF_FLAGS = const PAGE_SIZE as u64 - 1 - shadow_tables::HIDDEN.bits(),
     STACK_PAGES = const offset_of!(StatePage, published.stack_pages),
     RING_NEXT = const offset_of!(StatePage, published.ring_next),
     CALLS_DONE = const offset_of!(StatePage, published.calls),
@@ -912,7 +1077,7 @@ lguest_switcher_end:
     NEW_PGTABLE = const Hypercall::NewPgtable as u32,
     SET_STACK = const Hypercall::SetStack as u32,
     SET_PTE = const Hypercall::SetPte as u32,
-    KEPT = const shadow_flags::KEPT.bits(),
+    KEPT = const shadow_tables::KEPT.bits(),
     BY_CALL = const BY_CALL,
     CLEARED = const CLEARED,
     LOAD_TLS = const Hypercall::LoadTls as u32,
@@ -952,8 +1117,17 @@ lguest_switcher_end:
     MALFORMED = const !TwoLevel::ROOT_FLAGS.bits() & (PAGE_SIZE as u64 - 1),
     FRAME_MASK = const !(PAGE_SIZE - 1),
     PAGE_SHIFT = const PAGE_SHIFT,
-    ROOT_SHIFT = const TwoLevel::LEAF_SPAN.trailing_zeros(),
-    LEAF_MASK = const TwoLevel::ENTRIES - 1,
+    MALFORMED_ROOT = const !Pae::ROOT_FLAGS.bits() & (PAGE_SIZE as u64 - 1),
+    TWO_LEVEL_SPAN = const TwoLevel::LEAF_SPAN.trailing_zeros(),
+    TWO_LEVEL_LAST = const TwoLevel::ENTRIES - 1,
+    TWO_LEVEL_ENTRY = const TwoLevel::ENTRY_SIZE,
+    PAE_SPAN = const Pae::LEAF_SPAN.trailing_zeros(),
+    PAE_LAST = const Pae::ENTRIES - 1,
+    PAE_ROOT_SPAN = const u32::BITS - Pae::ROOT_ENTRIES.trailing_zeros(),
+    MIDDLE_ORIGINS = const shadow_tables::MIDDLE_ORIGINS,
+    NO_EXECUTE = const offset_of!(StatePage, no_execute),
+    ENTRY_SIZE = const offset_of!(StatePage, view.entry_size),
+    FETCH = const PageFaultErrorCode::INSTRUCTION_FETCH.bits(),
     PF_VECTOR = const trap::PAGE_FAULT,
     NMI_VECTOR = const trap::NMI,
     MC_VECTOR = const trap::MACHINE_CHECK,
@@ -996,23 +1170,46 @@ const NO_USER_PAGES: u32 = (Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION.bits(
     | Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION.bits()) as u32;
 
 unsafe extern "C" {
-    static lguest_switcher_start: u8;
-    static lguest_switcher_enter: u8;
-    static lguest_switcher_end: u8;
+    static lguest_switcher_two_level_start: u8;
+    static lguest_switcher_two_level_enter: u8;
+    static lguest_switcher_pae_start: u8;
+    static lguest_switcher_pae_enter: u8;
 }
 
-/// The text, to be copied to the start of the Switcher area.
-#[must_use]
-pub fn bytes() -> &'static [u8] {
-    let (start, end) = (&raw const lguest_switcher_start, &raw const lguest_switcher_end);
-    // SAFETY: both labels are of one section that the assembly above fills and nobody writes; all of it
-    // is between them.
-    unsafe { slice::from_raw_parts(start, end.addr() - start.addr()) }
+/// The text for shadow tables of one format.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    start: *const u8,
+    enter: *const u8,
 }
 
-/// Selector and address that the host calls, once the text has been copied to `text`.
-#[must_use]
-pub fn entry(text: GuestVirt) -> (u32, GuestVirt) {
-    let offset = (&raw const lguest_switcher_enter).addr() - (&raw const lguest_switcher_start).addr();
-    (LGUEST_CS, GuestVirt(text.0 + offset as u32))
+impl Text {
+    /// The one for shadow tables of this format.
+    #[must_use]
+    pub fn of(shadow: Paging) -> Self {
+        match shadow {
+            Paging::TwoLevel => Self {
+                start: &raw const lguest_switcher_two_level_start,
+                enter: &raw const lguest_switcher_two_level_enter,
+            },
+            Paging::Pae => Self {
+                start: &raw const lguest_switcher_pae_start,
+                enter: &raw const lguest_switcher_pae_enter,
+            },
+        }
+    }
+
+    /// Its bytes, to be copied to the start of the Switcher area.
+    #[must_use]
+    pub fn bytes(&self) -> &'static [u8] {
+        // SAFETY: the label is of a section that the assembly above fills and nobody writes, and a page of it follows.
+        unsafe { slice::from_raw_parts(self.start, PAGE_SIZE as usize) }
+    }
+
+    /// Selector and address that the host calls, once the text has been copied to `text`.
+    #[must_use]
+    pub fn entry(&self, text: GuestVirt) -> (u32, GuestVirt) {
+        let offset = self.enter.addr() - self.start.addr();
+        (LGUEST_CS, GuestVirt(text.0 + offset as u32))
+    }
 }

@@ -68,7 +68,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("page-formats", USUAL),
     scenario!("reflected-faults", 300),
     scenario!("switches-in-the-switcher", 300),
-    scenario!("fills-in-the-switcher", 300),
+    scenario!("fills-in-the-switcher", 600),
     scenario!("result-of-the-guest", USUAL),
     scenario!("two-guests", USUAL),
     scenario!("kill-9-of-a-launcher", USUAL),
@@ -108,11 +108,18 @@ spinning() {
     set -- $(cat /proc/$1/stat)
     [ $((${14} + ${15})) -gt 20 ]
 }
-# by_itself ALL OWN OPTION...: runs a guest with two levels of tables; sets all and own to its counters of these names, which say
-# how many events there were, and how many of them the Switcher has handled by itself.
+# The formats of page tables that a guest may have here.
+formats() {
+    case $(parameter paging) in
+    2-level) echo 2-level;;
+    *) echo 2-level pae;;
+    esac
+}
+# by_itself ALL OWN OPTION...: runs a guest; sets all and own to its counters of these names, which say how many events there were,
+# and how many of them the Switcher has handled by itself.
 by_itself() {
     what=$1 whose=$2; shift 2
-    lguest --counters=/tmp/counters --paging 2-level \"$@\" $GUEST test=quick; status=$?
+    lguest --counters=/tmp/counters \"$@\" $GUEST test=quick; status=$?
     [ $status = 0 ] || fail \"the guest ($*) ended with status\" $status
     all=$(counter $what /tmp/counters) own=$(counter $whose /tmp/counters)
     echo \"$*: the Switcher has handled $own of $all $what\"

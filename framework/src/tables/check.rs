@@ -8,7 +8,7 @@ use crate::defect::Defect;
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use arch_i386::addr::HostFrame;
 use arch_i386::paging::{Entry, Flags, PageFormat};
-use arch_i386::shadow_flags;
+use arch_i386::shadow_tables;
 
 /// What the processor itself sets in an entry that it walks through.
 const PROCESSOR_SETS: Flags = Flags::ACCESSED.union(Flags::DIRTY);
@@ -53,7 +53,11 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let window = leaf_index_of::<S>(self.window.start());
         if S::LEVELS == 3 {
             for index in 0..S::ROOT_ENTRIES {
-                let middle = holder(index * leaf_indices_per_entry::<S>()).middles[index].as_ref();
+                let holder = holder(index * leaf_indices_per_entry::<S>());
+                if !root.agrees_on_middle_origin(holder, index) {
+                    found(Defect::Link { table, index });
+                }
+                let middle = holder.middles[index].as_ref();
                 let expected = middle.map(|page| Entry::new(page.frame().0.into(), S::ROOT_FLAGS));
                 let entry = S::load(&root.page, index).without(PROCESSOR_SETS);
                 if entry != expected.unwrap_or(Entry::EMPTY) {
@@ -94,7 +98,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// The directory entry that leads to a table.
     fn link_to(&self, id: LeafId) -> Entry {
         let leaf = self.leaves.get(id.number()).and_then(Option::as_ref).filter(|_| id != LeafId::NONE);
-        let kept = if id.is_used() { Flags::empty() } else { shadow_flags::KEPT };
+        let kept = if id.is_used() { Flags::empty() } else { shadow_tables::KEPT };
         leaf.map_or(Entry::EMPTY, |leaf| {
             Entry::new(leaf.page.frame().0.into(), table_flags::<S>(leaf.origin) | kept)
         })

@@ -14,7 +14,7 @@ use crate::kill::Kill;
 use crate::paging_host::{Capability, NoFrame, PagingHost, Purpose};
 use arch_i386::addr::GuestFrame;
 use arch_i386::paging::{Entry, Flags};
-use arch_i386::shadow_flags;
+use arch_i386::shadow_tables;
 use core::marker::PhantomData;
 
 /// Bits 52 to 62 of a PAE entry are reserved (Intel SDM vol. 3A, table 4-11). In a shadow entry, where
@@ -22,7 +22,7 @@ use core::marker::PhantomData;
 const RESERVED: Flags = Flags::from_bits_retain(0x7ff0_0000_0000_0000);
 
 /// What a level-1 entry must not have.
-const REFUSED: Flags = shadow_flags::REFUSED.union(RESERVED);
+const REFUSED: Flags = shadow_tables::REFUSED.union(RESERVED);
 
 /// What a guest may have in its own entries and the processor must not find in the shadow's.
 ///
@@ -32,7 +32,7 @@ const REFUSED: Flags = shadow_flags::REFUSED.union(RESERVED);
 ///   what one has written the other need not see, and neither need the host's devices (Intel SDM vol. 3A, 12.12.4;
 ///   the class of XSA-402). Above level 1, a guest's entries may have none of these bits
 ///   ([`PageFormat::DIRECTORY_FLAGS`](arch_i386::paging::PageFormat::DIRECTORY_FLAGS)).
-const HIDDEN: Flags = shadow_flags::HIDDEN;
+const HIDDEN: Flags = shadow_tables::HIDDEN;
 
 /// An entry of a level-1 shadow table that is not in its table yet.
 ///

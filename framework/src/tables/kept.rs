@@ -6,8 +6,8 @@
 //! has. A mark in the link shows the Switcher that it must compare them. Until then the table is none to all others who look for
 //! one. One that nobody has taken up by the next flush is released.
 //!
-//! Only for two levels of both guest and shadow, as the Switcher fills no others: with PAE, tables go and come with their middle
-//! tables.
+//! With PAE the middle tables stay as well, as long as a table is under them, and the Switcher fills nothing under one that
+//! stands for another table than the guest has there.
 
 use super::ids::LeafId;
 use super::leaf::{LeafTable, clear};
@@ -15,13 +15,10 @@ use super::{Holder, RootId, Tables, leaf_indices, table_flags};
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use crate::walk::Origin;
 use arch_i386::paging::{Entry, PageFormat};
-use arch_i386::shadow_flags;
+use arch_i386::shadow_tables;
 use core::ops::Range;
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
-    /// Whether tables are kept.
-    const KEEPS: bool = G::LEVELS == 2 && S::LEVELS == 2;
-
     /// Releases all that these entries of the guest's root map, as [`Tables::release_entries`] does, and keeps its own tables that
     /// were in use, empty.
     pub fn empty_entries(
@@ -30,14 +27,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         id: RootId,
         indices: Range<usize>,
     ) -> Progress {
-        if !Self::KEEPS {
-            return self.release_entries(host, id, indices);
-        }
-        // With two levels, an entry of the guest's root is one of the shadow's.
-        let mut from = indices.start;
-        let end = indices.end.min(self.shared_from);
+        let start = Self::leaf_indices_of(indices.start).start;
+        let end = Self::leaf_indices_of(indices.end).start;
+        let mut from = start;
+        let own_end = end.min(self.shared_from);
         while let Some(leaf_index) = self.root(id).in_use.next(from)
-            && leaf_index < end
+            && leaf_index < own_end
         {
             from = leaf_index + 1;
             let leaf = self.root(id).leaves[leaf_index];
@@ -48,10 +43,11 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             }
             reschedule_point(host)?;
         }
-        if end >= indices.end {
+        self.free_unused_middles(host, id, start..end);
+        if own_end >= end {
             return Progress::Continue(()); // As at every flush: no entry is of the shared half.
         }
-        self.release_entries(host, id, end.max(indices.start)..indices.end)
+        self.release_in(host, Holder::Shared, own_end.max(start)..end)
     }
 
     fn empty_leaf(&mut self, id: RootId, leaf_index: usize, leaf: LeafId) {
@@ -62,8 +58,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.count(cleared);
         let root = self.holder_mut(Holder::Own(id));
         root.leaves[leaf_index] = leaf.kept();
-        let link = S::load(&root.page, leaf_index);
-        S::store(&mut root.page, leaf_index, link.with(shadow_flags::KEPT));
+        root.change_link::<S>(leaf_index, |link| link.with(shadow_tables::KEPT));
     }
 
     /// The table that is kept at a leaf-table index, to stand for `origin` from now on.
@@ -74,7 +69,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let link = Entry::new(table.page.frame().0.into(), table_flags::<S>(origin));
         let root = self.holder_mut(Holder::Own(id));
         root.leaves[leaf_index] = leaf;
-        S::store(&mut root.page, leaf_index, link);
+        root.change_link::<S>(leaf_index, |_| link);
+        self.note_middle_origin(id, leaf_index, origin);
         Some(leaf)
     }
 
@@ -87,7 +83,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     fn kept_at(&self, id: RootId, leaf_index: usize) -> Option<LeafId> {
         debug_assert!(leaf_index < leaf_indices::<S>(), "{leaf_index} is no leaf-table index");
-        if !Self::KEEPS || leaf_index >= self.shared_from {
+        if leaf_index >= self.shared_from {
             return None;
         }
         let leaf = self.root(id).leaves[leaf_index];

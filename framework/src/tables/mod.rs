@@ -390,12 +390,8 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             return Err(error);
         }
         let pages = 1 + holder.pages() - before;
-        if S::LEVELS == 3 {
-            let before =
-                core::mem::replace(&mut holder.middle_origins[leaf_index / S::ENTRIES], origin.middle);
-            self.middle_counts.change(before, origin.middle);
-        }
         self.pages += pages;
+        self.note_middle_origin(root, leaf_index, origin);
         let id = self.free.pop().expect("one was made above");
         self.leaves[id.number()] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
         let holder = self.holder_of(root, leaf_index);
@@ -404,6 +400,28 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         holder.in_use.insert(leaf_index);
         self.enter_in_roots(leaf_index);
         Ok(id)
+    }
+
+    /// Notes which middle table of the guest's leads to what is at a leaf-table index (PAE).
+    fn note_middle_origin(&mut self, root: RootId, leaf_index: usize, Origin { middle, .. }: Origin) {
+        if S::LEVELS == 2 {
+            return;
+        }
+        let (index, holder) = (leaf_index / S::ENTRIES, self.holder_of(root, leaf_index));
+        let root = match holder {
+            Holder::Own(RootId(id)) => self.roots[usize::from(id)].as_mut(),
+            Holder::Shared => self.owner.as_mut(),
+        };
+        let root = root.expect("a root's name is forgotten before the root");
+        if root.middle_origins[index] == middle {
+            return;
+        }
+        root.set_middle_origin(&mut self.middle_counts, index, middle);
+        if let (Holder::Shared, Some(owner)) = (holder, &self.owner) {
+            for root in self.roots.iter_mut().flatten() {
+                root.copy_entries::<S>(owner, index..index + 1);
+            }
+        }
     }
 
     /// Enters what the owner has at an index of the shared half in every root.
@@ -551,18 +569,32 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let start = Self::leaf_indices_of(indices.start).start;
         let end = Self::leaf_indices_of(indices.end).start;
         self.release_leaves(host, root, start..end)?;
-        if S::LEVELS == 3 {
-            let shared = self.shared_from / S::ENTRIES;
-            let window = leaf_index_of::<S>(self.window.start()) / S::ENTRIES;
-            let whole = start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared);
-            let root =
-                self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
-            let before = root.pages();
-            let whole = whole.filter(|&index| index != window);
-            root.free_middles::<S>(host, &mut self.middle_counts, whole);
-            self.pages -= before - root.pages();
-        }
+        self.free_unused_middles(host, root, start..end);
         Progress::Continue(())
+    }
+
+    /// Gives a root's own middle tables back whose leaf-table indices are all among these, and under which nothing is (PAE).
+    fn free_unused_middles(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        Range { start, end }: Range<usize>,
+    ) {
+        if S::LEVELS == 2 {
+            return;
+        }
+        let shared = self.shared_from / S::ENTRIES;
+        let window = leaf_index_of::<S>(self.window.start()) / S::ENTRIES;
+        let root =
+            self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
+        let before = root.pages();
+        for index in start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared) {
+            let next = root.in_use.next(index * S::ENTRIES);
+            if index != window && next.is_none_or(|next| next >= (index + 1) * S::ENTRIES) {
+                root.free_middles::<S>(host, &mut self.middle_counts, index..index + 1);
+            }
+        }
+        self.pages -= before - root.pages();
     }
 
     /// Releases the level-1 tables at these indices; those of the shared half are released for all roots.

@@ -6,8 +6,9 @@ use crate::ledger::TableKind;
 use crate::paging_host::{Capability, PagingHost};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arch_i386::addr::{GuestFrame, HostFrame};
+use arch_i386::addr::{GuestFrame, HostFrame, PAGE_SHIFT};
 use arch_i386::paging::{Entry, Flags, PageFormat};
+use arch_i386::shadow_tables::MIDDLE_ORIGINS;
 use arch_i386::table::TablePage;
 use core::ops::Range;
 use fallible::OutOfMemory;
@@ -43,13 +44,22 @@ impl MiddleCounts {
     }
 }
 
+/// The word of a root's page that the first of [`MIDDLE_ORIGINS`] is.
+const FIRST_ORIGIN: usize = MIDDLE_ORIGINS as usize / size_of::<u32>();
+
+/// The guest's entry for a middle table, which has no other flag; 0 for none.
+fn entry_for(middle: Option<GuestFrame>) -> u32 {
+    middle.map_or(0, |frame| frame.0 << PAGE_SHIFT | Flags::PRESENT.bits() as u32)
+}
+
 /// A shadow page directory.
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) page: TablePage,
     /// With PAE, the table behind each entry of `page`, if it is this root's own.
     pub(super) middles: [Option<TablePage>; 4],
-    /// With PAE, the guest's middle table that each of `middles` stands for, once one was seen.
+    /// With PAE, the guest's middle table that each of `middles` stands for, once one was seen. The Switcher has it in the root's
+    /// [page](MIDDLE_ORIGINS).
     pub(super) middle_origins: [Option<GuestFrame>; 4],
     /// For each [`PageFormat::LEAF_SPAN`] of address space, its table, if it is this root's own.
     pub(super) leaves: Box<[LeafId]>,
@@ -97,10 +107,20 @@ impl Root {
         if S::LEVELS == 3 {
             self.add_middle::<S>(host, leaf_index / S::ENTRIES)?;
         }
-        if let Some(page) = self.directory_mut::<S>(leaf_index) {
-            S::store(page, leaf_index % S::ENTRIES, Entry::new(table.0.into(), flags));
-        }
+        self.change_link::<S>(leaf_index, |_| Entry::new(table.0.into(), flags));
         Ok(())
+    }
+
+    /// Changes the directory entry that leads to a level-1 table, if the table that it is in is there.
+    pub(super) fn change_link<S: PageFormat>(
+        &mut self,
+        leaf_index: usize,
+        change: impl FnOnce(Entry) -> Entry,
+    ) {
+        if let Some(page) = self.directory_mut::<S>(leaf_index) {
+            let link = S::load(page, leaf_index % S::ENTRIES);
+            S::store(page, leaf_index % S::ENTRIES, change(link));
+        }
     }
 
     /// Makes the middle page of a root entry, if it is not there (PAE).
@@ -117,19 +137,37 @@ impl Root {
         Ok(())
     }
 
+    /// Sets which middle table of the guest's one of `middles` stands for.
+    pub(super) fn set_middle_origin(
+        &mut self,
+        counts: &mut MiddleCounts,
+        index: usize,
+        origin: Option<GuestFrame>,
+    ) {
+        counts.change(core::mem::replace(&mut self.middle_origins[index], origin), origin);
+        self.page.words_mut()[FIRST_ORIGIN + index] = entry_for(origin);
+    }
+
+    /// Whether the Switcher has the same of a middle table as `from`, which is this root or the one that it shares the table with.
+    pub(super) fn agrees_on_middle_origin(&self, from: &Self, index: usize) -> bool {
+        self.page.words()[FIRST_ORIGIN + index] == entry_for(from.middle_origins[index])
+    }
+
     /// Takes a level-1 table out of its root.
     pub(super) fn unlink<S: PageFormat>(&mut self, leaf_index: usize) -> LeafId {
-        if let Some(page) = self.directory_mut::<S>(leaf_index) {
-            S::store(page, leaf_index % S::ENTRIES, Entry::EMPTY);
-        }
+        self.change_link::<S>(leaf_index, |_| Entry::EMPTY);
         self.in_use.remove(leaf_index);
         core::mem::replace(&mut self.leaves[leaf_index], LeafId::NONE)
     }
 
-    /// Makes entries of the root page the same as another root's.
+    /// Makes entries of the root page, and with PAE what the Switcher has there of them, the same as another root's.
     pub(super) fn copy_entries<S: PageFormat>(&mut self, from: &Self, indices: Range<usize>) {
         for index in indices {
             S::store(&mut self.page, index, S::load(&from.page, index));
+            if S::LEVELS == 3 {
+                let word = FIRST_ORIGIN + index;
+                self.page.words_mut()[word] = from.page.words()[word];
+            }
         }
     }
 
@@ -143,7 +181,7 @@ impl Root {
         for index in indices {
             if let Some(middle) = self.middles.get_mut(index).and_then(Option::take) {
                 S::store(&mut self.page, index, Entry::EMPTY);
-                counts.change(self.middle_origins[index].take(), None);
+                self.set_middle_origin(counts, index, None);
                 host.free_zeroed_table(middle, Capability::new());
             }
         }

@@ -3,7 +3,7 @@
 //! In lguest this is `guest_pagetable_flush_user` and `guest_pagetable_clear_all`. Shadow tables are dropped whole; the
 //! slots stay taken.
 //!
-//! Different here: releasing a table goes by the entries in use, not through all of them; with two levels, a flush of the user half
+//! Different here: releasing a table goes by the entries in use, not through all of them; a flush of the user half
 //! keeps the tables that it has emptied ([`Tables::empty_entries`](framework::tables::Tables::empty_entries)), which no guest can
 //! see; the host may run something else on the way; and what a flush of the user half has dropped may be filled again at once
 //! ([`Optimizations::refill_after_flush`](super::Optimizations::refill_after_flush)).

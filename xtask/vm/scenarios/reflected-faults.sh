@@ -3,9 +3,11 @@
 faults() { by_itself reflected_faults switcher_reflections "$@"; }
 load seed=42
 [ "$(parameter reflect)" = Y ] || fail 'reflect reads' "$(parameter reflect)"
-for strategy in lguest shared; do
-    faults --strategy $strategy
-    [ "$own" -gt $((all / 2)) ] && [ "$own" -le "$all" ] || fail "$own of $all faults"
+for paging in $(formats); do
+    for strategy in lguest shared; do
+        faults --paging $paging --strategy $strategy
+        [ "$own" -gt $((all / 2)) ] && [ "$own" -le "$all" ] || fail "$own of $all faults"
+    done
 done
 for strategy in audit:every=64 record; do
     faults --strategy $strategy

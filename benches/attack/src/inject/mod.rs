@@ -41,6 +41,7 @@ use event::{Event, Fault, faults};
 use monitor::Monitor;
 use report::{Place, Report};
 use session::{Fate, GUESTS, Observed, SCRIPT, Session, Spot};
+use switcher::stubs;
 use text::{Kind, Text};
 use xtask::boots;
 use xtask::flavour::Flavour;
@@ -147,7 +148,7 @@ fn inject(
 ) -> Result<Report> {
     let module = &contents.module;
     let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    let text = Text::read(&bytes).with_context(|| module.display().to_string())?;
+    let text = Text::read(&bytes, flavour).with_context(|| module.display().to_string())?;
     // Time by instruction count would leap to the next timer at each stop.
     let vm = Vm {
         name: format!("inject-{flavour}"),
@@ -280,7 +281,7 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
     let usual: Vec<u32> = usual.into_iter().map(|(offset, _)| offset).collect();
     let names: Vec<String> = usual.iter().map(|&offset| text.place(offset)).collect();
     session.say(&format!("usual way: {}", names.join(" ")));
-    let ways = ways(text, &usual, flavour)?;
+    let ways = ways(text, &usual)?;
     let mut reached: Vec<Vec<u32>> = Vec::new();
     for way in &ways {
         if way.events.is_empty() {
@@ -297,7 +298,7 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
         session.say(&format!("way {}: {}", way.name, names.join(" ")));
         reached.push(offsets);
     }
-    let cases = cases((text, flavour), &ways, &reached, &mut report, quick);
+    let cases = cases(text, &ways, &reached, &mut report, quick);
     let progress = Progress::start_counted(format!("{flavour}: pairs on their ways"), cases.len() as u64);
     let mut progress = progress;
     for (number, case) in cases.iter().enumerate() {
@@ -319,9 +320,9 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
 }
 
 /// All ways, the guests' own first.
-fn ways(text: &Text, usual: &[u32], flavour: Flavour) -> Result<Vec<Way>> {
+fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
     let last = text.last_inwards()?;
-    let outwards = |offset: &&u32| text.stub(**offset).is_none() && !text.is_inwards(**offset);
+    let outwards = |offset: &&u32| **offset >= stubs::STUBS_SIZE && !text.is_inwards(**offset);
     let first_out = *usual.iter().find(outwards).context("no guest is ever left")?;
     let host_idt = usual
         .iter()
@@ -349,7 +350,7 @@ fn ways(text: &Text, usual: &[u32], flavour: Flavour) -> Result<Vec<Way>> {
         }
     }
     let begins = text.looks.iter().map(|looks| looks.start).chain(text.does.iter().copied());
-    for offset in begins.filter(|&offset| text.is_for(flavour, offset)) {
+    for offset in begins {
         for event in [Event::Nmi, Event::MachineCheck] {
             add(format!("{event} {}", at(offset)), Spot::Text(offset), event);
         }
@@ -360,8 +361,7 @@ fn ways(text: &Text, usual: &[u32], flavour: Flavour) -> Result<Vec<Way>> {
         let touches = touches.context("what can be given up touches nothing of the guest's")?;
         add(format!("#PF {}", at(touches)), Spot::Text(touches), Event::MissingPage);
     }
-    let asks = text.asks_to_clear().filter(|&at| text.is_for(flavour, at));
-    for at in [text.enter].into_iter().chain(asks) {
+    for at in [text.enter].into_iter().chain(text.asks_to_clear()) {
         add(format!("{} at {}", Event::ClearBuffers, text.place(at)), Spot::Text(at), Event::ClearBuffers);
     }
     if let Some(segment) = segment {
@@ -384,9 +384,9 @@ fn go(session: &mut Session<'_>, way: &Way) -> Result<bool> {
 }
 
 /// The entry points that stand for all: the first of each kind that was come to.
-fn samples(text: &Text, reached: &[Vec<u32>]) -> BTreeMap<&'static str, Option<u32>> {
-    let vectors: BTreeSet<u32> = reached.iter().flatten().filter_map(|&offset| text.stub(offset)).collect();
-    let first = |wanted: &dyn Fn(u8) -> bool| vectors.iter().copied().find(|&vector| wanted(vector as u8));
+fn samples(text: &Text, reached: &[Vec<u32>]) -> BTreeMap<&'static str, Option<u8>> {
+    let vectors: BTreeSet<u8> = reached.iter().flatten().filter_map(|&offset| text.stub(offset)).collect();
+    let first = |wanted: &dyn Fn(u8) -> bool| vectors.iter().copied().find(|&vector| wanted(vector));
     BTreeMap::from([
         ("NMI", first(&|v| v == trap::NMI)),
         ("machine check", first(&|v| v == trap::MACHINE_CHECK)),
@@ -399,23 +399,16 @@ fn samples(text: &Text, reached: &[Vec<u32>]) -> BTreeMap<&'static str, Option<u
 }
 
 /// Everything that is to be tried; what is not come to, or cannot be, goes into the report at once.
-fn cases(
-    (text, flavour): (&Text, Flavour),
-    ways: &[Way],
-    reached: &[Vec<u32>],
-    report: &mut Report,
-    quick: bool,
-) -> Vec<Case> {
+fn cases(text: &Text, ways: &[Way], reached: &[Vec<u32>], report: &mut Report, quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     let samples = samples(text, reached);
     for (kind, _) in samples.iter().filter(|(_, vector)| vector.is_none()) {
         report.broken.push(format!("no guest came to the entry point of a {kind}"));
     }
-    let sampled: BTreeSet<u32> = samples.values().flatten().copied().collect();
-    let wanted = |offset: &u32| {
-        text.stub(*offset).is_none_or(|vector| sampled.contains(&vector)) && text.is_for(flavour, *offset)
-    };
-    let first_out = reached[0].iter().copied().find(|at| text.stub(*at).is_none() && !text.is_inwards(*at));
+    let sampled = samples.values().flatten().flat_map(|&vector| text.stub_instructions(vector));
+    let sampled: BTreeSet<u32> = sampled.collect();
+    let wanted = |offset: &u32| *offset >= stubs::STUBS_SIZE || sampled.contains(offset);
+    let first_out = reached[0].iter().copied().find(|at| *at >= stubs::STUBS_SIZE && !text.is_inwards(*at));
     for event in [Event::Nmi, Event::MachineCheck] {
         cases.push(Case { place: Place::Guest, way: 0, spot: Spot::Guest, event });
     }

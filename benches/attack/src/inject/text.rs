@@ -1,42 +1,39 @@
 //! The Switcher's text, taken apart: which instructions there are, on which way each lies, and what each can raise.
 //!
-//! Nothing here knows the text but the names of its ends and of its entry from the host. The instructions are those
+//! Nothing here knows the text but the names of its start, of its entry from the host and of the parts of its work. The instructions are those
 //! that control can come to from the entries, followed through all jumps; what the text holds besides must be
 //! padding, or [`Text::read`] fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
-use arch_i386::segment::IDT_ENTRIES;
+use arch_i386::addr::PAGE_SIZE;
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Formatter, GasFormatter, Instruction, Mnemonic, OpAccess,
     OpKind, Register,
 };
 use object::{Object, ObjectSection, ObjectSymbol};
 
-use switcher::state::STUB_SIZE;
+use switcher::stubs;
 use xtask::flavour::Flavour;
 
-const START: &str = "lguest_switcher_start";
-const ENTER: &str = "lguest_switcher_enter";
-const END: &str = "lguest_switcher_end";
+const START: &str = "start";
+const ENTER: &str = "enter";
 /// From where to where the Switcher looks at the guest's memory by itself, and can give up: for a page fault, and for a hypercall.
-const LOOKS: [[&str; 2]; 2] = [
-    ["lguest_switcher_walking", "lguest_switcher_reflected"],
-    ["lguest_switcher_switching", "lguest_switcher_switch"],
-];
+const LOOKS: [[&str; 2]; 2] = [["walking", "reflected"], ["switching", "switch"]];
 
 /// Where it begins to do what it has looked at, and where the guest goes on.
-const DOES: [&str; 4] =
-    ["lguest_switcher_reflected", "lguest_switcher_fill", "lguest_switcher_switch", "lguest_switcher_done"];
+const DOES: [&str; 4] = ["reflected", "fill", "switch", "done"];
 
-/// From where to where it works for two-level tables only.
-const TWO_LEVEL: [[&str; 2]; 3] = [
-    ["lguest_switcher_filling", "lguest_switcher_reflect"],
-    ["lguest_switcher_fill", "lguest_switcher_page_fault_inside"],
-    ["lguest_switcher_set_pte", "lguest_switcher_known"],
-];
+/// What the names of the labels begin with in the text that runs on this kernel. The module has one for each format of tables.
+fn prefix(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Plain => "lguest_switcher_two_level_",
+        Flavour::Pae => "lguest_switcher_pae_",
+    }
+}
 
 /// What fills the text up to its end.
 const FILLER: u8 = 0xcc;
@@ -55,8 +52,6 @@ pub struct Text {
     pub looks: Vec<Range<u32>>,
     /// Where what was looked at begins to be done, and where the guest goes on.
     pub does: Vec<u32>,
-    /// What a host with tables of three levels never comes to.
-    pub two_level: Vec<Range<u32>>,
     labels: BTreeMap<u32, String>,
 }
 
@@ -95,25 +90,27 @@ pub enum Kind {
 }
 
 impl Text {
-    /// Takes it out of the module, an object file.
-    pub fn read(module: &[u8]) -> Result<Text> {
+    /// Takes the one for a kernel out of the module, an object file.
+    pub fn read(module: &[u8], flavour: Flavour) -> Result<Text> {
+        let prefix = prefix(flavour);
         let file = object::File::parse(module).context("the module is no object file")?;
         let symbol = |name: &str| {
-            let found = file.symbols().find(|symbol| symbol.name() == Ok(name));
+            let name = format!("{prefix}{name}");
+            let found = file.symbols().find(|symbol| symbol.name() == Ok(&name));
             found.with_context(|| format!("the module has no symbol `{name}`"))
         };
-        let (start, end) = (symbol(START)?, symbol(END)?);
+        let start = symbol(START)?;
+        let end = start.address() + u64::from(PAGE_SIZE);
         let index = start.section_index().context("the Switcher's text is in no section")?;
         let section = file.section_by_index(index)?;
         let bytes = section
-            .data_range(start.address(), end.address() - start.address())?
+            .data_range(start.address(), u64::from(PAGE_SIZE))?
             .context("the Switcher's text is not in its section")?;
         let inside = |symbol: &object::Symbol<'_, '_>| {
-            symbol.section_index() == Some(index)
-                && (start.address()..end.address()).contains(&symbol.address())
+            symbol.section_index() == Some(index) && (start.address()..end).contains(&symbol.address())
         };
         let labels = file.symbols().filter(inside).filter_map(|symbol| {
-            let name = symbol.name().ok().filter(|name| !name.is_empty())?;
+            let name = symbol.name().ok()?.strip_prefix(prefix)?;
             Some(((symbol.address() - start.address()) as u32, name.to_owned()))
         });
         Text::new(bytes.to_vec(), labels.collect())
@@ -124,15 +121,15 @@ impl Text {
         let enter = label(ENTER).with_context(|| format!("the Switcher's text has no label `{ENTER}`"))?;
         let mut instructions = BTreeMap::new();
         let inwards = follow(&bytes, enter, &mut instructions)?;
-        for vector in 0..IDT_ENTRIES as u32 {
-            follow(&bytes, vector * STUB_SIZE, &mut instructions)?;
+        for vector in 0..=u8::MAX {
+            follow(&bytes, stubs::offset(vector), &mut instructions)?;
         }
         let ranges = |names: &[[&str; 2]]| {
             names.iter().filter_map(|[from, to]| Some(label(from)?..label(to)?)).collect::<Vec<_>>()
         };
-        let (looks, two_level) = (ranges(&LOOKS), ranges(&TWO_LEVEL));
+        let looks = ranges(&LOOKS);
         let does = DOES.iter().filter_map(|name| label(name)).collect();
-        let text = Text { bytes, enter, instructions, inwards, looks, does, two_level, labels };
+        let text = Text { bytes, enter, instructions, inwards, looks, does, labels };
         text.check_rest()?;
         Ok(text)
     }
@@ -162,27 +159,37 @@ impl Text {
     /// The offset's name: the label before it and the distance, or the vector of the entry point.
     pub fn place(&self, offset: u32) -> String {
         if let Some(vector) = self.stub(offset) {
-            return format!("vector {vector}+{:#x}", offset % STUB_SIZE);
+            return format!("vector {vector}+{:#x}", offset - stubs::offset(vector));
         }
         match self.labels.range(..=offset).next_back() {
             Some((&at, name)) => {
-                let name = name.strip_prefix("lguest_switcher_").unwrap_or(name);
-                if at == offset { name.to_owned() } else { format!("{name}+{:#x}", offset - at) }
+                if at == offset {
+                    name.to_owned()
+                } else {
+                    format!("{name}+{:#x}", offset - at)
+                }
             }
             None => format!("{offset:#x}"),
         }
     }
 
-    /// The vector, if an instruction is one of an entry point from the guest.
-    pub fn stub(&self, offset: u32) -> Option<u32> {
-        // The entry from the host may follow without a gap.
-        Some(offset / STUB_SIZE).filter(|&vector| vector < IDT_ENTRIES as u32 && !self.is_inwards(offset))
+    /// The vector, if an instruction is one of an entry point from the guest and no jump that several share.
+    pub fn stub(&self, offset: u32) -> Option<u8> {
+        stubs::vector_at(offset)
     }
 
-    /// The offsets of the instructions of a vector's entry point.
-    pub fn stub_instructions(&self, vector: u32) -> impl Iterator<Item = u32> + '_ {
-        let from = vector * STUB_SIZE;
-        self.instructions.range(from..from + STUB_SIZE).map(|(&at, _)| at)
+    /// The offsets of the instructions of a vector's entry point, and of the jump that it shares with others, if it does.
+    pub fn stub_instructions(&self, vector: u8) -> impl Iterator<Item = u32> + '_ {
+        let from = stubs::offset(vector);
+        let next = move |&at: &u32| {
+            let instruction = &self.instructions[&at];
+            let target = match instruction.flow_control() {
+                FlowControl::UnconditionalBranch => instruction.near_branch32(),
+                _ => instruction.next_ip32(),
+            };
+            Some(target).filter(|&target| target < stubs::STUBS_SIZE)
+        };
+        iter::successors(Some(from), next)
     }
 
     /// Whether the instruction lies between the entry from the host and the `iret` into the guest.
@@ -193,11 +200,6 @@ impl Text {
     /// The instructions on the way into the guest, in order of their addresses.
     pub fn inwards(&self) -> impl Iterator<Item = (u32, &Instruction)> {
         self.inwards.iter().map(|at| (*at, &self.instructions[at]))
-    }
-
-    /// Whether a host with tables of this format comes to the instruction.
-    pub fn is_for(&self, flavour: Flavour, offset: u32) -> bool {
-        flavour == Flavour::Plain || !self.two_level.iter().any(|range| range.contains(&offset))
     }
 
     /// The comparison on which it depends whether the processor's buffers are cleared behind a fill: two instructions before that.
@@ -362,17 +364,28 @@ mod tests {
     /// A little Switcher with these lines between the entry from the host and the end.
     fn text(lines: &str) -> Result<Text> {
         let folder = tempfile::tempdir().unwrap();
+        let prefix = prefix(Flavour::Pae);
+        let stub = |vector: u8| {
+            let jump = if vector < 32 { "lguest_switcher_pae_exit" } else { "1f" };
+            // Behind 32 short ones is their jump.
+            let shared =
+                if vector >= 32 && vector % 32 == 31 { "1: jmp lguest_switcher_pae_exit" } else { "" };
+            let at = stubs::offset(vector);
+            format!(" .org {prefix}{START} + {at}, 0xcc\n .byte 0x6a, {vector}\n jmp {jump}\n {shared}\n")
+        };
+        let entries: String = (0..=u8::MAX).map(stub).collect();
         let source = format!(
-            ".text\n nop\n .balign 16\n{START}:\n .set n, 0\n .rept 256\n .org {START} + n * {STUB_SIZE}, 0xcc\n .byte 0x6a, 0\n \
-             jmp lguest_switcher_exit\n .set n, n + 1\n .endr\n{ENTER}:\n{lines}\n .org {START} + 4096, 0xcc\n{END}:\n nop\n"
+            ".text\n nop\n .balign 16\n{prefix}{START}:\n{entries} .org {prefix}{START} + {}, 0xcc\n\
+             {prefix}{ENTER}:\n{lines}\n .org {prefix}{START} + 4096, 0xcc\n nop\n",
+            stubs::STUBS_SIZE
         );
         fs::write(folder.path().join("a.s"), source).unwrap();
         output(Command::new("as").current_dir(&folder).args(["--32", "-o", "a.o", "a.s"])).unwrap();
-        Text::read(&fs::read(folder.path().join("a.o")).unwrap())
+        Text::read(&fs::read(folder.path().join("a.o")).unwrap(), Flavour::Pae)
     }
 
     const USUAL: &str = "movw $0x80, %bx; ltr %bx; popl %gs; movw 4(%esp), %fs; mov %eax, %ds; iret
-        lguest_switcher_exit: pushl %eax; xorl %edx, %edx; mov %edx, %gs; lldt 8(%eax); iret";
+        lguest_switcher_pae_exit: pushl %eax; xorl %edx, %edx; mov %edx, %gs; lldt 8(%eax); iret";
 
     #[test]
     fn instructions_are_told_from_each_other() {
@@ -391,7 +404,7 @@ mod tests {
             ]
         );
         let outwards =
-            text.instructions.keys().filter(|&&at| text.stub(at).is_none() && !text.is_inwards(at));
+            text.instructions.keys().filter(|&&at| at >= stubs::STUBS_SIZE && !text.is_inwards(at));
         let kinds: Vec<Kind> = outwards.map(|&at| text.kind(at)).collect();
         assert_eq!(
             kinds,
@@ -410,9 +423,15 @@ mod tests {
         let text = text(USUAL).unwrap();
         assert_eq!(text.stub_instructions(13).collect::<Vec<_>>(), [13 * 7, 13 * 7 + 2]);
         assert_eq!((text.place(13 * 7 + 2), text.stub(13 * 7 + 2)), ("vector 13+0x2".to_owned(), Some(13)));
-        // The last entry point has two short instructions, and the entry from the host follows at once.
-        assert_eq!((text.enter, text.stub(text.enter)), (255 * 7 + 4, None));
-        assert_eq!((text.place(0x6fd), text.place(0x6fd + 4)), ("enter".to_owned(), "enter+0x4".to_owned()));
+        // Those of interrupts have short jumps to one that they share: of 32, the last in the group ends where that is.
+        assert_eq!(text.stub_instructions(63).collect::<Vec<_>>(), [348, 350, 352]);
+        assert_eq!(
+            (text.place(350), text.stub(350), text.stub(352)),
+            ("vector 63+0x2".to_owned(), Some(63), None)
+        );
+        // The entry from the host follows at once.
+        assert_eq!((text.enter, text.stub(text.enter)), (0x483, None));
+        assert_eq!((text.place(0x483), text.place(0x483 + 4)), ("enter".to_owned(), "enter+0x4".to_owned()));
         assert_eq!(text.assembly(text.last_inwards().unwrap()), "iret");
     }
 

@@ -129,14 +129,16 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xtask::flavour::Flavour;
 
     const KALLSYMS: &str = "c1000000 T _stext\nc1000100 T schedule\nc1002000 T _etext\n\
-        f8a00000 t lguest_switcher_start\t[lg]\nf8a01000 t lguest_switcher_end\t[lg]\nf8a01010 t lg_read\t[lg]";
+        f8a00000 t lguest_switcher_two_level_start\t[lg]\nf8a01010 t lg_read\t[lg]";
 
     fn read(counts: &str) -> Result<Profile> {
         let host = Kallsyms::parse(KALLSYMS.lines()).unwrap();
         let guest = Functions::new([(0xc100_0000, "guest_entry".to_owned())], 0xc100_1000);
-        Profile::read(counts, &Map { switcher: host.switcher(0xffc0_0000), host: &host, guest: &guest })
+        let switcher = host.switcher(Flavour::Plain, 0xffc0_0000).unwrap();
+        Profile::read(counts, &Map { switcher, host: &host, guest: &guest })
     }
 
     #[test]
@@ -152,7 +154,7 @@ mod tests {
             (World::GuestKernel, "(unknown)", 4),
             (World::Programs, "(all)", 3),
             (World::Module, "lg_read", 2),
-            (World::Switcher, "lguest_switcher_start", 1),
+            (World::Switcher, "lguest_switcher_two_level_start", 1),
         ];
         assert_eq!(profile.sorted(), expected);
         assert_eq!((profile.total(), profile.of(World::GuestKernel)), (32, 11));

@@ -164,7 +164,7 @@ impl<'a> Counter<'a> {
         let base = base.split_whitespace().next().and_then(|word| u64::from_str_radix(word, 16).ok());
         let base = base.context("the module does not say where its Switcher is")?;
         let host = Kallsyms::parse(lines.iter().map(String::as_str))?;
-        let map = Map { switcher: host.switcher(base), host: &host, guest: &self.guest };
+        let map = Map { switcher: host.switcher(self.vm.flavour, base)?, host: &host, guest: &self.guest };
         let read = fs::read_to_string(&counts)
             .with_context(|| format!("QEMU left no {}. {}", counts.display(), boot.logs()))?;
         let profile = Profile::read(&read, &map)?;

@@ -1,11 +1,12 @@
 //! What is at an address: the functions of the host's kernel, of the module, of the Switcher and of a guest.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
+use arch_i386::addr::PAGE_SIZE;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use rustc_demangle::demangle;
+use xtask::flavour::Flavour;
 
 /// The functions of one body of code, by their addresses.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,8 +68,6 @@ pub struct Kallsyms {
     pub kernel: Functions,
     /// The module `lg`.
     pub module: Functions,
-    /// Where the module has the code of the Switcher.
-    switcher: Range<u64>,
 }
 
 impl Kallsyms {
@@ -92,24 +91,27 @@ impl Kallsyms {
         if module.is_empty() || kernel.iter().all(|(address, _)| *address == 0) {
             bail!("/proc/kallsyms tells no addresses of the kernel and of the module `lg`");
         }
-        let of = |name: &str| {
-            let found = module.iter().find(|(_, known)| known == name).map(|(address, _)| *address);
-            found.with_context(|| format!("the module has no symbol `{name}`"))
-        };
-        let switcher = of("lguest_switcher_start")?..of("lguest_switcher_end")?;
         // No symbol marks where the module's code ends; its last function is not longer than a page.
         let end = module.iter().map(|(address, _)| address + 0x1000).max().unwrap_or(0);
         let kernel_end = kernel.iter().map(|(address, _)| *address).max().unwrap_or(0);
         let (kernel, module) = (Functions::new(kernel, kernel_end), Functions::new(module, end));
-        Ok(Kallsyms { kernel, module, switcher })
+        Ok(Kallsyms { kernel, module })
     }
 
-    /// The Switcher, whose code runs as a copy at `base`.
-    pub fn switcher(&self, base: u64) -> Functions {
-        let Range { start, end } = self.switcher;
+    /// The Switcher on such a kernel, whose code runs as a copy at `base`. The module has one for each format of tables.
+    pub fn switcher(&self, flavour: Flavour, base: u64) -> Result<Functions> {
+        let format = match flavour {
+            Flavour::Plain => "two_level",
+            Flavour::Pae => "pae",
+        };
+        let name = format!("lguest_switcher_{format}_start");
+        let found = self.module.by_start.iter().find(|(_, known)| **known == name);
+        let start = found.map(|(&address, _)| address);
+        let start = start.with_context(|| format!("the module has no symbol `{name}`"))?;
+        let end = start + u64::from(PAGE_SIZE);
         let original = self.module.by_start.range(start..end);
         let names = original.map(|(address, name)| (address - start + base, name.clone()));
-        Functions::new(names, end - start + base)
+        Ok(Functions::new(names, end - start + base))
     }
 }
 
@@ -148,8 +150,7 @@ mod tests {
     use super::*;
 
     const LINES: &str = "c1000000 T _stext\nc1000100 t do_it\nc1000100 T alias_of_it\nc1234000 D a_variable\n\
-        c1002000 T _etext\nf8a00000 t lguest_switcher_start\t[lg]\nf8a00880 t lguest_switcher_enter\t[lg]\n\
-        f8a01000 t lguest_switcher_end\t[lg]\n\
+        c1002000 T _etext\nf8a00000 t lguest_switcher_pae_start\t[lg]\nf8a00880 t lguest_switcher_pae_enter\t[lg]\n\
         f8a01200 t _RNvMs_NtCseTzE6wGw6vs_8switcher5stateNtB4_9SlotPages10initialise\t[lg]\n\
         f8b00000 t other\t[tun]";
 
@@ -167,15 +168,17 @@ mod tests {
 
     #[test]
     fn the_switchers_copy_has_the_names_of_the_original() {
-        let switcher = Kallsyms::parse(LINES.lines()).unwrap().switcher(0xffc0_0000);
-        assert_eq!(switcher.at(0xffc0_0010), Some("lguest_switcher_start"));
-        assert_eq!(switcher.at(0xffc0_0fff), Some("lguest_switcher_enter"));
+        let all = Kallsyms::parse(LINES.lines()).unwrap();
+        let switcher = all.switcher(Flavour::Pae, 0xffc0_0000).unwrap();
+        assert_eq!(switcher.at(0xffc0_0010), Some("lguest_switcher_pae_start"));
+        assert_eq!(switcher.at(0xffc0_0fff), Some("lguest_switcher_pae_enter"));
+        assert!(all.switcher(Flavour::Plain, 0xffc0_0000).is_err());
         assert_eq!(switcher.at(0xffc0_1000), None);
     }
 
     #[test]
     fn addresses_that_the_kernel_keeps_to_itself_are_an_error() {
-        let hidden = "00000000 T _stext\n00000000 t lguest_switcher_start\t[lg]";
+        let hidden = "00000000 T _stext\n00000000 t lguest_switcher_pae_start\t[lg]";
         assert!(Kallsyms::parse(hidden.lines()).is_err());
         assert!(Kallsyms::parse("c1000000 T _stext".lines()).is_err(), "the module is not loaded");
     }

@@ -1,4 +1,4 @@
-//! Flags of shadow entries: an agreement of the framework, where the reasons are, and the Switcher, which makes shadow entries by
+//! What of shadow tables is an agreement of the framework, where the reasons are, and the Switcher, which makes shadow entries by
 //! itself.
 
 use crate::paging::Flags;
@@ -13,3 +13,7 @@ pub const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags:
 /// Of an entry that leads to a level-1 table: the table is empty, and whoever fills it must see whether the guest's entry still
 /// gives the same rights. (One of the bits that the processor ignores: Intel SDM vol. 3A, table 4-5.)
 pub const KEPT: Flags = Flags::BIT_9;
+
+/// In the page of a shadow root with four entries (PAE), of which the processor reads no more than these: where a word for each
+/// entry begins. It is the guest's own entry for the middle table that the shadow's middle table stands for, 0 for none.
+pub const MIDDLE_ORIGINS: u32 = 32;
