@@ -10,6 +10,7 @@ use crate::recording;
 use crate::top::Top;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Starts a kernel as an lguest guest, shows its console, and exits with the guest's own result.
@@ -113,6 +114,10 @@ pub struct Cli {
     #[arg(long, value_enum, default_value_t)]
     pub confine: Confine,
 
+    /// Ends the guest when it and its devices have taken so many seconds of the host's processor time
+    #[arg(long, value_name = "SECONDS")]
+    pub cpu_time: Option<NonZeroU32>,
+
     /// How often the guest may restart itself; without this, as often as it likes
     #[arg(long, value_name = "N")]
     pub restart_limit: Option<u32>,
@@ -175,6 +180,7 @@ Exit codes:
   125  lguest could not start the guest or go on with it
   2    wrong usage
   130  left by three ctrl-C within a second
+  152  the guest has had the processor time of --cpu-time
   128+N  ended by signal N";
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
 //! | [`hints`] | what the user should know of a kernel that states too little |
-//! | [`control`], [`monitor`] | what others may do with it meanwhile |
+//! | [`control`], [`monitor`], [`cpu_time`] | what others may do with it meanwhile, and how long |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`hardware_counters`], [`recording`] | what is reported about it afterwards |
 //! | [`top`], [`rates`], [`guest_views`] | what all guests of the host do, for people to watch |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
@@ -27,6 +27,7 @@ pub mod confinement;
 pub mod console_output;
 pub mod control;
 pub mod counters;
+pub mod cpu_time;
 pub mod devices;
 pub mod disk_file;
 pub mod files;

@@ -4,7 +4,7 @@
 //! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
 //! rights in between. The README beside the sources lists the exit codes and shows uses.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
@@ -18,6 +18,7 @@ use userland_launcher::confinement::confine;
 use userland_launcher::console_output::ConsoleOutput;
 use userland_launcher::control::Control;
 use userland_launcher::counters;
+use userland_launcher::cpu_time;
 use userland_launcher::files::Files;
 use userland_launcher::guest_views;
 use userland_launcher::host::{DeviceFile, Host};
@@ -114,9 +115,20 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    let end = session.ender();
-    std::thread::spawn(move || signals.forever().for_each(|signal| end(Outcome::Signal(signal))));
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGXCPU])?;
+    let (end, resized, cpu_time) = (session.ender(), terminal.clone(), cli.cpu_time);
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match (signal, cpu_time) {
+                (SIGWINCH, _) => resized.size_changed(),
+                (SIGXCPU, Some(seconds)) => end(Outcome::CpuTime(seconds)),
+                (signal, _) => end(Outcome::Signal(signal)),
+            }
+        }
+    });
+    if let Some(seconds) = cpu_time {
+        cpu_time::limit(seconds).map_err(|source| LaunchError::CpuTime { seconds, source })?;
+    }
     let ended = session.run(
         cli,
         &files,
