@@ -2,6 +2,7 @@
 
 use crate::confinement::Confine;
 use crate::disk_file::DiskName;
+use crate::gdb;
 use crate::lguest_c;
 use crate::memory_size::MemorySize;
 use crate::monitor;
@@ -88,7 +89,7 @@ pub struct Cli {
     pub record: Option<PathBuf>,
 
     /// Makes a socket by which other programs see to the guest, with JSON lines such as {"command":"pause"}; also
-    /// continue, status, counters, stop
+    /// continue, status, counters, directories, tables, stop
     #[arg(long, value_name = "SOCKET")]
     pub monitor: Option<PathBuf>,
 
@@ -101,6 +102,11 @@ pub struct Cli {
         conflicts_with = "kernel_and_arguments"
     )]
     pub send: Option<monitor::Command>,
+
+    /// Waits for GDB at this TCP port of the loopback interface, or at this Unix socket, before the guest's first
+    /// instruction
+    #[arg(long, value_name = "PORT|SOCKET")]
+    pub gdb: Option<gdb::wire::Address>,
 
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
@@ -180,6 +186,7 @@ Exit codes:
   125  lguest could not start the guest or go on with it
   2    wrong usage
   130  left by three ctrl-C within a second
+  137  the debugger killed the guest
   152  the guest has had the processor time of --cpu-time
   128+N  ended by signal N";
 

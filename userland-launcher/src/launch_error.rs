@@ -3,6 +3,7 @@
 use crate::boot_params::CommandLineTooLong;
 use crate::devices::bus::TooManyDevices;
 use crate::disk_file::DiskError;
+use crate::gdb::wire::Address;
 use crate::host::HostError;
 use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
@@ -97,6 +98,15 @@ pub enum LaunchError {
     Spans {
         /// The file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A debugger cannot connect.
+    #[error("cannot wait for a debugger at {address}")]
+    Gdb {
+        /// Where.
+        address: Address,
         /// Why.
         #[source]
         source: io::Error,

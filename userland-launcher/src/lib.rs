@@ -16,6 +16,7 @@
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
 //! | [`hints`] | what the user should know of a kernel that states too little |
 //! | [`control`], [`monitor`], [`cpu_time`] | what others may do with it meanwhile, and how long |
+//! | [`gdb`] | a debugger on its kernel |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`hardware_counters`], [`recording`] | what is reported about it afterwards |
 //! | [`top`], [`rates`], [`guest_views`] | what all guests of the host do, for people to watch |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
@@ -31,6 +32,7 @@ pub mod cpu_time;
 pub mod devices;
 pub mod disk_file;
 pub mod files;
+pub mod gdb;
 pub mod guest_memory;
 pub mod guest_views;
 pub mod hardware_counters;

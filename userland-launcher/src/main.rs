@@ -20,6 +20,7 @@ use userland_launcher::control::Control;
 use userland_launcher::counters;
 use userland_launcher::cpu_time;
 use userland_launcher::files::Files;
+use userland_launcher::gdb;
 use userland_launcher::guest_views;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
@@ -111,7 +112,10 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     let control = Arc::new(Control::new()?);
     let session = Session::new(output.clone(), control.clone());
     if let Some(listener) = files.monitor.take() {
-        monitor::serve(listener, control, Arc::new(session.ender())).map_err(LaunchError::Thread)?;
+        monitor::serve(listener, control.clone(), Arc::new(session.ender())).map_err(LaunchError::Thread)?;
+    }
+    if let Some(listener) = files.gdb.take() {
+        gdb::serve(listener, control, session.ender()).map_err(LaunchError::Thread)?;
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.

@@ -69,6 +69,8 @@ pub enum Outcome {
     UserLeft,
     /// The monitor was requested to stop the guest.
     Stopped,
+    /// The debugger was requested to kill it.
+    KilledByDebugger,
     /// It has had all of the processor time that it was given, in seconds.
     CpuTime(NonZeroU32),
     /// A signal ended the launcher.
@@ -122,6 +124,7 @@ impl Outcome {
             Self::Violation { .. }
             | Self::UserLeft
             | Self::Stopped
+            | Self::KilledByDebugger
             | Self::CpuTime(_)
             | Self::Signal(_)
             | Self::NotStarted(_)
@@ -139,6 +142,7 @@ impl Outcome {
             Self::Restart | Self::RestartLimit(_) => exit_code::RESTART_LIMIT,
             Self::UserLeft => exit_code::SIGNAL + libc::SIGINT as u8,
             Self::Stopped => exit_code::SIGNAL + libc::SIGTERM as u8,
+            Self::KilledByDebugger => exit_code::SIGNAL + libc::SIGKILL as u8,
             Self::CpuTime(_) => exit_code::SIGNAL + libc::SIGXCPU as u8,
             Self::Signal(signal) => exit_code::SIGNAL.wrapping_add(*signal as u8),
             Self::NotStarted(_) | Self::Failed { .. } => exit_code::LAUNCHER,
@@ -164,6 +168,7 @@ impl Outcome {
             }
             Self::UserLeft => "left the guest by ctrl-C".to_owned(),
             Self::Stopped => "stopped by the monitor".to_owned(),
+            Self::KilledByDebugger => "killed by the debugger".to_owned(),
             Self::CpuTime(seconds) => {
                 format!("the guest has had the {seconds} s of processor time of --cpu-time")
             }
