@@ -10,7 +10,7 @@
 //! | [`cli`], [`lguest_c`], [`memory_size`], [`user`] | what the user asked for |
 //! | [`files`], [`disk_file`], [`tap`], [`opener`] | what the launcher opens, at the start and later |
 //! | [`confinement`] | what it gives up in between |
-//! | [`kernel`], [`unpack`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
+//! | [`kernel`], [`unpack`], [`lzop`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
@@ -42,6 +42,7 @@ pub mod kernel;
 pub mod launch;
 pub mod launch_error;
 pub mod lguest_c;
+pub mod lzop;
 pub mod memory_size;
 pub mod monitor;
 pub mod opener;
