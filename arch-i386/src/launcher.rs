@@ -12,7 +12,8 @@
 //!   it always has. No room for another guest is `ENOSPC`, a second guest `EBUSY`. The user who has opened the file may have no
 //!   more guests: `EMFILE`. This user's guests may take no more memory: `EDQUOT`. A signal came while the guest was made:
 //!   `EINTR`, which asks for the same request again.
-//! * [`Request::Strategy`], [`Request::Counters`] and [`Request::Paging`] are this project's additions.
+//! * [`Request::Strategy`], [`Request::Counters`], [`Request::Paging`], [`Request::View`] and [`Request::Debug`] are this
+//!   project's additions. Under a debugger a `read` may also return one byte (see [`debug`](crate::debug)).
 
 use crate::lguest_data::IRQS;
 
@@ -39,6 +40,33 @@ pub enum Request {
     /// guest has its host's format. 3 on a host with 2 is refused with `EINVAL` and the reason
     /// in the kernel's log.
     Paging = 0x102,
+    /// `view, address, length`: store a [`View`] of the guest there as text. The write returns as that of
+    /// [`Request::Counters`], whose errors it has; and `EINTR` when the launcher is being killed.
+    View = 0x103,
+    /// [`operation`](crate::debug::Operation)`, …`: for a debugger in the launcher. `EBUSY` while the guest runs.
+    Debug = 0x104,
+}
+
+/// What [`Request::View`] stores, as debugfs has it, but for the host's frames, which are for root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum View {
+    /// The page directories that are shadowed, a line each, under a line with the columns' names.
+    Directories = 1,
+    /// Every present shadow entry, a line each, under a line with the columns' names.
+    Tables = 2,
+}
+
+impl View {
+    /// The view with this number.
+    #[must_use]
+    pub const fn from_number(n: u32) -> Option<Self> {
+        Some(match n {
+            1 => Self::Directories,
+            2 => Self::Tables,
+            _ => return None,
+        })
+    }
 }
 
 impl Request {
@@ -52,6 +80,8 @@ impl Request {
             0x100 => Self::Strategy,
             0x101 => Self::Counters,
             0x102 => Self::Paging,
+            0x103 => Self::View,
+            0x104 => Self::Debug,
             _ => return None,
         })
     }

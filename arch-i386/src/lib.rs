@@ -17,10 +17,12 @@
 //! | [`done_in_switcher`] | what the Switcher has done by itself: hypercalls, fills | – |
 //! | [`hypercall`] | hypercall numbers and arguments | lguest's `asm/lguest_hcall.h` |
 //! | [`lguest_data`] | the page that guest and host share | lguest's `linux/lguest.h` |
+//! | [`debug`] | what a debugger in a launcher exchanges with the host | – |
 //! | [`launcher`] | the requests on `/dev/lguest`, the device page | lguest's `linux/lguest_launcher.h` |
 #![no_std]
 
 pub mod addr;
+pub mod debug;
 pub mod done_in_switcher;
 pub mod hypercall;
 pub mod kernel_view;

@@ -16,6 +16,8 @@ pub const GDT_ENTRIES: usize = 32;
 
 /// The ring a guest's kernel runs in.
 pub const GUEST_PL: u32 = 1;
+/// The privilege level of programs.
+pub const USER_PL: u32 = 3;
 
 /// Descriptor indices with a fixed meaning: i386 Linux's, which the guest shares, and the Switcher's two, which
 /// Linux leaves free (`asm/segment.h`, `asm/lguest.h`).

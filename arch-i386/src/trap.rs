@@ -8,6 +8,8 @@ pub const DIVIDE: u8 = 0;
 pub const DEBUG: u8 = 1;
 /// Non-maskable interrupt: always the host's.
 pub const NMI: u8 = 2;
+/// #BP, breakpoint: `int3`.
+pub const BREAKPOINT: u8 = 3;
 /// #UD, invalid opcode.
 pub const INVALID_OPCODE: u8 = 6;
 /// #NM, device (FPU) not available.

@@ -14,6 +14,7 @@
 //! Source: lguest's `core.c`, `run_guest`.
 
 use crate::counters::{FrameCounters, PagingCounters, RunCounters};
+use crate::debugged::Debugged;
 use crate::event::{Event, Events};
 use crate::guarded::Guarded;
 use crate::host::{Capability, GuestEntry, Host};
@@ -40,6 +41,8 @@ use core::ops::Range;
 pub enum Outcome {
     /// The launcher must look at this address: a virtqueue, or an early console string.
     Notify(GuestPhys),
+    /// A trap of this vector has stopped the guest, as the launcher has [asked](Guest::intercept).
+    Trap(u8),
     /// The launcher has a signal to handle.
     Interrupted,
     /// The guest is dead; [`Guest::end`] returns why.
@@ -79,6 +82,7 @@ pub struct Guest {
     /// The notification that the launcher must get before the guest goes on.
     pub(crate) notify: Option<GuestPhys>,
     pub(crate) counters: RunCounters,
+    pub(crate) debugged: Debugged,
     end: Option<End>,
 }
 
@@ -119,6 +123,7 @@ impl Guest {
             host_work_pending: true,
             notify: None,
             counters: RunCounters::default(),
+            debugged: Debugged::not(),
             end: None,
         }
     }
@@ -154,7 +159,7 @@ impl Guest {
     }
 
     /// The strategy has panicked: that is the guest's end.
-    fn abandon(&mut self, panicked: Panicked) {
+    pub(crate) fn abandon(&mut self, panicked: Panicked) {
         self.paging.abandon();
         self.end.get_or_insert(panicked.into());
     }
@@ -198,6 +203,9 @@ impl Guest {
             if self.host_work_pending {
                 self.host_work_pending = false;
                 self.count_reflections(host);
+                if let Some(vector) = self.take_stop(host)? {
+                    return Ok(Outcome::Trap(vector));
+                }
                 if host.interrupted() {
                     return Ok(Outcome::Interrupted);
                 }
@@ -281,7 +289,7 @@ impl Guest {
                 Some(inspect) if view == View::Directories => {
                     views::write_directories(inspect, host, stack, out)
                 }
-                Some(inspect) => views::write_tables(inspect, host, out),
+                Some(inspect) => views::write_tables(inspect, host, view == View::Tables, out),
             })
         });
         shown.unwrap_or_else(|panicked| {

@@ -41,6 +41,8 @@ pub mod audit;
 pub mod bits;
 pub mod config_error;
 pub mod counters;
+mod debug;
+mod debugged;
 pub mod defect;
 mod emulate;
 pub mod event;

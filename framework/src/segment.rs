@@ -14,7 +14,7 @@
 
 use crate::kill::Kill;
 use arch_i386::segment::{
-    Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, GateType, IDT_ENTRIES, LGUEST_CS, index,
+    Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_PL, GateType, IDT_ENTRIES, LGUEST_CS, USER_PL, index,
 };
 use arch_i386::trap;
 
@@ -32,6 +32,8 @@ enum Changed {
 pub struct Segments {
     gdt: [Descriptor; GDT_ENTRIES],
     idt: [Descriptor; IDT_ENTRIES],
+    /// Breakpoints are for the host, of all rings.
+    intercepts_breakpoints: bool,
     changed: Changed,
 }
 
@@ -82,13 +84,21 @@ impl Segments {
         gdt[index::KERNEL_CS] = Descriptor::FLAT_CODE.with_dpl(GUEST_PL);
         gdt[index::KERNEL_DS] = Descriptor::FLAT_DATA.with_dpl(GUEST_PL);
         let idt = [Descriptor::default(); IDT_ENTRIES];
-        Self { gdt, idt, changed: Changed::All }
+        Self { gdt, idt, intercepts_breakpoints: false, changed: Changed::All }
     }
 
     /// The guest's gate for a vector, if it has set one.
     #[must_use]
     pub fn gate(&self, vector: u8) -> Option<Descriptor> {
         Some(self.idt[usize::from(vector)]).filter(|gate| gate.present())
+    }
+
+    /// From now on breakpoints come to the host, whatever the guest's gate for them is; or as that says.
+    pub(crate) fn intercept_breakpoints(&mut self, intercepts: bool) {
+        if self.intercepts_breakpoints != intercepts {
+            self.intercepts_breakpoints = intercepts;
+            self.changed = Changed::All;
+        }
     }
 
     /// LOAD_GDT_ENTRY.
@@ -162,13 +172,15 @@ impl Segments {
             }
         }
         for (vector, (to, gate)) in (0..=u8::MAX).zip(idt.iter_mut().zip(&self.idt)) {
-            let direct = may_go_direct(vector) && gate.gate_type() == Some(GateType::Trap);
+            let intercepted = self.intercepts_breakpoints && vector == trap::BREAKPOINT;
+            let direct = may_go_direct(vector) && !intercepted && gate.gate_type() == Some(GateType::Trap);
             *to = if direct {
                 *gate
             } else {
                 // The guest's privilege level is kept where it may have software interrupts.
                 let dpl = match vector {
                     trap::HYPERCALL => GUEST_PL,
+                    _ if intercepted => USER_PL,
                     _ if may_go_direct(vector) => gate.dpl(),
                     _ => 0,
                 };
@@ -246,6 +258,24 @@ mod tests {
         assert_eq!(segments.load_idt_entry(256, trap_gate), Err(Kill::IdtVector(256)));
         let task_gate = Descriptor { low: 0, high: 0x8500 };
         assert_eq!(segments.load_idt_entry(3, task_gate), Err(Kill::GateType(5, 3)));
+    }
+
+    #[test]
+    fn intercepted_breakpoints_come_to_the_host_from_all_rings() {
+        let mut segments = Segments::new();
+        let stub = Descriptor::interrupt_gate(LGUEST_CS, 0xff80_0018, 3);
+        // Whether the guest has a gate or not.
+        for gate in [Descriptor::default(), Descriptor { low: 0x0060_1234, high: 0xc010_ef00 }] {
+            segments.load_idt_entry(3, gate).unwrap();
+            let own = synced(&mut segments).1[3];
+            assert_ne!(own, stub);
+            segments.intercept_breakpoints(true);
+            let (_, idt) = synced(&mut segments);
+            assert_eq!(idt[3], stub);
+            assert_eq!(idt[4].dpl(), 0, "no other gate changes");
+            segments.intercept_breakpoints(false);
+            assert_eq!(synced(&mut segments).1[3], own);
+        }
     }
 
     #[test]

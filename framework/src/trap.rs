@@ -72,6 +72,10 @@ impl Guest {
                 self.host_interrupt();
                 return Ok(());
             }
+            trap::DEBUG | trap::BREAKPOINT if self.debugged.stops_at(vector) => {
+                self.host_work_pending = true;
+                return Ok(());
+            }
             _ => {}
         }
         self.reflect(host, vector, exit.cr2)
@@ -105,7 +109,7 @@ impl Guest {
     }
 
     /// Hands a trap to the guest's own handler.
-    fn reflect<H: Host>(&mut self, host: &mut H, vector: u8, cr2: GuestVirt) -> Result<(), Kill> {
+    pub(crate) fn reflect<H: Host>(&mut self, host: &mut H, vector: u8, cr2: GuestVirt) -> Result<(), Kill> {
         let regs = host.regs();
         let Regs { cs, esp, errcode, .. } = *regs;
         let eip = GuestVirt(regs.eip);

@@ -20,11 +20,13 @@ pub enum View {
     Directories,
     /// Every present shadow entry, a line each, under a line with the columns' names.
     Tables,
+    /// The same without the host's frames, which are not for everybody.
+    TablesWithoutFrames,
 }
 
 impl View {
     /// All, by their numbers.
-    pub const ALL: [Self; 3] = [Self::Counters, Self::Directories, Self::Tables];
+    pub const ALL: [Self; 4] = [Self::Counters, Self::Directories, Self::Tables, Self::TablesWithoutFrames];
 }
 
 /// How many entries are gone through before the host may run something else.
@@ -133,20 +135,21 @@ pub(crate) fn write_directories(
     if progress.is_break() { Err(fmt::Error) } else { rows.result }
 }
 
-/// Writes [`View::Tables`].
+/// Writes [`View::Tables`], or without the frames.
 pub(crate) fn write_tables(
     inspect: &dyn Inspect,
     host: &mut dyn PagingHost,
+    with_frames: bool,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    writeln!(out, "directory page frame rights accessed dirty")?;
+    writeln!(out, "directory page {}rights accessed dirty", if with_frames { "frame " } else { "" })?;
     let mut pauses = Pauses { host, entries: 0 };
     let progress = inspect.mappings(&mut |mapping| {
         // What all page directories share is listed once.
         if mapping.shared && mapping.number > 0 {
             return pauses.after_entry();
         }
-        match write_entry(&mapping, out) {
+        match write_entry(&mapping, with_frames, out) {
             Ok(()) => pauses.after_entry(),
             Err(fmt::Error) => ControlFlow::Break(()),
         }
@@ -154,19 +157,21 @@ pub(crate) fn write_tables(
     if progress.is_break() { Err(fmt::Error) } else { Ok(()) }
 }
 
-fn write_entry(mapping: &Mapping, out: &mut dyn Write) -> fmt::Result {
+fn write_entry(mapping: &Mapping, with_frame: bool, out: &mut dyn Write) -> fmt::Result {
     let Mapping { directory: GuestPhys(directory), va, entry, table_flags, .. } = *mapping;
     if mapping.shared {
         out.write_str("shared")?;
     } else {
         write!(out, "{directory:#010x}")?;
     }
+    write!(out, " {:#010x} ", va.0)?;
+    if with_frame {
+        write!(out, "{:#x} ", entry.frame())?;
+    }
     let both = |flag: Flags| entry.has(flag) && table_flags.contains(flag);
     writeln!(
         out,
-        " {:#010x} {:#x} {}{}{} {} {}",
-        va.0,
-        entry.frame(),
+        "{}{}{} {} {}",
         if both(Flags::WRITABLE) { "rw" } else { "r-" },
         // Where the bit is a reserved one, no entry has it.
         if entry.has(Flags::NO_EXECUTE) { "-" } else { "x" },

@@ -2,6 +2,7 @@
 //! guest's part for as long as it runs, and returns why it stopped.
 
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
+use arch_i386::debug::{LEVELS_NONE, Registers};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
 use arch_i386::kernel_view::KernelView;
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
@@ -1710,4 +1711,51 @@ fn a_panic_of_the_framework_or_the_host_is_not_caught() {
     let (guest, mut machine) = new();
     then(&mut machine, |_| panic!("outside of the plug-in"));
     run(guest, machine);
+}
+
+#[test]
+fn intercepted_traps_stop_a_guest_and_may_be_passed_on() {
+    let (mut guest, mut machine) = initialised();
+    guest.intercept(1 << trap::BREAKPOINT | 1 << trap::DEBUG);
+    then(&mut machine, |m| {
+        (m.regs.eip, m.regs.esp, m.regs.gs) = (0x2101, 0x6000, 0xabcd_007b);
+        exit(trap::BREAKPOINT)
+    });
+    then(&mut machine, |m| {
+        assert_eq!((m.regs.eip, m.regs.eax, m.regs.esp), (0x2100, 7, 0x6000), "as the debugger has set it");
+        m.regs.eip = 0x2200;
+        exit(trap::DEBUG)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5000 + 16 * u32::from(trap::DEBUG));
+        assert_eq!(m.stack::<2>(0x6000 - 12), [0x2200, GUEST_CS]);
+        m.regs.eip = 0x2300;
+        exit(trap::BREAKPOINT)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5000 + 16 * u32::from(trap::BREAKPOINT), "nothing is intercepted any more");
+        exit(0x30)
+    });
+    assert_eq!(guest.run(&mut machine), Outcome::Trap(3));
+    let registers = guest.registers(&mut machine);
+    let Registers { eip, cs, gs, levels, .. } = registers;
+    assert_eq!((eip, cs, gs, levels), (0x2101, GUEST_CS, 0x7b, LEVELS_NONE));
+    guest.set_registers(&mut machine, Registers { eip: 0x2100, eax: 7, ..registers });
+    assert_eq!(guest.run(&mut machine), Outcome::Trap(1));
+    guest.pass_trap_on();
+    guest.intercept(0);
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn a_debugger_learns_where_the_page_tables_are() {
+    let (mut guest, mut machine) = initialised();
+    guest.intercept(1 << trap::DEBUG);
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+    then(&mut machine, |_| exit(trap::DEBUG));
+    then(&mut machine, |_| exit(0x30));
+    assert_eq!(guest.run(&mut machine), Outcome::Trap(1));
+    let Registers { directory, levels, .. } = guest.registers(&mut machine);
+    assert_eq!((directory, levels), (0x8000, 2));
+    assert_eq!(run(guest, machine).0, None);
 }

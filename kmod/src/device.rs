@@ -4,7 +4,8 @@
 //!
 //! * One process makes the guest (`Initialize`) and only that one may run it (`read`): guest memory is
 //!   that process's memory. Others get `EPERM`.
-//! * A second `Initialize`, a `Strategy` or `Paging` after it, and `Counters` while the guest runs get `EBUSY`.
+//! * A second `Initialize`, a `Strategy` or `Paging` after it, and `Counters`, `View` and `Debug` while the guest runs get
+//!   `EBUSY`.
 //! * `Irq` and `Eventfd` may come from any thread, also while the guest runs. Before `Initialize` they
 //!   get `EINVAL`, after the guest's end `ENOENT`.
 //! * An address has one eventfd: attaching another takes the place of the one before. A guest can have
@@ -35,7 +36,8 @@ use alloc_crate::string::String;
 use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::GuestPhys;
-use arch_i386::launcher::{MAX_EVENTFDS, STRATEGY_MAX};
+use arch_i386::debug::{self, Registers};
+use arch_i386::launcher::{self, MAX_EVENTFDS, STRATEGY_MAX};
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use arch_i386::table::TablePage;
 use core::fmt::{self, Write};
@@ -269,6 +271,8 @@ const LONG_RELEASE: usize = 1 << 9;
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
 enum Answer {
     Notify(GuestPhys),
+    /// The vector of a trap that has stopped it.
+    Trap(u8),
     /// Why it has ended, with a NUL.
     Ended(Line),
 }
@@ -311,6 +315,10 @@ impl File {
                 copy_to_user(user, &address.to_le_bytes())?;
                 Ok(NOTIFICATION)
             }
+            Answer::Trap(vector) => {
+                copy_to_user(user, &[vector])?;
+                Ok(1)
+            }
             Answer::Ended(text) if size > NOTIFICATION => {
                 let bytes = text.bytes();
                 let bytes = &bytes[..bytes.len().min(size as usize)];
@@ -346,6 +354,7 @@ impl File {
         };
         match outcome {
             Outcome::Notify(address) => Ok(Some(Answer::Notify(address))),
+            Outcome::Trap(vector) => Ok(Some(Answer::Trap(vector))),
             Outcome::Interrupted => Ok(None),
             Outcome::Ended => {
                 let told = self.ended.swap(true, Ordering::Relaxed);
@@ -414,12 +423,7 @@ impl File {
                 Ok(0)
             }
             Request::Counters { address, len } => {
-                let counters = {
-                    let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
-                    let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
-                    let (guest, host) = live.guest();
-                    guest.counters(host)
-                };
+                let counters = self.with_guest(|guest, host| guest.counters(host))?;
                 // The copy may take for ever; the guest's process can have the session meanwhile.
                 let text = format_args!("{counters}");
                 if UserText::write(address, 0, text)? > len {
@@ -427,7 +431,49 @@ impl File {
                 }
                 UserText::write(address, len, text)
             }
+            Request::View { view, address, len } => {
+                let view = match view {
+                    launcher::View::Directories => View::Directories,
+                    launcher::View::Tables => View::TablesWithoutFrames,
+                };
+                let text = self.with_guest(|guest, host| views::text(|out| guest.show(host, view, out)))??;
+                // The copy may take for ever; the guest's process can have the session meanwhile.
+                let bytes = text.bytes();
+                if bytes.len() > len as usize {
+                    return Err(Errno::ERANGE);
+                }
+                copy_to_user(address, bytes)?;
+                Ok(bytes.len() as u32)
+            }
+            Request::Registers(address) => {
+                let registers = self.with_guest(|guest, host| guest.registers(host))?;
+                copy_to_user(address, registers.to_words().map(u32::to_le_bytes).as_flattened())?;
+                Ok(0)
+            }
+            Request::SetRegisters(address) => {
+                let mut bytes = [[0; 4]; debug::WORDS];
+                copy_from_user(bytes.as_flattened_mut(), address)?;
+                let registers = Registers::from_words(bytes.map(u32::from_le_bytes));
+                self.with_guest(|guest, host| guest.set_registers(host, registers))?;
+                Ok(0)
+            }
+            Request::Intercept(vectors) => {
+                self.with_guest(|guest, _| guest.intercept(vectors))?;
+                Ok(0)
+            }
+            Request::PassTrapOn => {
+                self.with_guest(|guest, _| guest.pass_trap_on())?;
+                Ok(0)
+            }
         }
+    }
+
+    /// Does something with the guest, which must not be running.
+    fn with_guest<R>(&self, act: impl FnOnce(&mut Guest, &mut Linux) -> R) -> Result<R, Errno> {
+        let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
+        let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
+        let (guest, host) = live.guest();
+        Ok(act(guest, host))
     }
 
     /// Has notifications of an address signal this eventfd, and no other.
@@ -459,7 +505,7 @@ impl File {
         let mut session = self.session.lock()?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
         let (guest, host) = live.guest();
-        views::text(|out| guest.show(host, view, out))
+        Ok(views::text(|out| guest.show(host, view, out))?.into_raw())
     }
 
     fn initialize(&self, memory: Memory, start: u32) -> Result<(), Errno> {

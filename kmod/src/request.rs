@@ -4,7 +4,8 @@
 //! arguments is ignored, as in lguest, whose launchers write more than they need.
 
 use arch_i386::addr::PAGE_SIZE;
-use arch_i386::launcher::{self, STRATEGY_MAX};
+use arch_i386::debug::{INTERCEPTED, Operation};
+use arch_i386::launcher::{self, STRATEGY_MAX, View};
 use arch_i386::lguest_data::IRQS;
 use arch_i386::paging::Paging;
 
@@ -70,6 +71,23 @@ pub enum Request<'a> {
         /// Bytes there is room for.
         len: u32,
     },
+    /// Store a view as text.
+    View {
+        /// What to store.
+        view: View,
+        /// Where in the launcher.
+        address: u32,
+        /// Bytes there is room for.
+        len: u32,
+    },
+    /// Store the guest's registers.
+    Registers(u32),
+    /// Take registers for the guest from this address.
+    SetRegisters(u32),
+    /// Intercept traps of these vectors, a bit each out of [`INTERCEPTED`].
+    Intercept(u32),
+    /// The trap that was intercepted is the guest's.
+    PassTrapOn,
 }
 
 /// A write that makes no sense. The launcher gets `EINVAL`.
@@ -98,6 +116,12 @@ pub enum Invalid {
     NotUtf8,
     /// Page tables with another number of levels than 2 or 3.
     Levels(u32),
+    /// No view has that number.
+    View(u32),
+    /// No operation of a debugger has that number.
+    Operation(u32),
+    /// Other vectors than those that can be intercepted.
+    Vectors(u32),
 }
 
 impl<'a> Request<'a> {
@@ -134,6 +158,21 @@ impl<'a> Request<'a> {
                 Self::Paging(Paging::from_levels(levels).ok_or(Invalid::Levels(levels))?)
             }
             launcher::Request::Counters => Self::Counters { address: word(1)?, len: word(2)? },
+            launcher::Request::View => {
+                let view = View::from_number(word(1)?).ok_or(Invalid::View(word(1)?))?;
+                Self::View { view, address: word(2)?, len: word(3)? }
+            }
+            launcher::Request::Debug => {
+                match Operation::from_number(word(1)?).ok_or(Invalid::Operation(word(1)?))? {
+                    Operation::Registers => Self::Registers(word(2)?),
+                    Operation::SetRegisters => Self::SetRegisters(word(2)?),
+                    Operation::Intercept => match word(2)? {
+                        vectors if vectors & !INTERCEPTED == 0 => Self::Intercept(vectors),
+                        vectors => return Err(Invalid::Vectors(vectors)),
+                    },
+                    Operation::PassOn => Self::PassTrapOn,
+                }
+            }
         })
     }
 }
@@ -164,6 +203,15 @@ mod tests {
         assert_eq!(parse(&[0x101, 16, 100]), Ok(Request::Counters { address: 16, len: 100 }));
         assert_eq!(parse(&[0x102, 2]), Ok(Request::Paging(Paging::TwoLevel)));
         assert_eq!(parse(&[0x102, 3]), Ok(Request::Paging(Paging::Pae)));
+        assert_eq!(
+            parse(&[0x103, 2, 16, 100]),
+            Ok(Request::View { view: View::Tables, address: 16, len: 100 })
+        );
+        assert_eq!(parse(&[0x104, 0, 16]), Ok(Request::Registers(16)));
+        assert_eq!(parse(&[0x104, 1, 16]), Ok(Request::SetRegisters(16)));
+        // Vectors 1 and 3.
+        assert_eq!(parse(&[0x104, 2, 0b1010]), Ok(Request::Intercept(0b1010)));
+        assert_eq!(parse(&[0x104, 3]), Ok(Request::PassTrapOn));
         let mut strategy = words(&[0x100, 3]);
         strategy.extend(b"lru and more");
         assert_eq!(Request::parse(&strategy), Ok(Request::Strategy("lru")));
@@ -173,9 +221,19 @@ mod tests {
     fn what_is_missing_is_noticed() {
         assert_eq!(Request::parse(b""), Err(Invalid::Short));
         assert_eq!(Request::parse(b"\0\0\0"), Err(Invalid::Short));
-        for complete in
-            [&[0, 0x1000, 1, 0][..], &[2, 0], &[4, 4, 0], &[0x100, 0], &[0x101, 0, 0], &[0x102, 2]]
-        {
+        for complete in [
+            &[0, 0x1000, 1, 0][..],
+            &[2, 0],
+            &[4, 4, 0],
+            &[0x100, 0],
+            &[0x101, 0, 0],
+            &[0x102, 2],
+            &[0x103, 1, 0, 0],
+            &[0x104, 0, 0],
+            &[0x104, 1, 0],
+            &[0x104, 2, 0],
+            &[0x104, 3],
+        ] {
             assert!(parse(complete).is_ok());
             assert_eq!(parse(&complete[..complete.len() - 1]), Err(Invalid::Short), "{complete:?}");
         }
@@ -184,7 +242,7 @@ mod tests {
 
     #[test]
     fn unknown_numbers_are_refused() {
-        for number in [1, 3, 5, 0xff, 0x103, u32::MAX] {
+        for number in [1, 3, 5, 0xff, 0x105, u32::MAX] {
             assert_eq!(parse(&[number, 0, 0, 0]), Err(Invalid::Unknown(number)));
         }
     }
@@ -216,5 +274,10 @@ mod tests {
         }
         assert_eq!(parse(&[0x100, u32::MAX]), Err(Invalid::StrategyLength(u32::MAX)));
         assert_eq!(parse(&[0x100, 4, 0xffff_ffff]), Err(Invalid::NotUtf8));
+        assert_eq!(parse(&[0x103, 0, 0, 0]), Err(Invalid::View(0)));
+        assert_eq!(parse(&[0x104, 4, 0]), Err(Invalid::Operation(4)));
+        for vectors in [1, 1 << 2, 1 << 14, u32::MAX] {
+            assert_eq!(parse(&[0x104, 2, vectors]), Err(Invalid::Vectors(vectors)));
+        }
     }
 }

@@ -80,7 +80,7 @@ impl Write for Measure {
 }
 
 /// A text for a reader, and how much of its room is used.
-struct Text {
+pub struct Text {
     raw: NonNull<RawText>,
     room: u32,
     used: u32,
@@ -94,8 +94,17 @@ impl Text {
         Ok(Self { raw: raw.ok_or(Errno::of_kernel(error))?, room, used: 0 })
     }
 
+    /// What is written.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: there are so many bytes behind the length, which are ours, and so many of them have been written.
+        unsafe {
+            let start = (&raw const (*self.raw.as_ptr()).bytes).cast::<u8>();
+            slice::from_raw_parts(start, self.used as usize)
+        }
+    }
+
     /// Gives it to C, which destroys it.
-    fn into_raw(self) -> *mut RawText {
+    pub fn into_raw(self) -> *mut RawText {
         let raw = self.raw.as_ptr();
         // SAFETY: it is ours, and has this word.
         unsafe { (*raw).length = self.used };
@@ -132,11 +141,11 @@ impl Drop for Text {
 /// How much longer a text may be when it is written than when it was measured: the counters of frames may have grown.
 const GROWTH: u32 = 64;
 
-/// The text that `write` writes, as C takes it over. `write` is called twice, and may fail when its process is being killed.
-pub fn text(mut write: impl FnMut(&mut dyn Write) -> fmt::Result) -> Result<*mut RawText, Errno> {
+/// The text that `write` writes. `write` is called twice, and may fail when its process is being killed.
+pub fn text(mut write: impl FnMut(&mut dyn Write) -> fmt::Result) -> Result<Text, Errno> {
     let mut length = Measure(0);
     write(&mut length).map_err(|fmt::Error| Errno::EINTR)?;
     let mut text = Text::new(length.0.saturating_add(GROWTH))?;
     write(&mut text).map_err(|fmt::Error| Errno::EINTR)?;
-    Ok(text.into_raw())
+    Ok(text)
 }

@@ -2,6 +2,7 @@
 
 use crate::confinement::Confine;
 use crate::disk_file::DiskName;
+use crate::gdb;
 use crate::lguest_c;
 use crate::memory_size::MemorySize;
 use crate::monitor;
@@ -10,6 +11,7 @@ use crate::recording;
 use crate::top::Top;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Starts a kernel as an lguest guest, shows its console, and exits with the guest's own result.
@@ -87,7 +89,7 @@ pub struct Cli {
     pub record: Option<PathBuf>,
 
     /// Makes a socket by which other programs see to the guest, with JSON lines such as {"command":"pause"}; also
-    /// continue, status, counters, stop
+    /// continue, status, counters, directories, tables, stop
     #[arg(long, value_name = "SOCKET")]
     pub monitor: Option<PathBuf>,
 
@@ -101,6 +103,11 @@ pub struct Cli {
     )]
     pub send: Option<monitor::Command>,
 
+    /// Waits for GDB at this TCP port of the loopback interface, or at this Unix socket, before the guest's first
+    /// instruction
+    #[arg(long, value_name = "PORT|SOCKET")]
+    pub gdb: Option<gdb::wire::Address>,
+
     /// The hypervisor's device
     #[arg(long, value_name = "PATH", default_value = "/dev/lguest")]
     pub device: PathBuf,
@@ -112,6 +119,10 @@ pub struct Cli {
     /// Whether lguest, once everything is open, gives up its capabilities and the file system
     #[arg(long, value_enum, default_value_t)]
     pub confine: Confine,
+
+    /// Ends the guest when it and its devices have taken so many seconds of the host's processor time
+    #[arg(long, value_name = "SECONDS")]
+    pub cpu_time: Option<NonZeroU32>,
 
     /// How often the guest may restart itself; without this, as often as it likes
     #[arg(long, value_name = "N")]
@@ -175,6 +186,8 @@ Exit codes:
   125  lguest could not start the guest or go on with it
   2    wrong usage
   130  left by three ctrl-C within a second
+  137  the debugger killed the guest
+  152  the guest has had the processor time of --cpu-time
   128+N  ended by signal N";
 
 #[cfg(test)]

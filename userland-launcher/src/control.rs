@@ -1,11 +1,16 @@
-//! Stops a running guest for a while, and reads its counters, from another thread than the guest's own.
+//! Stops a running guest for a while, and reads its counters, from another thread than the guest's own; and lets a debugger know
+//! where it has stopped.
 //!
 //! A guest runs as long as its thread reads the device, which a signal interrupts. One that comes just before the read
 //! begins is lost, so it is repeated until the guest's thread has seen that it is to wait.
 
+use crate::devices::worker::Kick;
+use crate::guest_memory::GuestMemory;
 use crate::host::Host;
+use crate::kernel::Image;
+use arch_i386::launcher::View;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -21,26 +26,62 @@ pub enum ControlError {
     #[error("no guest runs")]
     NotRunning,
     /// The host refuses.
-    #[error("the host gives no counters: {0}")]
-    Counters(#[from] io::Error),
+    #[error("the host gives no {0}: {1}")]
+    Refused(&'static str, #[source] io::Error),
+}
+
+/// How long a guest's end waits for a debugger to be told of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A guest, for a debugger.
+pub struct Guest {
+    /// Who has its registers.
+    pub host: Arc<dyn Host>,
+    /// Its memory, once the host has it.
+    pub memory: Option<Arc<GuestMemory>>,
+    /// Where its kernel's file puts what.
+    pub kernel: Arc<[Image]>,
+}
+
+/// Why a guest under a debugger does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A trap of this vector.
+    Trap(u8),
+    /// Its life has ended with this exit code.
+    Ended(u8),
+}
+
+/// A guest that runs.
+struct Running {
+    host: Arc<dyn Host>,
+    kernel: Arc<[Image]>,
+    /// Its thread, which stays there until this is taken away.
+    thread: libc::pthread_t,
 }
 
 /// What is known of the guest.
 #[derive(Default)]
 struct State {
-    /// The guest that runs, with its thread, which stays there until this is taken away.
-    running: Option<(Arc<dyn Host>, libc::pthread_t)>,
+    /// The guest that runs.
+    running: Option<Running>,
     /// Somebody has paused it.
     is_paused: bool,
     /// How many wait for it to stand still.
     stops: u32,
+    /// A debugger wants it to stand still, or is expected.
+    is_held: bool,
+    /// What has stopped it, for a debugger to look at.
+    stop: Option<Stop>,
+    /// A debugger is there.
+    is_debugged: bool,
     /// Its thread waits.
     stands: bool,
 }
 
 impl State {
     fn should_stand(&self) -> bool {
-        self.is_paused || self.stops > 0
+        self.is_paused || self.stops > 0 || self.is_held
     }
 }
 
@@ -49,6 +90,8 @@ impl State {
 pub struct Control {
     state: Mutex<State>,
     changed: Condvar,
+    /// Signalled when there is something for a debugger.
+    debugger: OnceLock<Arc<Kick>>,
 }
 
 impl Control {
@@ -73,8 +116,8 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The guest of `host` runs in the calling thread, until the returned value is dropped there.
-    pub fn runs(&self, host: Arc<dyn Host>) -> impl Drop + use<'_> {
+    /// The guest of `host`, with this kernel, runs in the calling thread, until the returned value is dropped there.
+    pub fn runs(&self, host: Arc<dyn Host>, kernel: Arc<[Image]>) -> impl Drop + use<'_> {
         /// Takes the guest away.
         struct Running<'a>(&'a Control);
         impl Drop for Running<'_> {
@@ -84,7 +127,11 @@ impl Control {
             }
         }
         // SAFETY: has no conditions.
-        self.state().running = Some((host, unsafe { libc::pthread_self() }));
+        let thread = unsafe { libc::pthread_self() };
+        let mut state = self.state();
+        state.running = Some(self::Running { host, kernel, thread });
+        state.stop = None;
+        self.changed.notify_all();
         Running(self)
     }
 
@@ -102,7 +149,7 @@ impl Control {
     /// Waits until the guest stands still, which it has been requested to do.
     fn stand<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>, ControlError> {
         loop {
-            let Some((_, thread)) = state.running else { return Err(ControlError::NotRunning) };
+            let Some(Running { thread, .. }) = state.running else { return Err(ControlError::NotRunning) };
             if state.stands {
                 return Ok(state);
             }
@@ -140,15 +187,98 @@ impl Control {
     /// # Errors
     /// [`ControlError`].
     pub fn counters(&self) -> Result<String, ControlError> {
+        self.while_it_stands("counters", |host| host.counters())
+    }
+
+    /// A view of the guest, as [`Host::view`] returns it.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn view(&self, view: View) -> Result<String, ControlError> {
+        self.while_it_stands("view of the guest", |host| host.view(view))
+    }
+
+    fn while_it_stands<R>(
+        &self,
+        what: &'static str,
+        act: impl FnOnce(&dyn Host) -> io::Result<R>,
+    ) -> Result<R, ControlError> {
         let mut state = self.state();
         state.stops += 1;
-        let counters = self.stand(state).and_then(|state| {
-            let host = state.running.as_ref().map(|(host, _)| host.clone());
+        let result = self.stand(state).and_then(|state| {
+            let host = state.running.as_ref().map(|running| running.host.clone());
             drop(state);
-            Ok(host.ok_or(ControlError::NotRunning)?.counters()?)
+            let host = host.ok_or(ControlError::NotRunning)?;
+            act(host.as_ref()).map_err(|error| ControlError::Refused(what, error))
         });
         self.state().stops -= 1;
         self.changed.notify_all();
-        counters
+        result
+    }
+
+    /// From now on a debugger is told of what happens, by this. The guest that begins next waits for it.
+    pub fn await_debugger(&self, kick: Arc<Kick>) {
+        let _ = self.debugger.set(kick);
+        self.state().is_held = true;
+    }
+
+    /// Has the guest stand still for a debugger; returns when it does. If none runs, the next one does so from its start.
+    pub fn hold(&self) {
+        let mut state = self.state();
+        (state.is_held, state.is_debugged) = (true, true);
+        loop {
+            while state.running.is_none() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if self.stand(state).is_ok() {
+                return;
+            }
+            state = self.state();
+        }
+    }
+
+    /// The debugger lets the guest go on.
+    pub fn release(&self) {
+        let mut state = self.state();
+        (state.is_held, state.stop) = (false, None);
+        self.changed.notify_all();
+    }
+
+    /// The debugger is gone, and the guest may go on.
+    pub fn end_session(&self) {
+        self.state().is_debugged = false;
+        self.release();
+    }
+
+    /// What has stopped the guest since it was last released.
+    pub fn stop(&self) -> Option<Stop> {
+        self.state().stop
+    }
+
+    /// The guest that runs.
+    pub fn guest(&self) -> Option<Guest> {
+        let state = self.state();
+        let Running { host, kernel, .. } = state.running.as_ref()?;
+        Some(Guest { host: host.clone(), memory: host.memory(), kernel: kernel.clone() })
+    }
+
+    /// Called by the guest's thread: a trap has stopped the guest, which the debugger gets to know of.
+    pub fn trapped(&self, vector: u8) {
+        let mut state = self.state();
+        // Nobody there any more: it goes on as if nothing had happened.
+        if state.is_debugged {
+            (state.is_held, state.stop) = (true, Some(Stop::Trap(vector)));
+            self.debugger.get().inspect(|kick| kick.signal());
+        }
+    }
+
+    /// Called by the guest's thread: the guest's life has ended. A debugger that is there gets to know of it, for which there is a
+    /// moment.
+    pub fn ended(&self, code: u8) {
+        let mut state = self.state();
+        state.stop = Some(Stop::Ended(code));
+        self.debugger.get().inspect(|kick| kick.signal());
+        let there = |state: &mut State| state.is_debugged;
+        drop(self.changed.wait_timeout_while(state, FAREWELL, there));
     }
 }

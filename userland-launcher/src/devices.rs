@@ -17,11 +17,13 @@
 
 pub mod block;
 pub mod bus;
+pub mod config_port;
 pub mod console;
 pub mod entropy;
 pub mod network;
 pub mod worker;
 
+use crate::devices::config_port::ConfigPort;
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Chain, RingError, Virtqueue};
 use enum_dispatch::enum_dispatch;
@@ -48,6 +50,9 @@ pub trait Device: Send {
 
     /// How many virtqueues it has.
     fn queues(&self) -> u8;
+
+    /// The host has the guest: from now on the device may change its configuration.
+    fn connect(&mut self, _: ConfigPort) {}
 
     /// The guest is ready: makes a service for each virtqueue, in their order. Called again after a reset.
     ///

@@ -7,6 +7,7 @@ use crate::cli::Cli;
 use crate::devices::block::Block;
 use crate::devices::entropy::Entropy;
 use crate::devices::network::Network;
+use crate::gdb::wire::Listener;
 use crate::launch_error::LaunchError;
 use crate::memory_size::MemorySize;
 use crate::monitor;
@@ -31,6 +32,8 @@ pub struct Files {
     pub network: Option<Network>,
     /// Where programs connect that see to the guest.
     pub monitor: Option<UnixListener>,
+    /// Where a debugger connects.
+    pub gdb: Option<Listener>,
     spans: Option<File>,
     record: Option<File>,
     /// The host's page format, if the module is there to report it.
@@ -57,6 +60,9 @@ impl Files {
         let monitor = cli.monitor.as_ref().map(|path| {
             monitor::listen(path).map_err(|source| LaunchError::Monitor { path: path.clone(), source })
         });
+        let gdb = cli.gdb.as_ref().map(|address| {
+            Listener::new(address).map_err(|source| LaunchError::Gdb { address: address.clone(), source })
+        });
         let spans = cli.spans.as_ref().map(|path| {
             File::create(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })
         });
@@ -72,6 +78,7 @@ impl Files {
             entropy,
             network,
             monitor: monitor.transpose()?,
+            gdb: gdb.transpose()?,
             spans: spans.transpose()?,
             record: record.transpose()?,
             host_paging: host_paging.as_deref().and_then(paging::of_host),

@@ -7,7 +7,8 @@
 use crate::guest_memory::GuestMemory;
 use crate::opener::{Opener, RECORDINGS};
 use arch_i386::addr::PAGE_SIZE;
-use arch_i386::launcher::{Request, STRATEGY_MAX};
+use arch_i386::debug::{self, Operation, Registers};
+use arch_i386::launcher::{Request, STRATEGY_MAX, View};
 use arch_i386::paging::Paging;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,6 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use thiserror::Error;
 
 /// What the host can do for one guest. [`Host::initialize`] and all [`Host::read`]s must come from the
@@ -66,6 +68,39 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// What the module answers; `EBUSY` while the guest runs.
     fn counters(&self) -> io::Result<String>;
+
+    /// [`Request::View`]: a view of the guest as text, while it does not run.
+    ///
+    /// # Errors
+    /// What the module answers; `EBUSY` while the guest runs.
+    fn view(&self, view: View) -> io::Result<String>;
+
+    /// The guest's registers, while it does not run ([`debug::Operation::Registers`]).
+    ///
+    /// # Errors
+    /// What the module answers; `EBUSY` while the guest runs.
+    fn registers(&self) -> io::Result<Registers>;
+
+    /// [`debug::Operation::SetRegisters`].
+    ///
+    /// # Errors
+    /// As [`Host::registers`].
+    fn set_registers(&self, registers: &Registers) -> io::Result<()>;
+
+    /// [`debug::Operation::Intercept`]: which traps end a read, a bit for each vector.
+    ///
+    /// # Errors
+    /// As [`Host::registers`].
+    fn intercept(&self, vectors: u32) -> io::Result<()>;
+
+    /// [`debug::Operation::PassOn`]: the trap that ended the last read is the guest's.
+    ///
+    /// # Errors
+    /// As [`Host::registers`].
+    fn pass_trap_on(&self) -> io::Result<()>;
+
+    /// The guest's memory, once it was [initialised](Host::initialize).
+    fn memory(&self) -> Option<Arc<GuestMemory>>;
 
     /// The recording of this guest, from its begin: to be read while the guest runs. It ends when the host
     /// is dropped.
@@ -236,6 +271,12 @@ pub struct DeviceFile {
 
 /// Bytes of counter text requested: hundreds of counters.
 const COUNTERS_MAX: usize = 16384;
+/// Bytes of the text of a view that are tried first, and at last, which is more than the module has.
+const VIEW_USUAL: usize = 64 << 10;
+const VIEW_MAX: usize = 64 << 20;
+/// How often, and after how long, a request is repeated while somebody else looks at the guest.
+const BUSY_TIMES: u32 = 2000;
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 impl DeviceFile {
     /// Opens the device.
@@ -271,6 +312,28 @@ impl DeviceFile {
             }
         }
     }
+
+    /// The same while the guest does not run, but root may be looking at it.
+    fn patient_request(&self, request: &[u8]) -> io::Result<usize> {
+        for _ in 0..BUSY_TIMES {
+            match self.request(request) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(BUSY_PAUSE),
+                answer => return answer,
+            }
+        }
+        self.request(request)
+    }
+
+    /// An operation of a debugger.
+    fn debug(&self, operation: Operation, arguments: &[u32]) -> io::Result<()> {
+        let words = [&[operation as u32], arguments].concat();
+        self.patient_request(&encode(Request::Debug, &words)).map(drop)
+    }
+}
+
+/// The address of a buffer that the kernel reads or writes behind the compiler's back, so that it is exposed.
+fn address_of<T>(buffer: *mut T) -> io::Result<u32> {
+    u32::try_from(buffer.expose_provenance()).map_err(io::Error::other)
 }
 
 /// The request word and its arguments, as the module reads them.
@@ -321,10 +384,47 @@ impl Host for DeviceFile {
         self.request(&encode(Request::Eventfd, &[address, fd])).map(drop)
     }
 
+    fn view(&self, view: View) -> io::Result<String> {
+        let mut len = VIEW_USUAL;
+        loop {
+            let mut text = vec![0u8; len];
+            let address = address_of(text.as_mut_ptr())?;
+            match self.patient_request(&encode(Request::View, &[view as u32, address, len as u32])) {
+                Err(error) if error.raw_os_error() == Some(libc::ERANGE) && len < VIEW_MAX => len *= 2,
+                stored => {
+                    text.truncate(stored?);
+                    return Ok(String::from_utf8_lossy(&text).into_owned());
+                }
+            }
+        }
+    }
+
+    fn registers(&self) -> io::Result<Registers> {
+        let mut words = [0; debug::WORDS];
+        self.debug(Operation::Registers, &[address_of(words.as_mut_ptr())?])?;
+        Ok(Registers::from_words(words))
+    }
+
+    fn set_registers(&self, registers: &Registers) -> io::Result<()> {
+        let mut words = registers.to_words();
+        self.debug(Operation::SetRegisters, &[address_of(words.as_mut_ptr())?])
+    }
+
+    fn intercept(&self, vectors: u32) -> io::Result<()> {
+        self.debug(Operation::Intercept, &[vectors])
+    }
+
+    fn pass_trap_on(&self) -> io::Result<()> {
+        self.debug(Operation::PassOn, &[])
+    }
+
+    fn memory(&self) -> Option<Arc<GuestMemory>> {
+        self.memory.get().cloned()
+    }
+
     fn counters(&self) -> io::Result<String> {
         let mut text = vec![0u8; COUNTERS_MAX];
-        // The kernel writes to the buffer behind the compiler's back, so its address is exposed.
-        let address = u32::try_from(text.as_mut_ptr().expose_provenance()).map_err(io::Error::other)?;
+        let address = address_of(text.as_mut_ptr())?;
         let stored = self.request(&encode(Request::Counters, &[address, COUNTERS_MAX as u32]))?;
         text.truncate(stored);
         Ok(String::from_utf8_lossy(&text).into_owned())

@@ -15,6 +15,7 @@ use object::{LittleEndian, ReadCache};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a file cannot be started as a guest's kernel.
@@ -94,7 +95,29 @@ pub struct Kernel {
     has_high_memory: bool,
 }
 
+/// What a kernel's file puts into memory together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Where the kernel sees it when it has mapped itself.
+    pub virt: u32,
+    /// Where it is.
+    pub physical: u32,
+    /// Its length in bytes.
+    pub len: u32,
+}
+
 impl Kernel {
+    /// What it is made of.
+    #[must_use]
+    pub fn images(&self) -> Arc<[Image]> {
+        let image = |segment: &Segment| Image {
+            virt: segment.virt,
+            physical: segment.physical,
+            len: segment.memory_len,
+        };
+        self.segments.iter().map(image).collect()
+    }
+
     /// Unpacks the file if it is packed; reads and checks the headers.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::files::Files;
 use crate::guest_memory::GuestMemory;
 use crate::hints::{self, Warning};
 use crate::host::{Host, HostError};
-use crate::kernel::Kernel;
+use crate::kernel::{Image, Kernel};
 pub use crate::launch_error::LaunchError;
 use crate::outcome::Outcome;
 use crate::paging;
@@ -45,6 +45,7 @@ pub struct Prepared {
     /// The same, if nobody has stated it: neither the user nor the kernel.
     assumed_paging: Option<Paging>,
     warnings: Vec<Warning>,
+    kernel: Arc<[Image]>,
     devices: Vec<AnyDevice>,
     layout: Layout,
 }
@@ -102,8 +103,8 @@ impl Prepared {
         boot_params::write(ordinary, &command_line, initrd)?;
         device_area[..layout.page.len()].copy_from_slice(&layout.page);
         let paging = paging.filter(|_| paging != host);
-        let (top, entry) = (cli.memory.bytes(), kernel.entry());
-        Ok(Self { memory, top, entry, paging, assumed_paging, warnings, devices, layout })
+        let (top, entry, kernel) = (cli.memory.bytes(), kernel.entry(), kernel.images());
+        Ok(Self { memory, top, entry, paging, assumed_paging, warnings, kernel, devices, layout })
     }
 
     /// What the user should know before the start.
@@ -275,10 +276,12 @@ impl Session {
         let thread = thread.spawn(move || {
             let started = |recording| drop(sender.send(Event::Started(ticks(), recording)));
             let choices = (strategy.as_deref(), record);
-            let running = control.runs(guest_host.clone());
+            let running = control.runs(guest_host.clone(), prepared.kernel.clone());
             let outcome = live(prepared, (guest_host, &control), choices, (&output, spans), end, started);
+            let outcome = outcome.unwrap_or_else(|outcome| outcome);
+            control.ended(outcome.code());
             drop(running);
-            guest_end(outcome.unwrap_or_else(|outcome| outcome));
+            guest_end(outcome);
         });
         let thread = thread.map_err(LaunchError::Thread)?;
 

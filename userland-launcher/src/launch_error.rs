@@ -3,11 +3,13 @@
 use crate::boot_params::CommandLineTooLong;
 use crate::devices::bus::TooManyDevices;
 use crate::disk_file::DiskError;
+use crate::gdb::wire::Address;
 use crate::host::HostError;
 use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
 use crate::tap::TapError;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -96,6 +98,24 @@ pub enum LaunchError {
     Spans {
         /// The file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A debugger cannot connect.
+    #[error("cannot wait for a debugger at {address}")]
+    Gdb {
+        /// Where.
+        address: Address,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The processor time cannot be limited.
+    #[error("cannot limit the guest to {seconds} s of processor time")]
+    CpuTime {
+        /// The limit.
+        seconds: NonZeroU32,
         /// Why.
         #[source]
         source: io::Error,

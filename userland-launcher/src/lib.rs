@@ -10,12 +10,13 @@
 //! | [`cli`], [`lguest_c`], [`memory_size`], [`user`] | what the user asked for |
 //! | [`files`], [`disk_file`], [`tap`], [`opener`] | what the launcher opens, at the start and later |
 //! | [`confinement`] | what it gives up in between |
-//! | [`kernel`], [`unpack`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
+//! | [`kernel`], [`unpack`], [`lzop`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
 //! | [`host`] | the kernel module's requests |
 //! | [`launch`], [`launch_error`], [`run`](mod@run) | a guest's life from start to end, and again after a restart |
 //! | [`hints`] | what the user should know of a kernel that states too little |
-//! | [`control`], [`monitor`] | what others may do with it meanwhile |
+//! | [`control`], [`monitor`], [`cpu_time`] | what others may do with it meanwhile, and how long |
+//! | [`gdb`] | a debugger on its kernel |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`hardware_counters`], [`recording`] | what is reported about it afterwards |
 //! | [`top`], [`rates`], [`guest_views`] | what all guests of the host do, for people to watch |
 //! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
@@ -27,9 +28,11 @@ pub mod confinement;
 pub mod console_output;
 pub mod control;
 pub mod counters;
+pub mod cpu_time;
 pub mod devices;
 pub mod disk_file;
 pub mod files;
+pub mod gdb;
 pub mod guest_memory;
 pub mod guest_views;
 pub mod hardware_counters;
@@ -39,6 +42,7 @@ pub mod kernel;
 pub mod launch;
 pub mod launch_error;
 pub mod lguest_c;
+pub mod lzop;
 pub mod memory_size;
 pub mod monitor;
 pub mod opener;

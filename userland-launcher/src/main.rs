@@ -4,7 +4,7 @@
 //! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
 //! rights in between. The README beside the sources lists the exit codes and shows uses.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGXCPU};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
@@ -18,7 +18,9 @@ use userland_launcher::confinement::confine;
 use userland_launcher::console_output::ConsoleOutput;
 use userland_launcher::control::Control;
 use userland_launcher::counters;
+use userland_launcher::cpu_time;
 use userland_launcher::files::Files;
+use userland_launcher::gdb;
 use userland_launcher::guest_views;
 use userland_launcher::host::{DeviceFile, Host};
 use userland_launcher::launch::{LaunchError, Prepared, Session};
@@ -110,13 +112,27 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     let control = Arc::new(Control::new()?);
     let session = Session::new(output.clone(), control.clone());
     if let Some(listener) = files.monitor.take() {
-        monitor::serve(listener, control, Arc::new(session.ender())).map_err(LaunchError::Thread)?;
+        monitor::serve(listener, control.clone(), Arc::new(session.ender())).map_err(LaunchError::Thread)?;
+    }
+    if let Some(listener) = files.gdb.take() {
+        gdb::serve(listener, control, session.ender()).map_err(LaunchError::Thread)?;
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    let end = session.ender();
-    std::thread::spawn(move || signals.forever().for_each(|signal| end(Outcome::Signal(signal))));
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGXCPU])?;
+    let (end, resized, cpu_time) = (session.ender(), terminal.clone(), cli.cpu_time);
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match (signal, cpu_time) {
+                (SIGWINCH, _) => resized.size_changed(),
+                (SIGXCPU, Some(seconds)) => end(Outcome::CpuTime(seconds)),
+                (signal, _) => end(Outcome::Signal(signal)),
+            }
+        }
+    });
+    if let Some(seconds) = cpu_time {
+        cpu_time::limit(seconds).map_err(|source| LaunchError::CpuTime { seconds, source })?;
+    }
     let ended = session.run(
         cli,
         &files,

@@ -6,6 +6,8 @@
 //! | `{"command":"pause"}` | `{"status":"paused"}`, once the guest stands still |
 //! | `{"command":"continue"}` | `{"status":"running"}` |
 //! | `{"command":"counters"}` | `{"counters":{"NAME":VALUE,...}}` |
+//! | `{"command":"directories"}` | `{"directories":[{"directory":"0x01fc8000","current":true,...},...]}`: the page directories that are shadowed |
+//! | `{"command":"tables"}` | `{"tables":[{"directory":"0x01fc8000","page":"0xc0000000","rights":"rwx-",...},...]}`: all shadow entries |
 //! | `{"command":"stop"}` | `{"status":"stopped"}`; the guest's end, and the launcher's |
 //!
 //! What cannot be done is answered by `{"error":"..."}`. Any number of programs may be connected. `lguest --monitor SOCKET
@@ -13,10 +15,12 @@
 
 use crate::control::{Control, ControlError};
 use crate::outcome::Outcome;
+use arch_i386::launcher::View;
 use clap::ValueEnum;
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -48,6 +52,10 @@ pub enum Command {
     Continue,
     /// What the host has counted of it
     Counters,
+    /// Which page directories of its are shadowed
+    Directories,
+    /// What its shadow tables hold: an object for each entry, without the host's frames
+    Tables,
     /// End the guest and its launcher
     Stop,
 }
@@ -57,6 +65,8 @@ pub enum Command {
 enum Answer {
     Status(Cow<'static, str>),
     Counters(BTreeMap<String, u64>),
+    Directories(Vec<Map<String, Value>>),
+    Tables(Vec<Map<String, Value>>),
     Error(String),
 }
 
@@ -150,9 +160,27 @@ fn answer(command: Command, control: &Control) -> Answer {
             Ok(Answer::Status("running".into()))
         }
         Command::Counters => control.counters().map(|text| Answer::Counters(pairs(&text))),
+        Command::Directories => control.view(View::Directories).map(|text| Answer::Directories(rows(&text))),
+        Command::Tables => control.view(View::Tables).map(|text| Answer::Tables(rows(&text))),
         Command::Stop => Ok(Answer::Status("stopped".into())),
     };
     done.unwrap_or_else(|error: ControlError| Answer::Error(error.to_string()))
+}
+
+/// The rows of a text whose first line has the names of its columns.
+fn rows(text: &str) -> Vec<Map<String, Value>> {
+    let mut lines = text.lines();
+    let names: Vec<_> = lines.next().unwrap_or_default().split(' ').collect();
+    let value = |word: &str| match (word, word.parse::<u64>()) {
+        ("yes" | "no", _) => Value::from(word == "yes"),
+        (_, Ok(number)) => Value::from(number),
+        (_, Err(_)) => Value::from(word),
+    };
+    lines
+        .map(|line| {
+            names.iter().zip(line.split(' ')).map(|(&name, word)| (name.into(), value(word))).collect()
+        })
+        .collect()
 }
 
 /// The pairs of a text with a `name value` pair a line.

@@ -5,6 +5,7 @@ use crate::virtqueue::RingError;
 use crate::visible::visible;
 use std::error::Error;
 use std::io;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use thiserror::Error;
 
@@ -68,6 +69,10 @@ pub enum Outcome {
     UserLeft,
     /// The monitor was requested to stop the guest.
     Stopped,
+    /// The debugger was requested to kill it.
+    KilledByDebugger,
+    /// It has had all of the processor time that it was given, in seconds.
+    CpuTime(NonZeroU32),
     /// A signal ended the launcher.
     Signal(i32),
     /// The host did not take the guest.
@@ -119,6 +124,8 @@ impl Outcome {
             Self::Violation { .. }
             | Self::UserLeft
             | Self::Stopped
+            | Self::KilledByDebugger
+            | Self::CpuTime(_)
             | Self::Signal(_)
             | Self::NotStarted(_)
             | Self::Failed { .. } => false,
@@ -135,6 +142,8 @@ impl Outcome {
             Self::Restart | Self::RestartLimit(_) => exit_code::RESTART_LIMIT,
             Self::UserLeft => exit_code::SIGNAL + libc::SIGINT as u8,
             Self::Stopped => exit_code::SIGNAL + libc::SIGTERM as u8,
+            Self::KilledByDebugger => exit_code::SIGNAL + libc::SIGKILL as u8,
+            Self::CpuTime(_) => exit_code::SIGNAL + libc::SIGXCPU as u8,
             Self::Signal(signal) => exit_code::SIGNAL.wrapping_add(*signal as u8),
             Self::NotStarted(_) | Self::Failed { .. } => exit_code::LAUNCHER,
         }
@@ -159,6 +168,10 @@ impl Outcome {
             }
             Self::UserLeft => "left the guest by ctrl-C".to_owned(),
             Self::Stopped => "stopped by the monitor".to_owned(),
+            Self::KilledByDebugger => "killed by the debugger".to_owned(),
+            Self::CpuTime(seconds) => {
+                format!("the guest has had the {seconds} s of processor time of --cpu-time")
+            }
             Self::Signal(signal) => format!("ended by signal {signal}"),
             Self::NotStarted(error) => in_full(error),
             Self::Failed { doing, error } => format!("cannot go on {doing}: {error}"),

@@ -73,6 +73,7 @@ fn next_exit(host: &dyn Host, control: &Control) -> Exit {
         control.wait();
         match host.read(&mut message) {
             Ok(0) => return failed(io::ErrorKind::UnexpectedEof.into()),
+            Ok(1) => control.trapped(message[0]),
             Ok(4) => {
                 let [a, b, c, d, ..] = message;
                 return Exit::Notify(u32::from_ne_bytes([a, b, c, d]));

@@ -97,6 +97,8 @@ mod tests {
     use super::*;
     use crate::guest_memory::GuestMemory;
     use crate::host::HostError;
+    use arch_i386::debug::Registers;
+    use arch_i386::launcher::View;
     use arch_i386::paging::Paging;
     use std::io::Read;
     use std::os::fd::BorrowedFd;
@@ -128,6 +130,24 @@ mod tests {
             unreachable!("spans only ask for counters")
         }
         fn attach_eventfd(&self, _: u32, _: BorrowedFd<'_>) -> io::Result<()> {
+            unreachable!("spans only ask for counters")
+        }
+        fn view(&self, _: View) -> io::Result<String> {
+            unreachable!("spans only ask for counters")
+        }
+        fn registers(&self) -> io::Result<Registers> {
+            unreachable!("spans only ask for counters")
+        }
+        fn set_registers(&self, _: &Registers) -> io::Result<()> {
+            unreachable!("spans only ask for counters")
+        }
+        fn intercept(&self, _: u32) -> io::Result<()> {
+            unreachable!("spans only ask for counters")
+        }
+        fn pass_trap_on(&self) -> io::Result<()> {
+            unreachable!("spans only ask for counters")
+        }
+        fn memory(&self) -> Option<Arc<GuestMemory>> {
             unreachable!("spans only ask for counters")
         }
         fn recording(&self) -> Result<Box<dyn Read + Send>, HostError> {

@@ -1,10 +1,11 @@
 //! Unpacks compressed kernels: a Linux bzImage, whose payload is an ELF file, and an ELF file that was compressed whole.
 //!
 //! Linux packs its payload by one of seven compressors (kernel documentation, `arch/x86/boot.rst`: `payload_offset`); the
-//! first bytes tell which. Libraries read the formats of six; for that of `lzop` there is none that bears damaged files. What
-//! is unpacked is kept in memory, as a file, so that the rest of the launcher sees no difference. All this happens once the
-//! launcher is confined.
+//! first bytes tell which. Libraries read the formats of six; that of `lzop` is read by [`lzop`](crate::lzop), with a
+//! library for its blocks. What is unpacked is kept in memory, as a file, so that the rest of the launcher sees no difference.
+//! All this happens once the launcher is confined.
 
+use crate::lzop::{self, LzopReader};
 use flate2::bufread::GzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -46,8 +47,8 @@ pub enum UnpackError {
     TooOld,
     /// A compressor that is not known.
     #[error(
-        "it is a Linux bzImage, but its payload, which begins with {0:x?}, is packed neither by gzip, bzip2, xz, lzma, lz4 \
-         nor zstd; take the vmlinux that its build left"
+        "it is a Linux bzImage, but its payload, which begins with {0:x?}, is packed neither by gzip, bzip2, xz, lzma, lz4, \
+         zstd nor lzop; take the vmlinux that its build left"
     )]
     Unknown([u8; MAGIC_LEN]),
     /// The decoder gives up.
@@ -76,10 +77,11 @@ enum Packer {
     Lzma,
     Lz4,
     Zstd,
+    Lzop,
 }
 
 /// What each one's files begin with. `lz4` has a legacy format, which is Linux's, and a newer one.
-const PACKERS: [(&[u8], Packer, &str); 7] = [
+const PACKERS: [(&[u8], Packer, &str); 8] = [
     (b"\x1f\x8b", Packer::Gzip, "gzip"),
     (b"BZh", Packer::Bzip2, "bzip2"),
     (b"\xfd7zXZ\0", Packer::Xz, "xz"),
@@ -87,6 +89,8 @@ const PACKERS: [(&[u8], Packer, &str); 7] = [
     (b"\x02\x21\x4c\x18", Packer::Lz4, "lz4"),
     (b"\x04\x22\x4d\x18", Packer::Lz4, "lz4"),
     (b"\x28\xb5\x2f\xfd", Packer::Zstd, "zstd"),
+    // The rest of it is checked later.
+    (lzop::MAGIC.first_chunk::<MAGIC_LEN>().unwrap(), Packer::Lzop, "lzop"),
 ];
 
 /// The compressor of what begins like this, and its name.
@@ -103,6 +107,7 @@ impl Packer {
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(packed, false, DECODER_KIB)),
             Self::Lzma => Box::new(lzma_rust2::LzmaReader::new_mem_limit(packed, DECODER_KIB, None)?),
             Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Lzop => Box::new(LzopReader::new(packed)?),
             Self::Zstd => {
                 Box::new(ruzstd::decoding::StreamingDecoder::new(packed).map_err(io::Error::other)?)
             }

@@ -92,6 +92,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("confinement-of-the-launcher", USUAL),
     scenario!("disks-are-locked", USUAL),
     scenario!("monitor-of-a-guest", USUAL),
+    scenario!("cpu-time", USUAL),
+    scenario!("debugger-on-a-guest", USUAL),
     scenario!("last-word-without-escapes", USUAL),
     // Users who are not root.
     scenario!("users-of-the-group", 300),

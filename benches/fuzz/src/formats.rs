@@ -164,7 +164,13 @@ pub fn requests(bytes: &[u8]) {
                 Request::Irq(irq) => assert!(irq < IRQS),
                 Request::Eventfd { address, .. } => assert_ne!(address, 0),
                 Request::Strategy(text) => assert!(text.len() <= arch_i386::launcher::STRATEGY_MAX),
-                Request::Paging(_) | Request::Counters { .. } => {}
+                Request::Intercept(vectors) => assert_eq!(vectors & !arch_i386::debug::INTERCEPTED, 0),
+                Request::Paging(_)
+                | Request::Counters { .. }
+                | Request::View { .. }
+                | Request::Registers(_)
+                | Request::SetRegisters(_)
+                | Request::PassTrapOn => {}
             }
         }
         Err(invalid) => assert!(!format!("{invalid:?}").is_empty()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arch_i386::debug::Operation;
 use arch_i386::launcher::Request;
 use arch_i386::lguest_data::{RING_SIZE, offset};
 
@@ -62,6 +63,8 @@ impl World {
             Request::Strategy as u32,
             Request::Counters as u32,
             Request::Paging as u32,
+            Request::View as u32,
+            Request::Debug as u32,
             dice.clone().wild(),
         ]);
         let mut words = [request, dice.wild(), dice.wild(), dice.wild(), dice.wild()];
@@ -74,6 +77,15 @@ impl World {
         if request == Request::Counters as u32 && words[1] as usize != 0 {
             // Text goes to the address in the request. Not over this process's own memory and the figures.
             words[1] = if dice.one_in(2) { self.somewhere(dice) as u32 } else { words[1] | 0xc000_0000 };
+        }
+        // So do the text of a view, and registers.
+        let (view, debug) = (request == Request::View as u32, request == Request::Debug as u32);
+        if view || debug {
+            words[1] = if view { 1 + dice.below(2) } else { dice.below(5) };
+            let intercepted = debug && words[1] == Operation::Intercept as u32;
+            words[2] = if intercepted { dice.below(16) } else { self.somewhere(dice) as u32 };
+            // No more than there may be room for behind it.
+            words[3] = dice.below(4096);
         }
         let length = if dice.one_in(4) { dice.below(6) as usize } else { words.len() };
         self.request(&words[..length.min(words.len())]);

@@ -11,6 +11,7 @@
 //! device's descriptor when it has changed the status (0 resets the device), and the address of a
 //! ring when it has offered buffers.
 
+use super::config_port::ConfigPort;
 use super::worker::{Context, Kick, Worker};
 use super::{AnyDevice, Device};
 use crate::guest_memory::GuestMemory;
@@ -57,7 +58,16 @@ struct Position {
     /// Guest-physical address of the accepted features.
     accepted: u32,
     feature_len: u8,
+    /// Guest-physical address of the configuration.
+    config: u32,
     queues: Vec<VirtqueueConfig>,
+}
+
+impl Position {
+    /// Guest-physical address of the status byte.
+    const fn status(&self) -> u32 {
+        self.address + offset_of!(DeviceDesc, status) as u32
+    }
 }
 
 impl Layout {
@@ -105,8 +115,15 @@ impl Layout {
         self.page.extend(&features[..feature_len]);
         let accepted = self.first.start().0 + self.page.len() as u32;
         self.page.extend(&[0; 4][..feature_len]);
+        let config_address = self.first.start().0 + self.page.len() as u32;
         self.page.extend(config);
-        self.positions.push(Position { address, accepted, feature_len: feature_len as u8, queues });
+        self.positions.push(Position {
+            address,
+            accepted,
+            feature_len: feature_len as u8,
+            config: config_address,
+            queues,
+        });
         Ok(())
     }
 }
@@ -135,13 +152,22 @@ impl Bus {
     pub fn new(context: Context, devices: Vec<AnyDevice>, layout: &Layout) -> Result<Self, Outcome> {
         let failed = |error| Outcome::Failed { doing: "connecting a device with the host".into(), error };
         let mut attached = Vec::new();
-        for (device, position) in devices.into_iter().zip(&layout.positions) {
+        for (mut device, position) in devices.into_iter().zip(&layout.positions) {
             let mut kicks = Vec::new();
             for queue in &position.queues {
                 let kick = Kick::new().map_err(failed)?;
                 let address = GuestFrame(queue.pfn).start().0;
                 context.host.attach_eventfd(address, rustix::fd::AsFd::as_fd(&kick)).map_err(failed)?;
                 kicks.push(Arc::new(kick));
+            }
+            if let Some(queue) = position.queues.first() {
+                device.connect(ConfigPort {
+                    host: context.host.clone(),
+                    memory: context.memory.clone(),
+                    config: position.config,
+                    status: position.status(),
+                    irq: queue.irq.into(),
+                });
             }
             attached.push(Attached { device, position: position.clone(), kicks, workers: Vec::new() });
         }
@@ -177,8 +203,7 @@ impl Bus {
 
 impl Attached {
     fn status_changed(&mut self, context: &Context) -> Result<(), Outcome> {
-        let status = self.position.address + offset_of!(DeviceDesc, status) as u32;
-        let status = read_byte(&context.memory, status)?;
+        let status = read_byte(&context.memory, self.position.status())?;
         if status == 0 || status & STATUS_FAILED != 0 {
             self.reset(&context.memory)
         } else if self.workers.is_empty() {

@@ -1,12 +1,13 @@
 //! The console: what the guest prints appears on standard output, what is typed reaches the guest.
 //!
-//! When the guest sets the device up, a terminal is handed over to it key by key, ctrl-C included. Three
+//! A guest is offered the size of the terminal, and the changes of it. When the guest sets the device up, a terminal is handed over to it key by key, ctrl-C included. Three
 //! ctrl-C within a second leave the guest, whether it takes its input or not.
 
+use super::config_port::ConfigPort;
 use super::{AnyService, Device, QueueService, RequestService, Stop, Wait};
 use crate::console_output::ConsoleOutput;
 use crate::outcome::{Outcome, Violation};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Watcher};
 use crate::virtqueue::{Chain, Virtqueue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Virtio's number for a console.
 const ID: u8 = 3;
+/// Feature: the configuration holds the size, columns and rows of 16 bits each.
+const F_SIZE: u32 = 1 << 0;
 /// What ctrl-C sends.
 const CTRL_C: u8 = 3;
 /// This many ctrl-C ...
@@ -33,14 +36,24 @@ const TYPED_AHEAD_MAX: usize = 1 << 20;
 pub struct Console {
     terminal: Arc<Terminal>,
     output: ConsoleOutput,
+    /// Whether the guest is offered the terminal's size. That is decided once, since a guest learns of it once.
+    has_size: bool,
+    /// Keeps the configuration at the terminal's size.
+    watcher: Option<Watcher>,
 }
 
 impl Console {
     /// A console between `terminal` and `output`.
     #[must_use]
     pub fn new(terminal: Arc<Terminal>, output: ConsoleOutput) -> Self {
-        Self { terminal, output }
+        let has_size = terminal.size().is_some();
+        Self { terminal, output, has_size, watcher: None }
     }
+}
+
+/// The configuration of a console of so many columns and rows.
+fn config([columns, rows]: [u16; 2]) -> Vec<u8> {
+    [columns.to_le_bytes(), rows.to_le_bytes()].concat()
 }
 
 impl Device for Console {
@@ -52,8 +65,22 @@ impl Device for Console {
         "console".into()
     }
 
+    fn features(&self) -> u32 {
+        if self.has_size { F_SIZE } else { 0 }
+    }
+
+    fn config(&self) -> Vec<u8> {
+        if self.has_size { config(self.terminal.size().unwrap_or_default()) } else { Vec::new() }
+    }
+
     fn queues(&self) -> u8 {
         2
+    }
+
+    fn connect(&mut self, port: ConfigPort) {
+        if self.has_size {
+            self.watcher = Some(self.terminal.watch_size(move |size| port.change(&config(size))));
+        }
     }
 
     fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {

@@ -34,7 +34,8 @@ impl Kick {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    fn clear(&self) {
+    /// It is not signalled any more.
+    pub fn clear(&self) {
         // The one failure means that it was not signalled.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

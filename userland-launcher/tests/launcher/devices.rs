@@ -1,18 +1,21 @@
 //! Each device's answers, served without a thread.
 
 use crate::support::driver::Driver;
+use crate::support::host::{ScriptedHost, Step};
 use crate::support::{Screen, disk_name, piped_terminal};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use userland_launcher::devices::block::Block;
+use userland_launcher::devices::config_port::ConfigPort;
 use userland_launcher::devices::console::Console;
 use userland_launcher::devices::entropy::Entropy;
 use userland_launcher::devices::network::Network;
 use userland_launcher::devices::{AnyService, Device, QueueService, Stop, Wait};
 use userland_launcher::disk_file::{DiskError, DiskName};
 use userland_launcher::guest_memory::GuestMemory;
+use userland_launcher::host::Host;
 use userland_launcher::outcome::{Outcome, Violation};
 use userland_launcher::terminal::Terminal;
 use userland_launcher::virtqueue::Virtqueue;
@@ -344,6 +347,55 @@ fn a_terminal_is_handed_over_and_given_back() {
     console.start().unwrap();
     terminal.give_back();
     assert_eq!(modes(), before);
+}
+
+#[test]
+fn a_console_has_the_size_of_the_terminal() {
+    use rustix::termios::{Winsize, tcsetwinsize};
+    const IRQ: u32 = 7;
+    let (person, launcher) = pseudo_terminal();
+    let resize = |columns, rows| {
+        tcsetwinsize(&person, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    };
+    let terminal = Arc::new(Terminal::new(launcher));
+    let console = || Console::new(terminal.clone(), Screen::default().output());
+    // A terminal that does not know its size.
+    assert_eq!((console().features(), console().config()), (0, vec![]));
+    resize(132, 300);
+    let mut console = console();
+    // VIRTIO_CONSOLE_F_SIZE; columns and rows (virtio 1.x, 5.3).
+    assert_eq!((console.features(), console.config()), (1, vec![132, 0, 44, 1]));
+
+    let memory = Arc::new(GuestMemory::map(1 << 20).unwrap());
+    let host = ScriptedHost::new([Step::AwaitInterrupt(9), Step::AwaitInterrupt(IRQ), Step::Fail(1)]);
+    let (config, status) = (0x100, 0x200);
+    let shown = || {
+        let mut bytes = [0; 5];
+        assert_eq!(memory.slice(config, 5).unwrap().copy_to(&mut bytes), 5);
+        bytes
+    };
+    resize(80, 25);
+    console.connect(ConfigPort {
+        host: host.clone(),
+        memory: memory.clone(),
+        config: config as u32,
+        status: status as u32,
+        irq: IRQ,
+    });
+    assert_eq!(shown(), [80, 0, 25, 0, 0], "the size has changed since the guest was prepared");
+    // Nobody uses the device yet.
+    host.interrupt(9).unwrap();
+    // ACKNOWLEDGE, DRIVER, DRIVER_OK.
+    assert_eq!(memory.slice(status, 1).unwrap().copy_from(&[7]), 1);
+    resize(81, 26);
+    terminal.size_changed();
+    assert_eq!(shown(), [81, 0, 26, 0, 0]);
+    // Exactly these two interrupts, in this order.
+    assert_eq!(host.read(&mut [0; 64]).unwrap_err().raw_os_error(), Some(1));
+    drop(console);
+    resize(82, 27);
+    terminal.size_changed();
+    assert_eq!(shown(), [81, 0, 26, 0, 0], "a guest that is gone is left alone");
 }
 
 /// Waits until something has been typed.

@@ -106,7 +106,25 @@ fn packed(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("lz4 -l", lz4(true)),
         ("lz4", lz4(false)),
         ("zstd", zstd),
+        ("lzop", lzop(plain)),
     ]
+}
+
+/// A file of `lzop` (`lib/decompress_unlzo.c` of Linux), as `lzop -9` makes it, in blocks of 64 KiB.
+fn lzop(plain: &[u8]) -> Vec<u8> {
+    let mut file = b"\x89LZO\0\r\n\x1a\n\x10\x40\x20\xa0\x09\x40\x03\x09\x03\0\0\x01".to_vec();
+    // Mode and times, no name, the header's checksum.
+    file.extend([0; 12 + 1 + 4]);
+    for block in plain.chunks(64 << 10) {
+        let packed = lzokay::compress::compress(block).unwrap();
+        assert!(packed.len() < block.len());
+        for word in [block.len() as u32, packed.len() as u32, adler2::adler32_slice(block)] {
+            file.extend(word.to_be_bytes());
+        }
+        file.extend(packed);
+    }
+    file.extend([0; 4]);
+    file
 }
 
 /// A bzImage of boot protocol 2.08 with two sectors of setup code; the payload, with the unpacked length behind it, begins

@@ -7,9 +7,11 @@
 //! | `virtqueue` | rings against a model of an honest driver, and against hostile ones |
 //! | `devices` | each device's answers, served without a thread |
 //! | `life` | a guest's life on a scripted host, from start to exit code |
+//! | `gdb` | a debugger on a guest that runs on one |
 //! | `monitor` | what other programs do with a guest that runs on one |
 
 mod devices;
+mod gdb;
 mod kernel;
 mod life;
 mod memory_image;

@@ -111,6 +111,24 @@ fn counters_are_read_of_a_guest_that_runs() {
 }
 
 #[test]
+fn tables_are_objects_of_their_columns() {
+    with_guest(|socket, _| {
+        let mut client = Client::connect(socket);
+        let directory = r#""directory":"0x00001000","current":true,"kernel_stack":false"#;
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(
+            parsed(&client.command("directories")),
+            parsed(&format!(
+                r#"{{"directories":[{{{directory},"leaf_tables":2,"entries":3,"shared_entries":4}}]}}"#
+            ))
+        );
+        let entry = r#""directory":"shared","page":"0xc0000000","rights":"rwx-","accessed":1,"dirty":0"#;
+        assert_eq!(parsed(&client.command("tables")), parsed(&format!(r#"{{"tables":[{{{entry}}}]}}"#)));
+        assert_eq!(client.command("status"), r#"{"status":"running"}"#);
+    });
+}
+
+#[test]
 fn what_is_no_request_is_answered_by_an_error() {
     with_guest(|socket, _| {
         let mut client = Client::connect(socket);

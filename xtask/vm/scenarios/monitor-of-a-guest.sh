@@ -23,6 +23,12 @@ sleep 2
 [ "$(ask status)" = '{"status":"paused"}' ] || fail 'the guest is not paused any more'
 ask continue
 until_true 30 more "$before" || fail 'the guest does not go on'
+# Its shadow tables can be looked at, but not where they are in the host's memory.
+ask directories | grep -q '{"directories":\[{"current":.*"directory":"0x' || fail 'there are no page directories'
+ask tables >/tmp/tables
+grep -q '"page":"0x[0-9a-f]*","rights":"r' /tmp/tables || fail "there are no entries: $(head -c 200 /tmp/tables)"
+grep -q frame /tmp/tables && fail 'the tables tell about frames of the host'
+[ "$(ask status)" = '{"status":"running"}' ] || fail 'the guest does not go on'
 # A guest that is paused can be stopped.
 ask pause
 ask stop

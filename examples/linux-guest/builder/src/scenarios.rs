@@ -130,6 +130,11 @@ const SCENARIOS: &[(Share, Scenario)] = &[
         },
     ),
     (
+        // A line of the host's takes the place of a terminal. Its size is what stty says it is.
+        Share::Counted,
+        scenario!("linux-console-size", USUAL),
+    ),
+    (
         Share::Counted,
         Scenario {
             name: "linux-status-of-a-command",

@@ -1,5 +1,7 @@
 //! A host that follows a script instead of running a guest.
 
+use arch_i386::debug::Registers;
+use arch_i386::launcher::View;
 use arch_i386::paging::Paging;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,6 +22,8 @@ pub enum Step {
     Act(Box<dyn FnOnce(&ScriptedHost) + Send>),
     /// The guest notifies this address.
     Notify(u32),
+    /// A trap of this vector stops the guest.
+    Trap(u8),
     /// The host reports why the guest is dead.
     Dead(&'static [u8]),
     /// The read fails with this errno.
@@ -45,6 +49,8 @@ pub struct ScriptedHost {
     pub runs: AtomicUsize,
     /// The guest has ended, as far as interrupts are concerned.
     pub ended: AtomicBool,
+    /// Its registers.
+    pub registers: Mutex<Registers>,
 }
 
 impl ScriptedHost {
@@ -59,6 +65,7 @@ impl ScriptedHost {
             raised: Mutex::new(raised),
             runs: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
+            registers: Mutex::default(),
         })
     }
 
@@ -109,6 +116,10 @@ impl Host for ScriptedHost {
                     message[..4].copy_from_slice(&address.to_ne_bytes());
                     return Ok(4);
                 }
+                Step::Trap(vector) => {
+                    message[0] = vector;
+                    return Ok(1);
+                }
                 Step::Dead(reason) => {
                     let n = reason.len().min(message.len());
                     message[..n].copy_from_slice(&reason[..n]);
@@ -154,6 +165,39 @@ impl Host for ScriptedHost {
         } else {
             Ok("switches 3\n".to_owned())
         }
+    }
+
+    fn view(&self, view: View) -> io::Result<String> {
+        let rows = match view {
+            View::Directories => {
+                "directory current kernel_stack leaf_tables entries shared_entries\n0x00001000 yes no 2 3 4\n"
+            }
+            View::Tables => "directory page rights accessed dirty\nshared 0xc0000000 rwx- 1 0\n",
+        };
+        Ok(rows.to_owned())
+    }
+
+    fn registers(&self) -> io::Result<Registers> {
+        Ok(*self.registers.lock().unwrap())
+    }
+
+    fn set_registers(&self, registers: &Registers) -> io::Result<()> {
+        *self.registers.lock().unwrap() = *registers;
+        Ok(())
+    }
+
+    fn intercept(&self, vectors: u32) -> io::Result<()> {
+        self.note(format!("intercept {vectors:#b}"));
+        Ok(())
+    }
+
+    fn pass_trap_on(&self) -> io::Result<()> {
+        self.note("pass the trap on".into());
+        Ok(())
+    }
+
+    fn memory(&self) -> Option<Arc<GuestMemory>> {
+        self.memory.get().cloned()
     }
 
     fn recording(&self) -> Result<Box<dyn io::Read + Send>, HostError> {

@@ -14,7 +14,8 @@
  * The rings lie in pages above that one. They are virtio's legacy ones. The
  * launcher is notified of the address of a ring that got buffers, and of the
  * address of the description when features have been accepted or the device is
- * to stop.
+ * to stop. When a device has changed its configuration, it raises the interrupt
+ * of its first queue.
  */
 #include <linux/device.h>
 #include <linux/err.h>
@@ -24,6 +25,7 @@
 #include <linux/slab.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
 #include <asm/lguest.h>
@@ -52,6 +54,8 @@ struct lguest_device {
 	struct lguest_device_desc *desc;
 	/* The guest-physical address of *desc. */
 	phys_addr_t address;
+	/* The configuration that the driver knows. */
+	u8 seen[U8_MAX];
 };
 
 static struct device *lguest_root;
@@ -121,6 +125,10 @@ static void lguest_set_status(struct virtio_device *vdev, u8 status)
 	WRITE_ONCE(device->desc->status, status);
 	if (status & VIRTIO_CONFIG_S_FAILED)
 		notify_status(device);
+	memcpy(device->seen, configuration(device->desc), device->desc->config_len);
+	/* This driver learns even the first size from a change. */
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK && vdev->id.device == VIRTIO_ID_CONSOLE)
+		virtio_config_changed(vdev);
 }
 
 static void lguest_reset(struct virtio_device *vdev)
@@ -159,6 +167,19 @@ static bool lguest_notify(struct virtqueue *vq)
 
 	lguest_hcall(LHCALL_NOTIFY, config->pfn << PAGE_SHIFT, 0, 0, 0);
 	return true;
+}
+
+static irqreturn_t first_queue_interrupt(int irq, void *vq)
+{
+	struct lguest_device *device = to_lguest(((struct virtqueue *)vq)->vdev);
+	u8 *config = configuration(device->desc);
+	irqreturn_t result = vring_interrupt(irq, vq);
+
+	if (!memcmp(device->seen, config, device->desc->config_len))
+		return result;
+	memcpy(device->seen, config, device->desc->config_len);
+	virtio_config_changed(&device->vdev);
+	return IRQ_HANDLED;
 }
 
 static void del_vq(struct virtqueue *vq)
@@ -202,7 +223,8 @@ static struct virtqueue *find_vq(struct virtio_device *vdev, unsigned int index,
 		goto unmap;
 	}
 	vq->priv = config;
-	err = request_irq(config->irq, vring_interrupt, 0, dev_name(&vdev->dev), vq);
+	err = request_irq(config->irq, index ? vring_interrupt : first_queue_interrupt, 0,
+			  dev_name(&vdev->dev), vq);
 	if (err)
 		goto delete;
 	return vq;

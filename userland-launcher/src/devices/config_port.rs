@@ -1,0 +1,44 @@
+//! How a device changes its configuration while a guest uses it.
+//!
+//! The bus of lguest has no interrupt for that. So the device raises that of its first queue: a driver that finds no used
+//! buffer then ignores the interrupt (lguest's own), or looks whether the configuration has changed.
+
+use crate::guest_memory::GuestMemory;
+use crate::host::Host;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The status bit by which a driver says that it uses the device (virtio 1.x, 2.1).
+const STATUS_DRIVER_OK: u8 = 4;
+
+/// The configuration of one device of a guest that the host has.
+pub struct ConfigPort {
+    /// Who takes interrupts.
+    pub host: Arc<dyn Host>,
+    /// Where the device page is.
+    pub memory: Arc<GuestMemory>,
+    /// Guest-physical address of the configuration.
+    pub config: u32,
+    /// Guest-physical address of the status byte.
+    pub status: u32,
+    /// The interrupt of the device's first queue.
+    pub irq: u32,
+}
+
+impl ConfigPort {
+    /// Gives the device this configuration, of the length that it has had from the start, and interrupts a guest that uses the
+    /// device. A guest that ends meanwhile needs neither.
+    pub fn change(&self, config: &[u8]) {
+        let bytes = |address: u32, len: usize| {
+            // The bus has laid them out within the memory.
+            self.memory.integers::<AtomicU8>(address.into(), len as u64).unwrap_or_default()
+        };
+        for (to, &byte) in bytes(self.config, config.len()).iter().zip(config) {
+            to.store(byte, Ordering::Release);
+        }
+        let uses = |status: &AtomicU8| status.load(Ordering::Acquire) & STATUS_DRIVER_OK != 0;
+        if bytes(self.status, 1).iter().any(uses) {
+            let _ = self.host.interrupt(self.irq);
+        }
+    }
+}
