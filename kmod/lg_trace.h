@@ -61,7 +61,8 @@ LG_OBSERVER(in_switcher);
 #define lg_fault_names \
 	{ LG_FAULT_FIXED, "fixed" }, \
 	{ LG_FAULT_REFLECTED, "reflected" }, \
-	{ LG_FAULT_KILLED, "killed" }
+	{ LG_FAULT_KILLED, "killed" }, \
+	{ LG_FAULT_PASSED_ON, "passed_on" }
 
 #define lg_flush_names { LG_FLUSH_USER, "user" }, { LG_FLUSH_ALL, "all" }
 

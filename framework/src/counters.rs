@@ -93,6 +93,8 @@ counters! {
         switcher_hypercalls,
         /// Instructions emulated after a general-protection fault.
         emulated_instructions,
+        /// Instructions that the launcher was to emulate: accesses to device memory and PCI's ports.
+        launcher_emulations,
         /// Real interrupts (NMIs included) that ended a run.
         host_interrupts,
         /// Shadow entries that the host dropped since their frames had gone.

@@ -5,7 +5,7 @@
 //!
 //! | instruction | becomes |
 //! | --- | --- |
-//! | `in`, `out`, `outs` | no device answers: reads give all ones, writes reach nothing |
+//! | `in`, `out`, `outs` | no device answers: reads give all ones, writes reach nothing; but the [launcher](crate::device_access) may have devices at PCI's ports |
 //! | `cli`, `sti` | nothing: the guest's interrupt flag is in its `lguest_data` |
 //! | `hlt` | HALT |
 //! | `clts` | TS is clear |
@@ -16,9 +16,10 @@
 //! All others are the guest's own general-protection faults: `rdmsr` and `wrmsr`, for which Linux has handlers that go on, and
 //! what would change tables behind the host's back (`lgdt`, `mov` to CR3).
 
+use crate::code::Code;
 use crate::guest::Guest;
 use crate::host::Host;
-use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::addr::GuestPhys;
 use arch_i386::lguest_data::offset;
 use arch_i386::paging::Paging;
 use arch_i386::regs::Regs;
@@ -34,38 +35,21 @@ const DR6: u32 = 0xffff_0ff0;
 const DR6_STEPPED: u32 = 1 << 14;
 const DR7: u32 = 0x400;
 
-/// The longest instruction that a processor executes.
-const LONGEST: u32 = 15;
-
 const EFLAGS_DF: u32 = 1 << 10;
-
-/// An instruction as it is read, byte by byte.
-struct Code<'g, 'h, H> {
-    guest: &'g mut Guest,
-    host: &'h mut H,
-    eip: u32,
-    length: u32,
-}
-
-impl<H: Host> Code<'_, '_, H> {
-    /// The next byte, if it can be had.
-    fn next(&mut self) -> Option<u8> {
-        if self.length == LONGEST {
-            return None;
-        }
-        let at = self.guest.translate(self.host, GuestVirt(self.eip.wrapping_add(self.length))).ok()?;
-        let mut byte = [0];
-        self.host.read(at, &mut byte).ok()?;
-        self.length += 1;
-        Some(byte[0])
-    }
-}
 
 /// The prefixes that matter here.
 #[derive(Clone, Copy, Default)]
 struct Prefixes {
     operand_size: bool,
     repeat: bool,
+}
+
+/// Who emulates an instruction.
+enum Done {
+    /// It has been done, but for the step to the next instruction.
+    Here,
+    /// The launcher is to do it; nothing has been done.
+    ByLauncher,
 }
 
 /// A general register by its number in an instruction.
@@ -83,25 +67,32 @@ fn register(regs: &mut Regs, number: u8) -> &mut u32 {
 }
 
 impl Guest {
-    /// Emulates the instruction at which the guest's kernel stands; returns whether it was one of those.
+    /// Emulates the instruction at which the guest's kernel stands, or has the launcher do it; returns whether it was one of
+    /// those.
     pub(crate) fn emulate<H: Host>(&mut self, host: &mut H) -> bool {
-        let Regs { cs, eip, .. } = *host.regs();
-        if cs & 3 != GUEST_PL {
+        if host.regs().cs & 3 != GUEST_PL {
             return false;
         }
-        let mut code = Code { guest: self, host, eip, length: 0 };
-        if code.execute().is_none() {
-            return false;
+        let mut code = Code::new(self, host);
+        let Some(done) = code.execute() else { return false };
+        match done {
+            Done::Here => {
+                let next = code.end();
+                self.counters.emulated_instructions += 1;
+                host.regs().eip = next;
+            }
+            Done::ByLauncher => {
+                let instruction = code.bytes();
+                self.pass_on_port(host, instruction);
+            }
         }
-        let next = eip.wrapping_add(code.length);
-        host.regs().eip = next;
         true
     }
 }
 
 impl<H: Host> Code<'_, '_, H> {
-    /// Does all of it but the step to the next instruction; `None` for one that is not emulated, of which nothing is done.
-    fn execute(&mut self) -> Option<()> {
+    /// Does the instruction; `None` for one that is not emulated, of which nothing is done.
+    fn execute(&mut self) -> Option<Done> {
         let mut prefixes = Prefixes::default();
         loop {
             match self.next()? {
@@ -114,7 +105,7 @@ impl<H: Host> Code<'_, '_, H> {
         }
     }
 
-    fn one_byte(&mut self, opcode: u8, prefixes: Prefixes) -> Option<()> {
+    fn one_byte(&mut self, opcode: u8, prefixes: Prefixes) -> Option<Done> {
         // Of those that come in two sizes.
         let (size, ones) = match (opcode & 1, prefixes.operand_size) {
             (0, _) => (1, 0xff),
@@ -122,15 +113,16 @@ impl<H: Host> Code<'_, '_, H> {
             (_, false) => (4, u32::MAX),
         };
         match opcode {
-            // in: from the port of an immediate byte, and from DX's.
-            0xe4 | 0xe5 => {
-                self.next()?;
-                self.host.regs().eax |= ones;
+            // in, out: the port of an immediate byte, and DX's.
+            0xe4..=0xe7 | 0xec..=0xef => {
+                let port = if opcode & 8 == 0 { self.next()?.into() } else { self.host.regs().edx as u16 };
+                if Guest::is_for_launcher(self.host, port, size) {
+                    return Some(Done::ByLauncher);
+                }
+                if opcode & 2 == 0 {
+                    self.host.regs().eax |= ones;
+                }
             }
-            0xec | 0xed => self.host.regs().eax |= ones,
-            // out
-            0xe6 | 0xe7 => _ = self.next()?,
-            0xee | 0xef => {}
             // outs
             0x6e | 0x6f => {
                 let regs = self.host.regs();
@@ -145,11 +137,11 @@ impl<H: Host> Code<'_, '_, H> {
             0xf4 => self.guest.halted = true,
             0x0f => {
                 let opcode = self.next()?;
-                return self.two_bytes(opcode);
+                self.two_bytes(opcode)?;
             }
             _ => return None,
         }
-        Some(())
+        Some(Done::Here)
     }
 
     fn two_bytes(&mut self, opcode: u8) -> Option<()> {

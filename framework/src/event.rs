@@ -103,6 +103,8 @@ pub enum FaultOutcome {
     Reflected,
     /// It was the guest's end.
     Killed,
+    /// It was an access to device memory, for the launcher to emulate.
+    PassedOn,
 }
 
 /// Which entries a flush is of.

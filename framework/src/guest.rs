@@ -30,6 +30,7 @@ use crate::views::{self, View};
 use alloc::boxed::Box;
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::launcher::Emulation;
 use arch_i386::paging::Paging;
 use arch_i386::regs::Regs;
 use arch_i386::segment::{GUEST_CS, GUEST_DS};
@@ -38,11 +39,14 @@ use core::ops::Range;
 
 /// Why [`Guest::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
 pub enum Outcome {
     /// The launcher must look at this address: a virtqueue, or an early console string.
     Notify(GuestPhys),
     /// A trap of this vector has stopped the guest, as the launcher has [asked](Guest::intercept).
     Trap(u8),
+    /// The launcher must emulate this instruction; see [`device_access`](crate::device_access).
+    Emulate(Emulation),
     /// The launcher has a signal to handle.
     Interrupted,
     /// The guest is dead; [`Guest::end`] returns why.
@@ -81,6 +85,8 @@ pub struct Guest {
     pub(crate) host_work_pending: bool,
     /// The notification that the launcher must get before the guest goes on.
     pub(crate) notify: Option<GuestPhys>,
+    /// The instruction that the launcher must emulate before the guest goes on.
+    pub(crate) emulation: Option<Emulation>,
     pub(crate) counters: RunCounters,
     pub(crate) debugged: Debugged,
     end: Option<End>,
@@ -122,6 +128,7 @@ impl Guest {
             ring_next: 0,
             host_work_pending: true,
             notify: None,
+            emulation: None,
             counters: RunCounters::default(),
             debugged: Debugged::not(),
             end: None,
@@ -172,6 +179,22 @@ impl Guest {
         })
     }
 
+    /// Does something between two runs that may be the guest's end.
+    pub(crate) fn end_at<H: Host>(
+        &mut self,
+        host: &mut H,
+        act: impl FnOnce(&mut Self, &mut H) -> Result<(), Kill>,
+    ) {
+        if self.end.is_some() {
+            return;
+        }
+        match host.guard(|host| act(self, host)) {
+            Ok(Ok(())) => {}
+            Ok(Err(kill)) => self.end = Some(kill.into()),
+            Err(panicked) => self.abandon(panicked),
+        }
+    }
+
     /// Goes round the loop until the launcher has something to do.
     fn rounds<H: Host>(&mut self, host: &mut H) -> Outcome {
         // The launcher has dealt with what was reported to it last time.
@@ -202,6 +225,9 @@ impl Guest {
             }
             if self.host_work_pending {
                 self.host_work_pending = false;
+                if let Some(emulation) = self.emulation.take() {
+                    return Ok(Outcome::Emulate(emulation));
+                }
                 self.count_reflections(host);
                 if let Some(vector) = self.take_stop(host)? {
                     return Ok(Outcome::Trap(vector));

@@ -8,7 +8,7 @@ use crate::defect::Defect;
 use crate::paging_host::{BadAddress, NoFrame};
 use alloc::boxed::Box;
 use alloc::string::String;
-use arch_i386::addr::{GuestPhys, GuestVirt};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::hypercall::SHUTDOWN_MESSAGE;
 use arch_i386::paging::Entry;
 use core::fmt;
@@ -32,6 +32,12 @@ pub enum Kill {
     /// A page-table entry with the page-size bit, reserved bits or a frame beyond the guest's memory.
     #[error("bad page-table entry {:#x}: large pages, reserved bits and frames beyond memory are refused", .0.0)]
     PageTableEntry(Entry),
+    /// Device memory where there must be memory: under a page table, the kernel stack, the shared page or code.
+    #[error("guest page {0} is device memory, which the host cannot use as memory")]
+    DeviceMemory(GuestFrame),
+    /// Device memory is read or written by something that is no instruction that can be read.
+    #[error("device memory at {at} is accessed at {eip}, where there is no instruction that can be read")]
+    DeviceAccess { at: GuestPhys, eip: GuestVirt },
     /// The same one level up (PAE).
     #[error("bad page-middle-directory entry {:#x}: only P, W, U, A, D and a frame within memory", .0.0)]
     MiddleEntry(Entry),

@@ -6,7 +6,7 @@
 //!
 //! 1. **The guest's life**: [`guest`] is the loop that enters a guest and looks at why it came back;
 //!    `hypercall`, `interrupt` and `trap` each do one kind of request, `emulate` does what a guest's kernel may not execute,
-//!    `nested` ends a guest whose handlers only fault, [`segment`] keeps the guest's descriptors.
+//!    [`device_access`] what its launcher does of that, both by `code`, the instruction; `nested` ends a guest whose handlers only fault, [`segment`] keeps the guest's descriptors.
 //! 2. **The plug-in surface**: [`strategy`] (all of paging), [`pager`] (what is done for every strategy), [`inspect`] (what
 //!    a strategy lets be seen), [`policy`] (just the choice of which shadow
 //!    page directory is evicted), [`registry`] (how either is found by name) and [`parameter`] (what can
@@ -39,11 +39,13 @@ pub use fallible;
 
 pub mod audit;
 pub mod bits;
+mod code;
 pub mod config_error;
 pub mod counters;
 mod debug;
 mod debugged;
 pub mod defect;
+pub mod device_access;
 mod emulate;
 pub mod event;
 pub mod guarded;

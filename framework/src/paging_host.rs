@@ -95,6 +95,12 @@ pub trait PagingHost: sealed::Sealed {
     /// The guest's memory in pages: every frame number that the guest may name is below it.
     fn page_limit(&self) -> u32;
 
+    /// The end of device memory in pages: what the guest maps of it from [`PagingHost::page_limit`] on has no shadow, and
+    /// every access there is for the launcher to emulate. There is none where both are the same.
+    fn device_limit(&self) -> u32 {
+        self.page_limit()
+    }
+
     /// Whether the processor honours the no-execute bit; if not, the bit is a reserved one.
     fn no_execute(&self) -> bool;
 

@@ -105,7 +105,10 @@ pub trait PagingStrategy {
     /// A page fault at `va`. May fill shadow entries and set accessed and dirty bits in the guest's.
     ///
     /// # Errors
-    /// [`Kill`] when the guest's tables are malformed or the host has no page.
+    /// [`Kill`] when the guest's tables are malformed or the host has no page. After one of them,
+    /// [`Kill::DeviceMemory`], the guest goes on: the tables allow the access, and lead to device memory, of which
+    /// [`ShadowEntry::new`](crate::tables::ShadowEntry::new) makes no entry. So a strategy passes that error on, and
+    /// leaves its tables fit for the next request.
     fn demand_fault(
         &mut self,
         host: &mut dyn PagingHost,

@@ -1,7 +1,7 @@
 //! Why a guest came back, and what is done about it.
 //!
-//! Page faults go to the paging strategy first; general-protection faults may be an instruction that is
-//! [emulated](crate::emulate); the hypercall is remembered for the next round of the loop. What is left is the guest's
+//! Page faults go to the paging strategy first, and those in device memory to the [launcher](crate::device_access);
+//! general-protection faults may be an instruction that is [emulated](crate::emulate); the hypercall is remembered for the next round of the loop. What is left is the guest's
 //! own trap and is reflected to its handler; without a handler the guest dies.
 //!
 //! Source: lguest's `x86/core.c`, `lguest_arch_handle_trap` and `emulate_insn`.
@@ -41,6 +41,10 @@ impl Guest {
                     self.paging.request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error));
                 let fault = match request {
                     Ok(fault) => fault,
+                    Err(Kill::DeviceMemory(page)) => {
+                        Self::observe_fault(host, exit.cr2, FaultOutcome::PassedOn);
+                        return self.access_device(host, page, exit.cr2);
+                    }
                     Err(kill) => {
                         Self::observe_fault(host, exit.cr2, FaultOutcome::Killed);
                         return Err(kill);
@@ -59,7 +63,6 @@ impl Guest {
                 }
             }
             trap::GENERAL_PROTECTION if host.regs().errcode == 0 && self.emulate(host) => {
-                self.counters.emulated_instructions += 1;
                 return Ok(());
             }
             // The host has loaded the guest's FPU state by now.

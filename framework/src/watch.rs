@@ -56,6 +56,10 @@ impl<W: Watcher> PagingHost for Watched<'_, W> {
         self.host.page_limit()
     }
 
+    fn device_limit(&self) -> u32 {
+        self.host.device_limit()
+    }
+
     fn no_execute(&self) -> bool {
         self.host.no_execute()
     }

@@ -5,12 +5,14 @@ use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, HostFrame};
 use arch_i386::debug::{LEVELS_NONE, Registers};
 use arch_i386::hypercall::{Hypercall, HypercallArgs, SHUTDOWN_POWEROFF, SHUTDOWN_RESTART};
 use arch_i386::kernel_view::KernelView;
+use arch_i386::launcher::{DEVICE_MEMORY, Emulation, IO_PORT};
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, Timespec, offset};
 use arch_i386::regs::Regs;
 use arch_i386::segment::{Descriptor, GDT_ENTRIES, GUEST_CS, GUEST_DS, IDT_ENTRIES, index};
 use arch_i386::table::{TablePage, TrustedHost};
 use arch_i386::{paging::Paging, trap};
 use framework::counters::PagingCounters;
+use framework::device_access::{BadRegister, NoHandler};
 use framework::event::{Event, Events, ExitKind, FaultOutcome, Flush};
 use framework::guest::{Counters, Guest, Outcome, SetUpError};
 use framework::host::{
@@ -171,6 +173,9 @@ unsafe impl TrustedHost for Machine {}
 impl PagingHost for Machine {
     fn page_limit(&self) -> u32 {
         self.sim.page_limit()
+    }
+    fn device_limit(&self) -> u32 {
+        self.sim.device_limit()
     }
     fn no_execute(&self) -> bool {
         self.sim.no_execute()
@@ -1758,4 +1763,185 @@ fn a_debugger_learns_where_the_page_tables_are() {
     let Registers { directory, levels, .. } = guest.registers(&mut machine);
     assert_eq!((directory, levels), (0x8000, 2));
     assert_eq!(run(guest, machine).0, None);
+}
+
+/// What the launcher is to emulate first.
+fn passed_on(guest: &mut Guest, machine: &mut Machine) -> Emulation {
+    match guest.run(machine) {
+        Outcome::Emulate(emulation) => emulation,
+        other => panic!("not passed on: {other:?}, {:?}", guest.end()),
+    }
+}
+
+/// A guest with two pages of device memory, from physical 0x40000 on.
+fn with_devices() -> (Guest, Machine) {
+    let (guest, mut machine) = initialised();
+    machine.sim.set_device_pages(2);
+    (guest, machine)
+}
+
+/// The same with a page directory at 0xa000 that maps this page at 0x400000 with these flags, and memory from 0 on linearly.
+fn with_mapping(page: u32, flags: u32) -> (Guest, Machine) {
+    let (guest, mut machine) = with_devices();
+    for (at, entry) in [(0xa000, 0xb067), (0xa004, 0xc067), (0xc000, page << 12 | flags)] {
+        machine.set_absolute(at, entry);
+    }
+    for page in 0..PAGES {
+        machine.set_absolute(0xb000 + 4 * page, page << 12 | 0x67);
+    }
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0xa000, 0, 0, 0]));
+    (guest, machine)
+}
+
+/// The guest stands at this code, and reads or writes at `va`.
+fn faults(m: &mut Machine, code: &[u8], va: u32, error: u32) -> Exit {
+    m.sim.write(GuestPhys(0x2000), code).unwrap();
+    (m.regs.eip, m.regs.errcode, m.regs.esp) = (0x2000, error, 0x6000);
+    Exit { vector: 14, cr2: GuestVirt(va) }
+}
+
+#[test]
+fn the_launcher_gets_the_cycles_of_pci_if_it_has_devices() {
+    // Those whose last byte is the first of the ports, or whose first byte is their last.
+    for (code, port) in [(&[0xef][..], 0xcf8), (&[0xed], 0xcf5), (&[0x66, 0xed], 0xcff), (&[0xec], 0xcfe)] {
+        let (mut guest, mut machine) = with_devices();
+        then(&mut machine, move |m| {
+            (m.regs.eax, m.regs.ecx, m.regs.edx, m.regs.ebx) = (0x8000_0000, 1, 0x7777_0000 | port, 3);
+            (m.regs.esp, m.regs.ebp, m.regs.esi, m.regs.edi) = (0x6004, 5, 6, 7);
+            m.forbidden(0x2ffe, code)
+        });
+        then(&mut machine, |m| {
+            assert_eq!((m.regs.eax, m.regs.eip), (5, 0x3000), "what the launcher has set");
+            exit(0x30)
+        });
+        let passed = passed_on(&mut guest, &mut machine);
+        let mut instruction = [0; 15];
+        instruction[..code.len()].copy_from_slice(code);
+        let registers = [0x8000_0000, 1, 0x7777_0000 | port, 3, 0x6004, 5, 6, 7, 0x2ffe];
+        assert_eq!(passed, Emulation { trap: IO_PORT, instruction, address: GuestPhys(0), registers });
+        Guest::set_register(&mut machine, 24, 5).unwrap();
+        Guest::set_register(&mut machine, 48, 0x3000).unwrap();
+        assert_eq!(run(guest, machine).0, None);
+    }
+    // Neighbours of these ports, and a launcher without devices.
+    for (code, port, devices) in [(&[0xec][..], 0xcf7, 2), (&[0xed], 0xd00, 2), (&[0xed], 0xcf8, 0)] {
+        let (guest, mut machine) = with_devices();
+        machine.sim.set_device_pages(devices);
+        then(&mut machine, move |m| {
+            m.regs.edx = port;
+            m.forbidden(0x2000, code)
+        });
+        then(&mut machine, |m| {
+            assert_eq!((m.regs.eax & 0xff, m.regs.eip), (0xff, 0x2001));
+            exit(0x30)
+        });
+        assert_eq!(run(guest, machine).0, None);
+    }
+}
+
+#[test]
+fn the_launcher_gets_accesses_to_device_memory() {
+    let (mut guest, mut machine) = with_mapping(PAGES + 1, 0x3);
+    // SET_PTE of device memory is as good as any.
+    then(&mut machine, |m| m.hypercall(Hypercall::SetPte, [0xa000, 0x40_0000, (PAGES + 1) << 12 | 0x63, 0]));
+    then(&mut machine, |m| faults(m, &[0x89, 0x02], 0x40_0010, 2));
+    // Again as long as the launcher does nothing, and a read.
+    then(&mut machine, |m| faults(m, &[0x8b, 0x02], 0x40_0014, 0));
+    then(&mut machine, |_| exit(0x30));
+    let written = passed_on(&mut guest, &mut machine);
+    assert_eq!((written.trap, written.address), (DEVICE_MEMORY, GuestPhys(((PAGES + 1) << 12) + 0x10)));
+    assert_eq!(written.instruction[..3], [0x89, 0x02, 0]);
+    assert_eq!(written.registers[8], 0x2000);
+    let read = passed_on(&mut guest, &mut machine);
+    assert_eq!((read.instruction[0], read.address), (0x8b, GuestPhys(((PAGES + 1) << 12) + 0x14)));
+    let counters = guest.counters(&mut machine);
+    assert_eq!((counters.run.launcher_emulations, counters.paging.demand_faults), (2, 0));
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn the_rights_of_the_guests_tables_come_first() {
+    // A write to a page that is read-only, and a program's access to one of the kernel's: the guest's own faults.
+    for (flags, error) in [(0x1, 2), (0x3, 4)] {
+        let (guest, mut machine) = with_mapping(PAGES, flags);
+        then(&mut machine, move |m| faults(m, &[0x89, 0x02], 0x40_0000, error));
+        then(&mut machine, |m| {
+            assert_eq!(m.regs.eip, 0x5000 + 16 * 14);
+            exit(0x30)
+        });
+        assert_eq!(run(guest, machine).0, None);
+    }
+}
+
+#[test]
+fn device_memory_is_no_memory() {
+    // Beyond the device memory; in it, and there is none.
+    for (page, devices) in [(PAGES + 2, 2), (PAGES, 0)] {
+        let (guest, mut machine) = with_mapping(page, 0x3);
+        machine.sim.set_device_pages(devices);
+        then(&mut machine, |m| faults(m, &[0x89, 0x02], 0x40_0000, 2));
+        assert!(matches!(killed(guest, machine), Kill::PageTableEntry(_)));
+    }
+    // Code.
+    let (guest, mut machine) = with_mapping(PAGES, 0x3);
+    then(&mut machine, |m| {
+        m.regs.eip = 0x40_0020;
+        Exit { vector: 14, cr2: GuestVirt(0x40_0020) }
+    });
+    let (at, eip) = (GuestPhys((PAGES << 12) + 0x20), GuestVirt(0x40_0020));
+    assert_eq!(killed(guest, machine), Kill::DeviceAccess { at, eip });
+    // The kernel's stack.
+    let (guest, mut machine) = with_mapping(PAGES, 0x3);
+    then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x40_1000, 1, 0]));
+    assert_eq!(killed(guest, machine), Kill::DeviceMemory(GuestFrame(PAGES)));
+    // A page directory.
+    let (guest, mut machine) = with_mapping(PAGES, 0x3);
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [PAGES << 12, 0, 0, 0]));
+    then(&mut machine, |m| faults(m, &[0x89, 0x02], 0, 2));
+    assert!(matches!(killed(guest, machine), Kill::Memory(_)));
+}
+
+#[test]
+fn the_launcher_sets_general_registers_only() {
+    let (guest, mut machine) = initialised();
+    for (offset, may_set) in
+        [(0, true), (24, true), (48, true), (60, true), (28, false), (52, false), (56, false)]
+    {
+        let set = Guest::set_register(&mut machine, offset, 0x1230 + offset);
+        assert_eq!(set, if may_set { Ok(()) } else { Err(BadRegister(offset)) });
+        let value = Guest::register(&mut machine, offset).unwrap();
+        assert_eq!(value == 0x1230 + offset, may_set, "{offset}");
+    }
+    for offset in [1, 44, 68, u32::MAX] {
+        assert_eq!(Guest::register(&mut machine, offset), Err(BadRegister(offset)));
+        assert_eq!(Guest::set_register(&mut machine, offset, 0), Err(BadRegister(offset)));
+    }
+    assert_eq!((machine.regs.ebx, machine.regs.esp, machine.regs.cs), (0x1230, 0x1230 + 60, GUEST_CS));
+    drop(run(guest, machine));
+}
+
+#[test]
+fn what_the_launcher_cannot_emulate_is_a_trap_of_the_guests() {
+    let (mut guest, mut machine) = with_devices();
+    then(&mut machine, |m| {
+        (m.regs.edx, m.regs.esp) = (0xcf8, 0x6000);
+        m.forbidden(0x2000, &[0xed])
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5000 + 16 * 13);
+        assert_eq!(m.stack::<3>(m.regs.esp), [0, 0x2000, GUEST_CS]);
+        exit(0x30)
+    });
+    passed_on(&mut guest, &mut machine);
+    for vector in [48, 0x100, u32::MAX] {
+        assert_eq!(guest.trap(&mut machine, vector), Err(NoHandler(vector)));
+    }
+    guest.trap(&mut machine, 13).unwrap();
+    assert_eq!(run(guest, machine).0, None);
+    // A stack outside of memory is the guest's end.
+    let (mut guest, mut machine) = with_devices();
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    machine.regs.esp = 0x8000_0000;
+    guest.trap(&mut machine, 13).unwrap();
+    assert!(matches!(killed(guest, machine), Kill::Memory(_)));
 }

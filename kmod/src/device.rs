@@ -4,10 +4,10 @@
 //!
 //! * One process makes the guest (`Initialize`) and only that one may run it (`read`): guest memory is
 //!   that process's memory. Others get `EPERM`.
-//! * A second `Initialize`, a `Strategy` or `Paging` after it, and `Counters`, `View` and `Debug` while the guest runs get
-//!   `EBUSY`.
+//! * A second `Initialize`, a `Strategy` or `Paging` after it, and while the guest runs `Counters`, `View`, `Debug`, `GetRegister`,
+//!   `SetRegister` and `Trap` get `EBUSY`.
 //! * `Irq` and `Eventfd` may come from any thread, also while the guest runs. Before `Initialize` they
-//!   get `EINVAL`, after the guest's end `ENOENT`.
+//!   get `EINVAL`, after the guest's end `ENOENT`; so do `GetRegister`, `SetRegister` and `Trap`.
 //! * An address has one eventfd: attaching another takes the place of the one before. A guest can have
 //!   [`MAX_EVENTFDS`]; beyond that, launchers get `ENOSPC`.
 //! * The user who has opened the file answers for its guest. `Initialize` gets `EMFILE` when the user may have no more
@@ -17,8 +17,8 @@
 //!   everything back touches none of the launcher's memory.
 //!
 //! # The end of a guest
-//! Its reason is text. Launchers of lguest read into a single word, find `ENOENT` there, and read
-//! again into a larger buffer; so a buffer of a word gets `ENOENT`, and a larger one the text, at once and
+//! Its reason is text. Launchers of lguest read into a single word, or from Linux 4.1 on three, find `ENOENT` there, and
+//! read again into a larger buffer; so a buffer of these sizes gets `ENOENT`, and a larger one the text, at once and
 //! as often as it is read.
 
 use crate::errno::Errno;
@@ -37,7 +37,7 @@ use alloc_crate::sync::Arc;
 use alloc_crate::vec::Vec;
 use arch_i386::addr::GuestPhys;
 use arch_i386::debug::{self, Registers};
-use arch_i386::launcher::{self, MAX_EVENTFDS, STRATEGY_MAX};
+use arch_i386::launcher::{self, Emulation, MAX_EVENTFDS, STRATEGY_MAX};
 use arch_i386::paging::{Pae, Paging, TwoLevel};
 use arch_i386::table::TablePage;
 use core::fmt::{self, Write};
@@ -96,6 +96,8 @@ struct Live {
     guest: Option<Box<Guest>>,
     leaf: Option<TablePage>,
     host: Linux,
+    /// What the next read returns of a register.
+    register: Option<u32>,
     /// Goes last.
     _counted: CountedGuest,
 }
@@ -143,7 +145,8 @@ impl Live {
         let no_execute = module.no_execute;
         let host = Linux::new((vcpu, plugin), vcpu_area, memory, eventfds, (no_execute, switcher_fills))?;
 
-        let mut live = boxed_with(|| Self { guest: None, leaf: None, host, _counted: counted })?;
+        let mut live =
+            boxed_with(|| Self { guest: None, leaf: None, host, register: None, _counted: counted })?;
         // From here on `drop` takes it back, and gives the table back.
         shim::lg_count_guests(1);
         let Self { guest, leaf, host, .. } = &mut *live;
@@ -273,6 +276,9 @@ enum Answer {
     Notify(GuestPhys),
     /// The vector of a trap that has stopped it.
     Trap(u8),
+    Emulate(Emulation),
+    /// What it has requested of a register.
+    Register(u32),
     /// Why it has ended, with a NUL.
     Ended(Line),
 }
@@ -311,15 +317,25 @@ impl File {
         }
         // The copy may take for ever. Nobody may have to wait for it.
         match self.run()? {
-            Answer::Notify(GuestPhys(address)) => {
-                copy_to_user(user, &address.to_le_bytes())?;
+            Answer::Notify(GuestPhys(word)) | Answer::Register(word) => {
+                copy_to_user(user, &word.to_le_bytes())?;
                 Ok(NOTIFICATION)
             }
             Answer::Trap(vector) => {
                 copy_to_user(user, &[vector])?;
                 Ok(1)
             }
-            Answer::Ended(text) if size > NOTIFICATION => {
+            Answer::Emulate(emulation) if size as usize >= Emulation::LONG => {
+                copy_to_user(user, &emulation.long())?;
+                Ok(Emulation::LONG as u32)
+            }
+            Answer::Emulate(emulation) if size as usize >= Emulation::SHORT => {
+                copy_to_user(user, &emulation.short())?;
+                Ok(Emulation::SHORT as u32)
+            }
+            // The guest comes to it again with the next read.
+            Answer::Emulate(_) => Err(Errno::EINVAL),
+            Answer::Ended(text) if size as usize > Emulation::SHORT => {
                 let bytes = text.bytes();
                 let bytes = &bytes[..bytes.len().min(size as usize)];
                 copy_to_user(user, bytes)?;
@@ -347,6 +363,9 @@ impl File {
     fn run_once(&self) -> Result<Option<Answer>, Errno> {
         let mut session = self.session.lock()?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
+        if let Some(register) = live.register.take() {
+            return Ok(Some(Answer::Register(register)));
+        }
         let (guest, host) = live.guest();
         let outcome = {
             let _loaded = host.vcpu().load();
@@ -355,6 +374,7 @@ impl File {
         match outcome {
             Outcome::Notify(address) => Ok(Some(Answer::Notify(address))),
             Outcome::Trap(vector) => Ok(Some(Answer::Trap(vector))),
+            Outcome::Emulate(emulation) => Ok(Some(Answer::Emulate(emulation))),
             Outcome::Interrupted => Ok(None),
             Outcome::Ended => {
                 let told = self.ended.swap(true, Ordering::Relaxed);
@@ -422,6 +442,28 @@ impl File {
                 self.attach(GuestPhys(address), eventfd)?;
                 Ok(0)
             }
+            Request::GetRegister(offset) => {
+                self.living()?;
+                self.with_live(|live| {
+                    let register = Guest::register(&mut live.host, offset);
+                    live.register = Some(register.map_err(|_| Errno::ENOENT)?);
+                    Ok(8)
+                })
+            }
+            Request::SetRegister { offset, value } => {
+                self.living()?;
+                self.with_live(|live| {
+                    let set = Guest::set_register(&mut live.host, offset, value);
+                    set.map(|()| 12).map_err(|_| Errno::ENOENT)
+                })
+            }
+            Request::Trap(vector) => {
+                self.living()?;
+                self.with_live(|live| {
+                    let (guest, host) = live.guest();
+                    guest.trap(host, vector).map(|()| 0).map_err(|_| Errno::EINVAL)
+                })
+            }
             Request::Counters { address, len } => {
                 let counters = self.with_guest(|guest, host| guest.counters(host))?;
                 // The copy may take for ever; the guest's process can have the session meanwhile.
@@ -436,7 +478,8 @@ impl File {
                     launcher::View::Directories => View::Directories,
                     launcher::View::Tables => View::TablesWithoutFrames,
                 };
-                let text = self.with_guest(|guest, host| views::text(|out| guest.show(host, view, out)))??;
+                let text =
+                    self.with_guest(|guest, host| views::text(|out| guest.show(host, view, out)))??;
                 // The copy may take for ever; the guest's process can have the session meanwhile.
                 let bytes = text.bytes();
                 if bytes.len() > len as usize {
@@ -470,10 +513,17 @@ impl File {
 
     /// Does something with the guest, which must not be running.
     fn with_guest<R>(&self, act: impl FnOnce(&mut Guest, &mut Linux) -> R) -> Result<R, Errno> {
+        self.with_live(|live| {
+            let (guest, host) = live.guest();
+            Ok(act(guest, host))
+        })
+    }
+
+    /// The same, also with what is beside the guest.
+    fn with_live<R>(&self, act: impl FnOnce(&mut Live) -> Result<R, Errno>) -> Result<R, Errno> {
         let mut session = self.session.try_lock().ok_or(Errno::EBUSY)?;
         let Session::Live(live) = &mut *session else { return Err(Errno::EINVAL) };
-        let (guest, host) = live.guest();
-        Ok(act(guest, host))
+        act(live)
     }
 
     /// Has notifications of an address signal this eventfd, and no other.

@@ -390,6 +390,10 @@ impl PagingHost for Linux {
         self.memory.pages
     }
 
+    fn device_limit(&self) -> u32 {
+        self.memory.device_limit
+    }
+
     fn no_execute(&self) -> bool {
         self.no_execute
     }

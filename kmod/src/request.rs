@@ -3,7 +3,7 @@
 //! A write is a request word and its arguments (see [`arch_i386::launcher`]). What comes after the
 //! arguments is ignored, as in lguest, whose launchers write more than they need.
 
-use arch_i386::addr::PAGE_SIZE;
+use arch_i386::addr::{PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::debug::{INTERCEPTED, Operation};
 use arch_i386::launcher::{self, STRATEGY_MAX, View};
 use arch_i386::lguest_data::IRQS;
@@ -12,6 +12,9 @@ use arch_i386::paging::Paging;
 /// Bytes of a write that are looked at.
 pub const MAX: usize = 8 + STRATEGY_MAX;
 
+/// Pages of which guest-physical addresses of 32 bits name each byte.
+const ADDRESSABLE: u32 = 1 << (32 - PAGE_SHIFT);
+
 /// The memory that a launcher gives its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -19,10 +22,12 @@ pub struct Memory {
     pub base: u32,
     /// How many pages; not 0, and ending below 4 GiB.
     pub pages: u32,
+    /// Where the device memory ends that follows, in pages; not below `pages`.
+    pub device_limit: u32,
 }
 
 impl Memory {
-    fn checked(base: u32, pages: u32) -> Result<Self, Invalid> {
+    fn checked(base: u32, pages: u32, device_limit: u32) -> Result<Self, Invalid> {
         if !base.is_multiple_of(PAGE_SIZE) {
             return Err(Invalid::MisalignedBase(base));
         }
@@ -31,7 +36,10 @@ impl Memory {
         if pages == 0 || end > u64::from(u32::MAX) {
             return Err(Invalid::PageLimit { base, pages });
         }
-        Ok(Self { base, pages })
+        if !(pages..=ADDRESSABLE).contains(&device_limit) {
+            return Err(Invalid::DeviceLimit(device_limit));
+        }
+        Ok(Self { base, pages, device_limit })
     }
 
     /// Its size in bytes.
@@ -64,6 +72,17 @@ pub enum Request<'a> {
         /// The launcher's file descriptor.
         fd: u32,
     },
+    /// Read a register next.
+    GetRegister(u32),
+    /// Set a register.
+    SetRegister {
+        /// Which; see [`launcher::register`].
+        offset: u32,
+        /// To what.
+        value: u32,
+    },
+    /// Have the guest trap.
+    Trap(u32),
     /// Store the counters as text.
     Counters {
         /// Where in the launcher.
@@ -106,6 +125,8 @@ pub enum Invalid {
         /// The pages.
         pages: u32,
     },
+    /// Device memory that ends before it begins, or that no address reaches.
+    DeviceLimit(u32),
     /// No virtual interrupt has that number.
     Irq(u32),
     /// Address 0 cannot be notified.
@@ -135,8 +156,14 @@ impl<'a> Request<'a> {
         let number = word(0)?;
         Ok(match launcher::Request::from_number(number).ok_or(Invalid::Unknown(number))? {
             launcher::Request::Initialize => {
-                Self::Initialize { memory: Memory::checked(word(1)?, word(2)?)?, start: word(3)? }
+                let (base, pages) = (word(1)?, word(2)?);
+                // Launchers from before Linux 4.1 have no such word.
+                let memory = Memory::checked(base, pages, word(4).unwrap_or(pages))?;
+                Self::Initialize { memory, start: word(3)? }
             }
+            launcher::Request::GetRegister => Self::GetRegister(word(1)?),
+            launcher::Request::SetRegister => Self::SetRegister { offset: word(1)?, value: word(2)? },
+            launcher::Request::Trap => Self::Trap(word(1)?),
             launcher::Request::Irq => match word(1)? {
                 irq if irq < IRQS => Self::Irq(irq),
                 irq => return Err(Invalid::Irq(irq)),
@@ -192,12 +219,19 @@ mod tests {
 
     #[test]
     fn every_request_is_recognised() {
-        let memory = Memory { base: 0xb000_0000, pages: 0x2000 };
+        let memory = Memory { base: 0xb000_0000, pages: 0x2000, device_limit: 0x2000 };
         assert_eq!(memory.bytes(), 32 << 20);
         assert_eq!(
             parse(&[0, 0xb000_0000, 0x2000, 0x10_0000]),
             Ok(Request::Initialize { memory, start: 0x10_0000 })
         );
+        assert_eq!(
+            parse(&[0, 0xb000_0000, 0x2000, 0x10_0000, 0x2004]),
+            Ok(Request::Initialize { memory: Memory { device_limit: 0x2004, ..memory }, start: 0x10_0000 })
+        );
+        assert_eq!(parse(&[5, 48]), Ok(Request::GetRegister(48)));
+        assert_eq!(parse(&[6, 24, 7]), Ok(Request::SetRegister { offset: 24, value: 7 }));
+        assert_eq!(parse(&[7, 13]), Ok(Request::Trap(13)));
         assert_eq!(parse(&[2, 31]), Ok(Request::Irq(31)));
         assert_eq!(parse(&[4, 0x200_0000, 5]), Ok(Request::Eventfd { address: 0x200_0000, fd: 5 }));
         assert_eq!(parse(&[0x101, 16, 100]), Ok(Request::Counters { address: 16, len: 100 }));
@@ -225,6 +259,9 @@ mod tests {
             &[0, 0x1000, 1, 0][..],
             &[2, 0],
             &[4, 4, 0],
+            &[5, 0],
+            &[6, 0, 0],
+            &[7, 0],
             &[0x100, 0],
             &[0x101, 0, 0],
             &[0x102, 2],
@@ -242,7 +279,7 @@ mod tests {
 
     #[test]
     fn unknown_numbers_are_refused() {
-        for number in [1, 3, 5, 0xff, 0x105, u32::MAX] {
+        for number in [1, 3, 8, 0xff, 0x105, u32::MAX] {
             assert_eq!(parse(&[number, 0, 0, 0]), Err(Invalid::Unknown(number)));
         }
     }
@@ -262,6 +299,15 @@ mod tests {
             assert_eq!(initialize(base, pages), Err(Invalid::PageLimit { base, pages }));
         }
         assert!(initialize(0x1000, 0xf_fffe).is_ok());
+    }
+
+    #[test]
+    fn device_memory_begins_where_memory_ends() {
+        for (limit, good) in [(0x1fff, false), (0x2000, true), (0x10_0000, true), (0x10_0001, false)] {
+            let parsed = parse(&[0, 0xb000_0000, 0x2000, 0, limit]);
+            assert_eq!(parsed.is_ok(), good, "{limit:#x}");
+            assert!(good || parsed == Err(Invalid::DeviceLimit(limit)));
+        }
     }
 
     #[test]

@@ -118,6 +118,7 @@ shared! {
     LG_FAULT_FIXED = FaultOutcome::Fixed;
     LG_FAULT_REFLECTED = FaultOutcome::Reflected;
     LG_FAULT_KILLED = FaultOutcome::Killed;
+    LG_FAULT_PASSED_ON = FaultOutcome::PassedOn;
     LG_FLUSH_USER = Flush::User;
     LG_FLUSH_ALL = Flush::All;
     LG_TABLE_ROOT = Table::Root;

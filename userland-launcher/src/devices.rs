@@ -1,8 +1,9 @@
-//! The guest's devices: virtio on the lguest bus.
+//! The guest's devices: virtio on the lguest bus and on a PCI bus.
 //!
 //! A [`Device`] describes what the guest sees of it (its id, features and configuration) and makes one
 //! [`QueueService`] for each of its virtqueues when the guest has set it up. The [`bus`] lays devices out
-//! in the device page and follows their status; a [`worker`] thread runs each service.
+//! in the device page and follows their status; [`pci`] does so for guests of Linux 4.1 and later; a [`worker`] thread runs
+//! each service.
 //!
 //! | device | virtio id | queues |
 //! | --- | --- | --- |
@@ -15,14 +16,18 @@
 //! [`AnyService`]: `enum_dispatch` writes their matches and conversions, calls are static, and neither a device nor a
 //! service is an allocation of its own.
 
+pub mod attached;
 pub mod block;
 pub mod bus;
 pub mod config_port;
 pub mod console;
 pub mod entropy;
 pub mod network;
+pub mod pci;
+pub mod pci_function;
 pub mod worker;
 
+use crate::console_output::ConsoleOutput;
 use crate::devices::config_port::ConfigPort;
 use crate::outcome::{Outcome, Violation};
 use crate::virtqueue::{Chain, RingError, Virtqueue};
@@ -59,6 +64,20 @@ pub trait Device: Send {
     /// # Errors
     /// [`Outcome::Failed`].
     fn start(&mut self) -> Result<Vec<AnyService>, Outcome>;
+
+    /// The same for a guest that speaks virtio 1.0, where that makes a difference to what is in the buffers.
+    ///
+    /// # Errors
+    /// [`Outcome::Failed`].
+    fn start_version_1(&mut self) -> Result<Vec<AnyService>, Outcome> {
+        self.start()
+    }
+
+    /// Where a guest's words go that it writes to the device's configuration before it has set up anything: a console's
+    /// emergency write (virtio 1.x specification, 5.3.4).
+    fn emergency_output(&self) -> Option<&ConsoleOutput> {
+        None
+    }
 }
 
 /// A device of any kind.

@@ -37,12 +37,12 @@ pub trait Host: Send + Sync {
     fn select_paging(&self, paging: Paging) -> Result<(), HostError>;
 
     /// [`Request::Initialize`]: all of `memory` is the guest's, which will start at guest-physical
-    /// `entry`. The host keeps the memory alive as long as it might run the guest.
+    /// `entry`; from its end up to the page `device_limit` is device memory. The host keeps the memory alive as long as it might run the guest.
     ///
     /// # Errors
     /// [`HostError::TooManyGuests`], [`HostError::TooManyOfUser`], [`HostError::TooMuchOfUser`],
     /// [`HostError::NoMemory`], [`HostError::Initialize`] and others.
-    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError>;
+    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32, device_limit: u32) -> Result<(), HostError>;
 
     /// Runs the guest until there is something to report, and stores that in `message`; returns its length.
     ///
@@ -55,6 +55,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// What the module answers; `ENOENT` once the guest has ended.
     fn interrupt(&self, irq: u32) -> io::Result<()>;
+
+    /// [`Request::SetRegister`]: sets a register of the guest's, by its [offset](arch_i386::launcher::register), between
+    /// two reads.
+    ///
+    /// # Errors
+    /// What the module answers.
+    fn set_register(&self, offset: u32, value: u32) -> io::Result<()>;
 
     /// [`Request::Eventfd`]: from now on a notification of `address` signals `fd` instead of ending
     /// [`Host::read`].
@@ -362,12 +369,12 @@ impl Host for DeviceFile {
         })
     }
 
-    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError> {
+    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32, device_limit: u32) -> Result<(), HostError> {
         let base = u32::try_from(memory.base_address()).map_err(|_| HostError::SixtyFourBit)?;
         let pages = (memory.len() / PAGE_SIZE as usize) as u32;
         // Kept from before the host knows of it; a second call fails in the module.
         self.memory.get_or_init(|| memory);
-        let request = encode(Request::Initialize, &[base, pages, entry]);
+        let request = encode(Request::Initialize, &[base, pages, entry, device_limit]);
         self.request(&request).map(drop).map_err(refused)
     }
 
@@ -377,6 +384,10 @@ impl Host for DeviceFile {
 
     fn interrupt(&self, irq: u32) -> io::Result<()> {
         self.request(&encode(Request::Irq, &[irq])).map(drop)
+    }
+
+    fn set_register(&self, offset: u32, value: u32) -> io::Result<()> {
+        self.request(&encode(Request::SetRegister, &[offset, value])).map(drop)
     }
 
     fn attach_eventfd(&self, address: u32, fd: BorrowedFd<'_>) -> io::Result<()> {

@@ -328,7 +328,8 @@ fn live(
     if let Some(spec) = strategy {
         host.select_strategy(spec).map_err(Outcome::NotStarted)?;
     }
-    host.initialize(memory.clone(), prepared.entry).map_err(Outcome::NotStarted)?;
+    host.initialize(memory.clone(), prepared.entry, prepared.layout.device_limit())
+        .map_err(Outcome::NotStarted)?;
     let recording = record.map(|(file, path)| {
         let failed = |source| HostError::Recording { path, source };
         Recording::start(host.recording()?, file).map_err(failed)

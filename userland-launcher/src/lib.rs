@@ -19,7 +19,8 @@
 //! | [`gdb`] | a debugger on its kernel |
 //! | [`outcome`], [`visible`], [`counters`], [`spans`], [`hardware_counters`], [`recording`] | what is reported about it afterwards |
 //! | [`top`], [`rates`], [`guest_views`] | what all guests of the host do, for people to watch |
-//! | [`virtqueue`], [`devices`] | virtio on the lguest bus |
+//! | [`virtqueue`], [`devices`] | virtio on the lguest bus and on a PCI bus |
+//! | [`instruction`] | what the guest executes to use the latter |
 //! | [`terminal`], [`console_output`] | the two ends of the console |
 
 pub mod boot_params;
@@ -38,6 +39,7 @@ pub mod guest_views;
 pub mod hardware_counters;
 pub mod hints;
 pub mod host;
+pub mod instruction;
 pub mod kernel;
 pub mod launch;
 pub mod launch_error;

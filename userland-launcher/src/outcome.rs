@@ -1,6 +1,8 @@
 //! How a guest's life ended, and the exit code and message that report it.
 
+use crate::guest_memory::OutOfBounds;
 use crate::host::HostError;
+use crate::instruction::NotEmulated;
 use crate::virtqueue::RingError;
 use crate::visible::visible;
 use std::error::Error;
@@ -36,10 +38,26 @@ pub enum Violation {
     #[error("it accepts features {accepted:#x} of which only {offered:#x} are offered")]
     Features {
         /// The bits that the device offers.
-        offered: u32,
+        offered: u64,
         /// The bits that the guest accepted.
-        accepted: u32,
+        accepted: u64,
     },
+    /// It uses the PCI bus by another instruction than the launcher emulates.
+    #[error("it executes {0}")]
+    Instruction(#[from] NotEmulated),
+    /// It reads or writes a register that is not there, or not of that size.
+    #[error(
+        "it reads or writes {size} bytes at {offset:#x} of its registers, where no register of that size is"
+    )]
+    Register {
+        /// Where in the device's memory.
+        offset: u32,
+        /// Bytes.
+        size: u32,
+    },
+    /// It starts a queue that is not in its memory.
+    #[error("it starts a queue that is not its own: {0}")]
+    QueuePlace(#[from] OutOfBounds),
     /// It notified an address with no meaning.
     #[error("it notifies {0:#x}, which is neither a device nor in its memory")]
     Notify(u32),

@@ -7,7 +7,7 @@ use crate::guest_memory::GuestMemory;
 use crate::host::Host;
 use crate::outcome::{Outcome, Violation};
 use crate::spans::Spans;
-use arch_i386::launcher::ERESTART;
+use arch_i386::launcher::{ERESTART, Emulation};
 use std::io;
 
 /// Room for the reason of a guest's death: a shutdown message is at most
@@ -22,6 +22,8 @@ const EARLY_CONSOLE_MAX: u32 = 4096;
 enum Exit {
     /// The guest notified this address.
     Notify(u32),
+    /// The guest stands at an instruction that is to be emulated.
+    Emulate(Emulation),
     /// Its life is over.
     Ended(Outcome),
 }
@@ -39,6 +41,11 @@ pub fn run(
     loop {
         match next_exit(host, control) {
             Exit::Ended(outcome) => return outcome,
+            Exit::Emulate(emulation) => {
+                if let Err(outcome) = bus.emulate(&emulation) {
+                    return outcome;
+                }
+            }
             Exit::Notify(address) => match bus.notify(address) {
                 Ok(true) => {}
                 Ok(false) if address < memory_top => {
@@ -77,6 +84,9 @@ fn next_exit(host: &dyn Host, control: &Control) -> Exit {
             Ok(4) => {
                 let [a, b, c, d, ..] = message;
                 return Exit::Notify(u32::from_ne_bytes([a, b, c, d]));
+            }
+            Ok(len) if let Some(emulation) = Emulation::from_long(&message[..len.min(MESSAGE_MAX)]) => {
+                return Exit::Emulate(emulation);
             }
             Ok(len) => return Exit::Ended(Outcome::from_death(&message[..len.min(MESSAGE_MAX)])),
             Err(e) => match e.raw_os_error() {

@@ -120,13 +120,16 @@ mod tests {
         fn select_paging(&self, _: Paging) -> Result<(), HostError> {
             unreachable!("spans only ask for counters")
         }
-        fn initialize(&self, _: Arc<GuestMemory>, _: u32) -> Result<(), HostError> {
+        fn initialize(&self, _: Arc<GuestMemory>, _: u32, _: u32) -> Result<(), HostError> {
             unreachable!("spans only ask for counters")
         }
         fn read(&self, _: &mut [u8]) -> io::Result<usize> {
             unreachable!("spans only ask for counters")
         }
         fn interrupt(&self, _: u32) -> io::Result<()> {
+            unreachable!("spans only ask for counters")
+        }
+        fn set_register(&self, _: u32, _: u32) -> io::Result<()> {
             unreachable!("spans only ask for counters")
         }
         fn attach_eventfd(&self, _: u32, _: BorrowedFd<'_>) -> io::Result<()> {

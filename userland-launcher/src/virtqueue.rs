@@ -1,7 +1,8 @@
 //! One virtqueue as its device sees it: takes chains of buffers that the guest offers, gives them back.
 //!
-//! The layout is legacy virtio's split ring (virtio 1.x specification, 2.7, with the legacy alignment of
-//! 2.7.2), in guest memory that belongs to the launcher's device pages:
+//! The layout is that of the split ring (virtio 1.x specification, 2.7). On the lguest bus it has the legacy alignment of
+//! 2.7.2, in guest memory that belongs to the launcher's device pages; on the PCI bus the guest chooses where each of its
+//! three parts is:
 //!
 //! ```text
 //!  descriptors   size x { address u64, length u32, flags u16, next u16 }   the guest's
@@ -85,6 +86,29 @@ const fn used_offset(size: u16) -> u32 {
     (avail_offset(size) + 4 + 2 * size as u32 + 2).next_multiple_of(ALIGN)
 }
 
+/// Where a guest has a ring: its three parts, and its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Guest-physical address of the descriptors.
+    pub descriptors: u64,
+    /// The same of the available ring.
+    pub available: u64,
+    /// The same of the used ring.
+    pub used: u64,
+    /// Entries, a power of two.
+    pub size: u16,
+}
+
+impl Ring {
+    /// The legacy layout from `start` on.
+    #[must_use]
+    pub fn legacy(start: u32, size: u16) -> Self {
+        let descriptors = u64::from(start);
+        let available = descriptors + u64::from(avail_offset(size));
+        Self { descriptors, available, used: descriptors + u64::from(used_offset(size)), size }
+    }
+}
+
 /// The device's side of one virtqueue.
 #[derive(Debug)]
 pub struct Virtqueue<'m> {
@@ -123,17 +147,27 @@ impl<'m> Virtqueue<'m> {
     /// # Panics
     /// If `size` is not a power of two.
     pub fn new(memory: &'m GuestMemory, start: u32, size: u16) -> Result<Self, OutOfBounds> {
+        Self::at(memory, Ring::legacy(start, size))
+    }
+
+    /// A ring whose parts may be anywhere, from its beginning.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] when a part of the ring is not inside memory or not aligned as its words must be.
+    ///
+    /// # Panics
+    /// If its size is not a power of two.
+    pub fn at(memory: &'m GuestMemory, ring: Ring) -> Result<Self, OutOfBounds> {
+        let Ring { descriptors, available, used, size } = ring;
         assert!(size.is_power_of_two(), "a ring of {size} entries");
-        let (start, n) = (u64::from(start), u64::from(size));
-        let avail = start + u64::from(avail_offset(size));
-        let used = start + u64::from(used_offset(size));
+        let n = u64::from(size);
         Ok(Self {
             memory,
             size,
-            descriptors: memory.integers(start, n * DESCRIPTOR_WORDS as u64)?,
-            avail: memory.integers(avail, RING_HEADER as u64 + n)?,
+            descriptors: memory.integers(descriptors, n * DESCRIPTOR_WORDS as u64)?,
+            avail: memory.integers(available, RING_HEADER as u64 + n)?,
             used_header: memory.integers(used, RING_HEADER as u64)?,
-            used_elements: memory.integers(used + 4, n * ELEMENT_WORDS as u64)?,
+            used_elements: memory.integers(used.saturating_add(4), n * ELEMENT_WORDS as u64)?,
             next_avail: 0,
             next_used: 0,
             untold: false,

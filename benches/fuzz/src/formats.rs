@@ -151,13 +151,15 @@ pub fn requests(bytes: &[u8]) {
     longer.extend_from_slice(&[0xa5; 7]);
     match &parsed {
         Ok(request) => {
-            assert_eq!(
-                Request::parse(&longer).as_ref(),
-                Ok(request),
+            // One request has an argument that may be missing.
+            let all = !matches!(request, Request::Initialize { .. }) || bytes.len() >= 20;
+            assert!(
+                !all || Request::parse(&longer).as_ref() == Ok(request),
                 "what comes after the arguments is ignored"
             );
             match *request {
-                Request::Initialize { memory: memory @ Memory { base, pages }, .. } => {
+                Request::Initialize { memory: memory @ Memory { base, pages, device_limit }, .. } => {
+                    assert!((pages..=1 << 20).contains(&device_limit));
                     assert!(pages > 0 && base.is_multiple_of(PAGE_SIZE));
                     assert!(base.checked_add(memory.bytes()).is_some());
                 }
@@ -170,7 +172,10 @@ pub fn requests(bytes: &[u8]) {
                 | Request::View { .. }
                 | Request::Registers(_)
                 | Request::SetRegisters(_)
-                | Request::PassTrapOn => {}
+                | Request::PassTrapOn
+                | Request::GetRegister(_)
+                | Request::SetRegister { .. }
+                | Request::Trap(_) => {}
             }
         }
         Err(invalid) => assert!(!format!("{invalid:?}").is_empty()),

@@ -354,7 +354,7 @@ pub fn guests(bytes: &[u8]) {
             match guest.run(&mut machine) {
                 Outcome::Ended => break,
                 Outcome::Interrupted if machine.input.is_empty() || machine.rounds > ROUNDS_MAX => break,
-                Outcome::Interrupted | Outcome::Notify(_) | Outcome::Trap(_) => {}
+                Outcome::Interrupted | Outcome::Notify(_) | Outcome::Trap(_) | Outcome::Emulate(_) => {}
             }
             runs += 1;
             assert!(runs <= 4 * ROUNDS_MAX, "the launcher is told things for ever");

@@ -37,6 +37,8 @@ enum Word {
 pub struct SimHost {
     memory: Vec<u8>,
     pages: u32,
+    /// Pages of device memory after those.
+    device_pages: u32,
     /// Pages that were tables once, for the next one that is wanted: of any contents, and zeroed ones.
     spare: Vec<TablePage>,
     zeroed: Vec<TablePage>,
@@ -85,6 +87,7 @@ impl SimHost {
         Self {
             memory: vec![0; pages as usize * PAGE_SIZE as usize],
             pages,
+            device_pages: 0,
             spare: Vec::new(),
             zeroed: Vec::new(),
             second_handles: Vec::new(),
@@ -106,6 +109,11 @@ impl SimHost {
             longest_stretch: 0,
             points_left: None,
         }
+    }
+
+    /// Has that many pages of device memory follow the guest's memory.
+    pub const fn set_device_pages(&mut self, pages: u32) {
+        self.device_pages = pages;
     }
 
     /// The most tables that were given back without a point at which something else could have run.
@@ -321,6 +329,10 @@ unsafe impl TrustedHost for SimHost {}
 impl PagingHost for SimHost {
     fn page_limit(&self) -> u32 {
         self.pages
+    }
+
+    fn device_limit(&self) -> u32 {
+        self.pages + self.device_pages
     }
 
     fn no_execute(&self) -> bool {

@@ -78,6 +78,10 @@ impl PagingHost for Outside<'_> {
     fn page_limit(&self) -> u32 {
         self.0.page_limit()
     }
+
+    fn device_limit(&self) -> u32 {
+        self.0.device_limit()
+    }
     fn no_execute(&self) -> bool {
         self.0.no_execute()
     }

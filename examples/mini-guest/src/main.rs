@@ -23,6 +23,7 @@
 //! | `attempt` | doing what may trap, and living on |
 //! | `selftest` | tests that have to run in ring 1 |
 //! | `hostile` | misbehaviour in ring 1 |
+//! | `pci` | the console as a guest of Linux 4.1 to 4.13 finds it |
 //! | `forged` | the same, for what the Switcher reads when it reflects page faults |
 //!
 //! Interrupts are let in only while a program runs, while the kernel idles, and where a test enables them.
@@ -51,6 +52,8 @@ mod host;
 mod hostile;
 #[cfg(target_os = "none")]
 mod image;
+#[cfg(target_os = "none")]
+mod pci;
 #[cfg(target_os = "none")]
 mod ram;
 #[cfg(target_os = "none")]

@@ -4,7 +4,7 @@ use crate::attempt::{self, Trap};
 use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
-use crate::{console, descriptors, host, tasks, traps};
+use crate::{console, descriptors, host, pci, tasks, traps};
 use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::RING_SIZE;
@@ -31,6 +31,7 @@ macro_rules! ensure {
 pub fn run(test: KernelTest) -> bool {
     match test {
         KernelTest::PortIo => port_io(),
+        KernelTest::PciConsole => pci::check(),
         KernelTest::PrivilegedInstructions => privileged_instructions(),
         KernelTest::RingOverflow => ring_overflow(),
         KernelTest::AccessedDirty => accessed_dirty(),
@@ -98,11 +99,11 @@ fn port_io() -> bool {
     let (byte, word, long, immediate): (u32, u32, u32, u32);
     // SAFETY: the host skips port instructions of a guest; they reach no device.
     unsafe {
-        asm!("in al, dx", inout("eax") 0x1234_5600 => byte, in("edx") 0xcf8);
-        asm!("in ax, dx", inout("eax") 0x1234_0000 => word, in("edx") 0xcf8);
-        asm!("in eax, dx", inout("eax") 0 => long, in("edx") 0xcfc);
+        asm!("in al, dx", inout("eax") 0x1234_5600 => byte, in("edx") 0x3f8);
+        asm!("in ax, dx", inout("eax") 0x1234_0000 => word, in("edx") 0x3f8);
+        asm!("in eax, dx", inout("eax") 0 => long, in("edx") 0x3fc);
         asm!("in al, 0x71", inout("eax") 0x1234_5600 => immediate);
-        asm!("out dx, eax", "out dx, ax", "out dx, al", "out 0x80, al", in("eax") 0, in("edx") 0xcf8);
+        asm!("out dx, eax", "out dx, ax", "out dx, al", "out 0x80, al", in("eax") 0, in("edx") 0x3f8);
     }
     ensure!(byte == 0x1234_56ff, "in %dx,%al left {byte:#x}");
     ensure!(word == 0x1234_ffff, "in %dx,%ax left {word:#x}");

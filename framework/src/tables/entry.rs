@@ -145,7 +145,8 @@ impl<'h> ShadowEntry<'h> {
     ///
     /// # Errors
     /// [`Kill::PageTableEntry`] for an entry that is not present, leads out of the guest's memory or has bits that are
-    /// reserved (NX where the processor lacks it, PAT); [`Kill::NoFrame`] when the host has no page for it.
+    /// reserved (NX where the processor lacks it, PAT); [`Kill::DeviceMemory`] for a page of device memory, which has no
+    /// shadow; [`Kill::NoFrame`] when the host has no page for it.
     #[inline(always)] // Or an entry and the reasons for which there is none would go through memory.
     pub fn new(host: &'h mut dyn PagingHost, guest: Entry) -> Result<Self, Kill> {
         let written = Flags::WRITABLE.union(Flags::DIRTY);
@@ -177,7 +178,10 @@ impl<'h> ShadowEntry<'h> {
         let page = u32::try_from(guest.frame()).map_err(|_| Kill::PageTableEntry(guest))?;
         let known = match host.frame(GuestFrame(page), purpose, Capability::new()) {
             Ok(known) => known,
-            Err(NoFrame(_)) if page >= host.page_limit() => return Err(Kill::PageTableEntry(guest)),
+            Err(NoFrame(page)) if page.0 >= host.page_limit() => {
+                let device = page.0 < host.device_limit();
+                return Err(if device { Kill::DeviceMemory(page) } else { Kill::PageTableEntry(guest) });
+            }
             Err(missing) => return Err(missing.into()),
         };
         let hidden = if known.writable { HIDDEN } else { HIDDEN.union(Flags::WRITABLE) };

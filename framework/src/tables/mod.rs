@@ -515,10 +515,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Puts the shadow of this entry of the guest's, or nothing, in the place of what is there for an address. Where
-    /// the guest's table has no shadow, nothing happens.
+    /// the guest's table has no shadow, nothing happens. Device memory has none.
     ///
     /// # Errors
-    /// As [`ShadowEntry::new`]; the old entry is gone all the same.
+    /// As [`ShadowEntry::new`], except for device memory; the old entry is gone all the same.
     pub fn replace_if_tabled(
         &mut self,
         host: &mut dyn PagingHost,
@@ -532,8 +532,9 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 self.replace(leaf, va, entry);
                 return Ok(());
             }
+            // Every access to it is to be seen.
+            Some(Err(Kill::DeviceMemory(_))) | None => Ok(()),
             Some(Err(kill)) => Err(kill),
-            None => Ok(()),
         };
         self.clear(leaf, va);
         failed

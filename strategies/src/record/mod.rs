@@ -161,6 +161,20 @@ impl<F: PageFormat> Recorder<F> {
         result
     }
 
+    /// The same for a page fault. Device memory has no shadow, so that an access to it is nothing to a replay.
+    fn watched_fault(
+        &mut self,
+        host: &mut dyn PagingHost,
+        operation: Operation,
+        (va, error): (GuestVirt, PageFaultErrorCode),
+    ) -> Result<Fault, Kill> {
+        let result = self.of.demand_fault(&mut watch(host, &mut self.book), va, error);
+        if !matches!(result, Err(Kill::DeviceMemory(_))) {
+            self.book.put(host, operation);
+        }
+        result
+    }
+
     /// Records the walks to the kernel stack.
     fn record_stack(&mut self, host: &mut dyn PagingHost) {
         if let Some(directory) = self.directory {
@@ -305,12 +319,12 @@ impl<F: PageFormat> Pager for Recorder<F> {
         // `acc` knows reads and writes; what may be read, but not executed, would be allowed in a replay.
         if forbidden_fetch {
             let operation = Operation::PageFault { va: page, error: error.bits() as u32 };
-            return self.watched(host, operation, |of, host| of.demand_fault(host, va, error));
+            return self.watched_fault(host, operation, (va, error));
         }
         let user = error.contains(PageFaultErrorCode::USER_MODE);
         let write = error.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
         let operation = Operation::Access { va: page, user, write };
-        self.watched(host, operation, |of, host| of.demand_fault(host, va, error))
+        self.watched_fault(host, operation, (va, error))
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
@@ -337,7 +351,10 @@ impl<F: PageFormat> Pager for Recorder<F> {
                 self.remember_touch(directory, va);
             }
         }
-        let operation = Operation::SetPte { directory, va, value: entry.0 };
+        // A replay has no device memory, where nothing would be filled either.
+        let device = u64::from(host.page_limit())..u64::from(host.device_limit());
+        let value = if device.contains(&entry.frame()) { 0 } else { entry.0 };
+        let operation = Operation::SetPte { directory, va, value };
         // Not filled before it is used, or its first use would not be seen.
         let entry =
             if self.hides_touches(va) { entry.without(Flags::ACCESSED | Flags::DIRTY) } else { entry };

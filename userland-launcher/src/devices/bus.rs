@@ -1,9 +1,11 @@
-//! The lguest bus: the device page and the rings above the guest's memory, and each device's status.
+//! The lguest bus: the device page and the rings above the guest's memory, and each device's status; and all devices.
 //!
 //! ```text
-//!  ordinary memory | device page | ring of the first queue | ring of the second | ...
+//!  ordinary memory | device page | ring of the first queue | ring of the second | ... | the PCI bus's device memory
 //!                  ^ the guest finds it by the end of its memory map
 //! ```
+//!
+//! Each device is on the [PCI bus](super::pci) as well: a guest uses the bus that it knows.
 //!
 //! The device page holds a [`DeviceDesc`] for each device with its variable parts (see there). Once the
 //! guest runs it may overwrite the page, so that the launcher goes by its own copies and reads back only
@@ -11,14 +13,16 @@
 //! device's descriptor when it has changed the status (0 resets the device), and the address of a
 //! ring when it has offered buffers.
 
+use super::attached::Attached;
 use super::config_port::ConfigPort;
-use super::worker::{Context, Kick, Worker};
+use super::pci::Pci;
+use super::worker::{Context, Interrupt, Kick};
 use super::{AnyDevice, Device};
 use crate::guest_memory::GuestMemory;
 use crate::outcome::{Outcome, Violation};
-use crate::virtqueue::ring_bytes;
+use crate::virtqueue::{Ring, ring_bytes};
 use arch_i386::addr::{GuestFrame, PAGE_SIZE};
-use arch_i386::launcher::{DeviceDesc, VirtqueueConfig};
+use arch_i386::launcher::{DEVICE_MEMORY, DeviceDesc, Emulation, VirtqueueConfig};
 use arch_i386::lguest_data::IRQS;
 use std::io;
 use std::mem::offset_of;
@@ -48,6 +52,14 @@ pub struct Layout {
     /// Pages of the guest in all: ordinary memory, the device page, the rings.
     pub page_limit: u32,
     positions: Vec<Position>,
+}
+
+impl Layout {
+    /// The end of device memory in pages: a page for each device follows the guest's own.
+    #[must_use]
+    pub const fn device_limit(&self) -> u32 {
+        self.page_limit + self.positions.len() as u32
+    }
 }
 
 /// Where one device is.
@@ -128,19 +140,12 @@ impl Layout {
     }
 }
 
-/// One device with what runs it.
-struct Attached {
-    device: AnyDevice,
-    position: Position,
-    kicks: Vec<Arc<Kick>>,
-    /// Empty unless the guest has set the device up.
-    workers: Vec<Worker>,
-}
-
 /// The devices of a guest that runs.
 pub struct Bus {
     context: Context,
     attached: Vec<Attached>,
+    positions: Vec<Position>,
+    pci: Pci,
     was_used: bool,
 }
 
@@ -152,7 +157,7 @@ impl Bus {
     pub fn new(context: Context, devices: Vec<AnyDevice>, layout: &Layout) -> Result<Self, Outcome> {
         let failed = |error| Outcome::Failed { doing: "connecting a device with the host".into(), error };
         let mut attached = Vec::new();
-        for (mut device, position) in devices.into_iter().zip(&layout.positions) {
+        for (device, position) in devices.into_iter().zip(&layout.positions) {
             let mut kicks = Vec::new();
             for queue in &position.queues {
                 let kick = Kick::new().map_err(failed)?;
@@ -160,18 +165,21 @@ impl Bus {
                 context.host.attach_eventfd(address, rustix::fd::AsFd::as_fd(&kick)).map_err(failed)?;
                 kicks.push(Arc::new(kick));
             }
-            if let Some(queue) = position.queues.first() {
-                device.connect(ConfigPort {
-                    host: context.host.clone(),
-                    memory: context.memory.clone(),
-                    config: position.config,
-                    status: position.status(),
-                    irq: queue.irq.into(),
-                });
-            }
-            attached.push(Attached { device, position: position.clone(), kicks, workers: Vec::new() });
+            let irq = position.queues.first().map_or(0, |queue| queue.irq.into());
+            attached.push(Attached::new(device, kicks, irq));
         }
-        Ok(Self { context, attached, was_used: false })
+        let pci = Pci::new(&attached, GuestFrame(layout.page_limit));
+        for ((attached, position), on_pci) in attached.iter_mut().zip(&layout.positions).zip(pci.places()) {
+            attached.device.connect(ConfigPort {
+                host: context.host.clone(),
+                memory: context.memory.clone(),
+                config: position.config,
+                status: position.status(),
+                irq: attached.irq,
+                pci: on_pci,
+            });
+        }
+        Ok(Self { context, attached, positions: layout.positions.clone(), pci, was_used: false })
     }
 
     /// Whether the guest has come so far as to set up a device.
@@ -180,18 +188,27 @@ impl Bus {
         self.was_used
     }
 
+    /// Emulates an instruction by which the guest uses the PCI bus.
+    ///
+    /// # Errors
+    /// How the guest's life ends by this.
+    pub fn emulate(&mut self, emulation: &Emulation) -> Result<(), Outcome> {
+        self.was_used |= emulation.trap == DEVICE_MEMORY;
+        self.pci.emulate(emulation, &mut self.attached, &self.context)
+    }
+
     /// The guest has notified `address`, and no eventfd took it. Returns whether it is a device's.
     ///
     /// # Errors
     /// How the guest's life ends by this.
     pub fn notify(&mut self, address: u32) -> Result<bool, Outcome> {
-        for attached in &mut self.attached {
-            if address == attached.position.address {
+        for (attached, position) in self.attached.iter_mut().zip(&self.positions) {
+            if address == position.address {
                 self.was_used = true;
-                attached.status_changed(&self.context)?;
+                position.status_changed(attached, &self.context)?;
                 return Ok(true);
             }
-            let rings = attached.position.queues.iter().map(|queue| GuestFrame(queue.pfn).start().0);
+            let rings = position.queues.iter().map(|queue| GuestFrame(queue.pfn).start().0);
             if let Some((_, kick)) = rings.zip(&attached.kicks).find(|(ring, _)| *ring == address) {
                 kick.signal();
                 return Ok(true);
@@ -201,46 +218,44 @@ impl Bus {
     }
 }
 
-impl Attached {
-    fn status_changed(&mut self, context: &Context) -> Result<(), Outcome> {
-        let status = read_byte(&context.memory, self.position.status())?;
+impl Position {
+    fn status_changed(&self, attached: &mut Attached, context: &Context) -> Result<(), Outcome> {
+        let status = read_byte(&context.memory, self.status())?;
         if status == 0 || status & STATUS_FAILED != 0 {
-            self.reset(&context.memory)
-        } else if self.workers.is_empty() {
-            self.start(context)
-        } else {
+            self.reset(attached, &context.memory)
+        } else if attached.runs() {
             Ok(())
+        } else {
+            self.start(attached, context)
         }
     }
 
     /// Stops the workers, and forgets what guest and device had agreed on.
-    fn reset(&mut self, memory: &GuestMemory) -> Result<(), Outcome> {
-        self.workers.clear();
-        zero(memory, self.position.accepted, self.position.feature_len.into())?;
-        for queue in &self.position.queues {
+    fn reset(&self, attached: &mut Attached, memory: &GuestMemory) -> Result<(), Outcome> {
+        attached.stop();
+        zero(memory, self.accepted, self.feature_len.into())?;
+        for queue in &self.queues {
             zero(memory, GuestFrame(queue.pfn).start().0, ring_bytes(queue.num))?;
         }
         Ok(())
     }
 
-    fn start(&mut self, context: &Context) -> Result<(), Outcome> {
-        let name = self.device.name();
+    fn start(&self, attached: &mut Attached, context: &Context) -> Result<(), Outcome> {
         let mut accepted = 0;
-        for i in 0..u32::from(self.position.feature_len) {
-            accepted |= u32::from(read_byte(&context.memory, self.position.accepted + i)?) << (8 * i);
+        for i in 0..u32::from(self.feature_len) {
+            accepted |= u32::from(read_byte(&context.memory, self.accepted + i)?) << (8 * i);
         }
-        let offered = self.device.features();
+        let offered = attached.device.features();
         if accepted & !offered != 0 {
-            let violation = Violation::Features { offered, accepted };
-            return Err(Outcome::Violation { device: format!("its {name}"), violation });
+            let violation = Violation::Features { offered: offered.into(), accepted: accepted.into() };
+            return Err(Outcome::Violation { device: format!("its {}", attached.device.name()), violation });
         }
-        let services = self.device.start()?;
-        for ((service, queue), kick) in services.into_iter().zip(&self.position.queues).zip(&self.kicks) {
-            let worker = Worker::start(context.clone(), name.clone(), *queue, kick.clone(), service)
-                .map_err(|error| Outcome::Failed { doing: format!("starting the {name}"), error })?;
-            self.workers.push(worker);
-        }
-        Ok(())
+        let services = attached.device.start()?;
+        let queues = self.queues.iter().map(|queue| {
+            let ring = Ring::legacy(GuestFrame(queue.pfn).start().0, queue.num);
+            Some((ring, Interrupt { irq: queue.irq.into(), status: None }))
+        });
+        attached.start(context, services, queues)
     }
 }
 

@@ -83,6 +83,10 @@ impl Device for Console {
         }
     }
 
+    fn emergency_output(&self) -> Option<&ConsoleOutput> {
+        Some(&self.output)
+    }
+
     fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
         self.terminal
             .hand_over()

@@ -1,7 +1,8 @@
 //! The network card: one end of a TAP interface of the host.
 //!
 //! Each frame travels with legacy virtio's 10-byte header in front, which TAP interfaces speak themselves
-//! (`IFF_VNET_HDR`). No offloads are offered, so that the header stays all zero.
+//! (`IFF_VNET_HDR`). No offloads are offered, so that the header stays all zero. Virtio 1.0 has two bytes more in it, which
+//! count the buffers of a frame (virtio 1.x specification, 5.1.6): one.
 
 use super::{AnyService, Device, QueueService, RequestService, Stop, Wait};
 use crate::outcome::{Outcome, Violation};
@@ -19,6 +20,8 @@ const ID: u8 = 1;
 const F_MAC: u32 = 1 << 5;
 /// Bytes of the header before each frame.
 const HEADER: usize = 10;
+/// Bytes that virtio 1.0 adds at its end.
+const BUFFERS: usize = 2;
 /// The longest frame with its header: no offloads, so an Ethernet frame of a TAP's largest MTU.
 const FRAME_MAX: usize = HEADER + 65550;
 /// A network card.
@@ -75,21 +78,43 @@ impl Device for Network {
     }
 
     fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
-        Ok(vec![Receive::new(self.tap.clone()).into(), Transmit(self.tap.clone()).into()])
+        Ok(self.services(0))
+    }
+
+    fn start_version_1(&mut self) -> Result<Vec<AnyService>, Outcome> {
+        Ok(self.services(BUFFERS))
+    }
+}
+
+impl Network {
+    /// The services for headers with so many bytes more than the TAP interface's.
+    fn services(&self, more: usize) -> Vec<AnyService> {
+        let tap = || self.tap.clone();
+        let buffer = vec![0; FRAME_MAX + more];
+        vec![Receive { tap: tap(), more, buffer, waiting: 0 }.into(), Transmit { tap: tap(), more }.into()]
     }
 }
 
 /// The queue of buffers for frames from outside.
 pub struct Receive {
     tap: Arc<File>,
+    /// Bytes that the guest's header has more than the TAP interface's.
+    more: usize,
     buffer: Vec<u8>,
     /// Bytes of the frame in the buffer that waits for the guest; 0 for none.
     waiting: usize,
 }
 
 impl Receive {
-    fn new(tap: Arc<File>) -> Self {
-        Self { tap, buffer: vec![0; FRAME_MAX], waiting: 0 }
+    /// Makes a frame of `len` bytes as it comes one as the guest has it; returns its length. It begins after what its header
+    /// has more.
+    fn lengthen_header(&mut self, len: usize) -> usize {
+        if self.more == 0 || len == 0 {
+            return len;
+        }
+        self.buffer.copy_within(self.more..self.more + HEADER, 0);
+        self.buffer[HEADER..][..self.more].copy_from_slice(&1u16.to_le_bytes());
+        self.more + len
     }
 }
 
@@ -97,8 +122,8 @@ impl QueueService for Receive {
     fn serve(&mut self, queue: &mut Virtqueue<'_>) -> Result<Wait, Stop> {
         loop {
             if self.waiting == 0 {
-                self.waiting = match rustix::io::read(&self.tap, &mut self.buffer[..]) {
-                    Ok(n) => n,
+                self.waiting = match rustix::io::read(&self.tap, &mut self.buffer[self.more..]) {
+                    Ok(n) => self.lengthen_header(n),
                     Err(Errno::AGAIN) => return Ok(Wait { buffers: false, source: true }),
                     Err(Errno::INTR) => 0,
                     Err(error) => {
@@ -128,7 +153,11 @@ impl QueueService for Receive {
 }
 
 /// The queue of frames to send.
-pub struct Transmit(Arc<File>);
+pub struct Transmit {
+    tap: Arc<File>,
+    /// As in [`Receive`].
+    more: usize,
+}
 
 impl RequestService for Transmit {
     fn answer(&mut self, request: &mut Chain<'_>) -> Result<u32, Stop> {
@@ -136,13 +165,15 @@ impl RequestService for Transmit {
             return Err(Violation::Protocol("puts an empty buffer in the network's transmit queue").into());
         }
         let len = request.readable.left();
-        if len < HEADER as u64 || len > FRAME_MAX as u64 {
+        if len < (HEADER + self.more) as u64 || len > (FRAME_MAX + self.more) as u64 {
             return Err(Violation::Protocol("sends a frame of an impossible length").into());
         }
         let mut frame = vec![0; len as usize];
         let n = request.readable.read(&mut frame).unwrap_or(0);
+        // Without what the header has more.
+        frame.copy_within(..HEADER, self.more);
         // An interface that is down or full loses frames; that is a network's way.
-        let _ = self.0.as_ref().write(&frame[..n]);
+        let _ = self.tap.as_ref().write(&frame[self.more..n]);
         Ok(0)
     }
 }

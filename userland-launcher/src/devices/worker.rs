@@ -4,15 +4,13 @@ use super::{AnyService, QueueService, Stop};
 use crate::guest_memory::GuestMemory;
 use crate::host::Host;
 use crate::outcome::Outcome;
-use crate::virtqueue::Virtqueue;
-use arch_i386::addr::GuestFrame;
-use arch_i386::launcher::VirtqueueConfig;
+use crate::virtqueue::{Ring, Virtqueue};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 
 /// What wakes a worker: an eventfd that the host signals when the guest notifies the queue.
@@ -47,6 +45,18 @@ impl AsFd for Kick {
     }
 }
 
+/// How a worker interrupts the guest.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    /// The virtual interrupt.
+    pub irq: u32,
+    /// Where the guest finds out that it was this device, on a bus where it has to.
+    pub status: Option<Arc<AtomicU8>>,
+}
+
+/// In the interrupt status: buffers were used (virtio 1.x specification, 4.1.4.5).
+const USED_BUFFERS: u8 = 1;
+
 /// The surroundings of a worker, the same for all of a guest.
 #[derive(Clone)]
 pub struct Context {
@@ -67,21 +77,21 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts `service` on the ring that `config` describes, for the device `name`.
+    /// Starts `service` on a ring, for the device `name`.
     ///
     /// # Errors
     /// No more threads.
     pub fn start(
         context: Context,
         name: String,
-        config: VirtqueueConfig,
+        queue: (Ring, Interrupt),
         kick: Arc<Kick>,
         mut service: AnyService,
     ) -> io::Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
         let (my_kick, my_stopped) = (kick.clone(), stopped.clone());
         let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
-            let result = serve(&context, config, &my_kick, &my_stopped, &mut service);
+            let result = serve(&context, &queue, &my_kick, &my_stopped, &mut service);
             match result {
                 Ok(()) => {}
                 Err(Stop::Ended(outcome)) => (context.ended)(outcome),
@@ -107,20 +117,22 @@ impl Drop for Worker {
 
 fn serve(
     context: &Context,
-    config: VirtqueueConfig,
+    (ring, interrupt): &(Ring, Interrupt),
     kick: &Kick,
     stopped: &AtomicBool,
     service: &mut AnyService,
 ) -> Result<(), Stop> {
     let failed = |doing: &str, error| Outcome::Failed { doing: doing.into(), error };
-    let start = GuestFrame(config.pfn).start().0;
-    let mut queue = Virtqueue::new(&context.memory, start, config.num)
+    let mut queue = Virtqueue::at(&context.memory, *ring)
         .map_err(|error| failed("placing a virtqueue", io::Error::other(error)))?;
     loop {
         queue.ignore_notifications();
         let wait = service.serve(&mut queue)?;
         if queue.wants_interrupt() {
-            match context.host.interrupt(config.irq.into()) {
+            if let Some(status) = &interrupt.status {
+                status.fetch_or(USED_BUFFERS, Ordering::Release);
+            }
+            match context.host.interrupt(interrupt.irq) {
                 Ok(()) => {}
                 // The guest has ended meanwhile; its own thread receives how.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),

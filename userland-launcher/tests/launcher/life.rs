@@ -4,6 +4,8 @@ use crate::support::driver::Driver;
 use crate::support::elf::Elf;
 use crate::support::host::{ScriptedHost, Step};
 use crate::support::{Screen, piped_terminal};
+use arch_i386::addr::GuestPhys;
+use arch_i386::launcher::{Emulation, IO_PORT};
 use arch_i386::paging::Paging;
 use clap::Parser;
 use libc::{EAGAIN, EINTR, ENOENT, ERESTART};
@@ -369,4 +371,35 @@ fn features_that_were_not_offered_cannot_be_accepted() {
         ),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn an_instruction_is_emulated_and_the_guest_goes_on() {
+    let mut instruction = [0; 15];
+    // in (%dx),%eax
+    instruction[0] = 0xed;
+    let registers = [0, 0, 0xcfc, 0, 0, 0, 0, 0, 0x1000];
+    let input = Emulation { trap: IO_PORT, instruction, address: GuestPhys(0), registers };
+    let (ended, _, hosts) = run(&[], vec![vec![Step::Emulate(input), POWER_DOWN]]);
+    assert_eq!(ended.outcome.code(), 0);
+    let registers = hosts[0].registers.lock().unwrap();
+    // No cycle is made before an address is written: nothing answers.
+    assert_eq!((registers[&24], registers[&48]), (u32::MAX, 0x1001));
+    // What cannot be emulated is the guest's end.
+    instruction[0] = 0x90;
+    let (outcome, _) = run_once(vec![Step::Emulate(Emulation { instruction, ..input })]);
+    assert_eq!(outcome.code(), 120);
+    let message = outcome.message().unwrap();
+    assert!(message.contains("`nop` at 0x1000"), "{message}");
+}
+
+#[test]
+fn a_last_word_is_no_instruction_whatever_its_length() {
+    for length in [Emulation::SHORT, Emulation::LONG] {
+        let mut word = b"CRASH: ".to_vec();
+        word.resize(length - 1, b'x');
+        word.push(0);
+        let (outcome, _) = run_once(vec![Step::Dead(word.leak())]);
+        assert_eq!(outcome.code(), 121);
+    }
 }

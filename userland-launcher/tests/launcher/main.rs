@@ -6,6 +6,7 @@
 //! | `memory_image` | what a guest finds in memory: kernel, boot parameters, initrd, devices |
 //! | `virtqueue` | rings against a model of an honest driver, and against hostile ones |
 //! | `devices` | each device's answers, served without a thread |
+//! | `pci` | what a guest finds on the PCI bus, and devices there in use |
 //! | `life` | a guest's life on a scripted host, from start to exit code |
 //! | `gdb` | a debugger on a guest that runs on one |
 //! | `monitor` | what other programs do with a guest that runs on one |
@@ -16,5 +17,6 @@ mod kernel;
 mod life;
 mod memory_image;
 mod monitor;
+mod pci;
 mod support;
 mod virtqueue;

@@ -111,7 +111,7 @@ pub const VMALLOC_PAGES: usize = 16;
 numbered! {
     /// Tests that have to run in the kernel.
     KernelTest {
-        /// Port I/O in ring 1 is skipped, and reads give all-ones.
+        /// Port I/O in ring 1 is skipped where no device answers, and reads give all-ones.
         PortIo = 0,
         /// More asynchronous hypercalls than the ring has entries.
         RingOverflow = 1,
@@ -141,6 +141,8 @@ numbered! {
         NoOtherStack = 13,
         /// Entries of the user half, changed by `SET_PTE` and by `FLUSH_TLB`, under a directory entry whose rights change.
         UserEntries = 14,
+        /// The console is on the PCI bus too, and prints.
+        PciConsole = 15,
     }
 }
 

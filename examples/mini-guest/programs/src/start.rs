@@ -111,6 +111,7 @@ const TESTS: &[Test] = &[
     ("preemption", machine::preemption),
     ("clock", machine::clock),
     ("port-io", |_| kernel(KernelTest::PortIo)),
+    ("pci-console", |_| kernel(KernelTest::PciConsole)),
     ("privileged-instructions", |_| kernel(KernelTest::PrivilegedInstructions)),
     ("ring-overflow", |_| kernel(KernelTest::RingOverflow)),
     ("accessed-dirty", |_| kernel(KernelTest::AccessedDirty)),

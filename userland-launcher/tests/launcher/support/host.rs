@@ -1,7 +1,8 @@
 //! A host that follows a script instead of running a guest.
 
+use arch_i386::addr::PAGE_SIZE;
 use arch_i386::debug::Registers;
-use arch_i386::launcher::View;
+use arch_i386::launcher::{Emulation, View};
 use arch_i386::paging::Paging;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -28,6 +29,8 @@ pub enum Step {
     Dead(&'static [u8]),
     /// The read fails with this errno.
     Fail(i32),
+    /// The guest stands at an instruction that the launcher emulates.
+    Emulate(Emulation),
     /// The guest waits for this interrupt.
     AwaitInterrupt(u32),
     /// The guest runs for ever.
@@ -43,6 +46,8 @@ pub struct ScriptedHost {
     /// Requests in their order, in words.
     pub log: Mutex<Vec<String>>,
     eventfds: Mutex<HashMap<u32, OwnedFd>>,
+    /// Registers that the launcher has set, by their offsets.
+    pub registers: Mutex<HashMap<u32, u32>>,
     raise: Sender<u32>,
     raised: Mutex<Receiver<u32>>,
     /// How often the guest has begun to run, and how often it was interrupted, together.
@@ -61,6 +66,7 @@ impl ScriptedHost {
             memory: OnceLock::new(),
             log: Mutex::default(),
             eventfds: Mutex::default(),
+            registers: Mutex::default(),
             raise,
             raised: Mutex::new(raised),
             runs: AtomicUsize::new(0),
@@ -78,6 +84,11 @@ impl ScriptedHost {
     pub fn signal(&self, address: u32) {
         let eventfds = self.eventfds.lock().unwrap();
         rustix::io::write(&eventfds[&address], &1u64.to_ne_bytes()).unwrap();
+    }
+
+    /// The next interrupt that is raised, or has been.
+    pub fn next_interrupt(&self) -> u32 {
+        self.raised.lock().unwrap().recv_timeout(PATIENCE).expect("an interrupt")
     }
 
     /// Whether it executes instructions.
@@ -101,8 +112,9 @@ impl Host for ScriptedHost {
         if spec == "nosuch" { Err(HostError::StrategyRefused(spec.to_owned())) } else { Ok(()) }
     }
 
-    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32) -> Result<(), HostError> {
+    fn initialize(&self, memory: Arc<GuestMemory>, entry: u32, device_limit: u32) -> Result<(), HostError> {
         self.note(format!("initialize {:#x} bytes, entry {entry:#x}", memory.len()));
+        assert!(device_limit as usize * PAGE_SIZE as usize >= memory.len());
         assert!(self.memory.set(memory).is_ok(), "initialised twice");
         Ok(())
     }
@@ -119,6 +131,11 @@ impl Host for ScriptedHost {
                 Step::Trap(vector) => {
                     message[0] = vector;
                     return Ok(1);
+                }
+                Step::Emulate(emulation) => {
+                    let bytes = emulation.long();
+                    message[..bytes.len()].copy_from_slice(&bytes);
+                    return Ok(bytes.len());
                 }
                 Step::Dead(reason) => {
                     let n = reason.len().min(message.len());
@@ -142,6 +159,11 @@ impl Host for ScriptedHost {
                 },
             }
         }
+    }
+
+    fn set_register(&self, offset: u32, value: u32) -> io::Result<()> {
+        self.registers.lock().unwrap().insert(offset, value);
+        Ok(())
     }
 
     fn interrupt(&self, irq: u32) -> io::Result<()> {
