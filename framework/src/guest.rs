@@ -39,7 +39,6 @@ use core::ops::Range;
 
 /// Why [`Guest::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and a box might not be had")]
 pub enum Outcome {
     /// The launcher must look at this address: a virtqueue, or an early console string.
     Notify(GuestPhys),

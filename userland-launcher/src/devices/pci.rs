@@ -158,6 +158,6 @@ impl Pci {
 }
 
 /// The guest's end for what it has done to a device.
-pub fn violation(device: &str, violation: Violation) -> Outcome {
+fn violation(device: &str, violation: Violation) -> Outcome {
     Outcome::Violation { device: device.into(), violation }
 }
