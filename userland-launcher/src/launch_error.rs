@@ -9,7 +9,6 @@ use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
 use crate::tap::TapError;
 use std::io;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -107,15 +106,6 @@ pub enum LaunchError {
     Gdb {
         /// Where.
         address: Address,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The processor time cannot be limited.
-    #[error("cannot limit the guest to {seconds} s of processor time")]
-    CpuTime {
-        /// The limit.
-        seconds: NonZeroU32,
         /// Why.
         #[source]
         source: io::Error,

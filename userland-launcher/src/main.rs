@@ -4,7 +4,7 @@
 //! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
 //! rights in between. The README beside the sources lists the exit codes and shows uses.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGXCPU};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
@@ -119,19 +119,19 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGXCPU])?;
-    let (end, resized, cpu_time) = (session.ender(), terminal.clone(), cli.cpu_time);
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH])?;
+    let (end, resized) = (session.ender(), terminal.clone());
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            match (signal, cpu_time) {
-                (SIGWINCH, _) => resized.size_changed(),
-                (SIGXCPU, Some(seconds)) => end(Outcome::CpuTime(seconds)),
-                (signal, _) => end(Outcome::Signal(signal)),
+            match signal {
+                SIGWINCH => resized.size_changed(),
+                signal => end(Outcome::Signal(signal)),
             }
         }
     });
-    if let Some(seconds) = cpu_time {
-        cpu_time::limit(seconds).map_err(|source| LaunchError::CpuTime { seconds, source })?;
+    if let Some(seconds) = cli.cpu_time {
+        let end = session.ender();
+        cpu_time::limit(seconds, move || end(Outcome::CpuTime(seconds))).map_err(LaunchError::Thread)?;
     }
     let ended = session.run(
         cli,

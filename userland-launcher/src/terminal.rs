@@ -11,13 +11,14 @@ pub fn lines(terminal: impl AsFd) -> usize {
 }
 
 /// Gets the new size of a terminal, in columns and rows, for as long as it is kept.
-pub type Watcher = Arc<dyn Fn([u16; 2]) + Send + Sync>;
+pub type Watcher = Arc<Watch>;
+type Watch = dyn Fn([u16; 2]) + Send + Sync;
 
 /// Standard input, with the terminal settings it had if they have been changed.
 pub struct Terminal {
     input: OwnedFd,
     saved: Mutex<Option<Termios>>,
-    watcher: Mutex<Option<Weak<dyn Fn([u16; 2]) + Send + Sync>>>,
+    watcher: Mutex<Option<Weak<Watch>>>,
 }
 
 impl Terminal {

@@ -272,7 +272,7 @@ impl SwBreakpoint for Debugged {
         // Wherever the guest has that address mapped by now.
         let found = self.replaced.iter_mut().find_map(|(&at, breakpoint)| {
             let known = breakpoint.addresses.remove(&va);
-            known.then(|| (at, breakpoint.byte, breakpoint.addresses.is_empty()))
+            known.then_some((at, breakpoint.byte, breakpoint.addresses.is_empty()))
         });
         let Some((at, byte, is_last)) = found else { return Ok(false) };
         if !is_last {

@@ -49,7 +49,9 @@ impl Gdb {
                 byte => text.push(byte.into()),
             }
         }
-        (self.byte(), self.byte());
+        // Its checksum.
+        self.byte();
+        self.byte();
         // It may be gone after its last one.
         let _ = self.0.write_all(b"+");
         text
