@@ -5,13 +5,14 @@ use crate::ram::Ram;
 use crate::scratch::{self, SPARE};
 use crate::state::kernel;
 use crate::{console, descriptors, host, pci, tasks, traps};
-use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::RING_SIZE;
 use arch_i386::paging::{Entry, Flags};
 use arch_i386::segment::{Descriptor, GUEST_CS, GUEST_DS, GUEST_PL};
 use arch_i386::trap;
 use core::arch::asm;
+use core::arch::x86::__cpuid;
 use core::sync::atomic::Ordering;
 use mini_guest::frames::Frames;
 use mini_guest::page_tables::{AnyPageTables, KERNEL_PAGE, Machine};
@@ -305,7 +306,9 @@ fn moved_tables() -> bool {
 fn user_entries() -> bool {
     const HERE: GuestVirt = GuestVirt(0x3000_0000);
     let frames = two_frames();
-    let user = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
+    let pae = with_current_tables(|tables, _| matches!(tables, AnyPageTables::Pae(_)));
+    let mut user = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
+    user.set(Flags::NO_EXECUTE, pae && has_no_execute());
     let used = user | Flags::ACCESSED | Flags::DIRTY;
     let entry = |number: usize, flags| Entry::new(frames[number].0.into(), flags);
     let set = |entry| {
@@ -335,16 +338,17 @@ fn user_entries() -> bool {
             now()
         );
         // A directory entry that gives less for a while.
-        let directory = with_current_tables(|tables, _| match tables {
-            AnyPageTables::TwoLevel(tables) => Some(GuestPhys(tables.root().0 + (HERE.0 >> 22) * 4)),
-            AnyPageTables::Pae(_) => None,
+        let at = with_current_tables(|tables, _| match tables {
+            AnyPageTables::TwoLevel(tables) => GuestPhys(tables.root().0 + (HERE.0 >> 22) * 4),
+            AnyPageTables::Pae(tables) => {
+                let middle = Ram.read(GuestPhys(tables.root().0 + (HERE.0 >> 30) * 8)) & !(PAGE_SIZE - 1);
+                GuestPhys(middle + (HERE.0 >> 21 & 511) * 8)
+            }
         });
         for take in [true, false] {
-            if let Some(at) = directory {
-                let flags = Flags::WRITABLE.bits() as u32;
-                let old = Ram.read(at);
-                Ram.write(at, if take { old & !flags } else { old | flags });
-            }
+            let flags = Flags::WRITABLE.bits() as u32;
+            let old = Ram.read(at);
+            Ram.write(at, if take { old & !flags } else { old | flags });
             flush();
             let loaded = attempt::load(HERE.0);
             ensure!(
@@ -363,6 +367,12 @@ fn user_entries() -> bool {
     }
     free(frames);
     true
+}
+
+/// Whether the processor can tell pages that may not be executed (Intel SDM vol. 2A, `CPUID`).
+fn has_no_execute() -> bool {
+    const EXTENDED: u32 = 0x8000_0000;
+    __cpuid(EXTENDED).eax > EXTENDED && __cpuid(EXTENDED + 1).edx & 1 << 20 != 0
 }
 
 /// Calls `action` with the current process's page tables.
