@@ -48,6 +48,7 @@ pub fn chosen(names: &[String]) -> Result<Vec<Host>> {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::process::Command;
 
     use super::*;
 
@@ -81,6 +82,28 @@ mod tests {
         let document = fs::read_to_string(document).unwrap();
         for host in HOSTS {
             assert!(document.contains(&format!("| `{}` |", host.name)), "{}", host.name);
+        }
+    }
+
+    #[test]
+    fn dkms_makes_the_module_for_these_kernels_and_no_others() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages/debian/lguest-dkms.dkms");
+        let text = fs::read_to_string(file).unwrap();
+        let pattern = text.lines().find_map(|line| line.strip_prefix("BUILD_EXCLUSIVE_KERNEL=\"")).unwrap();
+        let pattern = pattern.trim_end_matches('"');
+        let made_for = |release: &str| {
+            let script = "printf '%s\\n' \"$1\" | grep -qE \"$2\"";
+            Command::new("sh").args(["-c", script, "sh", release, pattern]).status().unwrap().success()
+        };
+        for host in HOSTS {
+            let series = if host.line == Line::Bullseye { "5.10.0-32" } else { "6.1.0-50" };
+            let release = format!("{series}-{}", host.line.kernel(host.flavour));
+            assert!(made_for(&release), "{release}");
+        }
+        for other in
+            ["6.12.1-686", "5.10.0-32-rt-686-pae", "6.1.0-50-amd64", "6.1.0-0.deb11.52-686", "6.1.0-50-686-x"]
+        {
+            assert!(!made_for(other), "{other}");
         }
     }
 
