@@ -25,6 +25,7 @@
 #include <linux/vmalloc.h>
 #include <asm/pgtable.h>
 
+#include "lg_compat.h"
 #include "lg_shim.h"
 
 static struct page **area_pages;
@@ -36,8 +37,6 @@ static const char *area_way;
 
 typedef struct vm_struct *get_vm_area_fn(unsigned long size, unsigned long flags, unsigned long start,
 					 unsigned long end, const void *caller);
-typedef int map_pages_fn(unsigned long start, unsigned long end, pgprot_t prot, struct page **pages,
-			 unsigned int page_shift);
 
 static void *find_function(const char *name)
 {
@@ -54,7 +53,7 @@ static void *find_function(const char *name)
 static void *map_exact(u32 size, u32 span)
 {
 	get_vm_area_fn *get_vm_area = find_function("__get_vm_area_caller");
-	map_pages_fn *map_pages = find_function("vmap_pages_range_noflush");
+	lg_map_pages_fn *map_pages = find_function(LG_MAP_PAGES);
 	unsigned long end, start, text;
 	struct vm_struct *vm = NULL;
 
@@ -72,8 +71,8 @@ static void *map_exact(u32 size, u32 span)
 	if (!vm)
 		return NULL;
 	text = (unsigned long)vm->addr;
-	if (lg_should_fail() || map_pages(text, text + PAGE_SIZE, PAGE_KERNEL_ROX, area_pages, PAGE_SHIFT) ||
-	    lg_should_fail() || map_pages(text + PAGE_SIZE, text + size, PAGE_KERNEL, area_pages + 1, PAGE_SHIFT)) {
+	if (lg_should_fail() || lg_map_pages(map_pages, text, text + PAGE_SIZE, PAGE_KERNEL_ROX, area_pages) ||
+	    lg_should_fail() || lg_map_pages(map_pages, text + PAGE_SIZE, text + size, PAGE_KERNEL, area_pages + 1)) {
 		/* Takes away what has been mapped as well. */
 		free_vm_area(vm);
 		return NULL;

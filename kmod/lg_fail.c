@@ -12,6 +12,7 @@
  * Given when the module is loaded, it holds for loading as well.
  */
 #include <linux/atomic.h>
+#include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/moduleparam.h>
 #include <linux/printk.h>

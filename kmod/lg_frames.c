@@ -15,7 +15,8 @@
  *   4. Until the invalidation ends, no word of any page is set.
  *
  * The callbacks take one spinlock, and neither sleep nor allocate: they are called with a page-table lock held, or by the
- * OOM reaper, which must not wait.
+ * OOM reaper, which must not wait. (Under PREEMPT_RT the lock is one that sleeps, as page-table locks are, and KVM's lock in
+ * the same callbacks. A task that holds it runs a bounded stretch of code and waits for nothing.)
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>

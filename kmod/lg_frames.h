@@ -25,7 +25,7 @@ struct lg_frames {
 	unsigned long start;
 	struct mmu_notifier notifier;
 
-	/* Guards what follows, and changes of the words. Taken with a page-table lock held: nothing is taken within it. */
+	/* Guards what follows, and changes of the words. Taken with a page-table lock held, by tasks only: nothing is taken within it. */
 	spinlock_t lock;
 	/* Invalidations that have begun and not ended, and how many have ended. */
 	u32 invalidations;

@@ -67,7 +67,7 @@ struct lg_piece {
 	u32 size, before;
 };
 
-/* Those who are in lg_plugin_guard(), by their tasks. */
+/* Those who are in lg_plugin_guard(), by their tasks, who alone look for themselves: never from an interrupt. */
 static DEFINE_HASHTABLE(guarded, 5);
 static DEFINE_SPINLOCK(guarded_lock);
 

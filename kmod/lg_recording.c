@@ -26,6 +26,7 @@
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
 
+#include "lg_compat.h"
 #include "lg_shim.h"
 
 #define LG_RECORDING_MIN 16

@@ -25,7 +25,6 @@
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
-#include <linux/math.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/ratelimit.h>
@@ -51,13 +50,13 @@ struct lg_user {
 	refcount_t references;
 	kuid_t uid;
 	bool unlimited;
-	/* Guards what follows. Nothing is taken within it. */
+	/* Guards what follows. Taken by tasks only, and nothing is taken within it. */
 	spinlock_t lock;
 	unsigned int guests;
 	size_t bytes;
 };
 
-/* All who have a file open, or a recording that somebody still reads. */
+/* All who have a file open, or a recording that somebody still reads. The lock is taken by tasks only. */
 static LIST_HEAD(users);
 static DEFINE_SPINLOCK(users_lock);
 

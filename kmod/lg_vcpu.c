@@ -24,7 +24,6 @@
 #include <asm/debugreg.h>
 #include <asm/desc.h>
 #include <asm/fpu/api.h>
-#include <asm/fpu/types.h>
 #include <asm/irq_vectors.h>
 #include <asm/kvm_para.h>
 #include <asm/msr.h>
@@ -33,6 +32,7 @@
 #include <asm/trapnr.h>
 #include <asm/tsc.h>
 
+#include "lg_compat.h"
 #include "lg_frames.h"
 #include "lg_shim.h"
 
@@ -54,7 +54,7 @@ struct lg_vcpu {
 	/* Who may run it. Both are held, so that the comparison means something. */
 	struct task_struct *task;
 	struct mm_struct *mm;
-	struct fpu_guest fpu;
+	struct lg_fpu fpu;
 	/* What put_away() has put away while the guest runs. */
 	struct {
 		unsigned long breakpoints;
@@ -90,6 +90,7 @@ asmlinkage void lg_vcpu_raise(struct lg_vcpu *vcpu, u32 irq)
 	preempt_enable();
 }
 
+/* In an interrupt; under PREEMPT_RT in a thread, as the waking below takes a lock that sleeps there. */
 static enum hrtimer_restart clock_expired(struct hrtimer *clock)
 {
 	lg_vcpu_raise(container_of(clock, struct lg_vcpu, clock), 0);
@@ -205,7 +206,7 @@ asmlinkage void lg_eventfd_put(struct eventfd_ctx *eventfd)
 
 asmlinkage void lg_eventfd_signal(struct eventfd_ctx *eventfd)
 {
-	eventfd_signal(eventfd, 1);
+	lg_eventfd_count(eventfd);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -220,7 +221,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *e
 	*error = -ENOMEM;
 	if (!vcpu)
 		return NULL;
-	if (lg_should_fail() || !fpu_alloc_guest_fpstate(&vcpu->fpu))
+	if (lg_should_fail() || !lg_fpu_alloc(&vcpu->fpu))
 		goto free_vcpu;
 	*error = lg_frames_init(&vcpu->frames, start, pages);
 	if (*error)
@@ -228,8 +229,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *e
 	vcpu->number = atomic_inc_return(&vcpus_made);
 	atomic_inc(&lg_memory);
 	init_waitqueue_head(&vcpu->wait);
-	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	vcpu->clock.function = clock_expired;
+	lg_hrtimer_init(&vcpu->clock, clock_expired);
 	vcpu->task = get_task_struct(current);
 	/* The structure, not the memory, which goes with the launcher. */
 	vcpu->mm = current->mm;
@@ -237,7 +237,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *e
 	return vcpu;
 
 free_fpu:
-	fpu_free_guest_fpstate(&vcpu->fpu);
+	lg_fpu_free(&vcpu->fpu);
 free_vcpu:
 	kfree(vcpu);
 	return NULL;
@@ -247,7 +247,7 @@ asmlinkage void lg_vcpu_destroy(struct lg_vcpu *vcpu)
 {
 	hrtimer_cancel(&vcpu->clock);
 	lg_frames_exit(&vcpu->frames);
-	fpu_free_guest_fpstate(&vcpu->fpu);
+	lg_fpu_free(&vcpu->fpu);
 	mmdrop(vcpu->mm);
 	put_task_struct(vcpu->task);
 	kfree(vcpu);
@@ -288,7 +288,7 @@ asmlinkage bool lg_vcpu_is_mine(const struct lg_vcpu *vcpu)
  * the kernel's own switches, which follow the processor and the command line (mitigations=):
  *
  * - Buffers that a guest could sample (MDS, TAA, MMIO stale data, RFDS, TSA): VERW, by the Switcher, after its
- *   last access to anything of the host's. X86_FEATURE_CLEAR_CPU_BUF_VM shows whether.
+ *   last access to anything of the host's. lg_must_clear_buffers() shows whether.
  * - Indirect branches that one guest has trained for another: a barrier when a processor enters another guest
  *   than the last one.
  * - Returns that a guest has prepared for the host: lg_fill_return_stack(), before the first of the host's.
@@ -341,13 +341,13 @@ static noinline void bring_back(struct lg_vcpu *vcpu)
 
 asmlinkage bool lg_clears_buffers(void)
 {
-	return static_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
+	return lg_must_clear_buffers();
 }
 
 /* From here to lg_vcpu_put() the FPU is the guest's. */
 asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
 {
-	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+	lg_fpu_enter(&vcpu->fpu);
 	/* Another guest may have run here since the last time. If one does from now on, lg_vcpu_enter() sees it. */
 	preempt_disable();
 	separate_guests(vcpu);
@@ -356,7 +356,7 @@ asmlinkage void lg_vcpu_load(struct lg_vcpu *vcpu)
 
 asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu)
 {
-	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	lg_fpu_leave(&vcpu->fpu);
 }
 
 /* ---------------------------------------------------------------- into the guest */
@@ -448,7 +448,7 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 
 	/*
 	 * The replayed interrupt's own end does not reschedule, since interrupts were off before it:
-	 * preempt_enable() does.
+	 * preempt_enable() does. In between no lock is taken, so that this is the same under PREEMPT_RT.
 	 */
 	preempt_disable();
 	local_irq_disable();
@@ -479,7 +479,7 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	savesegment(gs, gs);
 
 	/* The frame is that of an interrupt; the Switcher comes back by iret, %gs null. */
-	clear_buffers = static_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
+	clear_buffers = lg_must_clear_buffers();
 	asm volatile("pushf\n\t"
 		     "lcall *%[target]"
 		     : "=a" (vector), "=d" (events), "+S" (clear_buffers)

@@ -28,17 +28,22 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Those of the release and its security updates, from where this system has its packages.
+    /// Those of a release, such as `bookworm`, and its security updates, from where this system has its own packages.
     ///
     /// # Errors
-    /// When the system has no source for the release.
-    pub fn of_system(architectures: &'static [&'static str]) -> Result<Lists> {
-        let system = apt_sources::read_system(Path::new("/etc/apt"));
-        let security = apt_sources::of_suite(&system, apt_sources::SECURITY_SUITE);
+    /// When the system has no source for its own release.
+    pub fn of_system(architectures: &'static [&'static str], release: &str) -> Result<Lists> {
+        Lists::of_release(&apt_sources::read_system(Path::new("/etc/apt")), architectures, release)
+    }
+
+    /// Debian's releases are side by side in an archive, signed by keys that every one of them has.
+    fn of_release(system: &[Source], architectures: &'static [&'static str], release: &str) -> Result<Lists> {
+        let of = |source: &Source, suite: String| Source { suite, ..source.clone() };
+        let security = apt_sources::of_suite(system, apt_sources::SECURITY_SUITE);
         Ok(Lists {
             architectures,
-            required: apt_sources::of_release(&system)?.clone(),
-            optional: security.cloned().into_iter().collect(),
+            required: of(apt_sources::of_release(system)?, release.to_owned()),
+            optional: security.map(|source| of(source, format!("{release}-security"))).into_iter().collect(),
         })
     }
 }
@@ -214,6 +219,22 @@ fn parse_package(text: &str) -> Option<Package> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_release_is_beside_the_systems_own() {
+        let system = apt_sources::parse_one_line(
+            "deb [signed-by=/k.gpg] http://a.example/debian bookworm main\n\
+             deb [signed-by=/k.gpg] http://a.example/security bookworm-security main\n",
+        );
+        let suites = |release| {
+            let lists = Lists::of_release(&system, &["amd64"], release).unwrap();
+            let all: Vec<_> = std::iter::once(lists.required).chain(lists.optional).collect();
+            assert!(all.iter().zip(&system).all(|(new, own)| new.uri == own.uri && new.trust == own.trust));
+            all.into_iter().map(|source| source.suite).collect::<Vec<_>>()
+        };
+        assert_eq!(suites("bookworm"), ["bookworm", "bookworm-security"]);
+        assert_eq!(suites("bullseye"), ["bullseye", "bullseye-security"]);
+    }
 
     #[test]
     fn package_record() {

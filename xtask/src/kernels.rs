@@ -1,11 +1,11 @@
-//! Debian's i386 kernels, their headers and a static busybox: fetched once into the cache.
+//! Debian's i386 kernels, their headers and a static busybox: fetched once into the cache, line by line.
 //!
 //! Nothing is pinned: `linux-image-686` and its like name today's kernel, and everything else follows from
-//! that one version: both flavours, their headers, the headers they share, and `linux-kbuild` for the build
+//! that one version: all flavours of the line, their headers, the headers they share, and `linux-kbuild` for the build
 //! machine, whose newest version may be another one.
 //!
-//! The headers of a flavour name those that they share by an absolute path of a real installation; that is
-//! the one line which unpacking elsewhere has to fix.
+//! The headers of a flavour name those that they share by an absolute path of a real installation, which unpacking
+//! elsewhere has to fix; and those of another release name a compiler that this system does not have.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apt::{Lists, PrivateApt, unpack};
 use crate::flavour::Flavour;
+use crate::line::Line;
 use crate::process::Progress;
 use crate::project::Project;
 
@@ -36,6 +37,9 @@ const MODULES: [&str; 3] = ["drivers/net/tun.ko", "drivers/block/zram/zram.ko", 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kernels {
     layout: u32,
+    /// Which line they are of; Debian 12's own where nothing is recorded.
+    #[serde(default)]
+    line: Line,
     root: PathBuf,
     /// The kernel's release without its flavour, such as `6.1.0-50`.
     pub release: String,
@@ -44,14 +48,15 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// What the cache holds, if it holds all of it.
-    pub fn cached(project: &Project) -> Option<Kernels> {
-        let stamp = fs::read(stamp_path(project)).ok()?;
+    /// What the cache holds of a line, if it holds all of it.
+    pub fn cached(project: &Project, line: Line) -> Option<Kernels> {
+        let stamp = fs::read(stamp_path(project, line)).ok()?;
         let kernels: Kernels = serde_json::from_slice(&stamp).ok()?;
         let whole = kernels.layout == LAYOUT
+            && kernels.line == line
             && kernels.root.starts_with(project.cache())
             && kernels.busybox().is_file()
-            && Flavour::ALL.into_iter().all(|flavour| {
+            && line.flavours().iter().all(|&flavour| {
                 kernels.vmlinuz(flavour).is_file()
                     && kernels.modules(flavour).all(|file| file.is_file())
                     && kernels.headers(flavour).is_dir()
@@ -59,20 +64,51 @@ impl Kernels {
         whole.then_some(kernels)
     }
 
-    /// Fetches all packages and unpacks them into the cache; the caller holds its lock.
-    pub fn fetch(project: &Project) -> Result<Kernels> {
+    /// Another line than this one, with this one's busybox: what the cache holds, or else what Debian has today.
+    ///
+    /// # Errors
+    /// When its packages cannot be had.
+    pub fn of_line(&self, project: &Project, line: Line) -> Result<Kernels> {
+        if line == self.line {
+            return Ok(self.clone());
+        }
+        let _lock = project.lock_cache()?;
+        if let Some(kernels) = Kernels::cached(project, line) {
+            return Ok(kernels);
+        }
+        Kernels::fetch(project, line, Some(&self.busybox()))
+    }
+
+    /// Fetches all packages of a line, and busybox if there is none, and unpacks them into the cache; the caller holds its
+    /// lock.
+    ///
+    /// # Errors
+    /// When the packages cannot be had, neither with the security updates nor without.
+    pub fn fetch(project: &Project, line: Line, busybox: Option<&Path>) -> Result<Kernels> {
+        let lists = Lists::of_system(&["amd64", "i386"], line.suite())?;
+        match Kernels::fetch_from(project, line, busybox, &lists) {
+            // An old release's updates have been seen in the lists of an archive that had none of the packages.
+            Err(error) if !lists.optional.is_empty() => {
+                eprintln!("  once more without the security updates: {error:#}");
+                Kernels::fetch_from(project, line, busybox, &Lists { optional: Vec::new(), ..lists })
+            }
+            result => result,
+        }
+    }
+
+    fn fetch_from(project: &Project, line: Line, busybox: Option<&Path>, lists: &Lists) -> Result<Kernels> {
         let progress = Progress::start("package lists of Debian's i386 architecture");
-        let lists = Lists::of_system(&["amd64", "i386"])?;
-        let apt = PrivateApt::update(&project.cache().join("apt"), &lists, &project.logs())?;
+        let apt_folder = project.cache().join(format!("apt{}", line.suffix()));
+        let apt = PrivateApt::update(&apt_folder, lists, &project.logs())?;
         progress.done();
         if let Some(why) = &apt.left_out {
             eprintln!("  left out, the main suite is enough: {why}");
         }
 
-        let (release, version) = newest(&apt)?;
-        let progress = Progress::start(format!("kernels and headers {release} ({version}), busybox"));
+        let (release, version) = newest(&apt, line)?;
+        let progress = Progress::start(format!("kernels and headers {release} ({version})"));
         let debs = project.cache().join("debs");
-        let root = project.cache().join(format!("linux-{version}"));
+        let root = project.cache().join(format!("linux-{version}{}", line.suffix()));
         let staging = project.cache().join("unpacking");
         for leftover in [&debs, &root, &staging] {
             if leftover.exists() {
@@ -80,23 +116,35 @@ impl Kernels {
                     .with_context(|| format!("cannot remove {}", leftover.display()))?;
             }
         }
-        apt.download(&packages(&release, &version), &debs, &project.logs().join("apt-download.log"))?;
+        let mut wanted = packages(line, &release, &version);
+        if busybox.is_none() {
+            wanted.push("busybox-static:i386".to_owned());
+        }
+        apt.download(&wanted, &debs, &project.logs().join("apt-download.log"))?;
         for entry in fs::read_dir(&debs)? {
             let deb = entry?.path();
             let name = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let only: &[&str] = if name.starts_with("linux-image-") { &OF_THE_IMAGE } else { &[] };
             unpack(&deb, &staging, only)?;
         }
+        if let Some(busybox) = busybox {
+            fs::create_dir_all(staging.join("bin"))?;
+            fs::copy(busybox, staging.join("bin/busybox"))
+                .with_context(|| format!("cannot copy {}", busybox.display()))?;
+        }
         fs::rename(&staging, &root).with_context(|| format!("cannot make {}", root.display()))?;
         fs::remove_dir_all(&debs)?;
 
-        let kernels = Kernels { layout: LAYOUT, root, release, version };
-        for flavour in Flavour::ALL {
+        let kernels = Kernels { layout: LAYOUT, line, root, release, version };
+        for &flavour in line.flavours() {
             kernels.mend_include(flavour)?;
+            if !line.has_systems_compiler() {
+                kernels.mend_compiler(flavour)?;
+            }
         }
-        fs::write(stamp_path(project), serde_json::to_vec_pretty(&kernels)?)?;
+        fs::write(stamp_path(project, line), serde_json::to_vec_pretty(&kernels)?)?;
         progress.done();
-        Kernels::cached(project).ok_or_else(|| {
+        Kernels::cached(project, line).ok_or_else(|| {
             anyhow!(
                 "the packages do not hold what they should under {}: \
                  has Debian moved its files? Look there, then run `cargo xtask setup --refresh`",
@@ -107,23 +155,36 @@ impl Kernels {
 
     /// The kernel image that QEMU boots.
     pub fn vmlinuz(&self, flavour: Flavour) -> PathBuf {
-        self.root.join(format!("boot/vmlinuz-{}-{flavour}", self.release))
+        self.root.join(format!("boot/vmlinuz-{}", self.name(flavour)))
     }
 
     /// The folder that `make -C` expects, to build a module for `flavour`.
     pub fn headers(&self, flavour: Flavour) -> PathBuf {
-        self.root.join(format!("usr/src/linux-headers-{}-{flavour}", self.release))
+        self.root.join(format!("usr/src/linux-headers-{}", self.name(flavour)))
     }
 
     /// Modules of what Debian's kernel has not built in.
     pub fn modules(&self, flavour: Flavour) -> impl Iterator<Item = PathBuf> {
-        let folder = self.root.join(format!("lib/modules/{}-{flavour}/kernel", self.release));
+        let folder = self.root.join(format!("lib/modules/{}/kernel", self.name(flavour)));
         MODULES.into_iter().map(move |module| folder.join(module))
     }
 
     /// A static i386 busybox.
     pub fn busybox(&self) -> PathBuf {
         self.root.join("bin/busybox")
+    }
+
+    /// What a kernel calls itself, such as `6.1.0-50-686`.
+    fn name(&self, flavour: Flavour) -> String {
+        format!("{}-{}", self.release, self.line.kernel(flavour))
+    }
+
+    fn mend_compiler(&self, flavour: Flavour) -> Result<()> {
+        let path = self.headers(flavour).join(".kernelvariables");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mended = without_compilers_version(&text)
+            .ok_or_else(|| anyhow!("{} names no compiler gcc-N, as it used to", path.display()))?;
+        fs::write(&path, mended).with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn mend_include(&self, flavour: Flavour) -> Result<()> {
@@ -135,8 +196,15 @@ impl Kernels {
     }
 }
 
-fn stamp_path(project: &Project) -> PathBuf {
-    project.cache().join("kernels.json")
+fn stamp_path(project: &Project, line: Line) -> PathBuf {
+    project.cache().join(format!("kernels{}.json", line.suffix()))
+}
+
+/// Makes the compiler of a fixed version the system's own.
+fn without_compilers_version(variables: &str) -> Option<String> {
+    let (before, after) = variables.split_once("$(CROSS_COMPILE)gcc-")?;
+    let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    Some(format!("{before}$(CROSS_COMPILE)gcc{after}"))
 }
 
 /// Makes the first absolute include point below `root`.
@@ -147,16 +215,17 @@ fn mend(makefile: &str, root: &Path) -> Option<String> {
         .then(|| makefile.replacen(absolute, &format!("include {}/usr/src/", root.display()), 1))
 }
 
-/// Release and version of the kernel that the meta packages name; both flavours must name the same.
-fn newest(apt: &PrivateApt) -> Result<(String, String)> {
+/// Release and version of the kernel that the meta packages name; all flavours must name the same.
+fn newest(apt: &PrivateApt, line: Line) -> Result<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for flavour in Flavour::ALL {
-        let meta = apt.candidate(&format!("linux-image-{flavour}:i386"))?;
-        let release = release_of(&meta.depends, flavour).ok_or_else(|| {
-            anyhow!("linux-image-{flavour} depends on no kernel image, but on {:?}", meta.depends)
+    for &flavour in line.flavours() {
+        let kernel = line.kernel(flavour);
+        let meta = apt.candidate(&format!("linux-image-{kernel}:i386"))?;
+        let release = release_of(&meta.depends, &kernel).ok_or_else(|| {
+            anyhow!("linux-image-{kernel} depends on no kernel image, but on {:?}", meta.depends)
         })?;
         // The meta package may carry a version of its own.
-        let version = apt.candidate(&format!("linux-headers-{release}-{flavour}:i386"))?.version;
+        let version = apt.candidate(&format!("linux-headers-{release}-{kernel}:i386"))?.version;
         found.push((release, version));
     }
     if found.windows(2).any(|pair| pair[0] != pair[1]) {
@@ -168,23 +237,25 @@ fn newest(apt: &PrivateApt) -> Result<(String, String)> {
     Ok(found.swap_remove(0))
 }
 
-fn release_of(depends: &[String], flavour: Flavour) -> Option<String> {
+fn release_of(depends: &[String], kernel: &str) -> Option<String> {
     depends.iter().find_map(|name| {
-        let release = name.strip_prefix("linux-image-")?.strip_suffix(&format!("-{flavour}"))?;
+        let release = name.strip_prefix("linux-image-")?.strip_suffix(&format!("-{kernel}"))?;
         Some(release.to_owned())
     })
 }
 
 /// What to download: everything at one version.
-fn packages(release: &str, version: &str) -> Vec<String> {
+fn packages(line: Line, release: &str, version: &str) -> Vec<String> {
+    let common = ["common"].into_iter().chain(line.featureset()).collect::<Vec<_>>().join("-");
+    let series = release.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
     let mut all = vec![
-        format!("linux-headers-{release}-common={version}"),
-        format!("linux-kbuild-6.1:amd64={version}"),
-        "busybox-static:i386".to_owned(),
+        format!("linux-headers-{release}-{common}={version}"),
+        format!("linux-kbuild-{series}:amd64={version}"),
     ];
-    for flavour in Flavour::ALL {
-        all.push(format!("linux-image-{release}-{flavour}:i386={version}"));
-        all.push(format!("linux-headers-{release}-{flavour}:i386={version}"));
+    for &flavour in line.flavours() {
+        let kernel = line.kernel(flavour);
+        all.push(format!("linux-image-{release}-{kernel}:i386={version}"));
+        all.push(format!("linux-headers-{release}-{kernel}:i386={version}"));
     }
     all
 }
@@ -197,18 +268,57 @@ mod tests {
     fn release_comes_from_the_meta_package() {
         let depends = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
         let plain = depends(&["linux-image-6.1.0-7-686"]);
-        assert_eq!(release_of(&plain, Flavour::Plain).as_deref(), Some("6.1.0-7"));
-        assert_eq!(release_of(&plain, Flavour::Pae), None);
+        assert_eq!(release_of(&plain, "686").as_deref(), Some("6.1.0-7"));
+        assert_eq!(release_of(&plain, "686-pae"), None);
         let pae = depends(&["initramfs-tools", "linux-image-6.1.0-7-686-pae"]);
-        assert_eq!(release_of(&pae, Flavour::Pae).as_deref(), Some("6.1.0-7"));
+        assert_eq!(release_of(&pae, "686-pae").as_deref(), Some("6.1.0-7"));
+        let real_time = depends(&["linux-image-6.1.0-7-rt-686-pae"]);
+        assert_eq!(release_of(&real_time, "rt-686-pae").as_deref(), Some("6.1.0-7"));
     }
 
     #[test]
     fn all_kernel_packages_are_of_one_version() {
-        let all = packages("6.1.0-7", "6.1.99-1");
-        assert_eq!(all.len(), 7);
-        assert!(all.iter().filter(|p| p.contains("linux")).all(|p| p.ends_with("=6.1.99-1")), "{all:?}");
+        let all = packages(Line::Bookworm, "6.1.0-7", "6.1.99-1");
+        assert_eq!(all.len(), 6);
+        assert!(all.iter().all(|p| p.ends_with("=6.1.99-1")), "{all:?}");
         assert!(all.contains(&"linux-image-6.1.0-7-686-pae:i386=6.1.99-1".to_owned()));
+        assert!(all.contains(&"linux-kbuild-6.1:amd64=6.1.99-1".to_owned()));
+    }
+
+    #[test]
+    fn other_lines_have_headers_and_build_tools_of_their_own() {
+        assert_eq!(
+            packages(Line::RealTime, "6.1.0-7", "6.1.99-1"),
+            [
+                "linux-headers-6.1.0-7-common-rt=6.1.99-1",
+                "linux-kbuild-6.1:amd64=6.1.99-1",
+                "linux-image-6.1.0-7-rt-686-pae:i386=6.1.99-1",
+                "linux-headers-6.1.0-7-rt-686-pae:i386=6.1.99-1",
+            ]
+        );
+        let bullseye = packages(Line::Bullseye, "5.10.0-32", "5.10.223-1");
+        assert!(bullseye.contains(&"linux-kbuild-5.10:amd64=5.10.223-1".to_owned()), "{bullseye:?}");
+    }
+
+    #[test]
+    fn the_compiler_becomes_the_systems() {
+        let text = "CC = $(if $(CCACHE_ON),$(CCACHE)) $(CROSS_COMPILE)gcc-10\nifneq (a,b)\n";
+        assert_eq!(
+            without_compilers_version(text).as_deref(),
+            Some("CC = $(if $(CCACHE_ON),$(CCACHE)) $(CROSS_COMPILE)gcc\nifneq (a,b)\n")
+        );
+        assert_eq!(without_compilers_version("CC = gcc\n"), None);
+    }
+
+    #[test]
+    fn an_older_stamp_is_of_debian_12s_own_line() {
+        let stamp = r#"{"layout":2,"root":"/c/linux-6.1.99-1","release":"6.1.0-7","version":"6.1.99-1"}"#;
+        let kernels: Kernels = serde_json::from_str(stamp).unwrap();
+        assert_eq!(kernels.line, Line::Bookworm);
+        assert_eq!(
+            kernels.vmlinuz(Flavour::Pae),
+            Path::new("/c/linux-6.1.99-1/boot/vmlinuz-6.1.0-7-686-pae")
+        );
     }
 
     #[test]

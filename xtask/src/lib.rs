@@ -9,10 +9,10 @@
 //!
 //! | command | what it does | modules |
 //! | --- | --- | --- |
-//! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`kernels`], [`toolchain`] |
+//! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`line`], [`kernels`], [`toolchain`] |
 //! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`plugin`], [`programs`] |
 //! | `demo`, `shell` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`], [`transcript`] |
-//! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`processors`], [`boots`], [`tally`] |
+//! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`hosts`], [`processors`], [`boots`], [`tally`] |
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
 //! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it has to do and how it
@@ -33,10 +33,12 @@ pub mod clean;
 pub mod counters;
 pub mod demo;
 pub mod flavour;
+pub mod hosts;
 pub mod initrd;
 pub mod kernel_log;
 pub mod kernels;
 pub mod kvm;
+pub mod line;
 pub mod module;
 pub mod passed_on;
 pub mod plugin;

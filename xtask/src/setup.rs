@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use crate::kernels::Kernels;
+use crate::line::Line;
 use crate::project::Project;
 use crate::system_packages;
 use crate::toolchain::Toolchain;
@@ -44,9 +45,9 @@ pub fn ensure(project: &Project, refresh: bool) -> Result<Machine> {
     system_packages::check_system()?;
     system_packages::install_missing(project, &system_packages::NEEDED)?;
     let toolchain = Toolchain::detect(project)?;
-    let kernels = match Kernels::cached(project) {
+    let kernels = match Kernels::cached(project, Line::Bookworm) {
         Some(kernels) if !refresh => kernels,
-        _ => Kernels::fetch(project)?,
+        _ => Kernels::fetch(project, Line::Bookworm, None)?,
     };
     Ok(Machine { toolchain, kernels })
 }

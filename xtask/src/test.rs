@@ -12,6 +12,8 @@ use anyhow::{Result, bail};
 
 use crate::boots::{self, Job};
 use crate::flavour::Flavour;
+use crate::hosts::{self, Host};
+use crate::kernels::Kernels;
 use crate::module::ModuleSource;
 use crate::passed_on::Package;
 use crate::plugin::Plugin;
@@ -25,7 +27,7 @@ use crate::setup::{self, Machine};
 use crate::steps::Step;
 use crate::tally::Tally;
 use crate::toolchain::Target;
-use crate::vm::{GuestFile, Vm};
+use crate::vm::{Contents, GuestFile, Vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -39,6 +41,10 @@ pub struct Args {
     /// Run only this section or this scenario of the host VM (may be repeated)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Run only the scenarios of the host VM (those of --only, if there are any), on this kernel: `all`, or one of
+    /// docs/hosts.md (may be repeated)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["fast", "long", "list"])]
+    host: Vec<String>,
     /// List sections and scenarios
     #[arg(long)]
     list: bool,
@@ -114,11 +120,21 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     if let Some(unknown) = args.only.iter().find(|name| !known(name)) {
         bail!("there is no section or scenario `{unknown}`; `cargo xtask test --list` shows all");
     }
+    let hosts = hosts::chosen(&args.host)?;
+    if !hosts.is_empty()
+        && let Some(name) = args.only.iter().find(|name| !scenarios_of("vm").contains(&name.as_str()))
+    {
+        bail!("`{name}` is no scenario of the host VM, and nothing else runs with --host");
+    }
     let machine = setup::ensure(project, false)?;
     let mut run = Run { project, machine: &machine, args, tally: Tally::new(io::stdout()) };
     let mut times = Vec::new();
+    for host in &hosts {
+        run.tally.say(&format!("\n== host {}", host.name));
+        run.host(host);
+    }
     for (name, what) in SECTIONS {
-        if run.wants(name) {
+        if hosts.is_empty() && run.wants(name) {
             run.tally.say(&format!("\n== {name}: {what}"));
             let begun = Instant::now();
             match name {
@@ -141,7 +157,9 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
             times.push(format!("{name} {}:{:02}", seconds / 60, seconds % 60));
         }
     }
-    run.tally.say(&format!("\nminutes by section: {}", times.join(", ")));
+    if hosts.is_empty() {
+        run.tally.say(&format!("\nminutes by section: {}", times.join(", ")));
+    }
     if !run.tally.close() {
         std::process::exit(1);
     }
@@ -271,41 +289,78 @@ impl Run<'_> {
         let (project, machine) = (self.project, self.machine);
         let built = programs::build_all(project, machine, &ModuleSource::of(project), &Flavour::ALL, true);
         self.tally.check("module for both kernels", built.modules);
-        self.tally.check("module with a plug-in", self.module_with_plugin(&[Flavour::Plain]));
+        let plugin = self.module_with_plugin();
+        let plugin = plugin.and_then(|source| source.build(project, machine, &[Flavour::Plain]));
+        self.tally.check("module with a plug-in", plugin);
         self.tally.check("launcher", built.launcher);
         self.tally.check("example guest", built.guest.transpose());
     }
 
     /// The module with the plug-ins that are tried in the host VM.
-    fn module_with_plugin(&self, flavours: &[Flavour]) -> Result<Vec<PathBuf>> {
+    fn module_with_plugin(&self) -> Result<ModuleSource> {
         let locate = |folder| Plugin::locate(self.project, &self.project.root().join(folder));
         let plugins = scenarios::PLUGINS.into_iter().map(locate).collect::<Result<Vec<_>>>()?;
-        ModuleSource::with_plugins(self.project, &plugins)?.build(self.project, self.machine, flavours)
+        ModuleSource::with_plugins(self.project, &plugins)
+    }
+
+    /// The scenarios that are wanted.
+    fn steps(&self) -> Vec<Step> {
+        scenarios::steps(|name| self.wants_whole("vm") || self.names(name))
+    }
+
+    /// What `steps` need in the VM beside the usual, where `build` builds a module for its kernel.
+    fn files_for(
+        &self,
+        steps: &[Step],
+        build: impl Fn(&ModuleSource) -> Result<PathBuf>,
+    ) -> Result<Vec<GuestFile>> {
+        let mut files = Vec::new();
+        if steps.iter().any(|step| scenarios::WITH_PLUGIN.contains(&step.name.as_str())) {
+            let path = build(&self.module_with_plugin()?)?;
+            files.push(GuestFile { name: scenarios::MODULE_WITH_PLUGIN.to_owned(), path });
+        }
+        if steps.iter().any(|step| scenarios::border::is_one(&step.name)) {
+            files.push(programs::hostile_launcher(self.project, self.machine)?);
+        }
+        Ok(files)
     }
 
     fn vm(&mut self) {
-        let steps = scenarios::steps(|name| self.wants_whole("vm") || self.names(name));
-        let more = |flavour: Flavour| -> Result<Vec<GuestFile>> {
-            let mut files = Vec::new();
-            if steps.iter().any(|step| scenarios::WITH_PLUGIN.contains(&step.name.as_str())) {
-                let path = self.module_with_plugin(&[flavour])?.swap_remove(0);
-                files.push(GuestFile { name: scenarios::MODULE_WITH_PLUGIN.to_owned(), path });
-            }
-            if steps.iter().any(|step| scenarios::border::is_one(&step.name)) {
-                files.push(programs::hostile_launcher(self.project, self.machine)?);
-            }
-            Ok(files)
+        let (project, machine) = (self.project, self.machine);
+        let steps = self.steps();
+        let more = |flavour: Flavour| {
+            let build =
+                |source: &ModuleSource| Ok(source.build(project, machine, &[flavour])?.swap_remove(0));
+            self.files_for(&steps, build)
         };
-        let jobs = boots::hosts(self.project, self.machine, true, more).map(|hosts| {
-            let job = |vm: Vm| {
-                let here = |step: &&Step| scenarios::runs_on(&step.name, vm.processors);
-                let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
-                let contents = hosts[usize::from(vm.flavour == Flavour::Pae)].clone();
-                (!steps.is_empty()).then_some(Job { vm, contents, steps })
-            };
-            vms().into_iter().filter_map(job).collect()
+        let jobs = boots::hosts(project, machine, true, more).map(|hosts| {
+            let contents = |vm: &Vm| hosts[usize::from(vm.flavour == Flavour::Pae)].clone();
+            jobs_of("test", &Flavour::ALL, &steps, contents)
         });
         self.boot("vm", jobs);
+    }
+
+    /// The scenarios on one kernel.
+    fn host(&mut self, host: &Host) {
+        match self.jobs_on(host) {
+            Ok((kernels, jobs)) => boots::run_all(self.project, &kernels, jobs, &mut self.tally),
+            Err(error) => self.tally.fail(host.name, &format!("{error:#}")),
+        }
+    }
+
+    /// Builds everything for a kernel; returns it, and what is to be done on it.
+    fn jobs_on(&self, host: &Host) -> Result<(Kernels, Vec<Job>)> {
+        let (project, machine) = (self.project, self.machine);
+        let kernels = machine.kernels.of_line(project, host.line)?;
+        let headers = kernels.headers(host.flavour);
+        let build = |source: &ModuleSource| source.build_against(project, machine, host.name, &headers);
+        let steps = self.steps();
+        let module = build(&ModuleSource::of(project))?;
+        let mut guests = vec![programs::as_guest(programs::mini_guest(project, machine)?)];
+        guests.extend(self.files_for(&steps, build)?);
+        let contents = Contents { module, launcher: programs::launcher(project, machine)?, guests };
+        let name = format!("host-{}", host.name.trim_end_matches(host.flavour.name()).trim_end_matches('-'));
+        Ok((kernels, jobs_of(&name, &[host.flavour], &steps, |_| contents.clone())))
     }
 
     /// A section that is made by the program of another crate.
@@ -338,12 +393,12 @@ impl Run<'_> {
 
 /// Every kernel on one processor and on two. One processor's time is counted in instructions, so that a failure
 /// there can be repeated exactly; two really run at once.
-fn vms() -> Vec<Vm> {
+fn vms(name: &str, flavours: &[Flavour]) -> Vec<Vm> {
     let mut all = Vec::new();
     for (processors, clock) in [(2, Clock::Real), (1, Clock::Instructions(1))] {
-        for flavour in Flavour::ALL {
+        for &flavour in flavours {
             all.push(Vm {
-                name: format!("test-{flavour}-{processors}cpu"),
+                name: format!("{name}-{flavour}-{processors}cpu"),
                 flavour,
                 processors,
                 processor: Processor::default(),
@@ -352,6 +407,16 @@ fn vms() -> Vec<Vm> {
         }
     }
     all
+}
+
+/// A job for each VM in which any of `steps` is to be run, with what `contents` has for it.
+fn jobs_of(name: &str, flavours: &[Flavour], steps: &[Step], contents: impl Fn(&Vm) -> Contents) -> Vec<Job> {
+    let job = |vm: Vm| {
+        let here = |step: &&Step| scenarios::runs_on(&step.name, vm.processors);
+        let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
+        (!steps.is_empty()).then(|| Job { contents: contents(&vm), vm, steps })
+    };
+    vms(name, flavours).into_iter().filter_map(job).collect()
 }
 
 fn named(what: &str, folder: &str) -> String {

@@ -136,10 +136,22 @@ press() {
     times=${3:-4}
     while kill -0 $$ 2>/dev/null; do
         begun=$(hundredths)
-        echo "$1" >$GROUP/memory.reclaim 2>/dev/null
+        reclaim "$1"
         echo 1 >/proc/sys/vm/compact_memory
         usleep $(($2 + times * 10000 * ($(hundredths) - begun)))
     done
+}
+
+# reclaim KIBIBYTES: takes so much of the group's memory, such as 512K. Linux before 5.19 has no file for that; there, a limit below what
+# the group has makes the kernel look for it at once.
+reclaim() {
+    if [ -e $GROUP/memory.reclaim ]; then
+        echo "$1" >$GROUP/memory.reclaim 2>/dev/null
+    else
+        has=$(cat $GROUP/memory.current)
+        [ $has -le $((${1%K} * 1024)) ] || echo $((has - ${1%K} * 1024)) >$GROUP/memory.high
+        echo max >$GROUP/memory.high
+    fi
 }
 
 # hundredths: of seconds since the machine was started.

@@ -75,7 +75,7 @@ impl System<'_> {
         let (lists, user) = {
             let _lock = project.lock_cache()?;
             system_packages::install_missing(project, &NEEDED)?;
-            let lists = Lists::of_system(&["i386"])?;
+            let lists = Lists::of_system(&["i386"], SUITE)?;
             (PrivateApt::update(&project.cache().join("apt-i386"), &lists, &project.logs())?, as_root()?)
         };
         if let Some(why) = &lists.left_out {

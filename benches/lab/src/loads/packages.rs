@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use xtask::apt::{Lists, PrivateApt};
+use xtask::apt_sources::SUITE;
 use xtask::process::Progress;
 use xtask::project::Project;
 
@@ -146,7 +147,7 @@ pub fn ensure(project: &Project, sets: &[&[&str]]) -> Result<Vec<PathBuf>> {
 
 fn fetch(project: &Project, names: &[&str], folder: &Path) -> Result<()> {
     let progress = Progress::start(format!("{} packages for the loads", names.len()));
-    let lists = Lists::of_system(&["amd64", "i386"])?;
+    let lists = Lists::of_system(&["amd64", "i386"], SUITE)?;
     let apt = PrivateApt::update(&project.cache().join("apt"), &lists, &project.logs())?;
     let of = |name: &&str| if OF_ALL.contains(name) { (*name).to_owned() } else { format!("{name}:i386") };
     let packages: Vec<_> = names.iter().map(of).collect();
