@@ -14,7 +14,7 @@ use std::hash::Hash;
 const LEAST_TIMES: usize = 1024;
 
 /// The keys that were loaded, by the times of their last loads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stack<K> {
     last: HashMap<K, usize>,
     /// How many of the times up to each one are a key's last: a Fenwick tree, from 1.
@@ -41,6 +41,13 @@ impl<K: Copy + Eq + Hash> Stack<K> {
         let distance = self.last.len() - self.up_to(before);
         self.add(before, u32::MAX);
         Some(distance)
+    }
+
+    /// Forgets a key: it is between no two loads any more, and its next load is a first one.
+    pub fn remove(&mut self, key: K) {
+        if let Some(last) = self.last.remove(&key) {
+            self.add(last, u32::MAX);
+        }
     }
 
     /// Keys that have been loaded.
@@ -99,6 +106,17 @@ mod tests {
         assert_eq!(distances("abcba"), [none, none, none, Some(1), Some(2)]);
         assert_eq!(distances("abbba"), [none, none, Some(0), Some(0), Some(1)]);
         assert_eq!(distances("abcabc"), [none, none, none, Some(2), Some(2), Some(2)]);
+    }
+
+    /// Worked by hand: without the b, only c is between the two loads of a.
+    #[test]
+    fn a_key_that_is_removed_is_between_no_two_loads() {
+        let mut stack = Stack::default();
+        let mut load = |keys: &str| keys.chars().map(|key| stack.load(key)).collect::<Vec<_>>();
+        assert_eq!(load("abc"), [None; 3]);
+        stack.remove('b');
+        stack.remove('x');
+        assert_eq!((stack.keys(), stack.load('a'), stack.load('b')), (2, Some(1), None));
     }
 
     /// The definition, over more loads than the tree has times at first.

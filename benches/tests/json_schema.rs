@@ -59,7 +59,17 @@ fn every_output_conforms() {
     assert!(exact["reuse_distances"].is_array());
     let sampled = ["analyze", "many.keys", "--sample", "0.5", "--format", "json"];
     assert!(conforms(folder, "replay-analysis", &sampled)["sample"].is_object());
+    let sampled = ["analyze", "many.keys", "--sample-size", "200", "--format", "json"];
+    assert_eq!(conforms(folder, "replay-analysis", &sampled)["sample"]["directories"], 200);
 
+    fs::write(folder.join("a.csv"), "1;7\n2;8\n").unwrap();
+    let form = ["--key-column", "2", "--no-header", "--delimiter", ";", "--loads", "2"];
+    let part = ["sweep", "list", "a.csv", "--strategies", "lru", "--slots", "0.5"];
+    let job = conforms(folder, "replay-job", &[&part[..], &form].concat());
+    assert_eq!(
+        (&job["slots"], &job["form"]["loads"], &job["form"]["delimiter"]),
+        (&json!(1), &json!(2), &json!(59))
+    );
     let list = ["sweep", "list", "a.keys", "--strategies", "lru,tlb", "--slots", "2,3"];
     conforms(folder, "replay-job", &list);
     let jobs: String = replay(folder, &list).iter().map(|job| format!("{job}\n")).collect();

@@ -135,3 +135,61 @@ fn keys_of_a_recording_with_losses_are_written_on_request_only() {
     assert!(replay(&[&convert[..], &["--accept-loss"]].concat(), &lossy).status.success());
     assert_eq!(fs::read_to_string(&out).unwrap(), "4096\n8192\n");
 }
+
+/// Seven loads of five keys: a, b, c, then a, b again, then d, e.
+#[test]
+fn a_part_of_a_table_with_slots_as_shares() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.csv"), "1;a\n2;b\n3;c\n4;a\n5;b\n6;d\n7;e\n").unwrap();
+    let csv = ["--key-column", "2", "--no-header", "--delimiter", ";"];
+    let run = |arguments: &[&str]| {
+        let output = replay(arguments, "a\nb\n");
+        (output.status.success(), words(&output.stdout), words(&output.stderr))
+    };
+    let lru = |more: &[&str]| {
+        let (good, out, why) =
+            run(&[&[&*path("a.csv")], &csv[..], &["--strategies", "lru", "--format", "csv"], more].concat());
+        assert!(good, "{why}");
+        // strategy, slots, loads, hits
+        out.lines()
+            .skip(1)
+            .map(|line| line.split(',').take(4).collect::<Vec<_>>().join(","))
+            .collect::<Vec<_>>()
+    };
+    // Of five keys, 0.4 are two slots, in which nothing is found again, and 0.6 three.
+    assert_eq!(lru(&["--slots", "0.4,0.6"]), ["lru,2,7,0", "lru,3,7,2"]);
+    // The first four loads have three keys.
+    assert_eq!(lru(&["--slots", "0.4,3", "--num-req", "4"]), ["lru,1,4,0", "lru,3,4,1"]);
+    let (good, _, why) = run(&["-", "--input", "keys", "--strategies", "lru", "--slots", "0.4"]);
+    assert!(!good && why.contains("- is a pipe") && why.contains("slots as shares"), "{why}");
+
+    let convert = ["convert", &path("a.csv"), &path("b.trace"), "--loads", "2"];
+    let (good, _, why) = run(&[&convert[..], &csv].concat());
+    assert!(good, "{why}");
+    let trace = fs::read_to_string(path("b.trace")).unwrap();
+    assert!(trace.ends_with("cr3 0x20\ncr3 0x40\nend\n"), "{trace}");
+    let convert = ["convert", &path("a.csv"), &path("b.keys"), "--loads", "2"];
+    assert!(run(&[&convert[..], &csv].concat()).0);
+    assert_eq!(fs::read_to_string(path("b.keys")).unwrap(), "a\nb\n");
+}
+
+/// There are 505 squares modulo 1009: a sample in which they all have room is the whole.
+#[test]
+fn a_sample_has_a_number_of_keys() {
+    let keys: String = (0..20_000_u64).map(|load| format!("{}\n", load * load % 1009)).collect();
+    let analyzed = |options: &[&str]| {
+        let output =
+            replay(&[&["analyze", "-", "--input", "keys", "--format", "json"], options].concat(), &keys);
+        assert!(output.status.success(), "{}", words(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let all = analyzed(&["--sample-size", "1009"]);
+    assert_eq!((&all["sample"]["rate"], &all["sample"]["loads"]), (&1.0.into(), &20_000.into()));
+    let some = analyzed(&["--sample-size", "200", "--seed", "7"]);
+    assert_eq!(some["sample"]["directories"], 200);
+    let rate = some["sample"]["rate"].as_f64().unwrap();
+    assert!((0.3..0.5).contains(&rate), "{rate}");
+    let refused = replay(&["analyze", "-", "--sample-size", "99"], &keys);
+    assert!(!refused.status.success() && words(&refused.stderr).contains("99 is not in 100.."));
+}

@@ -7,6 +7,7 @@
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox mount -t debugfs debugfs /sys/kernel/debug
+/bin/busybox mount -t tracefs tracefs /sys/kernel/tracing
 /bin/busybox mount -t tmpfs tmpfs /tmp
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root

@@ -52,15 +52,15 @@ pub fn keys(bytes: &[u8]) {
     let Some((form, bytes)) = bytes.split_first() else { return };
     let form = match form % 4 {
         0 => ReadForm::List,
-        1 => ReadForm::Csv(Column::Name("key".to_owned())),
-        2 => ReadForm::Csv(Column::Number { number: 2, header: false }),
+        1 => ReadForm::Csv { column: Column::Name("key".to_owned()), delimiter: b',' },
+        2 => ReadForm::Csv { column: Column::Number { number: 2, header: false }, delimiter: b';' },
         _ => ReadForm::OracleGeneral,
     };
     let Ok(reader) = KeyReader::new(bytes, &form) else { return };
     let keys: Vec<Key> = reader.take(OPERATIONS_MAX).map_while(Result::ok).collect();
     for (form, read) in [
         (KeyForm::List, ReadForm::List),
-        (KeyForm::Csv, ReadForm::Csv(Column::Name("key".to_owned()))),
+        (KeyForm::Csv, ReadForm::Csv { column: Column::Name("key".to_owned()), delimiter: b',' }),
         (KeyForm::OracleGeneral, ReadForm::OracleGeneral),
     ] {
         let mut written = Vec::new();

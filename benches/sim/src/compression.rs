@@ -13,6 +13,9 @@ const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 /// The first bytes of a Zstandard frame (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
+/// The first bytes of what gzip writes (RFC 1952, 2.3): deflate, and no flags or a file's name.
+const GZIP_MAGICS: [[u8; 4]; 2] = [[0x1f, 0x8b, 8, 0], [0x1f, 0x8b, 8, 8]];
+
 /// Bytes that were looked at, and the rest.
 type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
@@ -61,11 +64,15 @@ impl<R: Read> Decompressed<R> {
     /// Looks at the first bytes.
     ///
     /// # Errors
-    /// The input's.
+    /// The input's, and that it is compressed by gzip.
     pub fn new(mut input: R) -> io::Result<Self> {
         let mut first = Vec::new();
         input.by_ref().take(LZ4_MAGIC.len() as u64).read_to_end(&mut first)?;
         let (is_lz4, is_zstd) = (first == LZ4_MAGIC, first == ZSTD_MAGIC);
+        if GZIP_MAGICS.iter().any(|magic| first == magic) {
+            let why = "they are gzip's, which is not read: use LZ4 or Zstandard, or pipe from `gzip -dc`";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let whole = Cursor::new(first).chain(input);
         Ok(Self(if is_lz4 {
             Form::Lz4(Box::new(FrameDecoder::new(BufReader::new(whole))))

@@ -5,10 +5,14 @@ use crate::trace::{Header, Operation, Reader, TraceError};
 use std::io::Read;
 
 /// An input's operations.
-pub enum Input<R: Read> {
-    /// A paging trace.
+pub struct Input<R: Read> {
+    source: Source<R>,
+    /// Loads of page directories that are still to come at most.
+    loads: u64,
+}
+
+enum Source<R: Read> {
     Trace(Box<Reader<R>>),
-    /// Keys.
     Keys(Loads<R>),
 }
 
@@ -28,36 +32,46 @@ impl<R: Read> Input<R> {
     /// # Errors
     /// [`InputError`].
     pub fn new(input: R, keys: Option<&ReadForm>) -> Result<Self, InputError> {
-        Ok(match keys {
-            Some(form) => Self::Keys(Loads::new(KeyReader::new(input, form)?)),
-            None => Self::Trace(Box::new(Reader::new(input)?)),
-        })
+        let source = match keys {
+            Some(form) => Source::Keys(Loads::new(KeyReader::new(input, form)?)),
+            None => Source::Trace(Box::new(Reader::new(input)?)),
+        };
+        Ok(Self { source, loads: u64::MAX })
+    }
+
+    /// Ends before the load of a page directory that would be one more than so many. What follows is not read.
+    #[must_use]
+    pub fn of_loads(self, loads: u64) -> Self {
+        Self { loads, ..self }
     }
 
     /// Goes on where a paging trace has lost operations, or its end, which are errors otherwise.
     #[must_use]
     pub fn accept_loss(self, accept: bool) -> Self {
-        match self {
-            Self::Trace(reader) => Self::Trace(Box::new(reader.accept_loss(accept).accept_cut(accept))),
-            keys => keys,
-        }
+        self.of_trace(|reader| reader.accept_loss(accept).accept_cut(accept))
     }
 
     /// Goes on where a paging trace has lost operations and has a mark that says so, for who passes the mark on.
     #[must_use]
     pub fn mark_loss(self) -> Self {
-        match self {
-            Self::Trace(reader) => Self::Trace(Box::new(reader.accept_loss(true))),
+        self.of_trace(|reader| reader.accept_loss(true))
+    }
+
+    /// Changes how a paging trace is read.
+    fn of_trace(self, change: impl FnOnce(Reader<R>) -> Reader<R>) -> Self {
+        let source = match self.source {
+            Source::Trace(reader) => Source::Trace(Box::new(change(*reader))),
             keys => keys,
-        }
+        };
+        Self { source, ..self }
     }
 
     /// The guest.
     #[must_use]
     pub fn header(&self) -> Header {
-        match self {
-            Self::Trace(reader) => reader.header(),
-            Self::Keys(loads) => loads.header(),
+        match &self.source {
+            Source::Trace(reader) => reader.header(),
+            Source::Keys(loads) => loads.header(),
         }
     }
 }
@@ -67,9 +81,13 @@ impl<R: Read> Iterator for Input<R> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Trace(reader) => reader.next().map(|operation| Ok(operation?)),
-            Self::Keys(loads) => loads.next().map(|operation| Ok(operation?)),
+        let operation = match &mut self.source {
+            Source::Trace(reader) => reader.next().map(|operation| Ok(operation?)),
+            Source::Keys(loads) => loads.next().map(|operation| Ok(operation?)),
+        };
+        if let Some(Ok(Operation::LoadPageDirectory(_))) = operation {
+            self.loads = self.loads.checked_sub(1)?;
         }
+        operation
     }
 }

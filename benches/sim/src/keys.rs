@@ -31,7 +31,12 @@ pub enum ReadForm {
     /// A key a line.
     List,
     /// CSV.
-    Csv(Column),
+    Csv {
+        /// Where the keys are.
+        column: Column,
+        /// What is between two columns: a comma in RFC 4180.
+        delimiter: u8,
+    },
     /// libCacheSim's.
     OracleGeneral,
 }
@@ -58,7 +63,9 @@ impl<R: Read> KeyReader<R> {
         let input = BufReader::new(Decompressed::new(input).map_err(KeyError::Begin)?);
         let form = match form {
             ReadForm::List => Form::List(ListReader::new(input)),
-            ReadForm::Csv(column) => Form::Csv(Box::new(TableReader::new(input, column)?)),
+            ReadForm::Csv { column, delimiter } => {
+                Form::Csv(Box::new(TableReader::new(input, column, *delimiter)?))
+            }
             ReadForm::OracleGeneral => Form::OracleGeneral(OracleGeneralReader::new(input)),
         };
         Ok(Self { form, over: false })

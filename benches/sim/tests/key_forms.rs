@@ -11,11 +11,11 @@ fn keys(bytes: &[u8], form: &ReadForm) -> Result<Vec<String>, String> {
 }
 
 fn named(name: &str) -> ReadForm {
-    ReadForm::Csv(Column::Name(name.to_owned()))
+    ReadForm::Csv { column: Column::Name(name.to_owned()), delimiter: b',' }
 }
 
 fn numbered(number: usize, header: bool) -> ReadForm {
-    ReadForm::Csv(Column::Number { number, header })
+    ReadForm::Csv { column: Column::Number { number, header }, delimiter: b',' }
 }
 
 fn written(form: KeyForm, compressed: bool, number: bool, keys: &[&str]) -> Result<Vec<u8>, String> {
@@ -46,6 +46,9 @@ fn a_table_has_its_keys_in_a_column() {
     assert_eq!(keys(table, &named("object id")).unwrap(), expected);
     assert_eq!(keys(table, &numbered(2, true)).unwrap(), expected);
     assert_eq!(keys(table, &numbered(1, false)).unwrap(), ["time", "1", "2", "3", "4"]);
+    let column = Column::Name("key".to_owned());
+    let tabs = ReadForm::Csv { column, delimiter: b'\t' };
+    assert_eq!(keys(b"time\tkey\n1\ta,b\n2\t7\n", &tabs).unwrap(), ["a,b", "7"]);
 }
 
 #[test]
@@ -53,7 +56,8 @@ fn a_malformed_table_is_refused_with_the_line() {
     let table = b"time,key,key\n1,2,3\n";
     assert_eq!(
         keys(table, &named("id")).unwrap_err(),
-        "line 1: no column is named `id`; there are `time`, `key`, `key`"
+        "line 1: no column is named `id`; there are `time`, `key`, `key`; --key-column chooses one by its name or number, \
+         and --delimiter what is between them"
     );
     assert_eq!(
         keys(table, &named("key")).unwrap_err(),
@@ -127,6 +131,30 @@ fn what_a_form_cannot_name_is_refused() {
         let refused = written(KeyForm::List, false, false, &["1", key]).unwrap_err();
         assert!(refused.starts_with(&format!("load 1: `{key}` has blanks")), "{refused}");
     }
+}
+
+#[test]
+fn a_compression_that_is_not_read_is_named() {
+    // The header of `printf 'a\n' | gzip -c`, and of `gzip` of a file.
+    for flags in [0, 8] {
+        let why = keys(&[0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 3], &ReadForm::List).unwrap_err();
+        assert!(why.contains("they are gzip's"), "{why}");
+    }
+}
+
+#[test]
+fn an_input_ends_before_a_load_that_is_too_many() {
+    let trace = "lgtrace 1\npaging 2\npages 64\nseed 1\ncpus 1\nswitcher 0xffc00000\ninit 0xc0000000\ncr3 0x1000\n\
+                 flush all\ncr3 0x2000\nflush user\ncr3 0x3000\nnonsense\n";
+    let read = |loads| {
+        let input = Input::new(trace.as_bytes(), None).unwrap().accept_loss(true).of_loads(loads);
+        input.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let load = |at| Operation::LoadPageDirectory(GuestPhys(at));
+    assert_eq!(read(1)[1..], [load(0x1000), Operation::FlushAll]);
+    assert_eq!(read(2)[1..], [load(0x1000), Operation::FlushAll, load(0x2000), Operation::FlushUser]);
+    let keys = Input::new(&b"a\nb\na\n"[..], Some(&ReadForm::List)).unwrap().of_loads(2);
+    assert_eq!(keys.map(Result::unwrap).collect::<Vec<_>>(), [load(32), load(64)]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use super::json::VERSION;
 use super::rows::text;
 use super::{Format, plots};
 use crate::analysis::{Distances, FirstLoads, Misses, Reuse, Window, WorkingSet, misses_with};
-use crate::shards::{Point, Sampler};
-use clap::Args;
+use crate::shards::{LEAST_KEYS, Point, Sampler};
+use clap::{ArgGroup, Args};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// Options of `replay analyze`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("sampling").multiple(true).args(["sample", "sample_size"]))]
 pub struct Analyze {
     /// The trace, in any form; `-` for the standard input
     trace: PathBuf,
@@ -32,8 +33,12 @@ pub struct Analyze {
     /// Estimate LRU's misses from this share of the page directories (SHARDS), with bounds of the error
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     sample: Option<f64>,
+    /// Estimate them from at most so many page directories (fixed-size SHARDS): the rate, 1 or that of --sample, is lowered as
+    /// needed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(LEAST_KEYS as i64..))]
+    sample_size: Option<u32>,
     /// Which page directories are in the sample
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "sample")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sampling")]
     seed: u64,
     /// Go on where the recording has lost operations, or its end; this is no longer what the guest did
     #[arg(long)]
@@ -74,7 +79,7 @@ enum Curve {
 
 enum Counter {
     Exact(Reuse),
-    Sampled(f64, Sampler),
+    Sampled(Sampler),
 }
 
 pub fn run(options: &Analyze) -> Result<(), Failure> {
@@ -104,9 +109,11 @@ fn analyze(options: &Analyze) -> Result<Analysis, Failure> {
     let input = options.input.open(&options.trace)?.accept_loss(options.accept_loss);
     let mut first_loads = FirstLoads::default();
     let mut working_set = WorkingSet::new(options.window);
-    let mut counter = match options.sample {
-        Some(rate) => Counter::Sampled(rate, Sampler::new(rate, options.seed, options.warmup)),
-        None => Counter::Exact(Reuse::new(options.warmup)),
+    let sampler = |rate| Sampler::new(rate, options.seed, options.warmup);
+    let mut counter = match (options.sample, options.sample_size) {
+        (None, None) => Counter::Exact(Reuse::new(options.warmup)),
+        (rate, Some(size)) => Counter::Sampled(sampler(rate.unwrap_or(1.0)).of_size(size as usize)),
+        (Some(rate), None) => Counter::Sampled(sampler(rate)),
     };
     for operation in input {
         if let Operation::LoadPageDirectory(directory) = operation.map_err(of_input)? {
@@ -114,7 +121,7 @@ fn analyze(options: &Analyze) -> Result<Analysis, Failure> {
             working_set.load(directory);
             match &mut counter {
                 Counter::Exact(reuse) => reuse.load(directory),
-                Counter::Sampled(_, sampler) => sampler.load(directory),
+                Counter::Sampled(sampler) => sampler.load(directory),
             }
         }
     }
@@ -125,10 +132,10 @@ fn analyze(options: &Analyze) -> Result<Analysis, Failure> {
     }
     let curve = match counter {
         Counter::Exact(reuse) => Curve::Exact(reuse.finish()),
-        Counter::Sampled(rate, sampler) => {
+        Counter::Sampled(sampler) => {
             let estimate = sampler.finish()?;
             let points = estimate.curve();
-            Curve::Sampled { rate, directories: estimate.keys, loads: estimate.loads, points }
+            Curve::Sampled { rate: estimate.rate, directories: estimate.keys, loads: estimate.loads, points }
         }
     };
     Ok(Analysis {

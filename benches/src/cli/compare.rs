@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::input::file;
-use super::numbers::{self, Numbers};
+use super::numbers::{self, Slots};
 use super::rows::{self, COLUMNS};
 use super::{Arguments, Format, json};
 use crate::chart::{self, Curve};
@@ -20,9 +20,10 @@ pub struct CompareOptions {
     /// Run on all of these at once, as in `lguest,2q:kin=10,kout=20,opt`; `all` for every policy
     #[arg(long, value_name = "LIST", conflicts_with_all = ["strategy", "dump", "bench"])]
     strategies: Option<String>,
-    /// Each of them with these numbers of slots, as in `1..64` (both included) or `2,4,8`
+    /// Each of them with these numbers of slots, as in `1..64` (both included) or `2,4,8`, or as in `0.05,0.1` with shares of the
+    /// page directories that the trace loads
     #[arg(long, value_name = "NUMBERS", value_parser = numbers::slots, conflicts_with_all = ["dump", "bench"])]
-    slots: Option<Numbers>,
+    slots: Option<Slots>,
     /// Draw the miss curves into this SVG file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dump", "bench"])]
     plot: Option<PathBuf>,
@@ -45,8 +46,11 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         Some(list) => comparison::split_list(list),
         None => vec![arguments.single.strategy.clone()],
     };
-    let slots = options.slots.as_ref().map_or(&[][..], |slots| &slots.0);
-    let competitors = comparison::competitors(&strategies, slots)?;
+    let slots = match &options.slots {
+        Some(slots) => slots.of(|| arguments.input.count_directories(path, arguments.accept_loss))?,
+        None => Vec::new(),
+    };
+    let competitors = comparison::competitors(&strategies, &slots)?;
 
     let readings = comparison::readings(&competitors);
     let metadata =

@@ -1,5 +1,6 @@
 //! Why the program fails.
 
+use super::numbers::TooManySlots;
 use crate::chart::ChartError;
 use crate::comparison::{self, CompareError, Row};
 use crate::shards::SmallSample;
@@ -23,14 +24,14 @@ pub enum Failure {
     NoKeys(PathBuf),
     #[error("{}: {source}", .path.display())]
     Input { path: PathBuf, source: InputError },
-    #[error("{} is no CSV, so that it has no --key-column; --input csv reads it as such", .0.display())]
-    NoCsv(PathBuf),
+    #[error("{} is no CSV, so that it has no {option}; --input csv reads it as such", .path.display())]
+    NoCsv { path: PathBuf, option: &'static str },
     #[error("--key-column counts from 1")]
     ColumnZero,
     #[error("without a header no column is named `{0}`; give its number to --key-column")]
     NamedColumn(String),
     #[error(
-        "{} is a pipe, which can be read once, and this comparison reads the trace {readings} times (the optimum looks ahead, and {} strategies share a reading); put the trace into a file",
+        "{} is a pipe, which can be read once, and this comparison reads the trace {readings} times (the optimum looks ahead, slots as shares take the number of page directories, and {} strategies share a reading); put the trace into a file",
         .path.display(), comparison::AT_ONCE
     )]
     ReadOnce { path: PathBuf, readings: u64 },
@@ -57,6 +58,8 @@ pub enum Failure {
     Results(Vec<String>),
     #[error("{0}")]
     Sample(#[from] SmallSample),
+    #[error("--slots: {0}")]
+    Slots(#[from] TooManySlots),
     #[error("{0} (`replay --list` shows what there is)")]
     Config(#[from] ConfigError),
     #[error("{0}")]

@@ -123,7 +123,9 @@ fn convert_to_keys(options: &Convert, form: KeyForm, compressed: bool) -> Result
         match options.input.key_form(&options.from)? {
             Some(form) => {
                 let reader = KeyReader::new(file(&options.from)?, &form);
-                Box::new(reader.map_err(|error| of_input(error.into()))?.map(|key| Ok(key?)))
+                let reader = reader.map_err(|error| of_input(error.into()))?;
+                let most = usize::try_from(options.input.most_loads()).unwrap_or(usize::MAX);
+                Box::new(reader.take(most).map(|key| Ok(key?)))
             }
             None => {
                 let input = options.input.open(&options.from)?.accept_loss(options.accept_loss);

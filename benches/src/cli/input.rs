@@ -1,10 +1,12 @@
 //! What is replayed: a paging trace or a sequence of keys, by its name or by options.
 
 use super::failure::Failure;
+use crate::analysis::FirstLoads;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use sim::input::Input;
 use sim::keys::{Column, ReadForm};
+use sim::trace::Operation;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,14 @@ pub struct InputOptions {
     #[arg(long, requires = "key_column")]
     #[serde(default)]
     no_header: bool,
+    /// What is between CSV's columns, a character or `tab` [default: ,]
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delimiter: Option<u8>,
+    /// Read no more than the first N page-directory loads, and what follows them up to the next one
+    #[arg(long, value_name = "N", visible_alias = "num-req", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loads: Option<u64>,
 }
 
 /// What an input can be.
@@ -31,11 +41,22 @@ pub enum InputForm {
     /// A paging trace, text or binary
     Trace,
     /// A key a line
+    #[value(alias = "txt")]
     Keys,
     /// CSV, with the key in a column
     Csv,
     /// libCacheSim's oracleGeneral
+    #[value(alias = "oracleGeneral")]
     OracleGeneral,
+}
+
+/// Parses what is between two columns.
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        &[byte] if !matches!(byte, b'"' | b'#' | b'\n' | b'\r') => Ok(byte),
+        _ => Err(format!("`{text}`: columns are divided by one ASCII character, as `;`, or `tab`")),
+    }
 }
 
 impl InputForm {
@@ -60,13 +81,19 @@ impl InputOptions {
     /// The form in which the keys of this file are read; `None` for a paging trace.
     pub fn key_form(&self, path: &Path) -> Result<Option<ReadForm>, Failure> {
         let form = self.input.unwrap_or_else(|| InputForm::of_name(path));
-        if form != InputForm::Csv && self.key_column.is_some() {
-            return Err(Failure::NoCsv(path.to_owned()));
+        if form != InputForm::Csv {
+            let given =
+                [("--key-column", self.key_column.is_some()), ("--delimiter", self.delimiter.is_some())];
+            if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+                return Err(Failure::NoCsv { path: path.to_owned(), option });
+            }
         }
         Ok(match form {
             InputForm::Trace => None,
             InputForm::Keys => Some(ReadForm::List),
-            InputForm::Csv => Some(ReadForm::Csv(self.column()?)),
+            InputForm::Csv => {
+                Some(ReadForm::Csv { column: self.column()?, delimiter: self.delimiter.unwrap_or(b',') })
+            }
             InputForm::OracleGeneral => Some(ReadForm::OracleGeneral),
         })
     }
@@ -88,8 +115,30 @@ impl InputOptions {
 
     /// Begins to read what is in a file of this name.
     pub fn read<R: Read>(&self, path: &Path, input: R) -> Result<Input<R>, Failure> {
-        Input::new(input, self.key_form(path)?.as_ref())
-            .map_err(|source| Failure::Input { path: path.to_owned(), source })
+        let input = Input::new(input, self.key_form(path)?.as_ref())
+            .map_err(|source| Failure::Input { path: path.to_owned(), source })?;
+        Ok(input.of_loads(self.most_loads()))
+    }
+
+    /// How many page directories the trace loads, different ones, by a reading of its own.
+    pub fn count_directories(&self, path: &Path, accept_loss: bool) -> Result<u64, Failure> {
+        let input = file(path)?;
+        if !input.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(Failure::ReadOnce { path: path.to_owned(), readings: 2 });
+        }
+        let mut first_loads = FirstLoads::default();
+        for operation in self.read(path, input)?.accept_loss(accept_loss) {
+            let of_input = |source| Failure::Input { path: path.to_owned(), source };
+            if let Operation::LoadPageDirectory(directory) = operation.map_err(of_input)? {
+                first_loads.load(directory);
+            }
+        }
+        Ok(first_loads.after(0))
+    }
+
+    /// How many page-directory loads are read at most.
+    pub fn most_loads(&self) -> u64 {
+        self.loads.unwrap_or(u64::MAX)
     }
 }
 
@@ -123,7 +172,8 @@ mod tests {
     #[test]
     fn a_column_has_a_name_or_a_number() {
         let column = |column: Option<&str>, no_header| {
-            InputOptions { input: None, key_column: column.map(str::to_owned), no_header }.column()
+            let key_column = column.map(str::to_owned);
+            InputOptions { key_column, no_header, ..InputOptions::default() }.column()
         };
         assert_eq!(column(None, false).unwrap(), Column::Name("key".to_owned()));
         assert_eq!(column(Some("3"), false).unwrap(), Column::Number { number: 3, header: true });
@@ -132,5 +182,15 @@ mod tests {
         assert!(column(Some("id"), true).unwrap_err().to_string().contains("`id`"));
         let other = InputOptions { key_column: Some("id".to_owned()), ..InputOptions::default() };
         assert!(other.key_form(Path::new("a.keys")).unwrap_err().to_string().contains("--key-column"));
+        let other = InputOptions { delimiter: Some(b';'), ..InputOptions::default() };
+        assert!(other.key_form(Path::new("a.keys")).unwrap_err().to_string().contains("--delimiter"));
+    }
+
+    #[test]
+    fn a_delimiter_is_a_character() {
+        assert_eq!(["tab", ";", "\t", " "].map(|text| delimiter(text).unwrap()), [b'\t', b';', b'\t', b' ']);
+        for text in ["", ";;", "ä", "\"", "#", "\n"] {
+            assert!(delimiter(text).unwrap_err().contains("one ASCII character"), "{text}");
+        }
     }
 }

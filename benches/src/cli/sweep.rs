@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::input::{InputOptions, file};
 use super::job::{JOB, Job, JobResult, Outcome, RESULT, sha256};
 use super::json::VERSION;
-use super::numbers::{self, Numbers};
+use super::numbers::{self, Numbers, Slots};
 use super::rows::{COLUMNS, text};
 use super::{Format, output};
 use crate::comparison;
@@ -40,9 +40,10 @@ pub struct List {
     /// The strategies, as in `lguest,2q:kin=10,kout=20,opt`; `all` for every policy
     #[arg(long, value_name = "LIST")]
     strategies: String,
-    /// Each of them with these numbers of slots, as in `1..64` (both included) or `2,4,8`
+    /// Each of them with these numbers of slots, as in `1..64` (both included) or `2,4,8`, or as in `0.05,0.1` with shares of the
+    /// page directories that the trace loads
     #[arg(long, value_name = "NUMBERS", value_parser = numbers::slots)]
-    slots: Option<Numbers>,
+    slots: Option<Slots>,
     /// Each strategy that has this parameter with each of these values, as in `kin=10,25,50`; repeatable
     #[arg(long, value_name = "PARAMETER=VALUES", value_parser = parse_vary)]
     vary: Vec<Vary>,
@@ -116,8 +117,6 @@ pub fn run(command: &Sweep) -> Result<(), Failure> {
 
 fn list(options: &List) -> Result<(), Failure> {
     let strategies = varied(&comparison::split_list(&options.strategies), &options.vary)?;
-    let slots = options.slots.as_ref().map_or(&[][..], |slots| &slots.0);
-    let competitors = comparison::competitors(&strategies, slots)?;
     let seeds: Vec<_> = match &options.seeds {
         Some(seeds) => seeds.0.iter().copied().map(Some).collect(),
         None => vec![None],
@@ -132,6 +131,11 @@ fn list(options: &List) -> Result<(), Failure> {
         options.form.open(path)?;
         let trace = path.to_str().ok_or_else(|| Failure::NotUtf8(path.clone()))?;
         let sha256 = sha256(path)?;
+        let slots = match &options.slots {
+            Some(slots) => slots.of(|| options.form.count_directories(path, options.accept_loss))?,
+            None => Vec::new(),
+        };
+        let competitors = comparison::competitors(&strategies, &slots)?;
         for competitor in &competitors {
             for &seed in &seeds {
                 number += 1;

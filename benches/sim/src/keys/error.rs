@@ -15,7 +15,7 @@ pub enum KeyError {
     Malformed { line: u64, reason: MalformedKey },
     #[error("the file has no first line with the names of its columns, where one named `{0}` is looked for")]
     NoHeader(String),
-    #[error("line {line}: no column is named `{wanted}`; there are {}", quoted(.columns))]
+    #[error("line {line}: no column is named `{wanted}`; there are {}; --key-column chooses one by its name or number, and --delimiter what is between them", quoted(.columns))]
     NoColumn { line: u64, wanted: String, columns: Vec<String> },
     #[error("line {line}: {count} columns are named `{name}`; choose one by its number")]
     ManyColumns { line: u64, name: String, count: usize },

@@ -29,10 +29,11 @@ pub(super) struct TableReader<R> {
 
 impl<R: Read> TableReader<R> {
     /// Finds the column.
-    pub(super) fn new(input: R, column: &Column) -> Result<Self, KeyError> {
+    pub(super) fn new(input: R, column: &Column, delimiter: u8) -> Result<Self, KeyError> {
         let header = !matches!(column, Column::Number { header: false, .. });
         let mut builder = ReaderBuilder::new();
-        let mut reader = builder.has_headers(header).comment(Some(b'#')).trim(Trim::All).from_reader(input);
+        builder.has_headers(header).delimiter(delimiter).comment(Some(b'#')).trim(Trim::All);
+        let mut reader = builder.from_reader(input);
         let column = match column {
             Column::Name(name) => find(reader.headers()?, name)?,
             Column::Number { number, .. } => number.saturating_sub(1),

@@ -36,7 +36,7 @@ pub enum TraceError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Malformed {
-    #[error("`{0}` where the header wants `{1}`")]
+    #[error("`{0}` where the header wants `{1}`{hint}", hint = other_forms(.1))]
     Header(String, &'static str),
     #[error("version {0}; this reader knows version 1")]
     Version(u64),
@@ -68,4 +68,12 @@ pub(super) enum Next {
     EndMark,
     /// Nothing: the input ends without an end mark.
     Cut,
+}
+
+/// What a file may be whose first line is not a trace's.
+fn other_forms(wanted: &str) -> &'static str {
+    match wanted {
+        "lgtrace" => ": it is no paging trace; --input reads it as keys, csv or oracle-general",
+        _ => "",
+    }
 }
