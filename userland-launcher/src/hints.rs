@@ -30,6 +30,15 @@ pub enum Warning {
     LessMemory,
 }
 
+/// How the host's reasons begin when a kernel's first page tables are of the other format: it cannot read its own memory
+/// through them, or they hold what no table of this format may.
+const OF_OTHER_FORMAT: [&str; 4] = [
+    "unhandled trap 14 ",
+    "bad page-directory entry ",
+    "bad page-middle-directory entry ",
+    "bad page-table entry ",
+];
+
 /// What is to be said before the start of a guest with so much memory and this command line, whose kernel has no note.
 #[must_use]
 pub fn before_start(memory: MemorySize, command_line: &str, has_high_memory: bool) -> Vec<Warning> {
@@ -43,12 +52,11 @@ pub fn before_start(memory: MemorySize, command_line: &str, has_high_memory: boo
 /// run with page tables of this one.
 #[must_use]
 pub fn of_early_death(reason: &str, paging: Paging) -> Option<String> {
-    // A kernel whose first page tables are of the other format cannot read its own memory through them.
     let other = match paging {
         Paging::TwoLevel => "pae",
         Paging::Pae => "2-level",
     };
-    reason.starts_with("unhandled trap 14 ").then(|| {
+    OF_OTHER_FORMAT.iter().any(|begin| reason.starts_with(begin)).then(|| {
         format!(
             "{}; its kernel does not state its page format, and was given {paging} page tables: try --paging {other}",
             reason.trim_end()
@@ -78,10 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_page_fault_hints_at_the_page_format() {
-        let hint = |paging| of_early_death("unhandled trap 14 at 0xc0100000 (0x0)", paging).unwrap();
-        assert!(hint(Paging::TwoLevel).ends_with("try --paging pae"));
-        assert!(hint(Paging::Pae).ends_with("try --paging 2-level"));
+    fn only_faults_and_bad_tables_hint_at_the_page_format() {
+        // As a stripped Linux 3.11 dies, one with PAE on a host with two levels and the other way round.
+        let fault = "unhandled trap 14 at 0x123bb0c (0x123bb0c)";
+        assert!(of_early_death(fault, Paging::TwoLevel).unwrap().ends_with("try --paging pae"));
+        let table =
+            "bad page-directory entry 0x12e4067012e3067: only the bits of a table and a frame within memory";
+        assert!(of_early_death(table, Paging::Pae).unwrap().ends_with("try --paging 2-level"));
         assert_eq!(of_early_death("unhandled trap 13 at 0xc0100000 (0x0)", Paging::Pae), None);
         assert_eq!(of_early_death("bad page table: unhandled trap 14 ", Paging::Pae), None);
     }

@@ -9,7 +9,7 @@
 //! meanwhile, and afterwards computes what the other did to the shared ones by running it on the model only.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -211,13 +211,25 @@ struct Process {
     count: u32,
 }
 
+/// A file in memory that has no name. Before Linux 3.17 there is no `memfd_create`: the file has one for a moment.
+fn new_object() -> Result<File> {
+    match memfd_create(c"object", MFdFlags::MFD_CLOEXEC) {
+        Ok(object) => return Ok(File::from(object)),
+        Err(Errno::ENOSYS) => {}
+        Err(errno) => return Err(errno).context("memfd_create"),
+    }
+    let path = format!("/dev/shm/guest-test-{}", std::process::id());
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+    let file = file.with_context(|| format!("no memfd, and no {path} (is there a tmpfs?)"))?;
+    fs::remove_file(&path).with_context(|| format!("cannot remove {path}"))?;
+    Ok(file)
+}
+
 impl Process {
     fn new(random: Random) -> Result<Process> {
         let mut objects = Vec::new();
         for number in 0..OBJECTS {
-            let object = memfd_create(c"object", MFdFlags::MFD_CLOEXEC)
-                .context("no memfd (does the kernel have CONFIG_MEMFD_CREATE and CONFIG_TMPFS?)")?;
-            let mut file = File::from(object);
+            let mut file = new_object()?;
             for page in 0..OBJECT_PAGES {
                 let mut bytes = [0; PAGE as usize];
                 for (offset, word) in WORDS.into_iter().zip(initial(number, page)) {
