@@ -7,8 +7,9 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use userland_launcher::devices::block::Block;
-use userland_launcher::devices::config_port::ConfigPort;
+use userland_launcher::devices::config_port::{ConfigPort, OnPci};
 use userland_launcher::devices::console::Console;
 use userland_launcher::devices::entropy::Entropy;
 use userland_launcher::devices::network::Network;
@@ -395,8 +396,13 @@ fn a_console_has_the_size_of_the_terminal() {
     assert_eq!((console.features(), console.config()), (1, vec![132, 0, 44, 1]));
 
     let memory = Arc::new(GuestMemory::map(1 << 20).unwrap());
-    let host = ScriptedHost::new([Step::AwaitInterrupt(9), Step::AwaitInterrupt(IRQ), Step::Fail(1)]);
-    let (config, status) = (0x100, 0x200);
+    let host = ScriptedHost::new([
+        Step::AwaitInterrupt(9),
+        Step::AwaitInterrupt(IRQ),
+        Step::AwaitInterrupt(IRQ),
+        Step::Fail(1),
+    ]);
+    let (config, status, pci) = (0x100, 0x200, OnPci::default());
     let shown = || {
         let mut bytes = [0; 5];
         assert_eq!(memory.slice(config, 5).unwrap().copy_to(&mut bytes), 5);
@@ -409,6 +415,7 @@ fn a_console_has_the_size_of_the_terminal() {
         config: config as u32,
         status: status as u32,
         irq: IRQ,
+        pci: pci.clone(),
     });
     assert_eq!(shown(), [80, 0, 25, 0, 0], "the size has changed since the guest was prepared");
     // Nobody uses the device yet.
@@ -418,7 +425,13 @@ fn a_console_has_the_size_of_the_terminal() {
     resize(81, 26);
     terminal.size_changed();
     assert_eq!(shown(), [81, 0, 26, 0, 0]);
-    // Exactly these two interrupts, in this order.
+    assert_eq!(pci.isr.load(Ordering::Relaxed), 0);
+    // A guest that uses it on the PCI bus finds the reason in the interrupt status (virtio 1.x, 4.1.4.5).
+    assert_eq!(memory.slice(status, 1).unwrap().copy_from(&[0]), 1);
+    pci.used.store(true, Ordering::Relaxed);
+    terminal.size_changed();
+    assert_eq!(pci.isr.load(Ordering::Relaxed), 2);
+    // Exactly these three interrupts, in this order.
     assert_eq!(host.read(&mut [0; 64]).unwrap_err().raw_os_error(), Some(1));
     drop(console);
     resize(82, 27);

@@ -382,7 +382,7 @@ fn an_instruction_is_emulated_and_the_guest_goes_on() {
     let input = Emulation { trap: IO_PORT, instruction, address: GuestPhys(0), registers };
     let (ended, _, hosts) = run(&[], vec![vec![Step::Emulate(input), POWER_DOWN]]);
     assert_eq!(ended.outcome.code(), 0);
-    let registers = hosts[0].registers.lock().unwrap();
+    let registers = hosts[0].stored.lock().unwrap();
     // No cycle is made before an address is written: nothing answers.
     assert_eq!((registers[&24], registers[&48]), (u32::MAX, 0x1001));
     // What cannot be emulated is the guest's end.

@@ -76,9 +76,9 @@ impl Guest {
         let mut instruction = [0; 15];
         instruction[..code.len()].copy_from_slice(code);
         let registers = [eax, 0, edx, 0, 0, 0, 0, 0, EIP];
-        self.host.registers.lock().unwrap().clear();
+        self.host.stored.lock().unwrap().clear();
         self.bus.emulate(&Emulation { trap, instruction, address: GuestPhys(address), registers })?;
-        let registers = self.host.registers.lock().unwrap();
+        let registers = self.host.stored.lock().unwrap();
         assert_eq!(registers[&48], EIP + code.len() as u32, "the next instruction");
         Ok(registers.get(&24).copied().unwrap_or(eax))
     }

@@ -47,7 +47,7 @@ pub struct ScriptedHost {
     pub log: Mutex<Vec<String>>,
     eventfds: Mutex<HashMap<u32, OwnedFd>>,
     /// Registers that the launcher has set, by their offsets.
-    pub registers: Mutex<HashMap<u32, u32>>,
+    pub stored: Mutex<HashMap<u32, u32>>,
     raise: Sender<u32>,
     raised: Mutex<Receiver<u32>>,
     /// How often the guest has begun to run, and how often it was interrupted, together.
@@ -66,7 +66,7 @@ impl ScriptedHost {
             memory: OnceLock::new(),
             log: Mutex::default(),
             eventfds: Mutex::default(),
-            registers: Mutex::default(),
+            stored: Mutex::default(),
             raise,
             raised: Mutex::new(raised),
             runs: AtomicUsize::new(0),
@@ -162,7 +162,7 @@ impl Host for ScriptedHost {
     }
 
     fn set_register(&self, offset: u32, value: u32) -> io::Result<()> {
-        self.registers.lock().unwrap().insert(offset, value);
+        self.stored.lock().unwrap().insert(offset, value);
         Ok(())
     }
 
