@@ -16,12 +16,11 @@
 #define LG_COMPAT_H
 
 #include <linux/compiler.h>
-#include <linux/errno.h>
 #include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
-#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -34,7 +33,7 @@
 
 /* ---------------------------------------------------------------- flags and clocks of a task */
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 16, 0) && !defined(read_thread_flags)
+#ifndef read_thread_flags
 static __always_inline unsigned long read_thread_flags(void)
 {
 	return READ_ONCE(current_thread_info()->flags);
@@ -68,9 +67,7 @@ static inline void lg_eventfd_count(struct eventfd_ctx *eventfd)
 
 /* ---------------------------------------------------------------- below vmap() */
 
-/*
- * The function below vmap() that maps pages in a range, by its name and its type, and a call of it: 0 when they are mapped.
- */
+/* The function below vmap() that maps pages in a range, by its name and its type, and a call of it: 0 when they are mapped. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 13, 0)
 #define LG_MAP_PAGES "map_kernel_range_noflush"
 typedef int lg_map_pages_fn(unsigned long start, unsigned long size, pgprot_t prot, struct page **pages);
