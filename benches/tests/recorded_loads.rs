@@ -182,11 +182,22 @@ fn tables(all: &[(Trace, Answers)]) -> String {
     line("| --- | --- | ---: | ---: |".into());
     for (Trace { name, .. }, answers) in all {
         let (winners, cheapest) = answers.cheapest();
-        let millions = |cost: u64| format!("{:.1}", cost as f64 / 1e6);
         let [lru, lguest] = ["lru", "lguest"].map(|policy| millions(answers.cost[policy]));
         line(format!("| `{name}` | {} {} | {lru} | {lguest} |", millions(cheapest), names(&winners)));
     }
+    let sum = |policy: &str| all.iter().map(|(_, answers)| answers.cost[policy]).sum::<u64>();
+    let policies = all.iter().flat_map(|(_, answers)| answers.cost.keys()).map(|name| &name[..]);
+    let policies: BTreeSet<_> = policies.filter(|name| *name != OPTIMUM).collect();
+    let sums: Vec<_> = policies.into_iter().map(|name| (name, sum(name))).collect();
+    let (winners, cheapest) = least(sums.iter().copied());
+    let [cheapest, lru, lguest] = [cheapest, sum("lru"), sum("lguest")].map(millions);
+    line(format!("| all of them | {cheapest} {} | {lru} | {lguest} |", names(&winners)));
     text
+}
+
+/// Of instructions.
+fn millions(cost: u64) -> String {
+    format!("{:.1}", cost as f64 / 1e6)
 }
 
 #[test]
