@@ -1,7 +1,7 @@
 //! Unpacks compressed kernels: a Linux bzImage, whose payload is an ELF file, and an ELF file that was compressed whole.
 //!
 //! Linux packs its payload by one of seven compressors (kernel documentation, `arch/x86/boot.rst`: `payload_offset`); the
-//! first bytes tell which. Libraries read the formats of six; that of `lzop` is read by [`lzop`](crate::lzop), with a
+//! first bytes tell which. Libraries read the formats of six; that of `lzop` is read by [`lzop`], with a
 //! library for its blocks. What is unpacked is kept in memory, as a file, so that the rest of the launcher sees no difference.
 //! All this happens once the launcher is confined.
 

@@ -5,7 +5,7 @@
 
 use super::registers::{I386, Shown};
 use super::walk::translate;
-use crate::control::{Control, Guest};
+use crate::control::{Control, Guest, Stop};
 use crate::devices::worker::Kick;
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::debug::{INTERCEPTED, Registers};
@@ -116,8 +116,16 @@ impl Debugged {
         host.set_registers(&registers)
     }
 
-    /// GDB goes: the guest is as it would be without, as far as it is still there.
+    /// GDB goes, perhaps while the guest runs: the guest stands still, and is as it would be without, if it is still there.
     pub fn let_go(mut self) {
+        if matches!(self.control.stop(), Some(Stop::Ended(_))) {
+            return;
+        }
+        self.control.hold();
+        if let Some(Stop::Trap(vector)) = self.control.stop() {
+            // At a breakpoint, the instruction that it has taken the place of comes next.
+            let _ = self.stopped(vector);
+        }
         let replaced = std::mem::take(&mut self.replaced);
         let Ok(guest) = self.guest() else { return };
         for (at, breakpoint) in replaced {
