@@ -106,7 +106,7 @@ const PRELUDE: &str = "GUEST=/guests/mini-guest
 spinning() {
     # User mode time in clock ticks, the 14th word; a guest's time is its launcher's system time, the 15th.
     set -- $(cat /proc/$1/stat)
-    [ $((${14} + ${15})) -gt 20 ]
+    [ $((${14} + ${15})) -gt 20 ] && [ \"$(parameter guests)\" != 0 ]
 }
 # by_itself ALL OWN OPTION...: runs a guest with two levels of tables; sets all and own to its counters of these names, which say
 # how many events there were, and how many of them the Switcher has handled by itself.
