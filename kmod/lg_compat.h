@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs between the kernels that this module is compiled for: 5.10 to 6.12. The names are those of Debian 12's kernel,
- * 6.1, with what they mean there, or begin with lg_. No other file looks at the kernel's version.
+ * What differs between the kernels that this module is made for, 5.10 and 6.1, and what its C files need beside that to compile
+ * against 6.12. The names are those of Debian 12's kernel, 6.1, with what they mean there, or begin with lg_. No other file looks at
+ * the kernel's version.
  *
  * Stable kernels get features of later ones. So what can be looked for itself is, and a version stands only for what cannot.
  *
@@ -18,7 +19,6 @@
 #include <linux/compiler.h>
 #include <linux/eventfd.h>
 #include <linux/fs.h>
-#include <linux/hrtimer.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
@@ -31,7 +31,7 @@
 #include <asm/fpu/api.h>
 #include <asm/nospec-branch.h>
 
-/* ---------------------------------------------------------------- flags and clocks of a task */
+/* ---------------------------------------------------------------- flags, events, files */
 
 #ifndef read_thread_flags
 static __always_inline unsigned long read_thread_flags(void)
@@ -39,17 +39,6 @@ static __always_inline unsigned long read_thread_flags(void)
 	return READ_ONCE(current_thread_info()->flags);
 }
 #endif
-
-/* A clock that calls `expired`, set by a time from now on. */
-static inline void lg_hrtimer_init(struct hrtimer *clock, enum hrtimer_restart (*expired)(struct hrtimer *))
-{
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
-	hrtimer_init(clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	clock->function = expired;
-#else
-	hrtimer_setup(clock, expired, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-#endif
-}
 
 static inline void lg_eventfd_count(struct eventfd_ctx *eventfd)
 {

@@ -229,7 +229,8 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *e
 	vcpu->number = atomic_inc_return(&vcpus_made);
 	atomic_inc(&lg_memory);
 	init_waitqueue_head(&vcpu->wait);
-	lg_hrtimer_init(&vcpu->clock, clock_expired);
+	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	vcpu->clock.function = clock_expired;
 	vcpu->task = get_task_struct(current);
 	/* The structure, not the memory, which goes with the launcher. */
 	vcpu->mm = current->mm;

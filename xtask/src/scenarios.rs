@@ -109,7 +109,7 @@ const PRELUDE: &str = "GUEST=/guests/mini-guest
 spinning() {
     # User mode time in clock ticks, the 14th word; a guest's time is its launcher's system time, the 15th.
     set -- $(cat /proc/$1/stat)
-    [ $((${14} + ${15})) -gt 20 ]
+    [ $((${14} + ${15})) -gt 20 ] && [ \"$(parameter guests)\" != 0 ]
 }
 # The formats of page tables that a guest may have here.
 formats() {
