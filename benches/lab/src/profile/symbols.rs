@@ -1,6 +1,7 @@
 //! What is at an address: the functions of the host's kernel, of the module, of the Switcher and of a guest.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 use arch_i386::addr::PAGE_SIZE;
