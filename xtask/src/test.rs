@@ -68,7 +68,7 @@ const SECTIONS: [(&str, &str); 15] = [
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
     (
         PACKAGE,
-        "with --long only: the Debian packages, installed, used through an upgrade of the kernel, removed",
+        "with --long only: the Debian packages, installed, used through an upgrade of the kernel, removed; the disk image",
     ),
 ];
 

@@ -1,5 +1,5 @@
 //! The section `package` of `cargo xtask test`: the packages, installed with apt in a Debian system in QEMU, used, kept through
-//! an upgrade of the kernel, and removed.
+//! an upgrade of the kernel, and removed; and the disk image, used as a person would.
 //!
 //! The system starts twice from one disk, with the old kernel and with the new one. What it has to do is on a second disk, with
 //! the packages. It has no network: it was made with all that the packages and the upgrade need ([`TEST_SYSTEM`]).
@@ -23,6 +23,8 @@ use xtask::tally;
 use xtask::vm::{self, Boot};
 
 use crate::debs;
+use crate::image;
+use crate::login;
 use crate::system::System;
 
 /// The system in which the packages are tested.
@@ -84,6 +86,8 @@ pub fn run(project: &Project) -> Result<()> {
             let steps: Vec<_> = steps.iter().map(step).collect();
             boots::run_one(tally, &name, &steps, |line| parts.boot(project, &name, &steps, line));
         }
+        let tried = image::make(project).and_then(|image| login::try_out(&image));
+        tally.check("package: the disk image, logged in to", tried);
     });
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask image`: a disk with Debian 12 for i386, the packages and a C compiler, to be started by QEMU anywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xtask::project::Project;
+use xtask::qemu;
 
 use crate::debs;
 use crate::system::System;
@@ -20,14 +21,29 @@ const FILE: &str = "lguest-debian-12-i386.qcow2";
 /// # Errors
 /// When something cannot be built.
 pub fn run(project: &Project) -> Result<()> {
+    let image = make(project)?;
+    let size = image.metadata().with_context(|| image.display().to_string())?.len() >> 20;
+    println!("{} ({size} MiB)", image.display());
+    println!("{} {}", qemu::PROGRAM, options(&image).join(" "));
+    Ok(())
+}
+
+/// Makes it.
+///
+/// # Errors
+/// When something cannot be built.
+pub fn make(project: &Project) -> Result<PathBuf> {
     let packages = debs::build(project, true)?;
     let image = project.out().join(FILE);
     system(&packages).make(project, &image)?;
-    let size = image.metadata().with_context(|| image.display().to_string())?.len() >> 20;
-    println!("{} ({size} MiB)", image.display());
+    Ok(image)
+}
+
+/// How QEMU starts it.
+pub fn options(image: &Path) -> [String; 5] {
     // An emulated IDE disk would have the BIOS read each sector by itself.
-    println!("qemu-system-i386 -m 1G -nographic -drive if=virtio,file={}", image.display());
-    Ok(())
+    let drive = format!("if=virtio,file={}", image.display());
+    ["-m", "1G", "-nographic", "-drive", &drive].map(str::to_owned)
 }
 
 fn system(packages: &[PathBuf]) -> System<'_> {

@@ -7,6 +7,7 @@
 //! | [`disk`] | a disk that a PC starts from |
 //! | [`system`] | Debian for i386 on such a disk |
 //! | [`image`] | `cargo xtask image`: such a system with the packages, to be started by QEMU anywhere |
+//! | [`login`] | somebody who starts that image and uses it |
 //! | [`checks`] | the section `package` of `cargo xtask test`: installs, uses and removes the packages there |
 //!
 //! `debian/` is what debhelper reads: what each package depends on, and what is done when it comes and goes. `files/` are
@@ -16,5 +17,6 @@ pub mod checks;
 pub mod debs;
 pub mod disk;
 pub mod image;
+mod login;
 pub mod system;
 pub mod tree;
