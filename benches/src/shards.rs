@@ -39,7 +39,7 @@ pub const LEAST_KEYS: usize = 100;
 /// A sample that is too small.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
-    "a rate of {rate} leaves {keys} page directories in the sample; the bounds of the error need {LEAST_KEYS}: take a higher rate, or leave out --sample for the exact curve"
+    "a rate of {rate} leaves {keys} page directories in the sample; the bounds of the error need {LEAST_KEYS}: take a higher rate, or leave out --sample and --sample-size for the exact curve"
 )]
 pub struct SmallSample {
     /// The rate.
@@ -49,7 +49,7 @@ pub struct SmallSample {
 }
 
 /// Binary digits of a distance that are kept: 128 counters for each doubling of the distance.
-const DIGITS: u32 = 8;
+pub const DIGITS: u32 = 8;
 
 /// The unit in which that distance is counted.
 const fn unit(distance: u64) -> u64 {
