@@ -18,9 +18,11 @@ const PIPE: u32 = 42;
 const GETPPID: u32 = 64;
 const MUNMAP: u32 = 91;
 const MMAP2: u32 = 192;
+const CLOCK_GETTIME: u32 = 265;
 const CLOCK_GETTIME64: u32 = 403;
 
 const CLOCK_MONOTONIC: u32 = 1;
+const ENOSYS: u32 = 38;
 const PROT_READ_WRITE: u32 = 3;
 const MAP_PRIVATE_ANONYMOUS: u32 = 0x22;
 
@@ -70,12 +72,19 @@ pub fn getppid() {
 }
 
 /// Nanoseconds of the clock that is never set.
-pub fn now() -> u64 {
+pub fn now() -> Result<u64, Errno> {
     let mut time = [0u64; 2];
     // SAFETY: the kernel writes two 64-bit words: seconds, nanoseconds.
-    let done = unsafe { call(CLOCK_GETTIME64, [CLOCK_MONOTONIC, time.as_mut_ptr() as u32, 0, 0, 0]) };
-    // The one error there is would be an unknown clock.
-    if done.is_ok() { time[0] * 1_000_000_000 + time[1] } else { 0 }
+    match unsafe { call(CLOCK_GETTIME64, [CLOCK_MONOTONIC, time.as_mut_ptr() as u32, 0, 0, 0]) } {
+        // Before Linux 5.1 there is the older call only.
+        Err(Errno(ENOSYS)) => {
+            let mut time = [0u32; 2];
+            // SAFETY: the same with words of 32 bits.
+            unsafe { call(CLOCK_GETTIME, [CLOCK_MONOTONIC, time.as_mut_ptr() as u32, 0, 0, 0]) }?;
+            Ok(u64::from(time[0]) * 1_000_000_000 + u64::from(time[1]))
+        }
+        done => done.map(|_| time[0] * 1_000_000_000 + time[1]),
+    }
 }
 
 /// What `fork` made of the process that called it.

@@ -69,11 +69,11 @@ impl Workload {
         }
         let begun = now();
         let result = result.and_then(|()| (self.repeat)(operations));
-        let took = now() - begun;
+        let ended = now();
         let line = Line::new();
         let failed = |line: Line, why| line.text("bench: FAILED ").text(self.name).text(": ").text(why);
-        match result {
-            Ok(()) => {
+        match result.and_then(|()| Ok(ended? - begun?)) {
+            Ok(took) => {
                 line.text("bench ").text(self.name).number(operations.into()).number(took).print();
                 if marked {
                     let end = mark("end", self.name).text(" operations=").digits(operations.into());
