@@ -48,7 +48,8 @@ pub struct LguestData {
     pub reserve_mem: u32,
     /// Written by the host: speed of the time-stamp counter in kHz, 0 when it cannot be relied on.
     pub tsc_khz: u32,
-    /// Set by the guest: no interrupt is delivered while `noirq_start <= eip < noirq_end`.
+    /// Set by the guest: no interrupt is delivered while `noirq_start <= eip < noirq_end`. From Linux 4.1 on there is only
+    /// `noirq_iret` here, the address of one instruction, and the two words after `noirq_end` are a word earlier.
     pub noirq_start: u32,
     /// See [`LguestData::noirq_start`].
     pub noirq_end: u32,

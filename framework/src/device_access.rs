@@ -7,7 +7,7 @@
 //! trap of the guest's own ([`Guest::trap`]).
 //!
 //! A launcher that has declared no device memory has none of this: its guest's accesses to it are bad page-table entries,
-//! and no device answers at PCI's ports ([`emulate`](crate::emulate)).
+//! and no device answers at PCI's ports (`emulate`).
 //!
 //! Source: Linux 4.1's `drivers/lguest/x86/core.c`, `setup_emulate_insn` and `setup_iomem_insn`, and `lguest_user.c`.
 

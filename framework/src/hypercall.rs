@@ -264,27 +264,34 @@ impl Guest {
             return Err(Kill::LguestData(data));
         }
         self.initialise_data(host, data).map_err(|BadAddress(_)| Kill::LguestData(data))?;
-        let vector = host.read_u32(GuestPhys(data.0 + offset::SYSCALL_VEC))?;
+        let mut last = [0; 16];
+        host.read(GuestPhys(data.0 + offset::NOIRQ_START), &mut last)?;
+        let [first, second, third, fourth] = words(&last);
+        // From Linux 4.1 on a guest names the one instruction that must not be interrupted, its `iret`, and all that follows
+        // comes a word earlier. No kernel is at 0x80.
+        let (noirq, kernel_address, vector) = if third == u32::from(trap::SYSCALL) {
+            (first..first.wrapping_add(1), second, third)
+        } else {
+            (first..second, third, fourth)
+        };
         if vector != u32::from(trap::SYSCALL) {
             return Err(Kill::SyscallVector(vector));
         }
-        let kernel_address = GuestVirt(host.read_u32(GuestPhys(data.0 + offset::KERNEL_ADDRESS))?);
+        let kernel_address = GuestVirt(kernel_address);
+        self.noirq = noirq;
         (self.data, self.kernel_address) = (Some(data), kernel_address);
         self.prepare_switcher(host);
         self.paging.call(host, |strategy, host| strategy.guest_initialised(host, kernel_address))
     }
 
-    /// Fills in the host's part of the shared page and reads the guest's.
+    /// Fills in the host's part of the shared page.
     fn initialise_data<H: Host>(&mut self, host: &mut H, data: GuestPhys) -> Result<(), BadAddress> {
         let tsc_khz = host.tsc_khz();
         host.write_u32(GuestPhys(data.0 + offset::TSC_KHZ), tsc_khz)?;
         // The bytes from the window's start to 4 GiB.
         let reserve = self.window.start().0.wrapping_neg();
         host.write_u32(GuestPhys(data.0 + offset::RESERVE_MEM), reserve)?;
-        self.write_time(host, data)?;
-        self.noirq = host.read_u32(GuestPhys(data.0 + offset::NOIRQ_START))?
-            ..host.read_u32(GuestPhys(data.0 + offset::NOIRQ_END))?;
-        Ok(())
+        self.write_time(host, data)
     }
 }
 

@@ -1945,3 +1945,30 @@ fn what_the_launcher_cannot_emulate_is_a_trap_of_the_guests() {
     guest.trap(&mut machine, 13).unwrap();
     assert!(matches!(killed(guest, machine), Kill::Memory(_)));
 }
+
+#[test]
+fn a_guest_of_linux_4_1_names_one_instruction_that_is_not_interrupted() {
+    // Its structure has a word less: the instruction, the kernel's address, the system calls' vector.
+    let (guest, mut machine) = new();
+    machine.set_word(offset::NOIRQ_START, NOIRQ);
+    machine.set_word(offset::NOIRQ_START + 4, 0xc000_0000);
+    machine.set_word(offset::NOIRQ_START + 8, 0x80);
+    machine.set_word(offset::NOIRQ_START + 12, 0x1234_5678);
+    then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+    then(&mut machine, |m| m.hypercall(Hypercall::LoadIdtEntry, [32, GUEST_CS << 16 | 0x5200, 0x8e00, 0]));
+    then(&mut machine, |m| {
+        m.set_word(offset::IRQ_ENABLED, IRQ_ENABLED);
+        (m.pending, m.regs.eip, m.regs.esp) = (1, NOIRQ, 0x6000);
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, NOIRQ, "not at its iret");
+        m.regs.eip = NOIRQ + 1;
+        exit(0x30)
+    });
+    then(&mut machine, |m| {
+        assert_eq!(m.regs.eip, 0x5200, "the instruction after it is like any other");
+        exit(0x30)
+    });
+    assert_eq!(run(guest, machine).0, None);
+}
