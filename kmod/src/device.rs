@@ -437,7 +437,8 @@ impl File {
                     launcher::View::Directories => View::Directories,
                     launcher::View::Tables => View::TablesWithoutFrames,
                 };
-                let text = self.with_guest(|guest, host| views::text(|out| guest.show(host, view, out)))??;
+                let text =
+                    self.with_guest(|guest, host| views::text(|out| guest.show(host, view, out)))??;
                 // The copy may take for ever; the guest's process can have the session meanwhile.
                 let bytes = text.bytes();
                 if bytes.len() > len as usize {
