@@ -130,10 +130,17 @@ static bool give_way(void)
 	return signal_pending(current);
 }
 
+/*
+ * Work that the task has to do on its way back to user mode (limits of processor time, memcg's throttling, rseq) must not wait until
+ * its guest has something for the launcher. A signal that proves to be none takes the task there, and the read is restarted: as the
+ * freezer does it.
+ */
 asmlinkage bool lg_vcpu_interrupted(struct lg_vcpu *vcpu)
 {
 	bool visited = vcpu->visited;
 
+	if (unlikely(read_thread_flags() & _TIF_NOTIFY_RESUME))
+		set_thread_flag(TIF_SIGPENDING);
 	vcpu->visited = false;
 	return give_way() || (!visited && atomic_read(&vcpu->visitors));
 }
@@ -460,7 +467,8 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	 */
 	flags = read_thread_flags();
 	vector = FIRST_EXTERNAL_VECTOR;
-	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED)) || unlikely(READ_ONCE(vcpu->pending) != seen))
+	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NOTIFY_RESUME | _TIF_NEED_RESCHED)) ||
+	    unlikely(READ_ONCE(vcpu->pending) != seen))
 		goto out;
 	if (unlikely(!lg_frames_enter(&vcpu->frames)))
 		goto out;
