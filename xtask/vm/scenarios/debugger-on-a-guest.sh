@@ -3,16 +3,24 @@ packet() {
     sum=$(printf %s "$1" | od -An -v -tu1 | awk '{ for (i = 1; i <= NF; i++) s += $i } END { printf "%02x", s % 256 }')
     printf '$%s#%s' "$1" "$sum"
 }
-# gdb PACKET...: what the launcher answers to these packets, a line each, in /tmp/replies. `wait` lets the guest run for a while,
-# `interrupt` is ctrl-C.
+# answered NUMBER: whether so many packets have been answered.
+answered() {
+    [ "$(tr -cd '$' </tmp/answers | wc -c)" -ge "$1" ]
+}
+# gdb PACKET...: what the launcher answers to these packets, a line each, in /tmp/replies. `stop` waits for the answers to all so far,
+# that of the guest's stop among them; `wait` lets the guest run for a while, `interrupt` is ctrl-C.
 gdb() {
+    : >/tmp/answers
+    sent=0
     for packet in "$@"; do
         case $packet in
+        stop) until_true 60 answered $sent ;;
         wait) sleep 3 ;;
         interrupt) printf '\003' ;;
-        *) packet "$packet" ;;
+        *) packet "$packet"; sent=$((sent + 1)) ;;
         esac
-    done | nc 127.0.0.1 1234 | tr '#' '\n' | sed -n 's/^.*\$//p' >/tmp/replies
+    done | nc 127.0.0.1 1234 >/tmp/answers
+    tr '#' '\n' </tmp/answers | sed -n 's/^.*\$//p' >/tmp/replies
     cat /tmp/replies
 }
 # reply NUMBER: one of them.
@@ -31,7 +39,7 @@ until_true 30 grep -q ':04D2 ' /proc/net/tcp || fail 'nobody waits for a debugge
 sleep 2
 grep -q 'mini: spinning' /tmp/spin && fail 'the guest does not wait for a debugger'
 # It begins where its kernel's file says, in ring 1, and is stepped there.
-gdb g s wait g D
+gdb g s stop g D
 first=$(eip "$(reply 1)")
 [ "$(reply 1 | cut -c81-82)" = 61 ] || fail "the guest begins with the code segment $(reply 1 | cut -c81-88)"
 case $(reply 2) in [ST]05*) ;; *) fail "a step ends with $(reply 2)" ;; esac
@@ -41,7 +49,7 @@ until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "the guest does not ru
 # Wherever it is stopped, it comes by again, since it goes round.
 gdb g D
 where=$(eip "$(reply 1)")
-gdb "m$where,1" "Z0,$where,1" "m$where,1" c wait g "z0,$where,1" c wait interrupt D
+gdb "m$where,1" "Z0,$where,1" "m$where,1" c stop g "z0,$where,1" c wait interrupt stop D
 [ "$(reply 1)" = "$(reply 3)" ] || fail 'the breakpoint is in what a debugger reads'
 case $(reply 4) in T05*swbreak*) ;; *) fail "the breakpoint at $where was answered by $(reply 4)" ;; esac
 [ "$(eip "$(reply 5)")" = "$where" ] || fail "a breakpoint at $where stopped at $(eip "$(reply 5)")"
