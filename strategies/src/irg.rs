@@ -1,12 +1,14 @@
 //! `irg`: the directory that is expected back latest, for what its eviction costs, is evicted.
 //!
-//! Belady's optimum with a guess in the place of the future: a directory is used again as long after its last use as that came
-//! after the one before (the inter-reference gap). If it is not, it is expected after as long again as it has been away. A
+//! Belady's optimum with a guess in the place of the future: a directory is used again as long after its last use as its uses have
+//! come after one another so far (the inter-reference gap: an average in which each gap has the weight 1 - `smoothing`, and those before
+//! it the rest). If it is not, it is expected after as long again as it has been away. A
 //! directory with one use is expected `unknown` times the number of slots later than that. So a ring of processes longer than
-//! the slots keeps as many as fit, as under the optimum, where LRU keeps none. The time is divided by the entries that would
+//! the slots keeps as many as fit, as under the optimum, where LRU keeps none; and what has been popular for long stays through a
+//! pause. The time is divided by the entries that would
 //! have to be filled again, plus `base`, so that what is expensive is kept for later uses, too; `cost=off` leaves that out.
 //! Gaps of evicted directories are remembered. V. Phalke and B. Gopinath, "An inter-reference gap model for temporal locality
-//! in program behavior", ACM SIGMETRICS 1995, predict by gaps; the price is ours.
+//! in program behavior", ACM SIGMETRICS 1995, predict by gaps; the average and the price are ours.
 
 use crate::ghosts::Ghosts;
 use crate::lists::Lists;
@@ -31,9 +33,11 @@ struct Irg {
     unknown: u64,
     /// Entries that every eviction costs beyond its own; `None` if all cost the same.
     base: Option<u64>,
+    /// The weight of earlier gaps, in percent.
+    smoothing: u64,
 }
 
-/// The number of the load that was a directory's last use, and how many loads that came after the one before.
+/// The number of the load that was a directory's last use, and after how many loads its uses come, in [`PARTS`] of a load.
 #[derive(Clone, Copy, Default)]
 struct Uses {
     last: u64,
@@ -42,19 +46,26 @@ struct Uses {
 
 const EVICTED: usize = 0;
 
-/// So many parts of an entry are told apart.
+/// So many parts of an entry, and of a load, are told apart.
 const PARTS: u64 = 16;
 
 impl Irg {
-    /// In how many loads a slot's directory is expected.
+    /// In how many loads a slot's directory is expected, in parts of a load.
     fn expected(&self, slot: usize) -> u64 {
         let Uses { last, gap } = self.uses[slot];
-        let away = self.now + 1 - last;
+        let away = (self.now + 1 - last) * PARTS;
         match gap {
-            None => self.unknown + away,
-            Some(gap) if away <= gap => gap - away + 1,
+            None => self.unknown * PARTS + away,
+            Some(gap) if away <= gap => gap - away + PARTS,
             Some(_) => away,
         }
+    }
+
+    /// A directory is used by the present load.
+    fn used_again(&self, Uses { last, gap }: Uses) -> Uses {
+        let now = (self.now - last) * PARTS;
+        let gap = gap.map_or(now, |before| (before * self.smoothing + now * (100 - self.smoothing)) / 100);
+        Uses { last: self.now, gap: Some(gap) }
     }
 }
 
@@ -65,12 +76,13 @@ impl EvictionPolicy for Irg {
         self.evicted(slot);
         self.now += 1;
         self.directories[slot] = Some(directory);
-        self.uses[slot] = Uses { last: self.now, gap: known.map(|uses| self.now - uses.last) };
+        let first = Uses { last: self.now, gap: None };
+        self.uses[slot] = known.map_or(first, |uses| self.used_again(uses));
     }
 
     fn used(&mut self, slot: usize, _directory: GuestPhys) {
         self.now += 1;
-        self.uses[slot] = Uses { last: self.now, gap: Some(self.now - self.uses[slot].last) };
+        self.uses[slot] = self.used_again(self.uses[slot]);
     }
 
     fn emptied(&mut self, slot: usize) {
@@ -123,6 +135,13 @@ static UNKNOWN: Number = Number {
     range: 0..=1000,
 };
 
+static SMOOTHING: Number = Number {
+    name: "smoothing",
+    help: "the weight of earlier gaps beside the last one, in percent",
+    default: 75,
+    range: 0..=99,
+};
+
 static GHOSTS: Number = Number {
     name: "ghosts",
     help: "evicted directories that are remembered, in percent of the slots",
@@ -138,11 +157,13 @@ static IRG: PolicyEntry = PolicyEntry {
         Parameter::Flag(&COST),
         Parameter::Number(&BASE),
         Parameter::Number(&UNKNOWN),
+        Parameter::Number(&SMOOTHING),
         Parameter::Number(&GHOSTS),
     ],
     build: |config| {
         let slots = config.slots;
-        let [base, unknown, ghosts] = [&BASE, &UNKNOWN, &GHOSTS].map(|number| config.values.number(number));
+        let [base, unknown, smoothing, ghosts] =
+            [&BASE, &UNKNOWN, &SMOOTHING, &GHOSTS].map(|number| config.values.number(number));
         let ghosts = slots * ghosts as usize / 100;
         Ok(boxed(Irg {
             directories: filled(None, slots)?,
@@ -152,6 +173,7 @@ static IRG: PolicyEntry = PolicyEntry {
             now: 0,
             unknown: unknown * slots as u64,
             base: config.values.flag(&COST).then_some(base),
+            smoothing,
         })?)
     },
 };
@@ -191,5 +213,30 @@ mod tests {
         assert_eq!(victim([0, 8, 5]), 0);
         // 1 / 3, 2 / 6 and 3 / 9: the one that was used first.
         assert_eq!(victim([1, 4, 7]), 0);
+    }
+
+    #[test]
+    fn earlier_gaps_weigh_as_much_as_the_parameter_says() {
+        // The slots that are loaded, at load 1 and on: the gaps of slot 0 are 1, 1 and 8, slot 1 has one of 5, slot 2 comes soon.
+        let loads = [0, 0, 0, 1, 2, 2, 2, 2, 1, 2, 0];
+        let victim_at_12 = |text| {
+            let values = Values::parse(IRG.name, IRG.parameters, text).unwrap();
+            let config = framework::registry::PolicyConfig { slots: 3, seed: 0, values: &values };
+            let mut policy = (IRG.build)(&config).unwrap();
+            let mut filled = [false; 3];
+            for slot in loads {
+                let directory = GuestPhys(4096 * slot as u32);
+                if core::mem::replace(&mut filled[slot], true) {
+                    policy.used(slot, directory);
+                } else {
+                    policy.filled(slot, directory);
+                }
+            }
+            policy.victim(GuestPhys(0xf000))
+        };
+        // Slot 1 is expected in 3 loads. By its last gap, slot 0 is in 8; by a quarter of it, in 2.75; by a tenth, in 1.7.
+        assert_eq!(victim_at_12("smoothing=0"), 0);
+        assert_eq!(victim_at_12("smoothing=75"), 1);
+        assert_eq!(victim_at_12("smoothing=90"), 1);
     }
 }

@@ -302,8 +302,8 @@ fn parameters_at_their_bounds_work() {
         "w-tinylfu:window=100,protected=0,sample=1",
         "clock-pro:cold=1",
         "clock-pro:cold=100",
-        "irg:ghosts=0,base=0,unknown=0",
-        "irg:cost=off,unknown=1000",
+        "irg:ghosts=0,base=0,unknown=0,smoothing=0",
+        "irg:cost=off,unknown=1000,smoothing=99",
         "lecar:ghosts=0,lru=100",
         "lecar:ghosts=200,lru=0",
     ] {
