@@ -20,7 +20,7 @@
 //! | `w-tinylfu` | a small window, and a sketch of loads that admits what leaves it | [`w_tiny_lfu`](mod@w_tiny_lfu) |
 //! | `lecar` | LRU or LFU by lot, at odds that are learnt | [`lecar`](mod@lecar) |
 //! | `hyperbolic` | by uses for the time in the cache | [`hyperbolic`](mod@hyperbolic) |
-//! | `irg` | by when it is expected back, from its last two uses, and what an eviction costs | [`irg`](mod@irg) |
+//! | `irg` | by when it is expected back, from the gaps between its uses, and what an eviction costs | [`irg`](mod@irg) |
 //! | `greedy-dual` `gdsf` | by what an eviction costs, and by that times the uses | [`greedy_dual`](mod@greedy_dual) |
 //! | `shared` | any policy, with the kernel's half shadowed once and every other optimization | [`shared`](mod@shared) |
 //! | `pae` | any policy, for PAE hosts, where SET_PMD drops only what it names | [`shared`](mod@shared) |
