@@ -9,7 +9,7 @@
 //!
 //! | command | what it does | modules |
 //! | --- | --- | --- |
-//! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`line`], [`kernels`], [`toolchain`] |
+//! | `setup` | installs what is missing, fetches kernels and headers into a cache | [`setup`], [`system_packages`], [`apt`], [`apt_sources`], [`line`](mod@line), [`kernels`], [`toolchain`] |
 //! | `build` | the module for both flavours, the launcher, the example guest | [`module`], [`plugin`], [`programs`] |
 //! | `demo`, `shell` | boots Debian's kernel in QEMU, runs a guest under several strategies | [`demo`], [`counters`], [`transcript`] |
 //! | `test` | everything that CI checks, with one closing count | [`test`](mod@test), [`scenarios`], [`hosts`], [`processors`], [`boots`], [`tally`] |
