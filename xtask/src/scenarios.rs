@@ -105,11 +105,15 @@ const SCENARIOS: &[Scenario] = &[
 
 /// The functions that only these scripts need.
 const PRELUDE: &str = "GUEST=/guests/mini-guest
-# spinning LAUNCHER: whether the guest of this process has come to execute instructions.
-spinning() {
+# busy PID: whether this process has had a fifth of a second.
+busy() {
     # User mode time in clock ticks, the 14th word; a guest's time is its launcher's system time, the 15th.
     set -- $(cat /proc/$1/stat)
-    [ $((${14} + ${15})) -gt 20 ] && [ \"$(parameter guests)\" != 0 ]
+    [ $((${14} + ${15})) -gt 20 ]
+}
+# spinning LAUNCHER: whether the guest of this process has come to execute instructions.
+spinning() {
+    busy $1 && [ \"$(parameter guests)\" != 0 ]
 }
 # The formats of page tables that a guest may have here.
 formats() {

@@ -6,7 +6,7 @@ load
 traces=/sys/kernel/debug/tracing/instances
 removal() {
     /guests/hostile-launcher $1 & spinner=$!
-    until_true 60 spinning $spinner || fail "$1 does not run"
+    until_true 60 busy $spinner || fail "$1 does not run"
     mkdir $traces/border || fail 'there is no ftrace'
     echo do_sys_open >$traces/border/set_ftrace_filter
     echo function >$traces/border/current_tracer || fail 'there is no function tracer'
