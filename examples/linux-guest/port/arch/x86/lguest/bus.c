@@ -25,6 +25,7 @@
 #include <linux/slab.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
@@ -126,8 +127,9 @@ static void lguest_set_status(struct virtio_device *vdev, u8 status)
 	if (status & VIRTIO_CONFIG_S_FAILED)
 		notify_status(device);
 	memcpy(device->seen, configuration(device->desc), device->desc->config_len);
-	/* This driver learns even the first size from a change. */
-	if (status & VIRTIO_CONFIG_S_DRIVER_OK && vdev->id.device == VIRTIO_ID_CONSOLE)
+	/* This driver learns even the first size from a change, if there is any. */
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK && vdev->id.device == VIRTIO_ID_CONSOLE &&
+	    virtio_has_feature(vdev, VIRTIO_CONSOLE_F_SIZE))
 		virtio_config_changed(vdev);
 }
 
