@@ -104,26 +104,6 @@ impl Guest {
         let Registers { eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, cs, ss, ds, es, fs, gs, .. } =
             registers;
         let regs = host.regs();
-        let Regs { trapnum, errcode, .. } = *regs;
-        *regs = Regs {
-            eax,
-            ebx,
-            ecx,
-            edx,
-            esi,
-            edi,
-            ebp,
-            gs,
-            fs,
-            ds,
-            es,
-            trapnum,
-            errcode,
-            eip,
-            cs,
-            eflags,
-            esp,
-            ss,
-        };
+        *regs = Regs { eax, ebx, ecx, edx, esi, edi, ebp, gs, fs, ds, es, eip, cs, eflags, esp, ss, ..*regs };
     }
 }

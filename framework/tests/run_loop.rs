@@ -1329,7 +1329,6 @@ fn dr6_tells_of_a_single_step() {
     assert_eq!(run(guest, machine).0, None);
 }
 
-/// An oops in the oops: the handler comes to an instruction that traps, and so on without end.
 /// Has the kernel trap 130 times at one instruction, each time so much deeper in its stack.
 fn trap_in_the_handler(vector: u8, deeper: u32) -> (Guest, Machine) {
     let (guest, mut machine) = initialised();
@@ -1343,6 +1342,7 @@ fn trap_in_the_handler(vector: u8, deeper: u32) -> (Guest, Machine) {
     (guest, machine)
 }
 
+/// An oops in the oops: the handler comes to an instruction that traps, and so on without end.
 #[test]
 fn a_handler_that_traps_within_itself_ends_the_guest() {
     for vector in [trap::INVALID_OPCODE, trap::PAGE_FAULT] {

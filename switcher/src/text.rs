@@ -164,6 +164,31 @@ core::arch::global_asm!(
     .pushsection .text.lguest_switcher, "ax", @progbits
     // `pae`: the shadow tables have three levels, and not two. `span`: the first bit of an address that a level-1 table does not
     // translate; `last`: the last index of such a table; `size`: bytes of an entry.
+    // Two levels: the entry of the page directory, whose number is in ecx, into eax.
+    .macro lguest_switcher_into_directory name
+    movl {DIRECTORY}(%ebp), %edx
+    movl %ss:(%edx,%ecx,4), %eax
+    testb ${PRESENT}, %al
+    jz \name\()_reflect
+    .endm
+
+    // Where the level-1 table that the entry in eax leads to has its entry for the address in esi, into edx; into ebx what the first does
+    // not allow.
+    .macro lguest_switcher_into_table name, last, size
+    testl ${MALFORMED}, %eax
+    jnz \name\()_unhandled
+    cmpl {LOW_MEMORY}(%ebp), %eax
+    jae \name\()_unhandled
+    movl %eax, %ebx
+    notl %ebx
+    andl ${FRAME_MASK}, %eax
+    addl {KERNEL_ADDRESS}(%ebp), %eax
+    movl %esi, %ecx
+    shrl ${PAGE_SHIFT}, %ecx
+    andl $\last, %ecx
+    leal (%eax,%ecx,\size), %edx
+    .endm
+
     .macro lguest_switcher name, pae, span, last, size
     .balign 16
     .globl \name\()_start
@@ -372,23 +397,9 @@ core::arch::global_asm!(
     cmpl $0, %ss:4(%edx)
     jne \name\()_unhandled
     .else
-    movl {DIRECTORY}(%ebp), %edx
-    movl %ss:(%edx,%ecx,4), %eax
-    testb ${PRESENT}, %al
-    jz \name\()_reflect
+    lguest_switcher_into_directory \name
     .endif
-    testl ${MALFORMED}, %eax
-    jnz \name\()_unhandled
-    cmpl {LOW_MEMORY}(%ebp), %eax
-    jae \name\()_unhandled
-    movl %eax, %ebx
-    notl %ebx
-    andl ${FRAME_MASK}, %eax
-    addl {KERNEL_ADDRESS}(%ebp), %eax
-    movl %esi, %ecx
-    shrl ${PAGE_SHIFT}, %ecx
-    andl $\last, %ecx
-    leal (%eax,%ecx,\size), %edx
+    lguest_switcher_into_table \name, \last, \size
     .if \pae
     // The two halves are of one entry if the high one is the same before and after.
     movl %ss:4(%edx), %ecx
@@ -450,22 +461,8 @@ core::arch::global_asm!(
     pushl $0
     movl %esi, %ecx
     shrl ${TWO_LEVEL_SPAN}, %ecx
-    movl {DIRECTORY}(%ebp), %edx
-    movl %ss:(%edx,%ecx,4), %eax
-    testb ${PRESENT}, %al
-    jz \name\()_reflect
-    testl ${MALFORMED}, %eax
-    jnz \name\()_unhandled
-    cmpl {LOW_MEMORY}(%ebp), %eax
-    jae \name\()_unhandled
-    movl %eax, %ebx
-    notl %ebx
-    andl ${FRAME_MASK}, %eax
-    addl {KERNEL_ADDRESS}(%ebp), %eax
-    movl %esi, %ecx
-    shrl ${PAGE_SHIFT}, %ecx
-    andl ${TWO_LEVEL_LAST}, %ecx
-    leal (%eax,%ecx,4), %edx
+    lguest_switcher_into_directory \name
+    lguest_switcher_into_table \name, {TWO_LEVEL_LAST}, 4
     movl %ss:(%edx), %eax
     xorl %ecx, %ecx
     jmp \name\()_walked

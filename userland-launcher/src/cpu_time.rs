@@ -1,7 +1,7 @@
 //! How much of the host's processor time a guest may have (`--cpu-time`).
 //!
 //! That is the launcher's own, which the guest's is a part of, and its devices'. A thread looks at the process's clock. (Linux's own
-//! limit, `RLIMIT_CPU`, does its work when a process returns to its program, which one that runs a busy guest hardly ever does.)
+//! limit, `RLIMIT_CPU`, would end the launcher by a signal, and the guest without its outcome.)
 
 use rustix::time::{ClockId, clock_gettime};
 use std::io;

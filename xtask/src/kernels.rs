@@ -137,9 +137,9 @@ impl Kernels {
 
         let kernels = Kernels { layout: LAYOUT, line, root, release, version };
         for &flavour in line.flavours() {
-            kernels.mend_include(flavour)?;
+            kernels.fix_include(flavour)?;
             if !line.has_systems_compiler() {
-                kernels.mend_compiler(flavour)?;
+                kernels.fix_compiler(flavour)?;
             }
         }
         fs::write(stamp_path(project, line), serde_json::to_vec_pretty(&kernels)?)?;
@@ -179,21 +179,23 @@ impl Kernels {
         format!("{}-{}", self.release, self.line.kernel(flavour))
     }
 
-    fn mend_compiler(&self, flavour: Flavour) -> Result<()> {
+    /// Headers of another release name a compiler that this system does not have.
+    fn fix_compiler(&self, flavour: Flavour) -> Result<()> {
         let path = self.headers(flavour).join(".kernelvariables");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mended = without_compilers_version(&text)
-            .ok_or_else(|| anyhow!("{} names no compiler gcc-N, as it used to", path.display()))?;
-        fs::write(&path, mended).with_context(|| format!("cannot write {}", path.display()))
+        rewrite(&path, "names no compiler gcc-N", without_compilers_version)
     }
 
-    fn mend_include(&self, flavour: Flavour) -> Result<()> {
+    fn fix_include(&self, flavour: Flavour) -> Result<()> {
         let path = self.headers(flavour).join("Makefile");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mended = mend(&text, &self.root)
-            .ok_or_else(|| anyhow!("{} includes nothing under /usr/src, as it used to", path.display()))?;
-        fs::write(&path, mended).with_context(|| format!("cannot write {}", path.display()))
+        rewrite(&path, "includes nothing under /usr/src", |text| with_include_below(text, &self.root))
     }
+}
+
+/// Puts what `change` makes of a file's text in its place; where it makes nothing of it, the file is not what it used to be.
+fn rewrite(path: &Path, otherwise: &str, change: impl FnOnce(&str) -> Option<String>) -> Result<()> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let changed = change(&text).ok_or_else(|| anyhow!("{} {otherwise}, as it used to", path.display()))?;
+    fs::write(path, changed).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn stamp_path(project: &Project, line: Line) -> PathBuf {
@@ -208,7 +210,7 @@ fn without_compilers_version(variables: &str) -> Option<String> {
 }
 
 /// Makes the first absolute include point below `root`.
-fn mend(makefile: &str, root: &Path) -> Option<String> {
+fn with_include_below(makefile: &str, root: &Path) -> Option<String> {
     let absolute = "include /usr/src/";
     makefile
         .contains(absolute)
@@ -325,9 +327,9 @@ mod tests {
     fn the_include_points_into_the_cache() {
         let text = "include /usr/src/linux-headers-6.1.0-7-common/Makefile\n";
         assert_eq!(
-            mend(text, Path::new("/c/x")).as_deref(),
+            with_include_below(text, Path::new("/c/x")).as_deref(),
             Some("include /c/x/usr/src/linux-headers-6.1.0-7-common/Makefile\n")
         );
-        assert_eq!(mend("include ../other/Makefile\n", Path::new("/c")), None);
+        assert_eq!(with_include_below("include ../other/Makefile\n", Path::new("/c")), None);
     }
 }

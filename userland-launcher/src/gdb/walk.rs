@@ -2,28 +2,18 @@
 
 use crate::guest_memory::GuestMemory;
 use crate::kernel::Image;
-use arch_i386::addr::{PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::debug::{LEVELS_NONE, Registers};
-
-/// Present, and a page of a larger size, which no guest has.
-const PRESENT: u64 = 1;
-const LARGE: u64 = 1 << 7;
-/// The address in an entry of eight bytes, which ends where the rights of PAE begin.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-
-/// A level of page tables: the address's first bit for it, how many there are, and the bytes of an entry.
-type Level = (u32, u32, u32);
-const TWO_LEVEL: &[Level] = &[(22, 10, 4), (PAGE_SHIFT, 10, 4)];
-const PAE: &[Level] = &[(30, 2, 8), (21, 9, 8), (PAGE_SHIFT, 9, 8)];
+use arch_i386::paging::{Entry, Flags, Pae, PageFormat, TwoLevel};
 
 /// The guest-physical address of `va` as the guest of these registers has it mapped; `None` if it has not. Nothing is asked of
 /// its rights: a debugger may do more than the guest.
 pub fn translate(memory: &GuestMemory, registers: &Registers, kernel: &[Image], va: u32) -> Option<u32> {
     let mapped = match registers.levels {
         LEVELS_NONE => (u64::from(va) < memory.len() as u64).then_some(va),
-        2 => by_tables(memory, TWO_LEVEL, registers.directory & !(PAGE_SIZE - 1), va),
+        2 => by_tables::<TwoLevel>(memory, registers.directory & !(PAGE_SIZE - 1), va),
         // CR3 may be within a page.
-        3 => by_tables(memory, PAE, registers.directory & !0x1f, va),
+        3 => by_tables::<Pae>(memory, registers.directory & !0x1f, va),
         _ => None,
     };
     // A kernel is where its file says before it maps itself there.
@@ -34,23 +24,21 @@ pub fn translate(memory: &GuestMemory, registers: &Registers, kernel: &[Image], 
     mapped.or_else(|| if registers.levels == LEVELS_NONE { by_file() } else { None })
 }
 
-fn by_tables(memory: &GuestMemory, levels: &[Level], directory: u32, va: u32) -> Option<u32> {
+fn by_tables<F: PageFormat>(memory: &GuestMemory, directory: u32, va: u32) -> Option<u32> {
+    let size = F::ENTRY_SIZE as usize;
     let mut table = u64::from(directory);
-    for (depth, &(shift, bits, size)) in levels.iter().enumerate() {
-        let index = va >> shift & ((1 << bits) - 1);
+    for level in (1..=F::LEVELS).rev() {
+        let at = table + (F::index(GuestVirt(va), level) * size) as u64;
         let mut entry = [0; 8];
-        let at = table + u64::from(index * size);
-        let entry_bytes = &mut entry[..size as usize];
-        if memory.slice(at, size.into()).ok()?.copy_to(entry_bytes) < size as usize {
+        if memory.slice(at, size as u64).ok()?.copy_to(&mut entry[..size]) < size {
             return None;
         }
-        let entry = u64::from_le_bytes(entry);
-        let is_last = depth + 1 == levels.len();
-        // In the last level the bit has another meaning.
-        if entry & PRESENT == 0 || (!is_last && entry & LARGE != 0) {
+        let entry = Entry(u64::from_le_bytes(entry));
+        // No guest has larger pages; in the last level the bit has another meaning.
+        if !entry.present() || (level > 1 && entry.has(Flags::HUGE_PAGE)) {
             return None;
         }
-        table = entry & ADDRESS;
+        table = entry.frame() << PAGE_SHIFT;
     }
     u32::try_from(table).ok().map(|page| page | va & (PAGE_SIZE - 1))
 }

@@ -1,22 +1,14 @@
 //! A debugger on a guest that a scripted host runs, as GDB speaks (GDB's manual, "GDB Remote Serial Protocol").
 
-use crate::support::elf::Elf;
 use crate::support::host::{ScriptedHost, Step};
-use crate::support::{Screen, piped_terminal};
+use crate::support::session::Played;
 use arch_i386::debug::Registers;
-use clap::Parser;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use userland_launcher::cli::Cli;
-use userland_launcher::control::Control;
-use userland_launcher::files::Files;
 use userland_launcher::gdb;
-use userland_launcher::host::Host;
-use userland_launcher::launch::{Prepared, Session};
 use userland_launcher::outcome::Outcome;
 
 /// A debugger that is connected.
@@ -68,35 +60,11 @@ fn with_gdb(
     steps: impl IntoIterator<Item = Step>,
     act: impl FnOnce(&Path, &ScriptedHost) + Send + 'static,
 ) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    let (kernel, socket) = (folder.path().join("kernel"), folder.path().join("gdb"));
-    std::fs::write(&kernel, Elf::good().bytes()).unwrap();
-    let line = ["lguest", "--memory", "2M", "--gdb", socket.to_str().unwrap(), kernel.to_str().unwrap()];
-    let cli = Cli::parse_from(line);
-    let mut files = Files::open(&cli).unwrap();
-    let control = Arc::new(Control::new().unwrap());
-    let screen = Screen::default();
-    let session = Session::new(screen.output(), control.clone());
-    gdb::serve(files.gdb.take().unwrap(), control, session.ender()).unwrap();
-    let end = session.ender();
-    let host = ScriptedHost::new(steps);
+    let mut played = Played::with_socket("--gdb");
+    gdb::serve(played.files.gdb.take().unwrap(), played.control.clone(), played.session.ender()).unwrap();
+    let (host, socket) = (ScriptedHost::new(steps), played.socket.clone());
     let guest = host.clone();
-    let actor = std::thread::spawn(move || {
-        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&socket, &guest)));
-        if acted.is_err() {
-            end(Outcome::Stopped);
-        }
-        acted
-    });
-    let (terminal, _keyboard) = piped_terminal();
-    let ended = session.run(
-        &cli,
-        &files,
-        || Prepared::new(&cli, &files, &terminal, &screen.output()),
-        || Ok(host.clone() as Arc<dyn Host>),
-    );
-    actor.join().unwrap().unwrap();
-    ended.unwrap().outcome
+    played.run(&host, move || act(&socket, &guest))
 }
 
 /// Whether a packet says that a signal has stopped the guest.

@@ -1,20 +1,13 @@
 //! What other programs do with a guest that runs on a scripted host.
 
-use crate::support::elf::Elf;
 use crate::support::host::{ScriptedHost, Step};
-use crate::support::{Screen, piped_terminal};
-use clap::Parser;
+use crate::support::session::Played;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use userland_launcher::cli::Cli;
-use userland_launcher::control::Control;
-use userland_launcher::files::Files;
-use userland_launcher::host::Host;
-use userland_launcher::launch::{Prepared, Session};
 use userland_launcher::monitor;
 use userland_launcher::outcome::Outcome;
 
@@ -40,37 +33,18 @@ impl Client {
 
 /// Runs a guest that does nothing but run, and meanwhile `act`, in another thread; returns how the guest ended.
 fn with_guest(act: impl FnOnce(&Path, &ScriptedHost) + Send + 'static) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    let (kernel, socket) = (folder.path().join("kernel"), folder.path().join("monitor"));
-    std::fs::write(&kernel, Elf::good().bytes()).unwrap();
-    let line = ["lguest", "--memory", "2M", "--monitor", socket.to_str().unwrap(), kernel.to_str().unwrap()];
-    let cli = Cli::parse_from(line);
-    let mut files = Files::open(&cli).unwrap();
-    let control = Arc::new(Control::new().unwrap());
-    let screen = Screen::default();
-    let session = Session::new(screen.output(), control.clone());
-    let end = Arc::new(session.ender());
-    monitor::serve(files.monitor.take().unwrap(), control, end.clone()).unwrap();
-    let host = ScriptedHost::new([Step::Run]);
+    let mut played = Played::with_socket("--monitor");
+    let end = Arc::new(played.session.ender());
+    monitor::serve(played.files.monitor.take().unwrap(), played.control.clone(), end.clone()).unwrap();
+    let (host, socket) = (ScriptedHost::new([Step::Run]), played.socket.clone());
     let guest = host.clone();
-    let actor = std::thread::spawn(move || {
+    played.run(&host, move || {
         while !guest.is_running() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&socket, &guest)));
-        // An act that failed has not ended the guest.
+        act(&socket, &guest);
         end(Outcome::Stopped);
-        acted
-    });
-    let (terminal, _keyboard) = piped_terminal();
-    let ended = session.run(
-        &cli,
-        &files,
-        || Prepared::new(&cli, &files, &terminal, &screen.output()),
-        || Ok(host.clone() as Arc<dyn Host>),
-    );
-    actor.join().unwrap().unwrap();
-    ended.unwrap().outcome
+    })
 }
 
 #[test]

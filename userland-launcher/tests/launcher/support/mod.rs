@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod elf;
 pub mod host;
+pub mod session;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
