@@ -72,6 +72,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("devices-on-pci", USUAL),
     scenario!("result-of-the-guest", USUAL),
     scenario!("two-guests", USUAL),
+    scenario!("processors-come-and-go", 300),
     scenario!("kill-9-of-a-launcher", USUAL),
     scenario!("rmmod-while-a-guest-runs", USUAL),
     scenario!("strategy-that-is-not-there", USUAL),
@@ -150,8 +151,15 @@ const ON_ONE_PROCESSOR: [&str; 3] =
 
 /// Many short guests, one on a host that is busy otherwise, or threads that get in each other's way: minutes, where time is
 /// counted in instructions, or nothing there.
-const ON_TWO_PROCESSORS: [&str; 5] =
-    [ROGUE_PLUGIN, "swapped-out", "trace-events", "border-snapshots", "border-interrupted-start"];
+const ON_TWO_PROCESSORS: [&str; 7] = [
+    ROGUE_PLUGIN,
+    "swapped-out",
+    "trace-events",
+    "processors-come-and-go",
+    "border-race",
+    "border-snapshots",
+    "border-interrupted-start",
+];
 
 /// Whether a scenario is run on a VM with so many processors.
 pub fn runs_on(name: &str, processors: u32) -> bool {

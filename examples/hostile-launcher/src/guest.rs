@@ -22,7 +22,7 @@ pub fn parameter(name: &str) -> Result<u32, Failure> {
 /// `struct lguest_data`.
 pub const DATA: u32 = 0x20_0000;
 /// The table that maps the first 4 MiB as they are.
-const LOW_TABLE: u32 = 0x30_0000;
+pub const LOW_TABLE: u32 = 0x30_0000;
 /// The table that every other entry of the page directories leads to.
 pub const TABLE: u32 = 0x30_1000;
 /// The first page directory; each has a page.
@@ -31,7 +31,7 @@ const DIRECTORIES: u32 = 0x30_2000;
 pub const FRAMES: u32 = 0x40_0000;
 /// Bytes of guest memory.
 pub const MEMORY: u32 = 16 << 20;
-/// Where the kernel's half begins, as the guests declare it; they map nothing there.
+/// Where the kernel's half begins, as the guests declare it. They map nothing there, unless an act does.
 pub const KERNEL: u32 = 0xc000_0000;
 
 const PRESENT_AND_USED: u32 = 0x67;

@@ -11,6 +11,7 @@
 //! | `run_loop` | acts that keep the host at work: a ring without end, a request that sleeps, a guest that spins |
 //! | `pages` | acts with many pages, one page many times, and pages that change under the guest |
 //! | `frames` | acts on the pages of the guest's memory: moved, swapped out, taken away |
+//! | `race` | an act of a thread that changes what the Switcher looks at |
 //! | `faults` | pages whose faults a program handles |
 //! | `snapshots` | acts of a launcher that becomes another process, or two, or none |
 //! | `device` | acts with many requests |
@@ -35,6 +36,8 @@ mod processor;
 #[cfg(target_arch = "x86")]
 mod program;
 #[cfg(target_arch = "x86")]
+mod race;
+#[cfg(target_arch = "x86")]
 mod run_loop;
 #[cfg(target_arch = "x86")]
 mod snapshots;
@@ -51,7 +54,7 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 27] = [
+const ACTS: [(&str, Play); 28] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
@@ -64,6 +67,7 @@ const ACTS: [(&str, Play); 27] = [
     ("one-frame", pages::one_frame),
     ("limit-of-tables", pages::limit_of_tables),
     ("remap", pages::remap),
+    ("race", race::race),
     ("kept-pages", frames::kept_pages),
     ("taken-pages", frames::taken_pages),
     ("freed-pages", frames::freed_pages),

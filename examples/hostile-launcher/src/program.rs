@@ -41,6 +41,8 @@ pub enum Step {
     Wait { at: u32, value: u32 },
     /// Counts in this word until the next one is not 0.
     CountOn(u32),
+    /// Reads a byte at each of two addresses in ring 3. The second is to miss: [`fault_handler`] goes on at the next step.
+    InRing3 { first: u32, second: u32 },
     /// Stores the FPU's registers as FXSAVE does, with AVX the YMM registers after that, and fills all of them.
     Registers { to: u32, avx: bool },
 }
@@ -64,13 +66,14 @@ impl Step {
             Self::Compare { start, end, key } => [0x108, start, end, key, 0],
             Self::Wait { at, value } => [0x109, at, value, 0, 0],
             Self::CountOn(at) => [0x10a, at, 0, 0, 0],
+            Self::InRing3 { first, second } => [0x10b, first, second, 0, 0],
         }
     }
 }
 
 core::arch::global_asm!(
     ".pushsection .rodata.hostile_guest, \"a\"",
-    ".globl hostile_guest, hostile_guest_debug, hostile_guest_end",
+    ".globl hostile_guest, hostile_guest_debug, hostile_guest_fault, hostile_guest_end",
     "hostile_guest:",
     "    mov esp, 0x80000",
     "    mov edi, {program}",
@@ -102,6 +105,8 @@ core::arch::global_asm!(
     "    je 23f",
     "    cmp eax, 0x10a",
     "    je 24f",
+    "    cmp eax, 0x10b",
+    "    je 25f",
     "    int 0x1f",
     "    jmp 1b",
     // Touch.
@@ -179,6 +184,20 @@ core::arch::global_asm!(
     "    cmp dword ptr [ebx + 4], 0",
     "    je 24b",
     "    jmp 1b",
+    // In ring 3: the selectors are those of Linux's programs, the stack is never used, and the call pushes where to begin.
+    "25: push 0x7b",
+    "    push 0x70000",
+    "    pushfd",
+    "    push 0x73",
+    "    call 26f",
+    "    mov al, [ebx]",
+    "    mov al, [ecx]",
+    "    ud2",
+    "26: iretd",
+    // A page fault ends the step.
+    "hostile_guest_fault:",
+    "    mov esp, 0x80000",
+    "    jmp 1b",
     "hostile_guest_debug:",
     "    and dword ptr [esp + 8], 0xfffffeff",
     "    iretd",
@@ -192,6 +211,7 @@ core::arch::global_asm!(
 unsafe extern "C" {
     static hostile_guest: u8;
     static hostile_guest_debug: u8;
+    static hostile_guest_fault: u8;
     static hostile_guest_end: u8;
 }
 
@@ -204,7 +224,16 @@ pub fn code() -> &'static [u8] {
 
 /// Where its handler for debug exceptions is.
 pub fn debug_handler() -> u32 {
-    let (start, handler) = (&raw const hostile_guest, &raw const hostile_guest_debug);
+    address_of(&raw const hostile_guest_debug)
+}
+
+/// Where its handler for page faults is.
+pub fn fault_handler() -> u32 {
+    address_of(&raw const hostile_guest_fault)
+}
+
+/// Where the guest has what a label of its code is at.
+fn address_of(label: *const u8) -> u32 {
     // SAFETY: both are labels in one section, in this order.
-    CODE + unsafe { handler.offset_from_unsigned(start) } as u32
+    CODE + unsafe { label.offset_from_unsigned(&raw const hostile_guest) } as u32
 }

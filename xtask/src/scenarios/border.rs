@@ -55,6 +55,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!("border-log-flood-of-a-user", 300),
     scenario!("border-user-namespace", 300),
     act!("border-remap-under-audit", 300, "remap"),
+    act!("border-race", 300, "race"),
     act!("border-limit-of-tables", 600, "limit-of-tables"),
     act_with_swap!("border-kept-pages", 600, "kept-pages"),
     act!("border-taken-pages", 300, "taken-pages"),

@@ -7,29 +7,29 @@ packet() {
 answered() {
     [ "$(tr -cd '$' </tmp/answers | wc -c)" -ge "$1" ]
 }
-# gdb PACKET...: what the launcher answers to these packets, a line each, in /tmp/replies. `stop` waits for the answers to all so far,
-# that of the guest's stop among them; `wait` lets the guest run for a while, `interrupt` is ctrl-C.
+# reply NUMBER: one of them.
+reply() {
+    tr '#' '\n' </tmp/answers | sed -n 's/^.*\$//p' | sed -n "$1p"
+}
+# eip REGISTERS: the ninth register, most significant byte first.
+eip() {
+    echo "$1" | cut -c65-72 | sed 's/\(..\)\(..\)\(..\)\(..\)/\4\3\2\1/'
+}
+# gdb PACKET...: a debugger that sends these packets; what the launcher answers is in /tmp/answers. HERE is where the registers, the
+# first answer, say that the guest stands. `stop` waits for the answers to all so far, that of the guest's stop among them, `soon` only
+# for a while, after which it is `interrupt`, ctrl-C; `wait` lets the guest run for a while.
 gdb() {
     : >/tmp/answers
     sent=0
     for packet in "$@"; do
         case $packet in
+        soon) until_true 3 answered $sent || printf '\003'; until_true 60 answered $sent ;;
         stop) until_true 60 answered $sent ;;
-        wait) sleep 3 ;;
+        wait) sleep 1 ;;
         interrupt) printf '\003' ;;
-        *) packet "$packet"; sent=$((sent + 1)) ;;
+        *) packet "$(echo "$packet" | sed "s/HERE/$(eip "$(reply 1)")/")"; sent=$((sent + 1)) ;;
         esac
     done | nc 127.0.0.1 1234 >/tmp/answers
-    tr '#' '\n' </tmp/answers | sed -n 's/^.*\$//p' >/tmp/replies
-    cat /tmp/replies
-}
-# reply NUMBER: one of them.
-reply() {
-    sed -n "$1p" /tmp/replies
-}
-# eip REGISTERS: the ninth register, most significant byte first.
-eip() {
-    echo "$1" | cut -c65-72 | sed 's/\(..\)\(..\)\(..\)\(..\)/\4\3\2\1/'
 }
 load
 ifconfig lo 127.0.0.1 up
@@ -46,15 +46,17 @@ case $(reply 2) in [ST]05*) ;; *) fail "a step ends with $(reply 2)" ;; esac
 [ "$(eip "$(reply 3)")" != "$first" ] || fail "a step has left the guest at $first"
 # Without a debugger it runs.
 until_true 60 grep -qs 'mini: spinning' /tmp/spin || fail "the guest does not run: $(cat /tmp/spin)"
-# Wherever it is stopped, it comes by again, since it goes round.
-gdb g D
+# It goes round, and comes by again nearly wherever it is stopped; if it does not, that was a place of its start, and another is tried.
+for attempt in 1 2 3 4; do
+    gdb g stop mHERE,1 Z0,HERE,1 mHERE,1 c soon g z0,HERE,1 c wait interrupt stop D
+    case $(reply 5) in [ST]02*) ;; *) break ;; esac
+done
 where=$(eip "$(reply 1)")
-gdb "m$where,1" "Z0,$where,1" "m$where,1" c stop g "z0,$where,1" c wait interrupt stop D
-[ "$(reply 1)" = "$(reply 3)" ] || fail 'the breakpoint is in what a debugger reads'
-case $(reply 4) in T05*swbreak*) ;; *) fail "the breakpoint at $where was answered by $(reply 4)" ;; esac
-[ "$(eip "$(reply 5)")" = "$where" ] || fail "a breakpoint at $where stopped at $(eip "$(reply 5)")"
-case $(reply 7) in [ST]02*) ;; *) fail "ctrl-C was answered by $(reply 7)" ;; esac
-[ "$(reply 8)" = OK ] || fail "it was let go with $(reply 8)"
+[ "$(reply 2)" = "$(reply 4)" ] || fail 'the breakpoint is in what a debugger reads'
+case $(reply 5) in T05*swbreak*) ;; *) fail "the breakpoint at $where was answered by $(reply 5)" ;; esac
+[ "$(eip "$(reply 6)")" = "$where" ] || fail "a breakpoint at $where stopped at $(eip "$(reply 6)")"
+case $(reply 8) in [ST]02*) ;; *) fail "ctrl-C was answered by $(reply 8)" ;; esac
+[ "$(reply 9)" = OK ] || fail "it was let go with $(reply 9)"
 spinning $launcher || fail 'the guest does not run without the debugger'
 gdb k
 wait $launcher; status=$?
