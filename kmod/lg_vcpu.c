@@ -37,10 +37,10 @@
 #include "lg_shim.h"
 
 struct lg_vcpu {
-	/* These two are for Rust as well: a bit for each pending interrupt, */
+	/* These are for Rust as well: a bit for each pending interrupt, */
 	unsigned long pending;
-	/* and CR2, after a page fault; and of this the first word. */
-	unsigned long cr2;
+	/* and, after a page fault, CR2, and what the Switcher missed when it looked at the fault; and of this the first word. */
+	unsigned long cr2, missed;
 	struct lg_frames frames;
 
 	wait_queue_head_t wait;
@@ -66,8 +66,10 @@ struct lg_vcpu {
 /* Rust's RawVcpu. */
 static_assert(offsetof(struct lg_vcpu, pending) == LG_VCPU_PENDING);
 static_assert(offsetof(struct lg_vcpu, cr2) == LG_VCPU_CR2);
+static_assert(offsetof(struct lg_vcpu, missed) == LG_VCPU_MISSED);
 static_assert(offsetof(struct lg_vcpu, frames.words) == LG_VCPU_FRAMES);
-static_assert(sizeof_field(struct lg_vcpu, pending) == sizeof(u32) && sizeof_field(struct lg_vcpu, cr2) == sizeof(u32));
+static_assert(sizeof_field(struct lg_vcpu, pending) == sizeof(u32) && sizeof_field(struct lg_vcpu, cr2) == sizeof(u32) &&
+	      sizeof_field(struct lg_vcpu, missed) == sizeof(u32));
 
 /* What the Switcher and Rust take for the host's, as the kernel has it. */
 static_assert(LG_TRAP_DB == X86_TRAP_DB);
@@ -424,7 +426,7 @@ static void replay_events(unsigned long events)
  * What the host must do, with interrupts off, about the vector that ended a run. Returns whether the fault was one of
  * the host's own: where it is a guest of KVM, a page of its own may be on its way.
  */
-static bool concern_host(struct lg_vcpu *vcpu, u8 vector)
+static bool concern_host(struct lg_vcpu *vcpu, u8 vector, unsigned long missed)
 {
 	switch (vector) {
 	case X86_TRAP_DB:
@@ -434,6 +436,7 @@ static bool concern_host(struct lg_vcpu *vcpu, u8 vector)
 	case X86_TRAP_PF:
 		/* Before anything is let in that may fault itself. */
 		vcpu->cr2 = native_read_cr2();
+		vcpu->missed = missed;
 		return kvm_read_and_reset_apf_flags() & KVM_PV_REASON_PAGE_NOT_PRESENT;
 	case X86_TRAP_NMI:
 	case X86_TRAP_MC:
@@ -451,7 +454,7 @@ static bool concern_host(struct lg_vcpu *vcpu, u8 vector)
 
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts)
 {
-	unsigned long flags, away, gs, events, clear_buffers, vector;
+	unsigned long flags, away, gs, events, missed, clear_buffers, vector;
 	bool page_on_its_way = false;
 
 	/*
@@ -491,9 +494,9 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	clear_buffers = lg_must_clear_buffers();
 	asm volatile("pushf\n\t"
 		     "lcall *%[target]"
-		     : "=a" (vector), "=d" (events), "+S" (clear_buffers)
+		     : "=a" (vector), "=d" (events), "=D" (missed), "+S" (clear_buffers)
 		     : [target] "m" (switcher_entry), "0" (state)
-		     : "ebx", "ecx", "edi", "memory", "cc");
+		     : "ebx", "ecx", "memory", "cc");
 	if (static_cpu_has(X86_FEATURE_RSB_VMEXIT) || static_cpu_has(X86_FEATURE_RSB_VMEXIT_LITE))
 		lg_fill_return_stack();
 	/* Before the interrupt that ended the run is given to the host: it may be the one that waits for this. */
@@ -508,7 +511,7 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	if (static_cpu_has(X86_FEATURE_SEP))
 		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
 	if (vector >= FIRST_EXTERNAL_VECTOR || BIT(vector) & LG_CONCERNS_HOST)
-		page_on_its_way = concern_host(vcpu, vector);
+		page_on_its_way = concern_host(vcpu, vector, missed);
 	if (unlikely(events))
 		replay_events(events);
 out:

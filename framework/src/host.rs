@@ -159,6 +159,12 @@ pub trait Host: PagingHost {
     /// guest is done, that looks like a hardware interrupt.
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit;
 
+    /// After an exit with a page fault: the address of the guest's kernel that the Switcher missed when it looked at the fault, so
+    /// that it could not go on. It need not be one that the guest maps.
+    fn missed_by_switcher(&self) -> Option<GuestVirt> {
+        None
+    }
+
     /// Whether the run loop is to return to the launcher (a signal). Also where a host reschedules. Checked
     /// when the loop begins, after each hardware interrupt and sleep, every few ring entries, and after each
     /// notification that was delivered.

@@ -47,6 +47,10 @@ pub trait Pager {
         error: PageFaultErrorCode,
     ) -> Result<Fault, Kill>;
 
+    /// The Switcher has missed an address of the guest's kernel. Maps it, if that can be done, as if the kernel had read there.
+    /// Where [`Pager::entry`] lets the Switcher do nothing, there is nothing that it could miss.
+    fn map_for_switcher(&mut self, _host: &mut dyn PagingHost, _va: GuestVirt) {}
+
     /// See [`PagingStrategy::load_page_directory`].
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
 
@@ -150,7 +154,8 @@ impl fmt::Debug for Built {
     }
 }
 
-/// The error code of a kernel-mode write to a page that is not present.
+/// The error codes of a kernel-mode read and write of a page that is not present.
+const KERNEL_READ: PageFaultErrorCode = PageFaultErrorCode::empty();
 const KERNEL_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 
 /// A strategy, and what is done for every one.
@@ -298,6 +303,14 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             Err(kill) => return self.after_failed_fault(host, kill, va, error),
         }
         fault
+    }
+
+    #[inline(never)] // Once for a page of the guest's tables.
+    fn map_for_switcher(&mut self, host: &mut dyn PagingHost, va: GuestVirt) {
+        // The guest has not been there itself, so nothing is done to it where that fails.
+        if va < self.window.start() && matches!(self.fill(host, va, KERNEL_READ), Ok(Fault::Fixed)) {
+            self.counters.demand_faults += 1;
+        }
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {

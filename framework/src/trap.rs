@@ -37,6 +37,9 @@ impl Guest {
         match vector {
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
+                if let Some(va) = host.missed_by_switcher() {
+                    self.paging.call(host, |strategy, host| strategy.map_for_switcher(host, va));
+                }
                 let request =
                     self.paging.request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error));
                 let fault = match request {

@@ -62,6 +62,8 @@ struct Machine {
     done: Option<DoneInSwitcher>,
     loaded: Vec<GuestPhys>,
     filled: Vec<FilledInSwitcher>,
+    /// What it has missed when it looked at a page fault.
+    missed: Option<GuestVirt>,
     /// What it may load by itself.
     published: BTreeMap<GuestPhys, HostFrame>,
     /// The page directory that the guest's kernel has loaded.
@@ -256,6 +258,9 @@ impl Host for Machine {
     fn take_done_in_switcher(&mut self) -> Option<DoneInSwitcher> {
         self.done.take()
     }
+    fn missed_by_switcher(&self) -> Option<GuestVirt> {
+        self.missed
+    }
     fn loaded_in_switcher(&self, index: u32) -> GuestPhys {
         self.loaded[index as usize]
     }
@@ -326,6 +331,7 @@ fn with_formats(strategy: &str, formats: Formats) -> (Guest, Machine, Result<(),
         kernel_stack: (0, GuestVirt(0), 0),
         view: None,
         by_itself: InSwitcher::NOTHING,
+        missed: None,
         root: HostFrame(0),
         done: None,
         loaded: Vec::new(),
@@ -861,6 +867,35 @@ fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
     // 50 to begin with, three, one of the Switcher's, one.
     assert_eq!((counters.hypercalls, counters.ring_hypercalls, counters.switcher_hypercalls), (55, 4, 3));
     assert_eq!((paging.page_directory_loads, paging.page_directory_hits, paging.demand_faults), (3, 1, 1));
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn what_the_switcher_has_missed_is_mapped_for_the_next_time() {
+    let (mut guest, mut machine) = initialised();
+    // The kernel's half maps the same table, and nothing above.
+    [0x8000, 0x8c00].into_iter().for_each(|entry| machine.set_absolute(entry, 0x9067));
+    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+    // Its table; what the guest has not mapped; what is the Switcher's own.
+    for (number, missed) in [0xc000_9000, 0xc050_0000, 0xfff0_0000].into_iter().enumerate() {
+        let va = GuestVirt(0x1_0000 + 0x1000 * number as u32);
+        then(&mut machine, move |m| {
+            (m.missed, m.regs.errcode, m.regs.eip) = (Some(GuestVirt(missed)), 4, 0x1234);
+            assert_eq!(m.shadow_entry(va), 0);
+            Exit { vector: trap::PAGE_FAULT.into(), cr2: va }
+        });
+        then(&mut machine, move |m| {
+            m.missed = None;
+            assert_eq!(m.shadow_entry(va) & 1, 1, "the fault itself is handled");
+            assert_ne!(m.shadow_entry(GuestVirt(0xc000_9000)) & 1, 0, "so is the next one, by the Switcher");
+            assert_eq!(m.regs.eip, 0x1234, "the guest knows of nothing");
+            exit(0x30)
+        });
+    }
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    let paging = guest.counters(&mut machine).paging;
+    assert_eq!((paging.demand_faults, paging.reflected_faults), (4, 0));
     assert_eq!(run(guest, machine).0, None);
 }
 

@@ -645,6 +645,13 @@ impl Host for Linux {
         Exit { vector, cr2: GuestVirt(self.vcpu.shared().cr2.load(Ordering::Relaxed)) }
     }
 
+    fn missed_by_switcher(&self) -> Option<GuestVirt> {
+        match self.vcpu.shared().missed.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(GuestVirt(at)),
+        }
+    }
+
     fn interrupted(&mut self) -> bool {
         // SAFETY: the object lives.
         unsafe { shim::lg_vcpu_interrupted(self.vcpu.raw()) }

@@ -56,6 +56,7 @@ shared! {
     LG_PLUGIN_STATE = offset_of!(RawPlugin, state);
     LG_VCPU_PENDING = offset_of!(RawVcpu, pending);
     LG_VCPU_CR2 = offset_of!(RawVcpu, cr2);
+    LG_VCPU_MISSED = offset_of!(RawVcpu, missed);
     LG_VCPU_FRAMES = offset_of!(RawVcpu, frames);
     LG_TEXT_BYTES = offset_of!(RawText, bytes);
 

@@ -4,12 +4,13 @@
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 
-/// A virtual CPU of the C side. These words are for both sides: the pending interrupts, CR2 after a page fault, and where
-/// there is a word for the frame of each page of the guest's.
+/// A virtual CPU of the C side. These words are for both sides: the pending interrupts, CR2 after a page fault and what the
+/// Switcher missed when it looked at that, and where there is a word for the frame of each page of the guest's.
 #[repr(C)]
 pub struct RawVcpu {
     pub pending: AtomicU32,
     pub cr2: AtomicU32,
+    pub missed: AtomicU32,
     pub frames: *const AtomicU32,
     rest: [u8; 0],
 }

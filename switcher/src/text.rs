@@ -8,7 +8,8 @@
 //! In: `eax` the address of the virtual CPU's state page, `esi` not 0 where the processor's buffers are to be cleared
 //! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector
 //! that ended the run, with [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits
-//! for the host: NMIs counted in the low half, machine checks in the high half. `ebp`, `ds`, `es`, `fs` and the
+//! for the host: NMIs counted in the low half, machine checks in the high half; after a page fault, `edi` an address of the guest's kernel
+//! that the Switcher missed meanwhile, or 0. `ebp`, `ds`, `es`, `fs` and the
 //! flags are kept, `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and
 //! the LDT are what a process of the host chooses for itself, so their loads may fault and belong to C, where
 //! a fault has a fix-up.
@@ -67,7 +68,8 @@
 //!   allows the access, or that the host kills for, or is out of reach; an interrupt that waits; a second fault at one
 //!   address, which means that what looks like page tables is none.
 //! * An access to the guest's memory may fault itself, for the shadow tables may lack it. That fault is distinguished by
-//!   the address of the instruction, its frame is dropped, and the exit is the first fault's.
+//!   the address of the instruction, its frame is dropped, and the exit is the first fault's. With it goes the address that was missed,
+//!   for the host to map it as if the guest's kernel had read there: the next fault is done here.
 //! * The guest's interrupt flag is cleared last. Up to that store everything can be repeated, after it the guest is in its
 //!   handler.
 //!
@@ -348,6 +350,7 @@ core::arch::global_asm!(
     // ------------------------------------------------------------------ a page fault, done here
     // eax: the state page, ebx: the vector, and the guest's registers in their frame.
 \name\()_page_fault:
+    xorl %edi, %edi
     cmpl $0, %ss:{DIRECTORY}(%eax)
     je \name\()_leave
     movl %eax, %ebp
@@ -621,7 +624,7 @@ core::arch::global_asm!(
 1:  movl %edi, %cr3
     jmp \name\()_done
 
-    // In here: a page of the guest's is missing. Its own fault goes to the host, as it was.
+    // In here: a page of the guest's is missing. Its own fault goes to the host, as it was, and with it which page that is.
 \name\()_page_fault_inside:
     call 7f
 7:  popl %ecx
@@ -634,9 +637,12 @@ core::arch::global_asm!(
     cmpl $(\name\()_switch - \name\()_switching), %edx
     jae \name\()_fault
     jmp \name\()_unhandled
-8:  movl %esi, %cr2
+8:  movl %cr2, %edi
+    movl %esi, %cr2
+    jmp 2f
 \name\()_unhandled:
-    movzbl {FRAME}+{TRAPNUM}(%ebp), %ebx
+    xorl %edi, %edi
+2:  movzbl {FRAME}+{TRAPNUM}(%ebp), %ebx
     jmp 1f
 
     // Done: the guest goes on, unless something came meanwhile.

@@ -129,6 +129,10 @@ impl Pager for Audited {
         Ok(fault)
     }
 
+    fn map_for_switcher(&mut self, host: &mut dyn PagingHost, va: GuestVirt) {
+        self.of.map_for_switcher(&mut watched(host, &mut self.seen), va);
+    }
+
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {
         self.of.load_page_directory(&mut watched(host, &mut self.seen), directory)?;
         self.audit(host, &Coverage::Nothing)
