@@ -8,11 +8,10 @@
 //! In: `eax` the address of the virtual CPU's state page, `esi` not 0 where the processor's buffers are to be cleared
 //! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector
 //! that ended the run, with [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits
-//! for the host: NMIs counted in the low half, machine checks in the high half; after a page fault, `edi` an address of the guest's kernel
-//! that the Switcher missed meanwhile, or 0. `ebp`, `ds`, `es`, `fs` and the
-//! flags are kept, `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and
-//! the LDT are what a process of the host chooses for itself, so their loads may fault and belong to C, where
-//! a fault has a fix-up.
+//! for the host: NMIs counted in the low half, machine checks in the high half; after a page fault, `edi` an address of the
+//! guest's kernel that the Switcher missed when it looked at the fault, or 0. `ebp`, `ds`, `es`, `fs` and the flags are kept,
+//! `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and the LDT are what a process of the
+//! host chooses for itself, so their loads may fault and belong to C, where a fault has a fix-up.
 //!
 //! # The order of things
 //! An NMI or a machine check may come at any moment, and must find an IDT whose handler can run, a code
