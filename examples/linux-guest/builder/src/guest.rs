@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
 
+use super::checks;
 use super::initrd::{GuestFiles, ext4_image};
 use super::kernel::{self, LinuxKernel, Recipe};
 use super::manifest::{Manifest, Use};
@@ -40,6 +41,10 @@ pub struct Args {
     /// Request today's source from Debian
     #[arg(long)]
     refresh: bool,
+    /// Run this scenario of `cargo xtask test --list` on the guest, or without a name all but the long ones, on each host
+    /// that has its page tables (may be repeated)
+    #[arg(long, value_name = "SCENARIO", num_args = 0..=1)]
+    test: Option<Vec<String>>,
 }
 
 /// What it takes to start a Linux guest.
@@ -71,6 +76,7 @@ impl LinuxGuest {
 
 /// The command itself.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
+    let wanted = args.test.as_deref().map(checks::chosen).transpose()?;
     let machine = setup::ensure(project, false)?;
     let recipe = Recipe {
         series: args.source,
@@ -88,6 +94,9 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         println!("image audit: {audit}");
     }
     println!("kernel: {}\ninitrd: {}", guest.kernel.image.display(), guest.initrd.display());
+    if let Some(wanted) = wanted {
+        checks::run_on(project, &machine, &guest, args.pae, wanted);
+    }
     Ok(())
 }
 
@@ -148,8 +157,36 @@ fn allowed(manifest: &Manifest) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
     use crate::manifest::Place;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(words: &[&str]) -> Result<Args, clap::Error> {
+        Command::try_parse_from(["linux-guest"].iter().chain(words)).map(|command| command.args)
+    }
+
+    #[test]
+    fn an_unknown_source_is_refused_with_those_there_are() {
+        assert_eq!(parsed(&[]).unwrap().source, Series::V6_1);
+        assert_eq!(parsed(&["--source", "6.12"]).unwrap().source, Series::V6_12);
+        let error = parsed(&["--source", "7.2"]).err().expect("there is no such series").to_string();
+        assert!(error.contains("'7.2'") && error.contains("6.1, 6.12"), "{error}");
+    }
+
+    #[test]
+    fn scenarios_are_all_or_those_that_are_named() {
+        assert_eq!(parsed(&[]).unwrap().test, None);
+        assert_eq!(parsed(&["--test", "--pae"]).unwrap().test, Some(Vec::new()));
+        let named = parsed(&["--test", "linux-reboot", "--test", "linux-panic"]).unwrap().test;
+        assert_eq!(named, Some(vec!["linux-reboot".to_owned(), "linux-panic".to_owned()]));
+    }
 
     #[test]
     fn only_what_is_replaced_in_this_series_is_shown() {
