@@ -172,9 +172,9 @@ mod tests {
     #[test]
     fn an_unknown_source_is_refused_with_those_there_are() {
         assert_eq!(parsed(&[]).unwrap().source, Series::V6_1);
-        assert_eq!(parsed(&["--source", "6.12"]).unwrap().source, Series::V6_12);
+        assert_eq!(parsed(&["--source", "7.3"]).unwrap().source, Series::V7_3);
         let error = parsed(&["--source", "7.2"]).err().expect("there is no such series").to_string();
-        assert!(error.contains("'7.2'") && error.contains("6.1, 6.12"), "{error}");
+        assert!(error.contains("'7.2'") && error.contains("6.1, 6.12, 7.3"), "{error}");
     }
 
     #[test]
