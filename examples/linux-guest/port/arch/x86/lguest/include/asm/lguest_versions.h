@@ -14,7 +14,7 @@
 #endif
 
 /*
- * What lies between 6.12 and 7.3, in the order of the headers:
+ * What has changed between 6.12 and 7.3:
  *
  * - asm/irqflags.h includes asm/paravirt.h for halting;
  * - functions for model-specific registers are called after the 64 bits that
