@@ -15,6 +15,8 @@ pub const SUITE: &str = "bookworm";
 pub const SECURITY_SUITE: &str = "bookworm-security";
 /// Packages of later releases made to run on it; in the same archive as the release itself.
 pub const BACKPORTS_SUITE: &str = "bookworm-backports";
+/// Packages of still later releases, made to run on the next one; in the same archive, too.
+pub const NEXT_BACKPORTS_SUITE: &str = "trixie-backports";
 
 /// One suite of one archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

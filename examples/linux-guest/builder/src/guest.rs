@@ -12,7 +12,7 @@ use super::manifest::{Manifest, Use};
 use super::source::Series;
 use xtask::programs::Program;
 use xtask::project::Project;
-use xtask::setup::{self, Machine};
+use xtask::setup::Machine;
 use xtask::toolchain::Target;
 use xtask::vm::GuestFile;
 
@@ -29,7 +29,7 @@ const PROGRAMS: Program<'_> = Program {
 pub struct Args {
     /// With three-level page tables, for hosts with the 686-pae kernel
     #[arg(long)]
-    pae: bool,
+    pub pae: bool,
     /// Which of Debian's Linux sources
     #[arg(long, value_enum, value_name = "VERSION", default_value = "6.1")]
     source: Series,
@@ -40,6 +40,10 @@ pub struct Args {
     /// Request today's source from Debian
     #[arg(long)]
     refresh: bool,
+    /// Run this scenario of `cargo xtask test --list` on the guest, or without a name all but the long ones, on each host
+    /// that has its page tables (may be repeated)
+    #[arg(long, value_name = "SCENARIO", num_args = 0..=1)]
+    pub test: Option<Vec<String>>,
 }
 
 /// What it takes to start a Linux guest.
@@ -69,9 +73,11 @@ impl LinuxGuest {
     }
 }
 
-/// The command itself.
-pub fn run(project: &Project, args: &Args) -> Result<()> {
-    let machine = setup::ensure(project, false)?;
+/// Builds what `args` request, and shows what of Linux the port replaces.
+///
+/// # Errors
+/// When something does not build.
+pub fn run(project: &Project, machine: &Machine, args: &Args) -> Result<LinuxGuest> {
     let recipe = Recipe {
         series: args.source,
         pae: args.pae,
@@ -80,7 +86,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         host: false,
         refresh: args.refresh,
     };
-    let guest = prepare(project, &machine, &recipe)?;
+    let guest = prepare(project, machine, &recipe)?;
     let manifest = kernel::manifest(project)?;
     println!("{}", replaced(&manifest, args.source));
     println!("{}", allowed(&manifest));
@@ -88,7 +94,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         println!("image audit: {audit}");
     }
     println!("kernel: {}\ninitrd: {}", guest.kernel.image.display(), guest.initrd.display());
-    Ok(())
+    Ok(guest)
 }
 
 /// Builds kernel, programs and initial file system, as far as they are not there.
@@ -148,8 +154,36 @@ fn allowed(manifest: &Manifest) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
     use crate::manifest::Place;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(words: &[&str]) -> Result<Args, clap::Error> {
+        Command::try_parse_from(["linux-guest"].iter().chain(words)).map(|command| command.args)
+    }
+
+    #[test]
+    fn an_unknown_source_is_refused_with_those_there_are() {
+        assert_eq!(parsed(&[]).unwrap().source, Series::V6_1);
+        assert_eq!(parsed(&["--source", "7.3"]).unwrap().source, Series::V7_3);
+        let error = parsed(&["--source", "7.2"]).err().expect("there is no such series").to_string();
+        assert!(error.contains("'7.2'") && error.contains("6.1, 6.12, 7.3"), "{error}");
+    }
+
+    #[test]
+    fn scenarios_are_all_or_those_that_are_named() {
+        assert_eq!(parsed(&[]).unwrap().test, None);
+        assert_eq!(parsed(&["--test", "--pae"]).unwrap().test, Some(Vec::new()));
+        let named = parsed(&["--test", "linux-reboot", "--test", "linux-panic"]).unwrap().test;
+        assert_eq!(named, Some(vec!["linux-reboot".to_owned(), "linux-panic".to_owned()]));
+    }
 
     #[test]
     fn only_what_is_replaced_in_this_series_is_shown() {

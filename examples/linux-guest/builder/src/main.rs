@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use linux_guest_builder::{checks, guest};
 use xtask::project::Project;
+use xtask::setup;
 
 /// Builds Linux as a guest.
 #[derive(Parser)]
@@ -31,7 +32,17 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let project = Project::locate()?;
     match command {
-        Command::LinuxGuest(args) => guest::run(&project, &args),
+        Command::LinuxGuest(args) => linux_guest(&project, &args),
         Command::Section(Section::Linux(args)) => checks::run(&project, &args),
     }
+}
+
+fn linux_guest(project: &Project, args: &guest::Args) -> Result<()> {
+    let wanted = args.test.as_deref().map(checks::chosen).transpose()?;
+    let machine = setup::ensure(project, false)?;
+    let guest = guest::run(project, &machine, args)?;
+    if let Some(wanted) = wanted {
+        checks::run_on(project, &machine, &guest, args.pae, wanted);
+    }
+    Ok(())
 }

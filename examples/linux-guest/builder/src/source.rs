@@ -27,6 +27,9 @@ pub enum Series {
     /// Debian 13's, packaged for Debian 12 too
     #[value(name = "6.12")]
     V6_12,
+    /// Debian's newest, packaged for Debian 13
+    #[value(name = "7.3")]
+    V7_3,
 }
 
 impl Series {
@@ -35,6 +38,7 @@ impl Series {
         match self {
             Series::V6_1 => "6.1",
             Series::V6_12 => "6.12",
+            Series::V7_3 => "7.3",
         }
     }
 
@@ -109,7 +113,7 @@ impl LinuxSource {
                     .with_context(|| format!("cannot remove {}", leftover.display()))?;
             }
         }
-        let progress = Progress::start(format!("Linux source {} (140 MB)", self.version));
+        let progress = Progress::start(format!("Linux source {} (up to 170 MB)", self.version));
         let wanted = format!("{package}={}", self.version);
         apt.download(&[wanted], &staging, &project.logs().join("apt-download-source.log"))?;
         let deb = only_file(&staging, "deb")?;
@@ -117,7 +121,7 @@ impl LinuxSource {
         fs::remove_file(&deb)?;
         progress.done();
 
-        let progress = Progress::start(format!("unpacking Linux {} (1.3 GB)", self.version));
+        let progress = Progress::start(format!("unpacking Linux {} (up to 1.6 GB)", self.version));
         let archive = only_file(&staging.join("usr/src"), "xz")?;
         let mut tar = Command::new("tar");
         tar.arg("-xJf").arg(&archive).arg("-C").arg(&staging);
@@ -150,19 +154,20 @@ fn stamp_path(project: &Project, series: Series) -> PathBuf {
     project.cache().join(format!("{}.json", series.package()))
 }
 
-/// Where Linux sources come from: the release, its security updates, and backports, which are in the release's
-/// own archive even if the system does not use them.
+/// Where Linux sources come from: the release, its security updates, and backports to it and to the next release, which are
+/// in the release's own archive even if the system does not use them.
 fn lists(system: &[apt_sources::Source]) -> Result<Lists> {
     let release = apt_sources::of_release(system)?;
     let security = apt_sources::of_suite(system, apt_sources::SECURITY_SUITE).cloned();
-    let backports =
-        apt_sources::of_suite(system, apt_sources::BACKPORTS_SUITE).cloned().unwrap_or_else(|| {
-            apt_sources::Source { suite: apt_sources::BACKPORTS_SUITE.to_owned(), ..release.clone() }
-        });
+    let backports = [apt_sources::BACKPORTS_SUITE, apt_sources::NEXT_BACKPORTS_SUITE].map(|suite| {
+        apt_sources::of_suite(system, suite)
+            .cloned()
+            .unwrap_or_else(|| apt_sources::Source { suite: suite.to_owned(), ..release.clone() })
+    });
     Ok(Lists {
         architectures: &["amd64"],
         required: release.clone(),
-        optional: security.into_iter().chain([backports]).collect(),
+        optional: security.into_iter().chain(backports).collect(),
     })
 }
 
@@ -193,6 +198,7 @@ mod tests {
             [
                 ("http://a.example/security", "bookworm-security"),
                 ("http://a.example/debian", "bookworm-backports"),
+                ("http://a.example/debian", "trixie-backports"),
             ]
         );
         assert_eq!(lists.optional[1].trust, lists.required.trust, "signed by the same keys");

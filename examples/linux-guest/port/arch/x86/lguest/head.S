@@ -14,13 +14,14 @@
 #include <asm/asm-offsets.h>
 #include <asm/bootparam.h>
 #include <asm/lguest.h>
+#include <asm/lguest_versions.h>
 #include <asm/page_types.h>
 #include <asm/segment.h>
 #include <asm/setup.h>
 
 #define pa(x)	((x) - __PAGE_OFFSET)
 
-__HEAD
+LGUEST_ENTRY_SECTION
 SYM_CODE_START(lguest_entry)
 	cld
 	movl	pa(initial_stack), %esp

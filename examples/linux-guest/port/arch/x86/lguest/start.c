@@ -11,6 +11,7 @@
 #include <asm/desc.h>
 #include <asm/e820/api.h>
 #include <asm/lguest.h>
+#include <asm/lguest_versions.h>
 #include <asm/paravirt.h>
 #include <asm/setup.h>
 #include <asm/x86_init.h>
@@ -38,8 +39,8 @@ static const unsigned int absent_features[] __initconst = {
 	X86_FEATURE_APIC, X86_FEATURE_X2APIC, X86_FEATURE_TSC_DEADLINE_TIMER,
 	X86_FEATURE_MCE, X86_FEATURE_MCA, X86_FEATURE_MTRR, X86_FEATURE_PAT,
 	X86_FEATURE_VME, X86_FEATURE_PSE, X86_FEATURE_PSE36, X86_FEATURE_PCID,
-	X86_FEATURE_INVPCID, X86_FEATURE_SEP, X86_FEATURE_SYSENTER32,
-	X86_FEATURE_SYSCALL32, X86_FEATURE_MWAIT, X86_FEATURE_WAITPKG,
+	X86_FEATURE_INVPCID, X86_FEATURE_SEP, LGUEST_FAST_SYSCALLS,
+	X86_FEATURE_MWAIT, X86_FEATURE_WAITPKG,
 	X86_FEATURE_SMEP, X86_FEATURE_SMAP, X86_FEATURE_UMIP, X86_FEATURE_PKU,
 	X86_FEATURE_XSAVE, X86_FEATURE_DTES64, X86_FEATURE_ARCH_PERFMON,
 	X86_FEATURE_ACPI, X86_FEATURE_ACC, X86_FEATURE_VMX, X86_FEATURE_SVM,
@@ -84,9 +85,11 @@ static void __init set_legacy_features(void)
 	x86_platform.legacy.devices.pnpbios = 0;
 }
 
+#ifdef LGUEST_IO_DELAY_IN_PV_OPS
 static void no_io_delay(void)
 {
 }
+#endif
 
 asmlinkage __visible void __init lguest_start_kernel(void)
 {
@@ -109,7 +112,11 @@ asmlinkage __visible void __init lguest_start_kernel(void)
 		setup_force_cpu_cap(present_features[i]);
 
 	pv_info.name = "lguest";
+#ifdef LGUEST_IO_DELAY_IN_PV_OPS
 	pv_ops.cpu.io_delay = no_io_delay;
+#else
+	pv_info.io_delay = false;
+#endif
 	x86_init.resources.memory_setup = setup_memory;
 	x86_init.resources.probe_roms = x86_init_noop;
 	x86_platform.set_legacy_features = set_legacy_features;

@@ -76,6 +76,9 @@ static __always_inline void native_local_irq_restore(unsigned long flags)
 		native_irq_enable();
 }
 
+#ifdef LGUEST_PARAVIRT_IN_IRQFLAGS
+#include <asm/paravirt.h>
+#endif
 #ifndef LGUEST_HALT_IN_PV_OPS
 static __always_inline void arch_safe_halt(void)
 {

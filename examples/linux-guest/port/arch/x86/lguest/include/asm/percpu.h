@@ -17,8 +17,8 @@ static __always_inline bool lguest_try_cmpxchg8b(u64 *at, u64 *old, u64 new)
 {
 	bool equal;
 
-	asm volatile("cmpxchg8b %[at]" CC_SET(e)
-		     : CC_OUT(e) (equal), [at] "+m" (*at), "+A" (*old)
+	asm volatile("cmpxchg8b %[at]"
+		     : "=@cce" (equal), [at] "+m" (*at), "+A" (*old)
 		     : "b" ((u32)new), "c" ((u32)(new >> 32))
 		     : "memory");
 	return equal;

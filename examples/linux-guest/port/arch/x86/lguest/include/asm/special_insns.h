@@ -33,5 +33,6 @@ void lguest_write_cr3(unsigned long cr3);
 #define __write_cr4(x)		((void)(lguest_cr4 = (x)))
 #define native_wbinvd()		barrier()
 #define wbinvd()		barrier()
+#define wbnoinvd()		barrier()
 
 #endif /* _ASM_X86_LGUEST_SPECIAL_INSNS_H */
