@@ -73,12 +73,9 @@ impl LinuxGuest {
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     let machine = setup::ensure(project, false)?;
     let recipe = Recipe {
-        series: args.source,
-        pae: args.pae,
         fragments: args.config.clone(),
-        bare: false,
-        host: false,
         refresh: args.refresh,
+        ..Recipe::guest(args.source, args.pae)
     };
     let guest = prepare(project, &machine, &recipe)?;
     let manifest = kernel::manifest(project)?;
