@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs between the kernels that this module is made for, 5.10 and 6.1, and what its C files need beside that to compile
- * against 6.12. The names are those of Debian 12's kernel, 6.1, with what they mean there, or begin with lg_. No other file looks at
- * the kernel's version.
+ * What differs between the kernels that this module is made for: 5.10, 6.1 and 6.12. The names are those of Debian 12's kernel, 6.1,
+ * with what they mean there, or begin with lg_. No other file looks at the kernel's version.
  *
  * Stable kernels get features of later ones. So what can be looked for itself is, and a version stands only for what cannot.
  *

@@ -1,4 +1,5 @@
-//! Debian's i386 kernels, their headers and a static busybox: fetched once into the cache, line by line.
+//! Debian's i386 kernels, their headers and a static busybox: fetched once into the cache, line by line; or built of its source
+//! by another program, one by one.
 //!
 //! Nothing is pinned: `linux-image-686` and its like name today's kernel, and everything else follows from
 //! that one version: all flavours of the line, their headers, the headers they share, and `linux-kbuild` for the build
@@ -8,21 +9,25 @@
 //! elsewhere has to fix; and those of another release name a compiler that this system does not have.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::apt::{Lists, PrivateApt, unpack};
 use crate::flavour::Flavour;
+use crate::hosts::Host;
 use crate::line::Line;
-use crate::process::Progress;
+use crate::passed_on::Package;
+use crate::process::{Progress, output};
 use crate::project::Project;
 
 /// Counts up when what is kept in the cache changes, so that an older cache is fetched anew.
 const LAYOUT: u32 = 2;
 
-/// What of a kernel's 300 MB is used: itself, and [`MODULES`].
+/// What of a kernel's 300 MB is used: itself, and [`HOST_MODULES`].
 const OF_THE_IMAGE: [&str; 4] = [
     "./boot",
     "./lib/modules/*/kernel/drivers/net/tun.ko",
@@ -30,8 +35,9 @@ const OF_THE_IMAGE: [&str; 4] = [
     "./lib/modules/*/kernel/mm/zsmalloc.ko",
 ];
 
-/// The modules that the host VM has beside the project's own: what connects a guest's network card, and memory to swap to.
-const MODULES: [&str; 3] = ["drivers/net/tun.ko", "drivers/block/zram/zram.ko", "mm/zsmalloc.ko"];
+/// The modules that the host VM has beside the project's own: what connects a guest's network card, and memory to swap to. By
+/// the folders of Linux's source.
+pub const HOST_MODULES: [&str; 3] = ["drivers/net/tun.ko", "drivers/block/zram/zram.ko", "mm/zsmalloc.ko"];
 
 /// The unpacked packages in the cache; also the stamp that marks them as whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +51,19 @@ pub struct Kernels {
     pub release: String,
     /// The version of the packages, such as `6.1.176-1`.
     pub version: String,
+}
+
+/// A kernel that another program has built for a host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuiltKernel {
+    /// The version of its source package.
+    pub version: String,
+    /// What QEMU boots.
+    pub image: PathBuf,
+    /// What `make -C` expects, to build a module for it.
+    pub headers: PathBuf,
+    /// [`HOST_MODULES`], in their order.
+    pub modules: Vec<PathBuf>,
 }
 
 impl Kernels {
@@ -64,19 +83,55 @@ impl Kernels {
         whole.then_some(kernels)
     }
 
-    /// Another line than this one, with this one's busybox: what the cache holds, or else what Debian has today.
+    /// The kernel of a host, with this one's busybox, and others of its line where those are packages: what the cache holds, or
+    /// else what Debian has today, or what is built of it.
     ///
     /// # Errors
-    /// When its packages cannot be had.
-    pub fn of_line(&self, project: &Project, line: Line) -> Result<Kernels> {
+    /// When its packages cannot be had, or it does not build.
+    pub fn of_host(&self, project: &Project, host: &Host) -> Result<Kernels> {
+        let line = host.line;
         if line == self.line {
             return Ok(self.clone());
+        }
+        if let Some(source) = line.source() {
+            return self.built(project, host, source);
         }
         let _lock = project.lock_cache()?;
         if let Some(kernels) = Kernels::cached(project, line) {
             return Ok(kernels);
         }
         Kernels::fetch(project, line, Some(&self.busybox()))
+    }
+
+    /// A kernel that is built of Debian's source, laid out as its packages would be.
+    fn built(&self, project: &Project, host: &Host, source: &str) -> Result<Kernels> {
+        let mut command = Package::LinuxGuestBuilder.command(project, "host-kernel");
+        command.args(["--source", source]).args((host.flavour == Flavour::Pae).then_some("--pae"));
+        // Its progress is shown as it comes.
+        let built = output(command.stderr(Stdio::inherit()))?;
+        let built: BuiltKernel =
+            serde_json::from_str(&built).context("the builder of kernels printed no kernel")?;
+        let _lock = project.lock_cache()?;
+        let root = project.cache().join(format!("linux-{}-{}", built.version, host.name));
+        Kernels::laid_out(root, host, source, built, &self.busybox())
+    }
+
+    fn laid_out(
+        root: PathBuf,
+        host: &Host,
+        source: &str,
+        built: BuiltKernel,
+        busybox: &Path,
+    ) -> Result<Kernels> {
+        let (line, release, version) = (host.line, source.to_owned(), built.version);
+        let kernels = Kernels { layout: LAYOUT, line, root, release, version };
+        link(&kernels.vmlinuz(host.flavour), &built.image)?;
+        link(&kernels.headers(host.flavour), &built.headers)?;
+        link(&kernels.busybox(), busybox)?;
+        for (module, built) in kernels.modules(host.flavour).zip(&built.modules) {
+            link(&module, built)?;
+        }
+        Ok(kernels)
     }
 
     /// Fetches all packages of a line, and busybox if there is none, and unpacks them into the cache; the caller holds its
@@ -158,6 +213,11 @@ impl Kernels {
         self.root.join(format!("boot/vmlinuz-{}", self.name(flavour)))
     }
 
+    /// How Debian has configured a kernel that is a package.
+    pub fn config(&self, flavour: Flavour) -> PathBuf {
+        self.root.join(format!("boot/config-{}", self.name(flavour)))
+    }
+
     /// The folder that `make -C` expects, to build a module for `flavour`.
     pub fn headers(&self, flavour: Flavour) -> PathBuf {
         self.root.join(format!("usr/src/linux-headers-{}", self.name(flavour)))
@@ -166,7 +226,7 @@ impl Kernels {
     /// Modules of what Debian's kernel has not built in.
     pub fn modules(&self, flavour: Flavour) -> impl Iterator<Item = PathBuf> {
         let folder = self.root.join(format!("lib/modules/{}/kernel", self.name(flavour)));
-        MODULES.into_iter().map(move |module| folder.join(module))
+        HOST_MODULES.into_iter().map(move |module| folder.join(module))
     }
 
     /// A static i386 busybox.
@@ -196,6 +256,16 @@ fn rewrite(path: &Path, otherwise: &str, change: impl FnOnce(&str) -> Option<Str
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let changed = change(&text).ok_or_else(|| anyhow!("{} {otherwise}, as it used to", path.display()))?;
     fs::write(path, changed).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Makes the path `link` lead to `target`.
+fn link(link: &Path, target: &Path) -> Result<()> {
+    let context = || format!("cannot make {}", link.display());
+    fs::create_dir_all(link.parent().unwrap_or(link)).with_context(context)?;
+    if link.is_symlink() {
+        fs::remove_file(link).with_context(context)?;
+    }
+    symlink(target, link).with_context(context)
 }
 
 fn stamp_path(project: &Project, line: Line) -> PathBuf {
@@ -265,6 +335,37 @@ fn packages(line: Line, release: &str, version: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_was_built_is_found_where_those_of_packages_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, name).unwrap();
+            path
+        };
+        let root = folder.path().join("root");
+        let host = Host { name: "6.12-686-pae", line: Line::Source612, flavour: Flavour::Pae };
+        let lay_out = |image: &str| {
+            let built = BuiltKernel {
+                version: "6.12.9-1".to_owned(),
+                image: file(image),
+                headers: folder.path().to_owned(),
+                modules: ["a.ko", "b.ko", "c.ko"].map(file).to_vec(),
+            };
+            Kernels::laid_out(root.clone(), &host, "6.12", built, &file("busybox")).unwrap()
+        };
+        lay_out("bzImage");
+        // Another one takes its place.
+        let kernels = lay_out("newer");
+        let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+        assert_eq!(text(kernels.vmlinuz(Flavour::Pae)), "newer");
+        assert_eq!(text(kernels.busybox()), "busybox");
+        assert!(kernels.headers(Flavour::Pae).join("bzImage").is_file());
+        let zram = root.join("lib/modules/6.12-686-pae/kernel/drivers/block/zram/zram.ko");
+        assert_eq!(kernels.modules(Flavour::Pae).nth(1), Some(zram.clone()));
+        assert_eq!(text(zram), "b.ko");
+    }
 
     #[test]
     fn release_comes_from_the_meta_package() {

@@ -1,5 +1,5 @@
 //! The lines of kernels of which Debian has packages for i386. A line is fetched as a whole: all of its kernels are of one
-//! version, and share headers and build tools.
+//! version, and share headers and build tools. And those of which it has the source only, whose kernels are built one by one.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,16 +16,23 @@ pub enum Line {
     RealTime,
     /// Debian 11's own, 5.10.
     Bullseye,
+    /// 6.12, as source.
+    Source612,
 }
 
 impl Line {
     /// All of them.
-    pub const ALL: [Line; 3] = [Line::Bookworm, Line::RealTime, Line::Bullseye];
+    pub const ALL: [Line; 4] = [Line::Bookworm, Line::RealTime, Line::Bullseye, Line::Source612];
+
+    /// The source package that its kernels are built of, such as `6.12` of `linux-source-6.12`; none where they are packages.
+    pub fn source(self) -> Option<&'static str> {
+        (self == Line::Source612).then_some("6.12")
+    }
 
     /// The suite that its packages are in.
     pub fn suite(self) -> &'static str {
         match self {
-            Line::Bookworm | Line::RealTime => apt_sources::SUITE,
+            Line::Bookworm | Line::RealTime | Line::Source612 => apt_sources::SUITE,
             Line::Bullseye => "bullseye",
         }
     }
@@ -33,7 +40,7 @@ impl Line {
     /// The kernels that there are of it.
     pub fn flavours(self) -> &'static [Flavour] {
         match self {
-            Line::Bookworm | Line::Bullseye => &Flavour::ALL,
+            Line::Bookworm | Line::Bullseye | Line::Source612 => &Flavour::ALL,
             Line::RealTime => &[Flavour::Pae],
         }
     }
@@ -54,6 +61,7 @@ impl Line {
             Line::Bookworm => "",
             Line::RealTime => "-rt",
             Line::Bullseye => "-bullseye",
+            Line::Source612 => "-source",
         }
     }
 

@@ -351,7 +351,7 @@ impl Run<'_> {
     /// Builds everything for a kernel; returns it, and what is to be done on it.
     fn jobs_on(&self, host: &Host) -> Result<(Kernels, Vec<Job>)> {
         let (project, machine) = (self.project, self.machine);
-        let kernels = machine.kernels.of_line(project, host.line)?;
+        let kernels = machine.kernels.of_host(project, host)?;
         let headers = kernels.headers(host.flavour);
         let build = |source: &ModuleSource| source.build_against(project, machine, host.name, &headers);
         let steps = self.steps();

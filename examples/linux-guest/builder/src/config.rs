@@ -49,6 +49,22 @@ impl Config {
         Ok(Config(options))
     }
 
+    /// This one without what would be a module, but for those in `kept`.
+    pub fn without_modules(mut self, kept: &[&str]) -> Config {
+        for (name, value) in &mut self.0 {
+            if value == "m" && !kept.contains(&name.as_str()) {
+                *value = "n".to_owned();
+            }
+        }
+        self
+    }
+
+    /// This one with `over` laid over it.
+    pub fn overlaid(mut self, over: &Config) -> Config {
+        self.0.extend(over.0.clone());
+        self
+    }
+
     /// As Linux reads it.
     pub fn text(&self) -> String {
         let line = |(name, value): (&String, &String)| match value.as_str() {
@@ -107,6 +123,16 @@ mod tests {
         fs::write(&more, "NET=y\n").unwrap();
         let error = format!("{:#}", Config::merged([more.as_path()]).unwrap_err());
         assert!(error.contains("more") && error.contains("`NET=y`"), "{error}");
+    }
+
+    #[test]
+    fn modules_go_but_for_those_that_are_kept() {
+        let config = Config::parse("CONFIG_A=y\nCONFIG_B=m\nCONFIG_C=m\nCONFIG_D=\"m\"\n").unwrap();
+        let fragment = Config::parse("# CONFIG_A is not set\nCONFIG_E=y\n").unwrap();
+        assert_eq!(
+            config.without_modules(&["C"]).overlaid(&fragment).text(),
+            "# CONFIG_A is not set\n# CONFIG_B is not set\nCONFIG_C=m\nCONFIG_D=\"m\"\nCONFIG_E=y\n"
+        );
     }
 
     #[test]

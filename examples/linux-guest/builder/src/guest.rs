@@ -79,12 +79,9 @@ impl LinuxGuest {
 /// When something does not build.
 pub fn run(project: &Project, machine: &Machine, args: &Args) -> Result<LinuxGuest> {
     let recipe = Recipe {
-        series: args.source,
-        pae: args.pae,
         fragments: args.config.clone(),
-        bare: false,
-        host: false,
         refresh: args.refresh,
+        ..Recipe::guest(args.source, args.pae)
     };
     let guest = prepare(project, machine, &recipe)?;
     let manifest = kernel::manifest(project)?;

@@ -17,12 +17,18 @@ use super::manifest::Manifest;
 use super::overlay::{Port, lay};
 use super::places::digest;
 use super::source::{LinuxSource, Series};
+use xtask::flavour::Flavour;
+use xtask::kernels::HOST_MODULES;
 use xtask::process::{Progress, output, run_logged, run_watched};
 use xtask::project::{Project, write_if_changed};
 
 /// About so many objects a kernel of our configuration has. A guess for the first progress bar; every build
 /// leaves its own number for the next.
 const OBJECTS: u64 = 900;
+
+/// Which of Debian's modules a host has: [`HOST_MODULES`], and KVM's, which are not built, but by which the kernel gets the
+/// memory notifier and the functions for a guest's FPU.
+const KEPT_OF_DEBIANS_MODULES: [&str; 6] = ["KVM", "KVM_AMD", "KVM_INTEL", "TUN", "ZRAM", "ZSMALLOC"];
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -38,6 +44,8 @@ pub struct Recipe {
     /// A host of guests, for the bare machine: nothing of the guest's configuration is in it, and modules can be built
     /// against it. Implies [`Recipe::bare`].
     pub host: bool,
+    /// Debian's configuration of a host, in this file, of which the fragments say what is left out.
+    pub debian: Option<PathBuf>,
     /// Request today's source from Debian.
     pub refresh: bool,
 }
@@ -45,13 +53,20 @@ pub struct Recipe {
 impl Recipe {
     /// The ordinary guest kernel.
     pub fn guest(series: Series, pae: bool) -> Recipe {
-        Recipe { series, pae, fragments: Vec::new(), bare: false, host: false, refresh: false }
+        let (bare, host, debian, refresh) = (false, false, None, false);
+        Recipe { series, pae, fragments: Vec::new(), bare, host, debian, refresh }
     }
 
     /// A host kernel with the configuration in the file `config`.
     pub fn host(series: Series, config: &Path) -> Recipe {
         let fragments = vec![config.display().to_string()];
-        Recipe { series, pae: false, fragments, bare: true, host: true, refresh: false }
+        Recipe { fragments, bare: true, host: true, ..Recipe::guest(series, false) }
+    }
+
+    /// A host kernel as Debian configures its own of a flavour, in the file `config`, without what no host VM needs.
+    pub fn debian_host(series: Series, flavour: Flavour, config: PathBuf) -> Recipe {
+        let recipe = Recipe::guest(series, flavour == Flavour::Pae).with("debian-host");
+        Recipe { bare: true, host: true, debian: Some(config), ..recipe }
     }
 
     /// This recipe with one fragment more.
@@ -138,7 +153,13 @@ pub fn build(project: &Project, recipe: &Recipe) -> Result<LinuxKernel> {
     let manifest = manifest(project)?;
     let source = LinuxSource::ensure(project, recipe.series, recipe.refresh)?;
     let files = recipe.config_files(&folder(project).join("config"))?;
-    let config = Config::merged(files.iter().map(PathBuf::as_path))?;
+    let wanted = Config::merged(files.iter().map(PathBuf::as_path))?;
+    let config = match &recipe.debian {
+        None => wanted.clone(),
+        Some(debian) => {
+            Config::merged([debian.as_path()])?.without_modules(&KEPT_OF_DEBIANS_MODULES).overlaid(&wanted)
+        }
+    };
     let port = if recipe.bare { Port::default() } else { Port::read(&folder(project).join("port"))? };
 
     let home = project.cache().join("guest-kernels");
@@ -147,7 +168,7 @@ pub fn build(project: &Project, recipe: &Recipe) -> Result<LinuxKernel> {
     if let Some(kernel) = cached(&results) {
         return Ok(kernel);
     }
-    let build = Build { project, recipe, source: &source, config: &config, home: &home };
+    let build = Build { project, recipe, source: &source, wanted: &wanted, config: &config, home: &home };
     let tree = if recipe.bare {
         source.folder.clone()
     } else {
@@ -198,6 +219,8 @@ struct Build<'a> {
     project: &'a Project,
     recipe: &'a Recipe,
     source: &'a LinuxSource,
+    /// What the configuration must have in the end.
+    wanted: &'a Config,
     config: &'a Config,
     home: &'a Path,
 }
@@ -245,8 +268,10 @@ impl Build<'_> {
         // Linux's build takes a new `.config` for a change even if its content is the same.
         let before = fs::read(folder.join(".config")).ok();
         let modified = fs::metadata(folder.join(".config")).and_then(|meta| meta.modified()).ok();
+        // What the file does not name is off; where the file is Debian's for an older Linux, it is as Linux would have it.
+        let others = if self.recipe.debian.is_some() { "alldefconfig" } else { "allnoconfig" };
         run_logged(
-            self.make_command(tree).env("KCONFIG_ALLCONFIG", &wanted).arg("allnoconfig"),
+            self.make_command(tree).env("KCONFIG_ALLCONFIG", &wanted).arg(others),
             &self.log("config"),
         )?;
         if let (Some(before), Some(modified)) = (before, modified)
@@ -254,7 +279,7 @@ impl Build<'_> {
         {
             fs::File::options().write(true).open(folder.join(".config"))?.set_modified(modified)?;
         }
-        self.config.check_survived(&folder.join(".config"))
+        self.wanted.check_survived(&folder.join(".config"))
     }
 
     fn make(&self, tree: &Path) -> Result<()> {
@@ -282,12 +307,23 @@ impl Build<'_> {
             fs::write(&known, objects.to_string())?;
         }
         progress.done();
+        if self.recipe.host {
+            // What the kernel itself exports; modules for it are built against that.
+            let folder = self.folder();
+            fs::copy(folder.join("vmlinux.symvers"), folder.join("Module.symvers"))
+                .context("Linux left no vmlinux.symvers")?;
+        }
+        if self.recipe.debian.is_some() {
+            run_logged(self.make_command(tree).args(HOST_MODULES), &self.log("modules"))?;
+        }
         Ok(())
     }
 
     fn kind(&self) -> String {
         let more = self.recipe.name().replacen(self.recipe.series.name(), "", 1);
-        let role = if self.recipe.host {
+        let role = if self.recipe.debian.is_some() {
+            "as Debian configures its hosts"
+        } else if self.recipe.host {
             return "as a host that checks itself".to_owned();
         } else if self.recipe.bare {
             "for the bare machine"
@@ -333,12 +369,15 @@ impl Build<'_> {
                 manifest.allowed.len()
             ));
         }
-        let headers = self.recipe.host.then(|| folder.clone());
-        if let Some(headers) = &headers {
-            // What the kernel exports; none of its own modules is built.
-            fs::copy(headers.join("vmlinux.symvers"), headers.join("Module.symvers"))
-                .context("Linux left no vmlinux.symvers")?;
+        if self.recipe.debian.is_some() {
+            for module in HOST_MODULES {
+                let target = results.join("modules").join(module);
+                fs::create_dir_all(target.parent().unwrap_or(results))?;
+                self.strip("--strip-debug", &folder.join(module), &target)?;
+                modules.push(target);
+            }
         }
+        let headers = self.recipe.host.then(|| folder.clone());
         let version = self.source.version.clone();
         let release = fs::read_to_string(folder.join("include/config/kernel.release"))?.trim().to_owned();
         let kernel = LinuxKernel { image, modules, version, release, audit: summary, headers };
@@ -375,6 +414,8 @@ mod tests {
         assert_eq!(plain.name(), "6.1");
         assert_eq!(plain.clone().with("debug").with("/x/my.config").name(), "6.1-debug-my");
         assert_eq!(Recipe { bare: true, ..Recipe::guest(Series::V6_12, true) }.name(), "6.12-pae-bare");
+        let host = Recipe::debian_host(Series::V6_12, Flavour::Pae, "/boot/config".into());
+        assert_eq!(host.name(), "6.12-pae-debian-host");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | [`kernel`] | builds, audits, keeps the results |
 //! | [`initrd`] | what the guest's user space is made of |
 //! | [`guest`] | `cargo xtask linux-guest` |
+//! | [`host`] | kernels of hosts, which are built by the same means |
 //! | [`scenarios`], [`checks`] | what is checked of it in the host VM: the section `linux` of `cargo xtask test` |
 //! | [`audit`](mod@audit) | no instruction in the image that a guest cannot execute |
 //!
@@ -21,6 +22,7 @@ pub mod audit;
 pub mod checks;
 pub mod config;
 pub mod guest;
+pub mod host;
 pub mod initrd;
 pub mod kernel;
 pub mod manifest;

@@ -1,10 +1,11 @@
-//! The program behind `cargo xtask linux-guest`, and the section `linux` of `cargo xtask test`.
+//! The program behind `cargo xtask linux-guest`, the section `linux` of `cargo xtask test`, and the kernels that `--host` there
+//! builds.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use linux_guest_builder::{checks, guest};
+use linux_guest_builder::{checks, guest, host};
 use xtask::project::Project;
 use xtask::setup;
 
@@ -14,6 +15,9 @@ use xtask::setup;
 enum Command {
     /// Build a Linux guest of Debian's kernel source: its kernel and its initial file system
     LinuxGuest(guest::Args),
+    /// Build the kernel of a host
+    #[command(hide = true)]
+    HostKernel(host::Args),
     /// Make the checks of one section of `cargo xtask test`
     #[command(subcommand, hide = true)]
     Section(Section),
@@ -33,6 +37,7 @@ fn run(command: Command) -> Result<()> {
     let project = Project::locate()?;
     match command {
         Command::LinuxGuest(args) => linux_guest(&project, &args),
+        Command::HostKernel(args) => host::run(&project, &args),
         Command::Section(Section::Linux(args)) => checks::run(&project, &args),
     }
 }
