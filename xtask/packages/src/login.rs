@@ -27,7 +27,7 @@ pub fn try_out(image: &Path) -> Result<()> {
 
     let greeting = screen.exp_string(PROMPT).context("no prompt comes")?;
     ensure!(greeting.contains("Debian 12 with lguest"), "it greets with something else: {greeting}");
-    let answer = ask(&mut screen, "lguest-linux --strategy lru -- guest-bench null")?;
+    let answer = ask(&mut screen, "lguest-linux --strategy lru -- guest-bench getpid")?;
     // A line such as `bench getpid 20000 241`.
     ensure!(answer.lines().any(|line| line.starts_with("bench ")), "no figure of a guest's: {answer}");
     let answer = ask(&mut screen, "cat /sys/module/lg/parameters/strategies; id -nG")?;
