@@ -309,7 +309,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
     fn map_for_switcher(&mut self, host: &mut dyn PagingHost, va: GuestVirt) {
         // The guest has not been there itself, so nothing is done to it where that fails.
         if va < self.window.start() && matches!(self.fill(host, va, KERNEL_READ), Ok(Fault::Fixed)) {
-            self.counters.demand_faults += 1;
+            self.counters.filled_ahead += 1;
         }
     }
 
@@ -419,9 +419,11 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             set_pgd,
             set_pmd,
             flush_user,
+            filled_ahead,
             shrinks,
             ..
         } = self.counters;
+        let strategy = self.strategy.counters();
         PagingCounters {
             page_directory_loads,
             page_directory_hits,
@@ -431,8 +433,9 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             set_pgd,
             set_pmd,
             flush_user,
+            filled_ahead: strategy.filled_ahead + filled_ahead,
             shrinks,
-            ..self.strategy.counters()
+            ..strategy
         }
     }
 
