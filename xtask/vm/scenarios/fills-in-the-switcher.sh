@@ -6,7 +6,9 @@ load seed=42
 for paging in $(formats); do
     for strategy in lguest shared; do
         fills --paging $paging --strategy $strategy
-        [ "$own" -gt $((all / 20)) ] && [ "$own" -lt "$all" ] || fail "$own of $all faults"
+        # On lguest each page directory has shadows of its own of what the Switcher reads: what it missed was mapped for it.
+        case $strategy in lguest) least=$((all * 2 / 3)) ;; *) least=$((all / 20)) ;; esac
+        [ "$own" -gt $least ] && [ "$own" -lt "$all" ] || fail "$own of $all faults"
     done
 done
 for strategy in audit:every=64 record tlb shared:prefetch-on-trial=off; do
