@@ -106,11 +106,19 @@ const SCENARIOS: &[Scenario] = &[
 
 /// The functions that only these scripts need.
 const PRELUDE: &str = "GUEST=/guests/mini-guest
-# busy PID: whether this process has had a fifth of a second.
-busy() {
+# ticks PID: hundredths of a second of processor time that this process has had.
+ticks() {
     # User mode time in clock ticks, the 14th word; a guest's time is its launcher's system time, the 15th.
     set -- $(cat /proc/$1/stat)
-    [ $((${14} + ${15})) -gt 20 ]
+    echo $((${14} + ${15}))
+}
+# has_more PID TICKS: whether it has had more than that.
+has_more() {
+    [ \"$(ticks $1)\" -gt $2 ]
+}
+# busy PID: whether it has had a fifth of a second.
+busy() {
+    has_more $1 20
 }
 # spinning LAUNCHER: whether the guest of this process has come to execute instructions.
 spinning() {

@@ -6,8 +6,7 @@
 //! one thing that a guest may have there to another, and now and then, for a moment, to what would take the host beyond the guest's
 //! memory. What the Switcher has checked, it must not read again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::scope;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arch_i386::addr::PAGE_SIZE;
@@ -15,6 +14,8 @@ use arch_i386::hypercall::Hypercall;
 use arch_i386::launcher::Request;
 use arch_i386::lguest_data::{IRQ_ENABLED, RING_DONE, RING_PENDING, RING_SIZE, offset};
 use arch_i386::segment::{GUEST_DS, index};
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro128PlusPlus;
 
 use crate::Failure;
 use crate::guest::{
@@ -41,15 +42,12 @@ const USED: u32 = 0x60;
 /// The first step of the guest's round.
 const ROUND: u32 = 6;
 
-/// Numbers that look random (Marsaglia, "Xorshift RNGs", 2003).
-struct Random(u32);
+/// Random choices, the same each time.
+struct Random(Xoshiro128PlusPlus);
 
 impl Random {
     fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
+        self.0.next_u32()
     }
 
     fn below(&mut self, end: u32) -> u32 {
@@ -59,6 +57,11 @@ impl Random {
     /// True once in so many times.
     fn once_in(&mut self, times: u32) -> bool {
         self.below(times) == 0
+    }
+
+    /// One of these.
+    fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u32) as usize]
     }
 }
 
@@ -127,23 +130,23 @@ fn change(memory: &Memory, random: &mut Random) {
         0..10 => {
             let at = TABLE + 4 * random.below(PAGES);
             if random.once_in(64) {
-                let page = [BEYOND, MEMORY, each_its_own(0) | LARGE][random.below(3) as usize];
+                let page = random.pick(&[BEYOND, MEMORY, each_its_own(0) | LARGE]);
                 for_a_moment(at, page | RIGHTS | USED);
             } else {
-                let rights = [RIGHTS, 5, 1, 0][random.below(4) as usize];
+                let rights = random.pick(&[RIGHTS, 5, 1, 0]);
                 memory.set_word(at, each_its_own(random.below(64)) | rights | random.next() & USED);
             }
         }
         10 => {
             let at = directory(random.below(2)) + 4;
-            let entry = [0, TABLE | 5, TABLE | RIGHTS | LARGE, BEYOND | RIGHTS, MEMORY | RIGHTS];
-            let choice = if random.once_in(64) { 5 } else { 2 };
-            for_a_moment(at, entry[random.below(choice) as usize]);
+            let entries = [0, TABLE | 5, TABLE | RIGHTS | LARGE, BEYOND | RIGHTS, MEMORY | RIGHTS];
+            let some = if random.once_in(64) { &entries[..] } else { &entries[..2] };
+            for_a_moment(at, random.pick(some));
         }
         11 => {
             let at = LOW_TABLE + 4 * ((STACK - 1) / PAGE_SIZE);
             if random.once_in(256) {
-                for_a_moment(at, [0, 5][random.below(2) as usize]);
+                for_a_moment(at, random.pick(&[0, 5]));
             }
         }
         12 => {
@@ -151,7 +154,7 @@ fn change(memory: &Memory, random: &mut Random) {
             memory.set_word(DATA + offset::IRQ_ENABLED, enabled);
         }
         13 => {
-            let high = [0, 0x00cf_f300, 0x00cf_fb00, 0x00cf_9300, 0x0000_8900][random.below(5) as usize];
+            let high = random.pick(&[0, 0x00cf_f300, 0x00cf_fb00, 0x00cf_9300, 0x0000_8900]);
             memory.set_word(DESCRIPTORS + 4 * random.below(6), high);
         }
         _ => ring(memory, random),
@@ -191,7 +194,7 @@ fn counter(device: &Device, name: &str) -> Result<u32, Failure> {
 pub fn race() -> Result<(), Failure> {
     const COUNTERS: [&str; 3] = ["switcher_reflections", "switcher_fills", "switcher_hypercalls"];
     for strategy in ["lguest", "shared", "audit:every=8,switcher=on,of=lguest"] {
-        let mut random = Random(0x2545_f491);
+        let mut random = Random(Xoshiro128PlusPlus::seed_from_u64(1));
         let (mut lives, mut rounds, mut done, mut ends) = (0, 0, [0; 3], Vec::new());
         let begun = Instant::now();
         while begun.elapsed() < TIME {
@@ -200,22 +203,19 @@ pub fn race() -> Result<(), Failure> {
             let device = Device::open()?;
             device.strategy(strategy)?;
             device.initialize(&memory)?;
-            let ended = AtomicBool::new(false);
-            let end = scope(|scope| {
-                scope.spawn(|| {
-                    while !ended.load(Ordering::Relaxed) && begun.elapsed() < TIME {
-                        // Its first round is the guest's own.
-                        if memory.count() > 0 {
-                            (0..64).for_each(|_| change(&memory, &mut random));
-                        }
+            let (end, raced) = device.run_beside(|ended| {
+                while !ended.load(Ordering::Relaxed) && begun.elapsed() < TIME {
+                    // Its first round is the guest's own.
+                    if memory.count() > 0 {
+                        (0..64).for_each(|_| change(&memory, &mut random));
                     }
-                    // Its program has no other way out.
-                    memory.set_step(ROUND, Step::OFF);
-                });
-                let end = device.run().map_err(|failure| failure.to_string());
-                ended.store(true, Ordering::Relaxed);
-                end
-            })?;
+                }
+                // Its program has no other way out.
+                memory.set_step(ROUND, Step::OFF);
+                Ok(())
+            });
+            raced?;
+            let end = end?;
             lives += 1;
             rounds += memory.count();
             for (sum, name) in done.iter_mut().zip(COUNTERS) {

@@ -1,15 +1,6 @@
 # A processor is taken away from two guests again and again, and comes back: each goes on, and finds all that it has stored (it would
 # end otherwise); and what the Switcher has filled agrees with the books.
 online=/sys/devices/system/cpu/cpu1/online
-# ticks PID: of processor time that this process has had; a guest's time is its launcher's.
-ticks() {
-    set -- $(cat /proc/$1/stat)
-    echo $((${14} + ${15}))
-}
-# has_more PID TICKS: whether it has had more than that.
-has_more() {
-    [ "$(ticks $1)" -gt "$2" ]
-}
 load
 for strategy in lguest shared audit:every=16,switcher=on,of=lguest; do
     lguest --strategy $strategy $GUEST spin seed=1 >/tmp/one 2>&1 & one=$!

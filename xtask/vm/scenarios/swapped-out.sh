@@ -1,11 +1,13 @@
 # Guests pass their tests while their pages are swapped out and moved under them.
+# enough: whether enough has been swapped; sets out and in to how many pages.
 enough() {
-    [ $(($(vmstat pswpout) - out)) -gt 1000 ] && [ $(($(vmstat pswpin) - in)) -gt 1000 ]
+    out=$(($(vmstat pswpout) - out_before)) in=$(($(vmstat pswpin) - in_before))
+    [ $out -gt 1000 ] && [ $in -gt 1000 ]
 }
 load
 swap_up 64M
 group_up
-out=$(vmstat pswpout) in=$(vmstat pswpin)
+out_before=$(vmstat pswpout) in_before=$(vmstat pswpin)
 # Pages that were not used for longest, five times a second.
 press 512K 200000 0 & pressing=$!
 # (`shared` fills ahead, which must never bring a page back.) How much is swapped is the host's choice: it has some runs for it.
@@ -18,8 +20,7 @@ for run in 'lguest quick' 'shared full' 'lguest full' 'shared full'; do
     gone=$((${gone:-0} + $(counter frames_gone /tmp/counters)))
 done
 kill $pressing
-enough || fail "$(($(vmstat pswpout) - out)) pages were swapped out and $(($(vmstat pswpin) - in)) in, which is not enough"
-out=$(($(vmstat pswpout) - out)) in=$(($(vmstat pswpin) - in))
+enough || fail "$out pages were swapped out and $in in, which is not enough"
 echo "$out pages were swapped out, $in in, $(vmstat pgmigrate_success) moved;" \
     "$(parameter frames_retried) frames were looked for again"
 # What is swapped in was swapped out under a guest, and nearly all of it was known.
