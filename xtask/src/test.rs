@@ -64,7 +64,10 @@ const SECTIONS: [(&str, &str); 15] = [
     ("vm", "the scenarios in QEMU: both kernels, one processor and two"),
     ("inject", "every event at every instruction of the Switcher, on one way each, on both kernels"),
     ("processors", "some of them on other processors, from a Pentium III to all that QEMU emulates"),
-    ("bench", "a short benchmark gives the same figures twice, and reports what failed"),
+    (
+        "bench",
+        "a short benchmark gives the same figures twice, and reports what failed; a profile names functions",
+    ),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
     (
         PACKAGE,

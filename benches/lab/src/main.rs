@@ -11,7 +11,7 @@
 //! | `instructions` | counts what the pager's hot paths take, and compares with a baseline | [`instructions`] |
 //! | `record` | a guest's paging trace, recorded in QEMU, brought out and replayed; of a [load](loads), if one is named | [`record`] |
 //!
-//! `section NAME` makes the checks of a section of `cargo xtask test`.
+//! [`workloads`] has the names of what the first two run in a guest. `section NAME` makes the checks of a section of `cargo xtask test`.
 
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ mod instructions;
 mod loads;
 mod profile;
 mod record;
+mod workloads;
 
 /// Measures guests, strategies and hot paths.
 #[derive(Parser)]
@@ -45,7 +46,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Section {
-    /// A short benchmark gives the same figures twice, and reports what failed
+    /// A short benchmark gives the same figures twice, and reports what failed; a profile names functions
     Bench,
     /// The pager's hot paths take as many instructions as before
     Instructions,
@@ -62,7 +63,10 @@ fn run(command: Command) -> Result<()> {
         Command::Profile(args) => profile::run(&project, &args)?,
         Command::Instructions(args) => instructions::run(&project, &args)?,
         Command::Record(args) => record::run(&project, &args)?,
-        Command::Section(Section::Bench) => tally::section(|tally| bench::command::check(&project, tally)),
+        Command::Section(Section::Bench) => tally::section(|tally| {
+            bench::command::check(&project, tally);
+            profile::check(&project, tally);
+        }),
         Command::Section(Section::Instructions) => {
             tally::section(|tally| instructions::check(&project, tally));
         }

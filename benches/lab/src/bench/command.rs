@@ -11,8 +11,8 @@ use super::host::{FAILED, Host, instruction_ns};
 use super::matrix::{self, Cell};
 use super::native::Native;
 use super::results::{Configuration, ProfileOutcome, Results, Row};
-use super::workloads::Guest;
-use super::{compare, developer_machine, plots, profiles, report, table, versions, workloads};
+use super::{compare, developer_machine, plots, profiles, report, table, versions};
+use crate::workloads::{self, Guest, MEMORY};
 use linux_guest_builder::guest as linux_guest;
 use linux_guest_builder::kernel::Recipe;
 use linux_guest_builder::source::Series;
@@ -34,9 +34,6 @@ const TABLES: &str = "tables.md";
 
 /// Under the instruction clock, one instruction takes 2 to the power of this many nanoseconds.
 const SHIFT: u8 = 1;
-
-/// The guest's memory in MiB: enough for 64 processes with 64 pages each.
-const MEMORY: u32 = 64;
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::matrix::Cell;
 use super::results::{Outcome, Row};
 use super::span;
-use super::workloads::{BOOT_PREALLOC, Guest, is_boot};
+use crate::workloads::{BOOT_PREALLOC, Guest, is_boot};
 use xtask::kernels::Kernels;
 use xtask::project::Project;
 use xtask::qemu::Clock;

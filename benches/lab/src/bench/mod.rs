@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`workloads`], [`matrix`] | what is to be run, and in which order |
+//! | [`matrix`] | what is to be run, and in which order |
 //! | [`host`] | runs it in the host VM |
 //! | [`native`] | runs it without a host, for the baseline |
 //! | [`span`] | reads what was measured |
@@ -30,4 +30,3 @@ mod span;
 mod statistics;
 mod table;
 mod versions;
-mod workloads;

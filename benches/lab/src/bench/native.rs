@@ -16,7 +16,7 @@ use super::host::{instruction_ns, keep_log};
 use super::matrix::Cell;
 use super::results::{NATIVE, Outcome, Row};
 use super::span;
-use super::workloads::{Guest, is_boot};
+use crate::workloads::{Guest, on_the_bare_machine};
 use xtask::flavour::Flavour;
 use xtask::project::Project;
 use xtask::qemu::{Clock, End, Limits, Pc, Processor};
@@ -109,13 +109,6 @@ impl Native<'_> {
 
     fn row(&self, cell: &Cell) -> Result<Row> {
         let Cell { workload, seed, .. } = cell;
-        let levels = if self.flavour == Flavour::Pae { 3 } else { 2 };
-        let scale = self.scale;
-        let append = match self.guest {
-            Guest::Mini => format!("lguest.paging={levels} bench={workload} seed={seed} scale={scale}"),
-            Guest::Linux if is_boot(workload) => "printk.time=1 -- true".to_owned(),
-            Guest::Linux => format!("printk.time=0 -- span {workload} {scale}"),
-        };
         let pc = Pc {
             kernel: Some(self.kernel.clone()),
             initrd: self.initrd.clone(),
@@ -123,7 +116,7 @@ impl Native<'_> {
             processors: 1,
             processor: self.processor,
             clock: self.clock,
-            append,
+            append: on_the_bare_machine(self.guest, workload, *seed, self.scale, self.flavour),
         };
         let limits = Limits { silence: Duration::from_secs(120), whole: Duration::from_secs(300) };
         let run = pc.run(&self.folder(cell), limits, |_| {})?;

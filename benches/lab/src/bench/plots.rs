@@ -11,8 +11,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::results::{NATIVE, ProfileOutcome, Results, Span};
 use super::statistics::Summary;
 use super::table::cost;
-use super::workloads::processes;
 use crate::profile::{WORLDS, World};
+use crate::workloads::processes;
 
 /// A picture and the name of the file that it may be kept in.
 pub struct Plot {

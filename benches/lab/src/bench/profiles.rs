@@ -8,8 +8,8 @@ use anyhow::{Result, bail, ensure};
 
 use super::host::{Host, keep_log};
 use super::results::{ProfileOutcome, Profiled};
-use super::workloads::Guest;
-use crate::profile::{Counted, Counter, WORLDS, Work};
+use crate::profile::{Counted, Counter, Functions, WORLDS, Work};
+use crate::workloads::Guest;
 use xtask::qemu::Clock;
 
 /// Profiled when nothing else is requested, as far as they are measured: one workload of each kind.
@@ -58,14 +58,18 @@ pub fn run(
         return Ok(Vec::new());
     }
     let flavour = host.vm.flavour;
-    let counter = Counter::new(host.project, host.kernels, host.contents.clone(), kernel, flavour)?;
+    let functions = Functions::of_elf_file(kernel)?;
+    let counter = Counter::new(host.project, host.kernels, host.contents.clone(), functions, flavour)?;
     let mut profiles = Vec::new();
     for workload in workloads {
         for strategy in strategies {
             let counted = counter.count(&Work {
                 strategy,
-                launcher: &format!("--memory {}M", host.memory),
-                guest: &format!("bench={workload} seed={seed} scale={}", host.scale),
+                memory: host.memory,
+                guest: Guest::Mini,
+                workload,
+                seed,
+                scale: host.scale,
             });
             let outcome = match counted {
                 Ok(Counted { operations, profile }) => ProfileOutcome::Counted {

@@ -8,7 +8,7 @@
 //! A boot of Linux has no marks: its first process prints when it was started (`examples/linux-guest/init`).
 
 use super::results::Span;
-use super::workloads::is_boot;
+use crate::workloads::is_boot;
 
 /// The span of `workload` in what was printed. With `instruction_ns` the time-stamp counter counts
 /// nanoseconds and an instruction takes that many, otherwise it is as fast as the guest reports.
@@ -74,8 +74,8 @@ fn parse(values: &str, instruction_ns: Option<u64>) -> Option<Span> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::workloads::BOOT;
     use super::*;
+    use crate::workloads::BOOT;
 
     fn find_in(text: &str, instruction_ns: Option<u64>) -> Result<Span, String> {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();

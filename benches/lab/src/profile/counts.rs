@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::symbols::{Functions, Kallsyms};
 
@@ -39,12 +39,18 @@ impl Display for World {
 
 /// All that is needed to find which function is at an address.
 pub struct Map<'a> {
-    /// The host's kernel and the module.
-    pub host: &'a Kallsyms,
+    /// The host; none on the bare machine.
+    pub host: Option<HostMap>,
+    /// The guest's kernel, which is all that there is on the bare machine.
+    pub guest: &'a Functions,
+}
+
+/// What a host executes.
+pub struct HostMap {
+    /// Its kernel and the module.
+    pub symbols: Kallsyms,
     /// The Switcher, where it runs.
     pub switcher: Functions,
-    /// The guest's kernel.
-    pub guest: &'a Functions,
 }
 
 impl Map<'_> {
@@ -53,16 +59,23 @@ impl Map<'_> {
     fn find(&self, address: u64, host_linear: bool) -> (World, &str) {
         let (world, name) = if address < KERNEL_HALF {
             (World::Programs, None)
-        } else if host_linear {
-            (World::HostKernel, self.host.kernel.at(address))
-        } else if let Some(name) = self.switcher.at(address) {
-            (World::Switcher, Some(name))
-        } else if let Some(name) = self.host.module.at(address) {
-            (World::Module, Some(name))
+        } else if let Some(found) = self.host.as_ref().and_then(|host| host.find(address, host_linear)) {
+            found
         } else {
             (World::GuestKernel, self.guest.at(address))
         };
         (world, name.unwrap_or(if world == World::Programs { "(all)" } else { "(unknown)" }))
+    }
+}
+
+impl HostMap {
+    /// As [`Map::find`]; none if it is nothing of the host's.
+    fn find(&self, address: u64, host_linear: bool) -> Option<(World, Option<&str>)> {
+        if host_linear {
+            return Some((World::HostKernel, self.symbols.kernel.at(address)));
+        }
+        let switcher = self.switcher.at(address).map(|name| (World::Switcher, Some(name)));
+        switcher.or_else(|| Some((World::Module, Some(self.symbols.module.at(address)?))))
     }
 }
 
@@ -79,15 +92,15 @@ pub const WORLDS: [World; 5] =
 impl Profile {
     /// Adds up what the plug-in has written.
     pub fn read(counts: &str, map: &Map<'_>) -> Result<Profile> {
-        let mut lines = counts.lines();
+        let mut lines = counts.lines().peekable();
         let hex = |word: Option<&str>| u64::from_str_radix(word?, 16).ok();
-        let linear = lines
-            .next()
-            .and_then(|line| {
-                let mut words = line.strip_prefix("linear ")?.split_whitespace();
-                Some(hex(words.next())?.wrapping_sub(hex(words.next())?))
-            })
-            .context("the plug-in's file does not begin with the line `linear`: did the kernel start?")?;
+        let linear = lines.next_if(|line| line.starts_with("linear ")).and_then(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            Some(hex(words.next())?.wrapping_sub(hex(words.next())?))
+        });
+        if map.host.is_some() && linear.is_none() {
+            anyhow::bail!("the plug-in's file does not begin with the line `linear`: did the kernel start?");
+        }
         let mut profile = Profile::default();
         for line in lines {
             let mut words = line.split_whitespace();
@@ -96,7 +109,7 @@ impl Profile {
             let (Some(place), Some(address), Some(count)) = (place, address, count) else {
                 anyhow::bail!("`{line}` in the plug-in's file is not: place address count");
             };
-            let (world, name) = map.find(address, place.wrapping_sub(address) == linear);
+            let (world, name) = map.find(address, Some(place.wrapping_sub(address)) == linear);
             *profile.functions.entry((world, name.to_owned())).or_default() += count;
         }
         Ok(profile)
@@ -138,7 +151,7 @@ mod tests {
         let host = Kallsyms::parse(KALLSYMS.lines()).unwrap();
         let guest = Functions::new([(0xc100_0000, "guest_entry".to_owned())], 0xc100_1000);
         let switcher = host.switcher(Flavour::Plain, 0xffc0_0000).unwrap();
-        Profile::read(counts, &Map { switcher, host: &host, guest: &guest })
+        Profile::read(counts, &Map { host: Some(HostMap { symbols: host, switcher }), guest: &guest })
     }
 
     #[test]
@@ -159,6 +172,14 @@ mod tests {
         assert_eq!(profile.sorted(), expected);
         assert_eq!((profile.total(), profile.of(World::GuestKernel)), (32, 11));
         assert!(profile.collapsed().starts_with("host kernel;schedule 15\nguest kernel;guest_entry 7\n"));
+    }
+
+    #[test]
+    fn on_the_bare_machine_there_is_one_kernel() {
+        let kernel = Functions::new([(0xc100_0000, "schedule".to_owned())], 0xc100_1000);
+        let counts = "71000104 c1000104 5\n78000000 8048000 3\n";
+        let profile = Profile::read(counts, &Map { host: None, guest: &kernel }).unwrap();
+        assert_eq!(profile.sorted(), [(World::GuestKernel, "schedule", 5), (World::Programs, "(all)", 3)]);
     }
 
     #[test]

@@ -1,54 +1,68 @@
 //! `cargo xtask profile`: where the instructions of one workload go, by function.
 //!
-//! The example guest does the workload in the host VM, with a plug-in in QEMU (`benches/lab/qemu-counter`) that counts each
-//! instruction between the marks which the guest sets around what it measures. So the counts are exact and whole:
+//! A guest does the workload in the host VM, or on the bare machine, with a plug-in in QEMU (`benches/lab/qemu-counter`) that
+//! counts each instruction between the marks which the guest sets around what it measures. So the counts are exact and whole:
 //! the guest's kernel and programs, the Switcher, the module, and the host's kernel with its interrupts. A
 //! compiler merges functions into one another; what was merged counts for the function that is left.
 //!
-//! [`counts`] reads what the plug-in writes, [`symbols`] gives the addresses their names: those of the guest from
-//! its ELF file, the others from the running kernel's `/proc/kallsyms`.
+//! [`counter`] has it done, [`counts`] reads what the plug-in writes, [`symbols`] gives the addresses their names: those of the
+//! guest from its ELF file or `System.map`, the others from the running kernel's `/proc/kallsyms`.
 
+mod counter;
 mod counts;
 mod symbols;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 
+pub use counter::{Counted, Counter, Work};
 pub use counts::{Profile, WORLDS, World};
+pub use symbols::Functions;
+
+use crate::workloads::{Guest, MEMORY, is_boot, named};
+use counter::Bare;
+use linux_guest_builder::guest as linux_guest;
+use linux_guest_builder::kernel::Recipe;
+use linux_guest_builder::source::Series;
 use xtask::flavour::Flavour;
-use xtask::kernels::Kernels;
 use xtask::module::ModuleSource;
-use xtask::process::{Progress, cargo, run_logged};
+use xtask::process::Progress;
 use xtask::programs;
 use xtask::project::Project;
-use xtask::qemu::{Clock, Processor};
-use xtask::setup;
-use xtask::steps::Step;
-use xtask::vm::{Contents, Vm};
+use xtask::setup::{self, Machine};
+use xtask::tally::Tally;
+use xtask::vm::{Contents, GuestFile};
 
-use counts::Map;
-use symbols::{Functions, Kallsyms};
-
-/// Under the instruction clock one instruction takes 2 nanoseconds, as in `cargo xtask demo`.
-const CLOCK: Clock = Clock::Instructions(1);
+/// The example guest's seed.
+const SEED: u32 = 42;
 
 /// Options of `cargo xtask profile`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the example guest does; a wrong name makes it list what there is
+    /// What runs as the guest
+    #[arg(long, value_enum, value_name = "GUEST", default_value = "mini")]
+    guest: Guest,
+    /// What it does; a wrong name makes it list what there is
     #[arg(long, value_name = "NAME", default_value = "fork")]
     workload: String,
+    /// Percent of the workload's usual number of operations
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    scale: u32,
     /// The strategy that it runs under, as NAME or NAME:parameter=value
     #[arg(long, value_name = "NAME", default_value = "lguest")]
     strategy: String,
+    /// On the bare machine: the same guest without a host
+    #[arg(long, conflicts_with = "strategy")]
+    bare: bool,
     /// On the kernel with three-level page tables (686-pae)
     #[arg(long)]
     pae: bool,
+    /// Which of Debian's Linux sources the Linux guest is made of
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "6.1")]
+    source: Series,
     /// Show this many functions
     #[arg(long, value_name = "N", default_value_t = 40)]
     top: usize,
@@ -57,167 +71,137 @@ pub struct Args {
     collapsed: Option<PathBuf>,
 }
 
+impl Args {
+    fn flavour(&self) -> Flavour {
+        if self.pae { Flavour::Pae } else { Flavour::Plain }
+    }
+
+    fn work<'a>(&'a self, workload: &'a str) -> Work<'a> {
+        let Args { guest, scale, ref strategy, .. } = *self;
+        Work { strategy, memory: MEMORY, guest, workload, seed: SEED, scale }
+    }
+}
+
 /// The command itself.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
+    let [workload] = named(args.guest, std::slice::from_ref(&args.workload))?[..] else {
+        anyhow::bail!("--workload {}: those are several, and one can be profiled", args.workload)
+    };
+    ensure!(!is_boot(workload), "--workload {workload}: a boot sets no marks between which to count");
     let machine = setup::ensure(project, false)?;
-    let flavour = if args.pae { Flavour::Pae } else { Flavour::Plain };
-    let built = programs::build_all(project, &machine, &ModuleSource::of(project), &[flavour], true);
-    let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
-    let kernel = built.guest.transpose()?.context("the example guest was not built")?;
-    let contents = Contents { module, launcher, guests: vec![programs::as_guest(kernel.clone())] };
-    let counter = Counter::new(project, &machine.kernels, contents, &kernel, flavour)?;
-
-    let progress =
-        Progress::start(format!("`{}` under {} on {flavour}, counted", args.workload, args.strategy));
-    let Counted { operations, profile } = counter.count(&Work {
-        strategy: &args.strategy,
-        launcher: "",
-        guest: &format!("bench={}", args.workload),
-    })?;
-    progress.done();
+    let flavour = args.flavour();
+    let work = args.work(workload);
+    let place = if args.bare { "the bare machine" } else { work.strategy };
+    let what = format!("`{workload}` under {place} on {flavour}");
+    let Counted { operations, profile } = if args.bare {
+        bare(project, &machine, args, &work, &what)
+    } else {
+        hosted(project, &machine, args, &work, &what)
+    }?;
     if let Some(file) = &args.collapsed {
         fs::write(file, profile.collapsed()).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    println!("{operations} operations of `{}` under {} on {flavour}\n", args.workload, args.strategy);
+    println!("{operations} operations of {what}\n");
     println!("{}\n\n{}", by_world(&profile, operations), by_function(&profile, operations, args.top));
     Ok(())
 }
 
-/// A host VM whose instructions are counted.
-pub struct Counter<'a> {
-    project: &'a Project,
-    kernels: &'a Kernels,
-    contents: Contents,
-    /// The example guest's functions.
-    guest: Functions,
-    /// The plug-in for QEMU.
-    plugin: PathBuf,
-    vm: Vm,
+/// The checks of this command, in the section of `cargo xtask test` with those of `bench`.
+pub fn check(project: &Project, tally: &mut Tally) {
+    tally.check("a profile names the functions of a Linux guest and of its host", profile_linux(project));
 }
 
-/// What is done in it.
-pub struct Work<'a> {
-    /// The strategy, as the module is given it.
-    pub strategy: &'a str,
-    /// More options for the launcher.
-    pub launcher: &'a str,
-    /// The example guest's command line, which names one workload.
-    pub guest: &'a str,
-}
-
-/// What was counted between the guest's marks.
-pub struct Counted {
-    /// Operations of the workload.
-    pub operations: u64,
-    /// The instructions of all of them.
-    pub profile: Profile,
-}
-
-impl<'a> Counter<'a> {
-    /// One with these contents, among them the example guest, which is the ELF file `kernel`.
-    pub fn new(
-        project: &'a Project,
-        kernels: &'a Kernels,
-        contents: Contents,
-        kernel: &Path,
-        flavour: Flavour,
-    ) -> Result<Counter<'a>> {
-        let plugin = build_plugin(project)?;
-        let guest = Functions::of_elf(&fs::read(kernel)?).with_context(|| kernel.display().to_string())?;
-        let vm = Vm {
-            name: format!("profile-{flavour}"),
-            flavour,
-            processors: 1,
-            processor: Processor::default(),
-            clock: CLOCK,
-        };
-        Ok(Counter { project, kernels, contents, guest, plugin, vm })
+/// Profiles a few context switches of the Linux guest.
+///
+/// # Errors
+/// When a function is missing that a switch by a pipe needs, or much has no name.
+fn profile_linux(project: &Project) -> Result<()> {
+    let args = Args {
+        guest: Guest::Linux,
+        workload: "ctx2".to_owned(),
+        scale: 2,
+        strategy: "shared".to_owned(),
+        bare: false,
+        pae: false,
+        source: Series::V6_1,
+        top: 0,
+        collapsed: None,
+    };
+    let work = args.work(&args.workload);
+    let Counted { operations, profile } =
+        hosted(project, &setup::ensure(project, false)?, &args, &work, "`ctx2`")?;
+    let functions = profile.sorted();
+    for (world, function) in [(World::GuestKernel, "pipe_read"), (World::Module, "lg_vcpu_enter")] {
+        let found = functions.iter().any(|(of, name, count)| (*of, *name) == (world, function) && *count > 0);
+        ensure!(found, "no instruction of {function} ({world}) in {operations} switches");
     }
-
-    /// Where the logs of what was counted last are.
-    pub fn folder(&self) -> PathBuf {
-        self.project.logs().join("vm").join(&self.vm.name)
-    }
-
-    /// Boots the VM, has the work done and counts.
-    ///
-    /// # Errors
-    /// When something of that fails.
-    pub fn count(&self, work: &Work<'_>) -> Result<Counted> {
-        let counts = self.folder().join("counts");
-        // An older one would be taken for this run's.
-        let _ = fs::remove_file(&counts);
-        let plugin = self.plugin.display();
-        let options = ["-plugin".to_owned(), format!("file={plugin},out={}", counts.display())];
-        let steps = steps(work);
-        let boot = self.vm.run_with(&options, self.project, self.kernels, &self.contents, &steps, |_| {})?;
-        if let Some(breakdown) = &boot.breakdown {
-            bail!("{breakdown}.\n{}", boot.logs());
-        }
-        let [_, symbols, run, _] = &boot.outcomes[..] else {
-            bail!("the VM has not done its steps. {}", boot.logs())
-        };
-        if let Some(failed) = boot.outcomes.iter().find(|outcome| !outcome.passed()) {
-            bail!("a step failed: {}\n{}", failed.output.join("\n    "), boot.logs());
-        }
-        let (base, lines) = symbols.output.split_first().context("the step `symbols` printed nothing")?;
-        let base = base.split_whitespace().next().and_then(|word| u64::from_str_radix(word, 16).ok());
-        let base = base.context("the module does not say where its Switcher is")?;
-        let host = Kallsyms::parse(lines.iter().map(String::as_str))?;
-        let map = Map { switcher: host.switcher(self.vm.flavour, base)?, host: &host, guest: &self.guest };
-        let read = fs::read_to_string(&counts)
-            .with_context(|| format!("QEMU left no {}. {}", counts.display(), boot.logs()))?;
-        let profile = Profile::read(&read, &map)?;
-        if profile.total() == 0 {
-            bail!("nothing was counted: the guest set no marks. {}", boot.logs());
-        }
-        let operations =
-            operations(&run.output).context("the guest does not say how many operations it did")?;
-        Ok(Counted { operations, profile })
-    }
+    ensure!(profile.of(World::Switcher) > 0, "no instruction of the Switcher in {operations} switches");
+    let unknown: u64 =
+        functions.iter().filter(|(_, name, _)| *name == "(unknown)").map(|(.., count)| count).sum();
+    ensure!(
+        unknown * 100 < profile.total(),
+        "{unknown} of {} instructions are of no known function",
+        profile.total()
+    );
+    Ok(())
 }
 
-/// Builds the plug-in with the developer's own toolchain, as QEMU is a program of the developer's machine.
-fn build_plugin(project: &Project) -> Result<PathBuf> {
-    let progress = Progress::start("plug-in for QEMU");
-    run_logged(
-        Command::new(cargo())
-            .args(["build", "--release", "--package", "qemu-counter"])
-            .current_dir(project.root())
-            .env("CARGO_TARGET_DIR", project.target()),
-        &project.logs().join("qemu-counter-cargo.log"),
-    )?;
+/// Counts in the host VM.
+fn hosted(project: &Project, machine: &Machine, args: &Args, work: &Work<'_>, what: &str) -> Result<Counted> {
+    let flavour = args.flavour();
+    let mini = args.guest == Guest::Mini;
+    let built = programs::build_all(project, machine, &ModuleSource::of(project), &[flavour], mini);
+    let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
+    let Files { guests, functions, .. } = match built.guest.transpose()? {
+        Some(kernel) => Files::mini(kernel)?,
+        None => Files::linux(project, machine, args)?,
+    };
+    let contents = Contents { module, launcher, guests };
+    let counter = Counter::new(project, &machine.kernels, contents, functions, flavour)?;
+    let progress = Progress::start(format!("{what}, counted"));
+    let counted = counter.count(work)?;
     progress.done();
-    let plugin = project.target().join("release/libqemu_counter.so");
-    if !plugin.is_file() {
-        bail!("cargo left no {}", plugin.display());
-    }
-    // QEMU's options end at a comma.
-    if plugin.to_string_lossy().contains(',') {
-        bail!("QEMU cannot load {}: choose a CARGO_TARGET_DIR without a comma", plugin.display());
-    }
-    Ok(plugin)
+    Ok(counted)
 }
 
-fn steps(work: &Work<'_>) -> Vec<Step> {
-    let symbols = "parameter switcher
-        grep -i ' [tw] ' /proc/kallsyms";
-    let Work { strategy, launcher, guest } = work;
-    let run = format!("exec lguest {launcher} --strategy '{strategy}' /guests/mini-guest {guest}");
-    let with_time = |step: Step| Step { limit: Duration::from_secs(900), ..step };
-    vec![
-        Step::new("load", "load seed=42"),
-        // A serial line is slow in the VM's own time.
-        with_time(Step::new("symbols", symbols)),
-        with_time(Step::new("run", run)),
-        Step::new("unload", "unload"),
-    ]
+/// Counts on the bare machine.
+fn bare(project: &Project, machine: &Machine, args: &Args, work: &Work<'_>, what: &str) -> Result<Counted> {
+    let files = match args.guest {
+        Guest::Mini => Files::mini(programs::mini_guest(project, machine)?)?,
+        Guest::Linux => Files::linux(project, machine, args)?,
+    };
+    let [kernel, initrd @ ..] = &files.guests[..] else { unreachable!("a guest has a kernel") };
+    let flavour = args.flavour();
+    let initrd = initrd.first().map(|file| file.path.as_path());
+    let bare = Bare { project, kernel: &kernel.path, initrd, functions: &files.functions, flavour };
+    let progress = Progress::start(format!("{what}, counted"));
+    let counted = bare.count(work)?;
+    progress.done();
+    Ok(counted)
 }
 
-/// How many operations the guest reports: `span end NAME operations=N …`.
-fn operations(output: &[String]) -> Option<u64> {
-    let end = output.iter().find_map(|line| line.trim().strip_prefix("span end "))?;
-    end.split_whitespace().find_map(|word| word.strip_prefix("operations=")?.parse().ok())
+/// What a guest is made of.
+struct Files {
+    /// Its kernel, and its initial file system if it has one.
+    guests: Vec<GuestFile>,
+    /// The kernel's functions.
+    functions: Functions,
+}
+
+impl Files {
+    fn mini(kernel: PathBuf) -> Result<Files> {
+        let functions = Functions::of_elf_file(&kernel)?;
+        Ok(Files { guests: vec![programs::as_guest(kernel)], functions })
+    }
+
+    fn linux(project: &Project, machine: &Machine, args: &Args) -> Result<Files> {
+        let recipe = Recipe { bare: args.bare, ..Recipe::guest(args.source, args.pae) };
+        let guest = linux_guest::prepare(project, machine, &recipe)?;
+        let map = guest.kernel.system_map();
+        let text = fs::read_to_string(&map).with_context(|| format!("cannot read {}", map.display()))?;
+        let functions = Functions::of_system_map(&text).with_context(|| map.display().to_string())?;
+        Ok(Files { guests: guest.files("linux").into(), functions })
+    }
 }
 
 /// A table whose columns of numbers, all but the first `names`, are aligned.

@@ -1,7 +1,9 @@
 //! What is at an address: the functions of the host's kernel, of the module, of the Switcher and of a guest.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Range;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use arch_i386::addr::PAGE_SIZE;
@@ -55,6 +57,22 @@ impl Functions {
         Ok(functions)
     }
 
+    /// As [`Functions::of_elf`], of a file.
+    pub fn of_elf_file(path: &Path) -> Result<Functions> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Functions::of_elf(&bytes).with_context(|| path.display().to_string())
+    }
+
+    /// The functions of a Linux by the `System.map` of its build.
+    pub fn of_system_map(text: &str) -> Result<Functions> {
+        let names: Vec<_> =
+            text.lines().filter_map(symbol).map(|(at, name, _)| (at, name.to_owned())).collect();
+        let Some(end) = names.iter().map(|&(address, _)| address).max() else {
+            bail!("it names no function");
+        };
+        Ok(Functions::new(names, end))
+    }
+
     /// The name of the function that `address` lies in.
     pub fn at(&self, address: u64) -> Option<&str> {
         let (_, name) = self.by_start.range(..=address).next_back().filter(|_| address < self.end)?;
@@ -75,15 +93,8 @@ impl Kallsyms {
     /// Parses its lines; those of data and of other modules are passed over.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Kallsyms> {
         let (mut kernel, mut module) = (Vec::new(), Vec::new());
-        for line in lines {
-            let mut words = line.split_whitespace();
-            let (Some(address), Some("t" | "T" | "w" | "W"), Some(name)) =
-                (words.next(), words.next(), words.next())
-            else {
-                continue;
-            };
-            let Ok(address) = u64::from_str_radix(address, 16) else { continue };
-            match words.next() {
+        for (address, name, whose) in lines.into_iter().filter_map(symbol) {
+            match whose {
                 None => kernel.push((address, name.to_owned())),
                 Some("[lg]") => module.push((address, plain(name))),
                 Some(_) => {}
@@ -114,6 +125,14 @@ impl Kallsyms {
         let names = original.map(|(address, name)| (address - start + base, name.clone()));
         Ok(Functions::new(names, end - start + base))
     }
+}
+
+/// Address and name of a function in a line as `nm` writes it, and the module that it is of; none for data.
+fn symbol(line: &str) -> Option<(u64, &str, Option<&str>)> {
+    let mut words = line.split_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    matches!(words.next()?, "t" | "T" | "w" | "W").then_some(())?;
+    Some((address, words.next()?, words.next()))
 }
 
 /// A symbol's name as one would write it in the source: Rust's are decoded, and the modules that types are in are
@@ -175,6 +194,17 @@ mod tests {
         assert_eq!(switcher.at(0xffc0_0fff), Some("lguest_switcher_pae_enter"));
         assert!(all.switcher(Flavour::Plain, 0xffc0_0000).is_err());
         assert_eq!(switcher.at(0xffc0_1000), None);
+    }
+
+    #[test]
+    fn a_system_map_names_functions_and_no_data() {
+        let functions = Functions::of_system_map(
+            "c1000000 T _stext\nc1000100 t do_it\nc1000180 D a_variable\nc1000200 T _etext\n",
+        );
+        let functions = functions.unwrap();
+        assert_eq!(functions.at(0xc100_01ff), Some("do_it"));
+        assert_eq!(functions.at(0xc100_0200), None, "behind the last");
+        assert!(Functions::of_system_map("c1000180 D a_variable").is_err());
     }
 
     #[test]

@@ -133,6 +133,13 @@ pub struct LinuxKernel {
     pub headers: Option<PathBuf>,
 }
 
+impl LinuxKernel {
+    /// The list of its symbols that its build has left.
+    pub fn system_map(&self) -> PathBuf {
+        self.image.with_file_name("System.map")
+    }
+}
+
 /// The folder of the Linux guest in the work tree.
 pub fn folder(project: &Project) -> PathBuf {
     project.root().join("examples/linux-guest")

@@ -87,6 +87,18 @@ pub fn now() -> Result<u64, Errno> {
     }
 }
 
+/// Where a count of instructions begins, for whoever counts them from outside (`benches/lab/qemu-counter`).
+pub fn begin_count() {
+    // SAFETY: exchanges a register with itself.
+    unsafe { asm!("xchg cx, cx", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Where that count ends.
+pub fn end_count() {
+    // SAFETY: as above.
+    unsafe { asm!("xchg dx, dx", options(nomem, nostack, preserves_flags)) };
+}
+
 /// What `fork` made of the process that called it.
 pub enum Forked {
     /// The old one, which has the new one's number.

@@ -68,7 +68,9 @@ impl Workload {
             mark("begin", self.name).mark();
         }
         let begun = now();
+        system::begin_count();
         let result = result.and_then(|()| (self.repeat)(operations));
+        system::end_count();
         let ended = now();
         let line = Line::new();
         let failed = |line: Line, why| line.text("bench: FAILED ").text(self.name).text(": ").text(why);

@@ -1,6 +1,7 @@
 //! The workloads that there are, by their names in the guests, and short names for several.
 
 use anyhow::{Result, bail};
+use xtask::flavour::Flavour;
 
 /// What runs as the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -79,6 +80,25 @@ const MINI: &[&str] = &[
     "vmalloc",
     "compile",
 ];
+
+/// The guest's memory in MiB: enough for 64 processes with 64 pages each.
+pub const MEMORY: u32 = 64;
+
+/// The words for a guest's kernel on the bare machine that has it do `percent` of a workload's usual operations.
+pub fn on_the_bare_machine(
+    guest: Guest,
+    workload: &str,
+    seed: u32,
+    percent: u32,
+    flavour: Flavour,
+) -> String {
+    let levels = if flavour == Flavour::Pae { 3 } else { 2 };
+    match guest {
+        Guest::Mini => format!("lguest.paging={levels} bench={workload} seed={seed} scale={percent}"),
+        Guest::Linux if is_boot(workload) => "printk.time=1 -- true".to_owned(),
+        Guest::Linux => format!("printk.time=0 -- span {workload} {percent}"),
+    }
+}
 
 /// The workloads of `guest` that `words` name: each a workload, `all`, `ctx` (context switches among all numbers of
 /// processes), `ctxp16` and `ctxp64` (the same with working sets of so many pages).
