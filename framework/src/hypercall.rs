@@ -205,19 +205,30 @@ impl Guest {
         let (esp1, pages) = (done.esp1, done.stack_pages);
         let moved = (self.esp1, self.stack_pages) != (esp1, pages);
         (self.esp1, self.stack_pages) = (esp1, pages);
-        for index in 0..done.loads {
-            let directory = host.loaded_in_switcher(index);
-            if host.observes(Events::LOAD) {
-                self.observed_load(host, directory)?;
-                continue;
-            }
-            self.paging.call(host, |strategy, host| strategy.load_page_directory(host, directory))?;
+        if done.loads > 0 {
+            self.catch_up_with_loads(host, done.loads)?;
         }
         if moved {
             self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
         } else {
             Ok(())
         }
+    }
+
+    /// Calls the strategy for so many page directories that the Switcher has loaded.
+    fn catch_up_with_loads<H: Host>(&mut self, host: &mut H, count: u32) -> Result<(), Kill> {
+        // As many at a time as cost little to make room for.
+        let mut loads = [GuestPhys(0); 8];
+        for first in (0..count).step_by(loads.len()) {
+            let loads = &mut loads[..((count - first) as usize).min(8)];
+            host.loaded_in_switcher(first, loads);
+            if host.observes(Events::LOAD) {
+                loads.iter().try_for_each(|&directory| self.observed_load(host, directory))?;
+            } else {
+                self.paging.call(host, |strategy, host| strategy.load_page_directories(host, loads))?;
+            }
+        }
+        Ok(())
     }
 
     /// The guest loads a page directory while somebody watches: whether that was shadowed is what the counters say.

@@ -54,6 +54,15 @@ pub trait Pager {
     /// See [`PagingStrategy::load_page_directory`].
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
 
+    /// The same of several, one after the other, which the Switcher has loaded by itself.
+    fn load_page_directories(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directories: &[GuestPhys],
+    ) -> Result<(), Kill> {
+        directories.iter().try_for_each(|&directory| self.load_page_directory(host, directory))
+    }
+
     /// See [`PagingStrategy::set_pte`].
     fn set_pte(
         &mut self,
@@ -311,6 +320,18 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         if va < self.window.start() && matches!(self.fill(host, va, KERNEL_READ), Ok(Fault::Fixed)) {
             self.counters.filled_ahead += 1;
         }
+    }
+
+    fn load_page_directories(
+        &mut self,
+        host: &mut dyn PagingHost,
+        directories: &[GuestPhys],
+    ) -> Result<(), Kill> {
+        let noted = self.strategy.loads_in_switcher(directories);
+        self.counters.page_directory_loads += noted as u64;
+        self.counters.page_directory_hits += noted as u64;
+        let others = directories.iter().skip(noted);
+        others.copied().try_for_each(|directory| self.load_page_directory(host, directory))
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {

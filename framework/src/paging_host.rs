@@ -190,9 +190,10 @@ pub trait PagingHost: sealed::Sealed {
     /// [publishes]: crate::strategy::PagingStrategy::publishes
     fn retract(&mut self, _: GuestPhys) {}
 
-    /// The `index`th entry of a level-1 table that the Switcher has filled by itself in the last run.
-    fn filled_in_switcher(&self, index: u32, _: Capability) -> FilledInSwitcher {
-        unreachable!("this host's Switcher has filled nothing, and not {index} entries")
+    /// The entries of level-1 tables that the Switcher has filled by itself in the last run, in order; there may be older ones
+    /// behind them.
+    fn filled_in_switcher(&self, _: Capability) -> &[FilledInSwitcher] {
+        &[]
     }
 
     /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Code that releases or

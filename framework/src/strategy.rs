@@ -126,6 +126,13 @@ pub trait PagingStrategy {
         directory: GuestPhys,
     ) -> Result<Loaded, Kill>;
 
+    /// The Switcher has loaded these by itself, one after the other. Returns how many of them, from the first on, the strategy
+    /// has taken note of here as in [`load_page_directory`](Self::load_page_directory), each of them a hit; that method is
+    /// called for the others. So a strategy need not have this one. It saves the common case what can be done once for all.
+    fn loads_in_switcher(&mut self, _directories: &[GuestPhys]) -> usize {
+        0
+    }
+
     /// A page directory that was not shadowed is loaded, and the guest's kernel stack mapped in it: time to fill it ahead,
     /// or to evict others.
     fn loaded(&mut self, _host: &mut dyn PagingHost) {}
@@ -187,8 +194,8 @@ pub trait PagingStrategy {
 
     /// Whether the Switcher may load the roots that [`root`](Self::root) returns by itself from now on, each when the guest loads
     /// the page directory that [`reflects_by`](Self::reflects_by) returned with it. For each such load
-    /// [`load_page_directory`](Self::load_page_directory) is called afterwards, before any other request, and must find it
-    /// shadowed. So a strategy that says yes calls [`PagingHost::retract`] before a page directory has no shadow any more, or
+    /// [`load_page_directory`](Self::load_page_directory), or [`loads_in_switcher`](Self::loads_in_switcher) in its place, is
+    /// called afterwards, before any other request, and must find it shadowed. So a strategy that says yes calls [`PagingHost::retract`] before a page directory has no shadow any more, or
     /// another one. The default is no: then every load comes as it happens.
     fn publishes(&self) -> bool {
         false

@@ -208,8 +208,8 @@ impl PagingHost for Machine {
     fn free_table(&mut self, table: TablePage, capability: Capability) {
         self.sim.free_table(table, capability);
     }
-    fn filled_in_switcher(&self, index: u32, _: Capability) -> FilledInSwitcher {
-        self.filled[index as usize]
+    fn filled_in_switcher(&self, _: Capability) -> &[FilledInSwitcher] {
+        &self.filled
     }
     fn retract(&mut self, directory: GuestPhys) {
         self.published.remove(&directory);
@@ -261,8 +261,8 @@ impl Host for Machine {
     fn missed_by_switcher(&self) -> Option<GuestVirt> {
         self.missed
     }
-    fn loaded_in_switcher(&self, index: u32) -> GuestPhys {
-        self.loaded[index as usize]
+    fn loaded_in_switcher(&self, first: u32, loads: &mut [GuestPhys]) {
+        loads.copy_from_slice(&self.loaded[first as usize..][..loads.len()]);
     }
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         (self.ts, self.root, self.by_itself) = (entry.ts, entry.root.frame(), entry.by_itself);
@@ -1072,8 +1072,8 @@ impl Machine {
         let shadow = if entry == 0 { 0 } else { frame | entry & (0xfff | NO_EXECUTE) };
         self.store_shadow(frame_of(link), index(self.formats.shadow, va, 1), shadow);
         self.done().fills += 1;
-        let (root, cleared) = (self.root, entry == 0);
-        self.filled.push(FilledInSwitcher { root, page: va, replaced, by_call, cleared });
+        let bits = u32::from(replaced) | u32::from(by_call) << 3 | u32::from(entry == 0) << 4;
+        self.filled.push(FilledInSwitcher::new(self.root, va, bits));
         true
     }
 

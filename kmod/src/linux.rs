@@ -491,8 +491,8 @@ impl PagingHost for Linux {
         }
     }
 
-    fn filled_in_switcher(&self, index: u32, _: Capability) -> FilledInSwitcher {
-        self.vcpu_area.shared_pages().filled(index)
+    fn filled_in_switcher(&self, _: Capability) -> &[FilledInSwitcher] {
+        self.vcpu_area.shared_pages().filled()
     }
 
     fn retract(&mut self, directory: GuestPhys) {
@@ -613,8 +613,8 @@ impl Host for Linux {
         Some(done)
     }
 
-    fn loaded_in_switcher(&self, index: u32) -> GuestPhys {
-        self.vcpu_area.shared_pages().loaded(index)
+    fn loaded_in_switcher(&self, first: u32, loads: &mut [GuestPhys]) {
+        self.vcpu_area.shared_pages().loaded(first, loads);
     }
 
     fn take_reflected(&mut self) -> u32 {

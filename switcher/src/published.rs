@@ -8,6 +8,7 @@
 //! Whoever publishes a root promises that its page stays a shadow root of this guest's until it is retracted.
 
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT};
+use arch_i386::done_in_switcher::FilledInSwitcher;
 
 /// Page directories that may be published under one hash, and how many hashes there are.
 pub(crate) const WAYS: usize = 2;
@@ -22,21 +23,6 @@ pub(crate) const MOST_LOADS: usize = 64;
 
 /// Entries that the Switcher may fill until the guest must be left.
 pub(crate) const MOST_FILLS: usize = 64;
-
-/// An entry of a level-1 table that it has filled, or cleared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Filled {
-    /// The shadow root.
-    pub(crate) cr3: u32,
-    /// The page that the entry maps. Bit 0 is that of the entry which was there, the others are [`BY_CALL`] and [`CLEARED`].
-    pub(crate) page: u32,
-}
-
-/// In [`Filled::page`]: for a SET_PTE, not for a page fault.
-pub(crate) const BY_CALL: u32 = 8;
-/// In [`Filled::page`]: nothing is there now.
-pub(crate) const CLEARED: u32 = 16;
 
 /// A root that the Switcher may load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +57,7 @@ pub(crate) struct Published {
     pub(crate) log: [u16; MOST_LOADS],
     /// How many entries it has filled, and which ones.
     pub(crate) fills: u32,
-    pub(crate) filled: [Filled; MOST_FILLS],
+    pub(crate) filled: [FilledInSwitcher; MOST_FILLS],
     /// In each set the root that was published last comes first.
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
 }
@@ -87,7 +73,7 @@ impl Published {
         loads: 0,
         log: [0; MOST_LOADS],
         fills: 0,
-        filled: [Filled { cr3: 0, page: 0 }; MOST_FILLS],
+        filled: [FilledInSwitcher::NONE; MOST_FILLS],
         roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
     };
 

@@ -32,7 +32,7 @@
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
-use crate::published::{BY_CALL, CLEARED, Filled, Published, PublishedRoot};
+use crate::published::{Published, PublishedRoot};
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::done_in_switcher::{DoneInSwitcher, FilledInSwitcher};
@@ -350,32 +350,27 @@ impl VcpuPages {
         done
     }
 
-    /// The `index`th entry that it has filled, of those that the last [`VcpuPages::take_done`] has counted.
-    ///
-    /// # Panics
-    /// When there can be none with this number.
+    /// The entries that it has filled: as many of these as the last [`VcpuPages::take_done`] has counted.
+    #[inline]
     #[must_use]
-    pub fn filled(&self, index: u32) -> FilledInSwitcher {
-        let Filled { cr3, page } = self.state.published.filled[index as usize];
-        FilledInSwitcher {
-            root: HostFrame(cr3 >> PAGE_SHIFT),
-            page: GuestVirt(page).page(),
-            replaced: page & Flags::PRESENT.bits() as u32 != 0,
-            by_call: page & BY_CALL != 0,
-            cleared: page & CLEARED != 0,
-        }
+    pub const fn filled(&self) -> &[FilledInSwitcher] {
+        &self.state.published.filled
     }
 
-    /// The `index`th page directory that it has loaded, of those that the last [`VcpuPages::take_done`] has counted.
+    /// Puts into `loads` which page directories it has loaded, from the `first`th on, of those that the last
+    /// [`VcpuPages::take_done`] has counted.
     ///
     /// # Panics
-    /// When there can be none with this number.
-    #[must_use]
-    pub fn loaded(&self, index: u32) -> GuestPhys {
+    /// When there can be none with such a number.
+    pub fn loaded(&self, first: u32, loads: &mut [GuestPhys]) {
         let Published { log, roots, .. } = &self.state.published;
-        let offset = usize::from(log[index as usize]) % PAGE_SIZE as usize;
-        let first = offset_of!(StatePage, published) + offset_of!(Published, roots);
-        GuestPhys(roots.as_flattened()[(offset - first) / size_of::<PublishedRoot>()].directory)
+        let roots_at = offset_of!(StatePage, published) + offset_of!(Published, roots);
+        let log = &log[first as usize..][..loads.len()];
+        for (load, &place) in loads.iter_mut().zip(log) {
+            let offset = usize::from(place) % PAGE_SIZE as usize;
+            *load =
+                GuestPhys(roots.as_flattened()[(offset - roots_at) / size_of::<PublishedRoot>()].directory);
+        }
     }
 
     /// To be called before each run.
@@ -596,33 +591,35 @@ mod tests {
             tls: None,
         };
         assert_eq!((pages.take_done(), pages.take_done()), (Some(done), None));
-        assert_eq!([0, 1, 2].map(|index| pages.loaded(index).0), [0x9000, 0x2000, 0x9000]);
+        let mut loads = [GuestPhys(0); 3];
+        pages.loaded(0, &mut loads[..1]);
+        pages.loaded(1, &mut loads[1..]);
+        assert_eq!(loads.map(|load| load.0), [0x9000, 0x2000, 0x9000]);
     }
 
     #[test]
     fn what_the_switcher_has_filled_is_taken_once() {
         let mut pages = fresh();
-        let page = |page| Filled { cr3: 0x7_7000, page };
-        // Nothing was there; something was; by a call; cleared by one.
-        let log = [page(0x40_0000), page(0x40_1001), page(0x40_2008), page(0xbfff_f019)];
-        pages.state.published.filled[..4].copy_from_slice(&log);
+        // Nothing was there; something was; by a call; cleared by one. A CR3 and an address with bits are what the text stores.
+        let stored =
+            [[0x7_7000u32, 0x40_0000], [0x7_7000, 0x40_1001], [0x7_7000, 0x40_2008], [0x7_7000, 0xbfff_f019]];
+        for (place, [cr3, page]) in pages.state.published.filled.iter_mut().zip(stored) {
+            // SAFETY: two words, of which every value is one.
+            *place = unsafe { core::mem::transmute::<[u32; 2], FilledInSwitcher>([cr3, page]) };
+        }
         pages.state.published.fills = 4;
         let fills = |pages: &mut VcpuPages| pages.take_done().map(|done| (done.fills, done.calls));
         assert_eq!((fills(&mut pages), fills(&mut pages)), (Some((4, 0)), None));
-        let filled = |page, replaced, by_call, cleared| FilledInSwitcher {
-            root: HostFrame(0x77),
-            page: GuestVirt(page),
-            replaced,
-            by_call,
-            cleared,
-        };
         let expected = [
-            filled(0x40_0000, false, false, false),
-            filled(0x40_1000, true, false, false),
-            filled(0x40_2000, false, true, false),
-            filled(0xbfff_f000, true, true, true),
+            (0x40_0000, false, false, false),
+            (0x40_1000, true, false, false),
+            (0x40_2000, false, true, false),
+            (0xbfff_f000, true, true, true),
         ];
-        assert_eq!([0, 1, 2, 3].map(|index| pages.filled(index)), expected);
+        for (filled, (page, replaced, by_call, cleared)) in pages.filled().iter().zip(expected) {
+            assert_eq!((filled.root(), filled.page()), (HostFrame(0x77), GuestVirt(page)));
+            assert_eq!((filled.replaced(), filled.by_call(), filled.cleared()), (replaced, by_call, cleared));
+        }
     }
 
     #[test]

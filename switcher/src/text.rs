@@ -125,15 +125,14 @@
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 //! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
 
-use crate::published::{
-    BY_CALL, CLEARED, Filled, HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS,
-};
+use crate::published::{HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS};
 use crate::state::{
     FIXED_FLAGS, FRAME, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, GUEST_FLAGS, HostContext,
     MACHINE_CHECKS_SHIFT, NO_ADDRESS, StatePage, TableRegister, VcpuPages,
 };
 use crate::stubs::{EXCEPTIONS, GROUP, GROUP_SIZE, STUB_SIZE, STUBS_SIZE};
 use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::done_in_switcher::FilledInSwitcher;
 use arch_i386::hypercall::{Hypercall, HypercallArgs};
 use arch_i386::paging::{Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::regs::Regs;
@@ -1080,8 +1079,8 @@ core::arch::global_asm!(
     SET_STACK = const Hypercall::SetStack as u32,
     SET_PTE = const Hypercall::SetPte as u32,
     KEPT = const shadow_tables::KEPT.bits(),
-    BY_CALL = const BY_CALL,
-    CLEARED = const CLEARED,
+    BY_CALL = const FilledInSwitcher::BY_CALL,
+    CLEARED = const FilledInSwitcher::CLEARED,
     LOAD_TLS = const Hypercall::LoadTls as u32,
     FLUSH_ASYNC = const Hypercall::FlushAsync as u32,
     ARG_A = const offset_of!(HypercallArgs, args),
@@ -1162,7 +1161,7 @@ const _: () = {
     assert!(PageFaultErrorCode::CAUSED_BY_WRITE.bits() == Flags::WRITABLE.bits());
     assert!(PageFaultErrorCode::USER_MODE.bits() == Flags::USER_ACCESSIBLE.bits());
     assert!(FRAME_KNOWN as u64 == Flags::PRESENT.bits() && FRAME_WRITABLE as u64 == Flags::WRITABLE.bits());
-    assert!(size_of::<Filled>() == 8);
+    assert!(size_of::<FilledInSwitcher>() == 8);
     // A published root that was loaded is told by the low half of its address.
     assert!(PAGE_SIZE <= 1 << u16::BITS);
 };

@@ -114,8 +114,8 @@ impl PagingHost for Outside<'_> {
     fn free_zeroed_table(&mut self, table: TablePage, token: Capability) {
         self.call(|host| host.free_zeroed_table(table, token));
     }
-    fn filled_in_switcher(&self, index: u32, token: Capability) -> FilledInSwitcher {
-        self.0.filled_in_switcher(index, token)
+    fn filled_in_switcher(&self, token: Capability) -> &[FilledInSwitcher] {
+        self.0.filled_in_switcher(token)
     }
     fn retract(&mut self, directory: GuestPhys) {
         self.call(|host| host.retract(directory));

@@ -475,34 +475,32 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// # Panics
     /// When one is in no table of these.
     pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills) -> NotedFills {
+        let filled = &host.filled_in_switcher(Capability::new())[..fills.count() as usize];
+        let (mut released, mut set_ptes) = (0, 0);
         // As a rule many in a row are in one table.
-        let (mut last, mut set_ptes) = (None, 0);
-        for index in 0..fills.count() {
-            let FilledInSwitcher { root, page, replaced, by_call, cleared } =
-                host.filled_in_switcher(index, Capability::new());
-            let place = (root, leaf_index_of::<S>(page));
-            let leaf = match last {
-                Some((known, leaf)) if known == place => leaf,
-                _ => self.filled_table(place),
-            };
-            last = Some((place, leaf));
+        for in_one in filled.chunk_by(|one, next| one.is_beside::<S>(*next)) {
+            let leaf = self.filled_table(in_one[0]);
             let in_use = &mut self.leaf_mut(leaf).in_use;
-            if cleared {
-                in_use.remove(S::index(page, 1));
-            } else {
-                in_use.insert(S::index(page, 1));
+            for filled in in_one {
+                if filled.cleared() {
+                    in_use.remove(S::index(filled.page(), 1));
+                } else {
+                    in_use.insert(S::index(filled.page(), 1));
+                }
+                released += u32::from(filled.replaced());
+                set_ptes += u32::from(filled.by_call());
             }
-            self.released += u64::from(replaced);
-            set_ptes += u32::from(by_call);
         }
+        self.released += u64::from(released);
         fills.noted(set_ptes)
     }
 
-    /// The table at a leaf-table index under the root with this page, in which the Switcher has filled something.
-    fn filled_table(&mut self, (root, leaf_index): (HostFrame, usize)) -> LeafId {
-        let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == root);
+    /// The table in which the Switcher has filled this.
+    #[inline(never)] // Few of them are in another one than the last.
+    fn filled_table(&mut self, filled: FilledInSwitcher) -> LeafId {
+        let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == filled.root());
         let root = self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
-        let root = RootId(root as u16);
+        let (root, leaf_index) = (RootId(root as u16), leaf_index_of::<S>(filled.page()));
         let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
         leaf.expect("the Switcher makes no tables")
     }

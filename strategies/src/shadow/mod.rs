@@ -183,6 +183,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
         self.switch(host, directory)
     }
 
+    fn loads_in_switcher(&mut self, directories: &[GuestPhys]) -> usize {
+        self.switch_among(directories)
+    }
+
     fn loaded(&mut self, host: &mut dyn PagingHost) {
         self.refill(host);
         self.keep_to_budget(host);

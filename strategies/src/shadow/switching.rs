@@ -36,6 +36,26 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         self.load_missing(host, directory)
     }
 
+    /// The guest has run on these page directories, and runs on the last one; returns how many of them, from the first on, are
+    /// shadowed and noted.
+    pub(super) fn switch_among(&mut self, directories: &[GuestPhys]) -> usize {
+        if self.linear {
+            return 0;
+        }
+        let mut last = None;
+        let mut noted = 0;
+        for &directory in directories {
+            let Some(index) = self.slots.of(directory) else { break };
+            self.policy.used(index, directory);
+            last = Some(index);
+            noted += 1;
+        }
+        if let Some(index) = last {
+            self.make_current(index);
+        }
+        noted
+    }
+
     /// Loads a page directory that is not shadowed, or the guest's first.
     #[inline(never)] // The usual case is the other one.
     fn load_missing(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<Loaded, Kill> {
