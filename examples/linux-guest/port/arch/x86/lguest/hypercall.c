@@ -39,12 +39,12 @@ bool lguest_queued(void)
 	return READ_ONCE(lguest_data.ring_status[last]) != LGUEST_RING_DONE;
 }
 
-/* Queues a hypercall. When the ring is full, the host empties it first. */
-void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d)
+/*
+ * Queues a hypercall, with interrupts off. When the ring is full, the host
+ * empties it first.
+ */
+static __always_inline void queue(u32 number, u32 a, u32 b, u32 c, u32 d)
 {
-	unsigned long flags;
-
-	raw_local_irq_save(flags);
 	if (READ_ONCE(lguest_data.ring_status[ring_next]) != LGUEST_RING_DONE) {
 		lguest_hcall(number, a, b, c, d);
 	} else {
@@ -57,13 +57,22 @@ void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d)
 		WRITE_ONCE(lguest_data.ring_status[ring_next], LGUEST_RING_PENDING);
 		ring_next = (ring_next + 1) % LGUEST_RING_SIZE;
 	}
+}
+
+void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d)
+{
+	unsigned long flags;
+
+	raw_local_irq_save(flags);
+	queue(number, a, b, c, d);
 	raw_local_irq_restore(flags);
 }
 
+/* Linux switches with interrupts off. */
 void lguest_hcall_unless_batching(u32 number, u32 a, u32 b, u32 c, u32 d)
 {
 	if (lguest_batching)
-		lguest_queue(number, a, b, c, d);
+		queue(number, a, b, c, d);
 	else
 		lguest_hcall(number, a, b, c, d);
 }

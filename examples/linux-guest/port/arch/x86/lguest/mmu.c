@@ -56,6 +56,9 @@ static struct flushed *flushed_of(unsigned long cr3)
 	return &flushed[hash_32(cr3 >> 5, FLUSHED_BITS)];
 }
 
+/* That of the page directory that is loaded, once Linux has loaded one. */
+static struct flushed *flushed_current = flushed;
+
 /*
  * The page of the page fault that Linux has begun to handle since it last left
  * for user mode, and the page whose flush waits; 0 for none.
@@ -134,16 +137,19 @@ static unsigned long told_stack;
 void lguest_write_cr3(unsigned long cr3)
 {
 	struct flushed *known = flushed_of(cr3);
+	/* Not by this_cpu_read(), which turns interrupts off for 64 bits. */
+	const struct tlb_context *slot = &raw_cpu_ptr(&cpu_tlbstate)->ctxs[0];
 	struct flushed next = {
 		.cr3 = cr3,
-		.ctx_id = this_cpu_read(cpu_tlbstate.ctxs[0].ctx_id),
-		.tlb_gen = this_cpu_read(cpu_tlbstate.ctxs[0].tlb_gen),
+		.ctx_id = slot->ctx_id,
+		.tlb_gen = slot->tlb_gen,
 	};
 
 	/* What waits is about the page directory that goes. */
 	if (lguest_late_flush)
 		send_late_flush(true);
 	lguest_cr3 = cr3;
+	flushed_current = known;
 	told_stack = 0;
 	if (known->cr3 == next.cr3 && known->ctx_id == next.ctx_id &&
 	    known->tlb_gen == next.tlb_gen) {
@@ -162,10 +168,11 @@ static void note_flushed(void)
 
 	if (mm == LOADED_MM_SWITCHING)
 		return;
-	*flushed_of(lguest_cr3) = (struct flushed){
+	*flushed_current = (struct flushed){
 		.cr3 = lguest_cr3,
 		.ctx_id = mm->context.ctx_id,
-		.tlb_gen = atomic64_read(&mm->context.tlb_gen),
+		/* Nobody counts meanwhile: interrupts are off, and there is one processor. */
+		.tlb_gen = mm->context.tlb_gen.counter,
 	};
 }
 
