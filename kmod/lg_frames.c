@@ -186,21 +186,22 @@ static const struct mmu_notifier_ops operations = {
 
 /*
  * Gets a reference on the page at a user address. `writable` comes out as whether the process may write to it without Linux
- * putting another in its place: such a page is in nobody else's memory, or shared on purpose.
+ * putting another in its place: such a page is in nobody else's memory, or shared on purpose. `brought_in`: Linux had to do
+ * that first.
  */
-static int get_page_at(unsigned long user, u32 purpose, struct page **page, bool *writable)
+static int get_page_at(unsigned long user, u32 purpose, struct page **page, bool *writable, bool *brought_in)
 {
 	int got;
 
 	*writable = true;
-	if (purpose == LG_FOR_WRITING)
-		return get_user_pages_fast(user, 1, FOLL_WRITE, page);
+	*brought_in = false;
 	got = get_user_pages_fast_only(user, 1, FOLL_WRITE, page);
 	if (got == 1)
 		return got;
-	if (purpose == LG_FOR_LIKELY_WRITING) {
+	if (purpose != LG_FOR_READING) {
 		got = get_user_pages_fast(user, 1, FOLL_WRITE, page);
-		if (got == 1)
+		*brought_in = got == 1;
+		if (got == 1 || purpose == LG_FOR_WRITING)
 			return got;
 	}
 	*writable = false;
@@ -214,12 +215,83 @@ static bool __maybe_unused wait_for_none(struct lg_frames *frames)
 	return wait_event_killable(frames->none, !READ_ONCE(frames->invalidations)) == 0;
 }
 
+static u32 word_of(struct page *page, bool writable)
+{
+	/* While there is a reference, and before the guest may write. */
+	if (writable && !PageDirty(page))
+		set_page_dirty_lock(page);
+	return LG_FRAME_KNOWN | (writable ? LG_FRAME_WRITABLE : 0) | page_to_pfn(page) << LG_FRAME_SHIFT;
+}
+
+/* A page's word, with the lock held. */
+static void set_word(struct lg_frames *frames, u32 page_number, u32 word)
+{
+	if (!frames->words[page_number]) {
+		frames->known++;
+		atomic_inc(&lg_frames_known);
+	}
+	WRITE_ONCE(frames->words[page_number], word);
+}
+
+/* How many pages are learnt ahead of one. */
+#define LG_AHEAD 15
+
+/*
+ * A guest that touches pages for the first time does so one after the other, as a rule: Linux hands out blocks of memory from
+ * their beginning. Where the page before this one is known, the next ones are learnt, too, up to one that is known. If Linux had
+ * to bring this one in, it brings in those, where there is nothing yet: what takes longest of a page is not that it is zeroed,
+ * but the guest's exit and the search for it.
+ */
+static void learn_ahead(struct lg_frames *frames, u32 page_number, bool brought_in)
+{
+	u32 first = page_number + 1, count = 0, i, sequence;
+	struct page *pages[LG_AHEAD];
+	u32 words[LG_AHEAD];
+	unsigned long user;
+	int got;
+
+	if (!READ_ONCE(lg_ahead_allowed) || page_number == 0 || !READ_ONCE(frames->words[page_number - 1]))
+		return;
+	while (count < LG_AHEAD && first + count < frames->pages && !READ_ONCE(frames->words[first + count]))
+		count++;
+	sequence = READ_ONCE(frames->sequence);
+	/* As in lg_frames_learn(); but where something is invalidated meanwhile, all is left as it was. */
+	smp_rmb();
+	if (!count || READ_ONCE(frames->invalidations))
+		return;
+	user = frames->start + (unsigned long)first * PAGE_SIZE;
+	got = get_user_pages_fast_only(user, count, FOLL_WRITE, pages);
+	if (got <= 0) {
+		if (!brought_in)
+			return;
+		/* One that is there has been merged with an equal one, or is a file's: not to be copied before the guest writes. */
+		if (get_user_pages_fast_only(user, 1, 0, pages) == 1) {
+			put_page(pages[0]);
+			return;
+		}
+		got = get_user_pages_fast(user, count, FOLL_WRITE, pages);
+		if (got <= 0)
+			return;
+	}
+	count = got;
+	for (i = 0; i < count; i++)
+		words[i] = word_of(pages[i], true);
+	spin_lock(&frames->lock);
+	if (!frames->invalidations && frames->sequence == sequence)
+		for (i = 0; i < count; i++)
+			if (!frames->words[first + i])
+				set_word(frames, first + i, words[i]);
+	spin_unlock(&frames->lock);
+	for (i = 0; i < count; i++)
+		put_page(pages[i]);
+}
+
 u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 {
 	unsigned long user = frames->start + (unsigned long)page_number * PAGE_SIZE;
 	struct page *page;
 	u32 sequence, word;
-	bool writable;
+	bool writable, brought_in;
 
 	if (lg_should_fail())
 		return 0;
@@ -231,12 +303,9 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 		if (READ_ONCE(frames->invalidations) && !wait_for_none(frames))
 			return 0;
 #endif
-		if (get_page_at(user, purpose, &page, &writable) != 1)
+		if (get_page_at(user, purpose, &page, &writable, &brought_in) != 1)
 			return 0;
-		/* While there is a reference, and before the guest may write. */
-		if (writable && !PageDirty(page))
-			set_page_dirty_lock(page);
-		word = LG_FRAME_KNOWN | (writable ? LG_FRAME_WRITABLE : 0) | page_to_pfn(page) << LG_FRAME_SHIFT;
+		word = word_of(page, writable);
 
 		spin_lock(&frames->lock);
 #ifndef PLANT_NO_SEQUENCE
@@ -247,13 +316,11 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 			/* The same page, now for writing; another one would have been reported. */
 			if (frames->words[page_number] && WARN_ON_ONCE((frames->words[page_number] ^ word) >> LG_FRAME_SHIFT))
 				forget(frames, page_number, page_number + 1);
-			if (!frames->words[page_number]) {
-				frames->known++;
-				atomic_inc(&lg_frames_known);
-			}
-			WRITE_ONCE(frames->words[page_number], word);
+			set_word(frames, page_number, word);
 			spin_unlock(&frames->lock);
 			put_page(page);
+			if (writable)
+				learn_ahead(frames, page_number, brought_in);
 			return word;
 		}
 		frames->retried++;

@@ -44,6 +44,9 @@ struct lg_frames {
 	u32 exits;
 };
 
+/* The parameter `ahead` (lg_main.c). */
+extern bool lg_ahead_allowed;
+
 /* Of a virtual CPU of the current process, all of whose other memory is zero. An error as the kernel has it. May sleep. */
 int lg_frames_init(struct lg_frames *frames, unsigned long start, u32 pages);
 /* After this, nothing uses it. May sleep. */

@@ -8,6 +8,7 @@
  *   reflect      rw  whether the Switcher reflects page faults by itself in guests started from then on
  *   switch       rw  whether the Switcher does the hypercalls of a switch to another process by itself, likewise
  *   fill         rw  whether the Switcher fills missing entries of their shadow tables by itself, likewise
+ *   ahead        rw  whether pages of guests' memory are brought in before they are touched, where one is touched after the other
  *   max_guests   r   how many guests there is room for
  *   guests_per_user user_kib rw  what the guests of one user may take (lg_user.c)
  *   recording_kib rw  how much of a guest's recording is kept until it is read (lg_recording.c)
@@ -118,6 +119,10 @@ MODULE_PARM_DESC(switch, "switch between a guest's shadowed page directories wit
 static bool lg_fill_allowed = true;
 module_param_named(fill, lg_fill_allowed, bool, 0644);
 MODULE_PARM_DESC(fill, "fill entries that a guest misses without leaving it (default on; needs reflect)");
+
+bool lg_ahead_allowed = true;
+module_param_named(ahead, lg_ahead_allowed, bool, 0644);
+MODULE_PARM_DESC(ahead, "bring in pages of a guest's memory before it touches them, where it touches one after the other (default on)");
 
 unsigned int lg_max_guests = 32;
 module_param_named(max_guests, lg_max_guests, uint, 0444);

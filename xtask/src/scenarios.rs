@@ -69,6 +69,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("reflected-faults", 300),
     scenario!("switches-in-the-switcher", 300),
     scenario!("fills-in-the-switcher", 600),
+    scenario!("learnt-ahead", USUAL),
     scenario!("devices-on-pci", USUAL),
     scenario!("result-of-the-guest", USUAL),
     scenario!("two-guests", USUAL),

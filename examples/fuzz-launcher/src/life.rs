@@ -31,13 +31,13 @@ const STRATEGIES: [&str; 12] = [
     "nosuch:slots=1",
 ];
 
-/// What the Switcher may do by itself, by the module's parameters.
-const BY_ITSELF: [&str; 3] = ["reflect", "switch", "fill"];
+/// What saves exits, by the module's parameters: what the Switcher does by itself, and the host ahead.
+const SAVES_EXITS: [&str; 4] = ["reflect", "switch", "fill", "ahead"];
 
 /// Turns one of them off, or as a rule none, for the guests that are made from now on.
-fn choose_what_the_switcher_does(dice: &mut Dice) {
+fn choose_what_saves_exits(dice: &mut Dice) {
     let turned_off = dice.below(8) as usize;
-    for (number, name) in BY_ITSELF.into_iter().enumerate() {
+    for (number, name) in SAVES_EXITS.into_iter().enumerate() {
         let value = if number == turned_off { "N" } else { "Y" };
         // The module may be on its way out.
         let _ = std::fs::write(format!("/sys/module/lg/parameters/{name}"), value);
@@ -82,7 +82,7 @@ pub fn run(dice: &mut Dice, kind: Kind, shared: &'static Shared, depth: u32) -> 
     let memory = Memory::new(dice, pages, kind)?;
     let guest = Guest::random(dice, pages, kind);
     memory.load(&guest.memory);
-    choose_what_the_switcher_does(dice);
+    choose_what_saves_exits(dice);
     let device = File::options().read(true).write(true).open("/dev/lguest").ok()?.into_raw_fd();
     let world = World {
         memory,
