@@ -191,6 +191,10 @@ mod tests {
             self.0[slot]
         }
 
+        fn refills(&self, _slot: usize) -> usize {
+            unreachable!("they are not asked for")
+        }
+
         fn size(&self, _slot: usize) -> usize {
             1
         }
