@@ -2,7 +2,7 @@
 //!
 //! The smaller of the two plug-in traits. A shadow cache (the crate `strategies` has it) keeps up to `slots` shadow page
 //! directories; when the guest loads one that is not shadowed, it requests a slot from the policy. A policy sees
-//! slot numbers, the guest-physical addresses of directories and what their evictions cost, never a page table, and cannot
+//! slot numbers, the guest-physical addresses of directories and what their evictions cost and have cost, never a page table, and cannot
 //! break anything: an index out of range is counted and a safe slot taken.
 //!
 //! # The contract
@@ -79,6 +79,11 @@ pub trait Costs {
     /// Shadow entries that are dropped with it: the guest's next run on the directory fills those again that it needs.
     fn entries(&self, slot: usize) -> usize;
 
+    /// How often entries have been filled for the directory since it took the slot, as they were missed or about to be: each for the
+    /// first time, and again after a flush, or for writing after reading. If the directory was evicted before, this is what
+    /// that eviction has cost.
+    fn refills(&self, slot: usize) -> usize;
+
     /// What is gained for it, in the unit of the cache's capacity: one slot, or the table pages that are given back.
     fn size(&self, slot: usize) -> usize;
 }
@@ -88,6 +93,10 @@ pub struct EqualCosts;
 
 impl Costs for EqualCosts {
     fn entries(&self, _slot: usize) -> usize {
+        1
+    }
+
+    fn refills(&self, _slot: usize) -> usize {
         1
     }
 

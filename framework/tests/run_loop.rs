@@ -22,7 +22,8 @@ use framework::host::{
 use framework::in_switcher::InSwitcher;
 use framework::kill::{End, Kill, Panicked};
 use framework::ledger::{Forgotten, TableKind};
-use framework::registry::{BuildContext, Choice, POLICIES};
+use framework::policy::{Costs, EvictionPolicy};
+use framework::registry::{BuildContext, Choice, POLICIES, PolicyEntry};
 use framework::strategy::Formats;
 use framework::views::View;
 use rogue_plugin as _;
@@ -1154,6 +1155,30 @@ fn take_steps(strategy: &str, formats: Formats, in_switcher: bool) -> Counters {
     assert_eq!(run(guest, machine).0, None);
     counters
 }
+
+/// Evicts the slot that was refilled most often, so that a refill that is not counted shows in everything that comes after.
+struct ByRefills {
+    slots: usize,
+}
+
+impl EvictionPolicy for ByRefills {
+    fn filled(&mut self, _: usize, _: GuestPhys) {}
+    fn used(&mut self, _: usize, _: GuestPhys) {}
+    fn victim(&mut self, _: GuestPhys) -> usize {
+        0
+    }
+    fn victim_by_cost(&mut self, _: GuestPhys, costs: &dyn Costs) -> usize {
+        (0..self.slots).max_by_key(|&slot| costs.refills(slot)).unwrap()
+    }
+}
+
+#[linkme::distributed_slice(POLICIES)]
+static BY_REFILLS: PolicyEntry = PolicyEntry {
+    name: "test-by-refills",
+    help: "the slot that was refilled most often is evicted",
+    parameters: &[],
+    build: |config| Ok(Box::new(ByRefills { slots: config.slots })),
+};
 
 #[test]
 fn an_entry_filled_by_the_switcher_is_a_demand_fault_to_every_strategy() {

@@ -113,6 +113,10 @@ mod tests {
             self.0[slot].0
         }
 
+        fn refills(&self, _slot: usize) -> usize {
+            unreachable!("they are not asked for")
+        }
+
         fn size(&self, slot: usize) -> usize {
             self.0[slot].1
         }

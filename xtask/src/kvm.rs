@@ -43,7 +43,9 @@ pub enum KvmError {
     #[error("{DEVICE} cannot be opened")]
     Device(#[source] io::Error),
     /// QEMU did not start, or not with KVM.
-    #[error("{PROGRAM} does not run on this machine's KVM: {0}")]
+    #[error(
+        "{PROGRAM} does not run on this machine's KVM (that of a VM may serve 64-bit guests only: take a machine that is none): {0}"
+    )]
     Qemu(String),
 }
 
@@ -138,6 +140,7 @@ mod tests {
         let error =
             check_trial(&output(6, "failed to set MSR\nassertion failed\n\n")).unwrap_err().to_string();
         assert!(error.contains("failed to set MSR; assertion failed (signal: 6"), "{error}");
+        assert!(error.contains("take a machine that is none"), "{error}");
         assert!(check_trial(&output(0, "warning: y\n")).is_ok());
     }
 }

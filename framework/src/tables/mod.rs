@@ -470,17 +470,19 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         true
     }
 
-    /// Notes the entries that the Switcher has filled by itself, in level-1 tables of these.
+    /// Notes the entries that the Switcher has filled by itself, in level-1 tables of these. Those that the guest has missed below
+    /// `end` are [counted](Tables::count_fills).
     ///
     /// # Panics
     /// When one is in no table of these.
-    pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills) -> NotedFills {
+    pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills, end: GuestVirt) -> NotedFills {
         let filled = &host.filled_in_switcher(Capability::new())[..fills.count() as usize];
         let (mut released, mut set_ptes) = (0, 0);
         // As a rule many in a row are in one table.
         for in_one in filled.chunk_by(|one, next| one.is_beside::<S>(*next)) {
-            let leaf = self.filled_table(in_one[0]);
+            let (root, leaf) = self.filled_table(in_one[0]);
             let in_use = &mut self.leaf_mut(leaf).in_use;
+            let mut missed = 0;
             for filled in in_one {
                 if filled.cleared() {
                     in_use.remove(S::index(filled.page(), 1));
@@ -489,20 +491,40 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 }
                 released += u32::from(filled.replaced());
                 set_ptes += u32::from(filled.by_call());
+                missed += u32::from(!filled.by_call() && filled.page() < end);
             }
+            self.count_fills(root, missed);
         }
         self.released += u64::from(released);
         fills.noted(set_ptes)
     }
 
-    /// The table in which the Switcher has filled this.
+    /// The root, and its table, in which the Switcher has filled this.
     #[inline(never)] // Few of them are in another one than the last.
-    fn filled_table(&mut self, filled: FilledInSwitcher) -> LeafId {
+    fn filled_table(&mut self, filled: FilledInSwitcher) -> (RootId, LeafId) {
         let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == filled.root());
         let root = self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
         let (root, leaf_index) = (RootId(root as u16), leaf_index_of::<S>(filled.page()));
         let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
-        leaf.expect("the Switcher makes no tables")
+        (root, leaf.expect("the Switcher makes no tables"))
+    }
+
+    /// Counts so many fills of entries under a root. Which are counted is the strategy's choice.
+    #[inline]
+    pub fn count_fills(&mut self, root: RootId, count: u32) {
+        let fills = &mut self.holder_mut(Holder::Own(root)).fills;
+        *fills = fills.saturating_add(count);
+    }
+
+    /// How many fills have been counted under a root since it was made or [`Tables::restart_fills`].
+    #[must_use]
+    pub fn fills(&self, root: RootId) -> usize {
+        self.root(root).fills as usize
+    }
+
+    /// Counts the fills under a root from 0 again: it is the shadow of another page directory from now on.
+    pub fn restart_fills(&mut self, root: RootId) {
+        self.holder_mut(Holder::Own(root)).fills = 0;
     }
 
     /// Takes an entry out.

@@ -65,6 +65,8 @@ pub(super) struct Root {
     pub(super) leaves: Box<[LeafId]>,
     /// The indices of `leaves` that have one.
     pub(super) in_use: InUse<64>,
+    /// How often one of its entries has been filled; see [`Tables::count_fills`](super::Tables::count_fills).
+    pub(super) fills: u32,
 }
 
 impl Root {
@@ -79,6 +81,7 @@ impl Root {
             middle_origins: [None; 4],
             leaves: leaves.into_boxed_slice(),
             in_use: InUse::EMPTY,
+            fills: 0,
         })
     }
 

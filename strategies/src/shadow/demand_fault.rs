@@ -55,6 +55,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         let table = self.tables.find_or_add(host, root, va, found.origin())?;
         self.tables.replace(table, va, ShadowEntry::new(host, made)?);
+        self.count_fill(root, va);
         if !self.linear && guest != found.entry {
             // Before the guest runs again (invariant 6).
             walk::write_entry::<G>(host, found.at, guest)?;

@@ -150,6 +150,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         // Another slot may have been the one for it.
         host.retract(directory);
         self.slots.fill(index, directory, root);
+        self.tables.restart_fills(root);
         self.policy.filled(index, directory);
     }
 }

@@ -222,7 +222,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
-        self.tables.note_fills(host, fills)
+        self.tables.note_fills(host, fills, self.kernel_address)
     }
 
     fn set_up(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {

@@ -171,6 +171,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     fn fill(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         if self.tables.fill(host, table, va, walk::until_dirty(guest)) {
             self.counters.filled_ahead += 1;
+            self.count_fill(self.slots.current_slot().root, va);
         }
     }
 
