@@ -6,7 +6,8 @@
  *   both worlds.
  * - Global pages are turned off (CR4.PGE). A global TLB entry survives the change of CR3, so the guest would
  *   see the host's kernel instead of itself. Off for as long as the module is loaded: turning it off and on
- *   again at each entry costs two more TLB flushes.
+ *   again at each entry costs two more TLB flushes. (Where the kernel turns it on by itself, it is off again at the
+ *   next entry: lg_compat.h.)
  */
 #include <linux/build_bug.h>
 #include <linux/cpuhotplug.h>
@@ -15,8 +16,8 @@
 #include <linux/printk.h>
 #include <asm/desc.h>
 #include <asm/segment.h>
-#include <asm/tlbflush.h>
 
+#include "lg_compat.h"
 #include "lg_shim.h"
 
 /* Where the Switcher, and a guest of the i386 Linux's own, expect the kernel's. */
@@ -44,8 +45,7 @@ static int prepare_cpu(unsigned int cpu)
 	gdt[LG_GDT_DS] = data;
 
 	local_irq_save(flags);
-	__this_cpu_write(had_global_pages, cr4_read_shadow() & X86_CR4_PGE);
-	cr4_update_irqsoff(0, X86_CR4_PGE);
+	__this_cpu_write(had_global_pages, lg_global_pages_off());
 	local_irq_restore(flags);
 	return 0;
 }
@@ -58,7 +58,7 @@ static int restore_cpu(unsigned int cpu)
 
 	local_irq_save(flags);
 	if (__this_cpu_read(had_global_pages))
-		cr4_update_irqsoff(X86_CR4_PGE, 0);
+		lg_global_pages_on();
 	local_irq_restore(flags);
 
 	gdt[LG_GDT_CS] = none;

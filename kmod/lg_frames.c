@@ -26,6 +26,7 @@
 #include <linux/smp.h>
 #include <linux/vmalloc.h>
 
+#include "lg_compat.h"
 #include "lg_frames.h"
 #include "lg_shim.h"
 
@@ -147,7 +148,7 @@ static void invalidate_range_end(struct mmu_notifier *notifier, const struct mmu
 }
 
 /* The processor's accessed bits are in the shadow, where nobody looks for them: a page that is known was accessed. */
-static int clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long start, unsigned long end)
+static lg_young clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long start, unsigned long end)
 {
 	struct lg_frames *frames = of(notifier);
 	u32 from, to, count;
@@ -160,7 +161,7 @@ static int clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsi
 	return count != 0;
 }
 
-static int test_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long address)
+static lg_young test_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long address)
 {
 	u32 from, to;
 

@@ -36,6 +36,7 @@
 #include <asm/msr.h>
 #include <asm/pgtable_types.h>
 
+#include "lg_compat.h"
 #include "lg_shim.h"
 
 /* The kernel's numbers, as Rust has them (src/shared.rs). */
@@ -209,9 +210,9 @@ asmlinkage u32 lg_audit_every(void)
  */
 static bool faults_are_guests(void)
 {
-	u64 async = 0;
+	u32 async, high;
 
-	return !kvm_para_available() || rdmsrl_safe(MSR_KVM_ASYNC_PF_EN, &async) || !(async & KVM_ASYNC_PF_ENABLED);
+	return !kvm_para_available() || rdmsr_safe(MSR_KVM_ASYNC_PF_EN, &async, &high) || !(async & KVM_ASYNC_PF_ENABLED);
 }
 
 asmlinkage bool lg_reflect(void)
@@ -336,6 +337,10 @@ static int __init lg_init(void)
 	if (lg_max_guests < 1 || lg_max_guests > LG_MAX_GUESTS) {
 		pr_err("lg: max_guests=%u: there can be 1 to %d\n", lg_max_guests, LG_MAX_GUESTS);
 		return -EINVAL;
+	}
+	if (!LG_WAITS_FOR_PAGES_OF_HOST && !faults_are_guests()) {
+		pr_err("lg: under KVM, this kernel's asynchronous page faults are for Linux's own modules; boot it with no-kvmapf\n");
+		return -EOPNOTSUPP;
 	}
 	if (!lg_seed_given)
 		lg_seed = get_random_u64();

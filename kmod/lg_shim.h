@@ -198,7 +198,8 @@ struct lg_vcpu;
 /* The Switcher's entry: the selector and address that lg_vcpu_enter() calls. */
 asmlinkage void lg_vcpu_set_entry(u32 selector, u32 address);
 /*
- * A virtual CPU that the current task runs; or NULL, and why not: -ENOMEM, or -EINTR where the task has a signal to handle.
+ * A virtual CPU that the current task runs; or NULL, and why not: -ENOMEM, -EINTR where the task has a signal to handle, or -EPERM
+ * where it is one of the kernel's own threads, as io_uring's are.
  * Its guest's memory are so many pages of the task's, from this address of user space on. May sleep.
  */
 asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *error);

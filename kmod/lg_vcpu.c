@@ -115,6 +115,8 @@ asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
 }
 
 #define LG_SIGNAL_FLAGS (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
+/* A guest gives way where a process in user mode would, so at the lazy one too, which preempt_enable() and cond_resched() ignore. */
+#define LG_RESCHEDULE_FLAGS (_TIF_NEED_RESCHED | _TIF_NEED_RESCHED_LAZY)
 
 /*
  * Lets others run if they wait to; returns whether there is a signal as well.
@@ -125,10 +127,13 @@ asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
  */
 static bool give_way(void)
 {
+	unsigned long flags = read_thread_flags();
+
 	rcu_tasks_qs(current, false);
-	if (likely(!(read_thread_flags() & (LG_SIGNAL_FLAGS | _TIF_NEED_RESCHED))))
+	if (likely(!(flags & (LG_SIGNAL_FLAGS | LG_RESCHEDULE_FLAGS))))
 		return false;
-	cond_resched();
+	if (flags & LG_RESCHEDULE_FLAGS)
+		schedule();
 	return signal_pending(current);
 }
 
@@ -230,6 +235,11 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *e
 	*error = -ENOMEM;
 	if (!vcpu)
 		return NULL;
+	/* io_uring may call a file's operations in a thread of its own, whose FPU state the kernel does not keep when it switches tasks. */
+	*error = -EPERM;
+	if (current->flags & (PF_KTHREAD | PF_IO_WORKER))
+		goto free_vcpu;
+	*error = -ENOMEM;
 	if (lg_should_fail() || !lg_fpu_alloc(&vcpu->fpu))
 		goto free_vcpu;
 	*error = lg_frames_init(&vcpu->frames, start, pages);
@@ -238,8 +248,7 @@ asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *e
 	vcpu->number = atomic_inc_return(&vcpus_made);
 	atomic_inc(&lg_memory);
 	init_waitqueue_head(&vcpu->wait);
-	hrtimer_init(&vcpu->clock, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	vcpu->clock.function = clock_expired;
+	hrtimer_setup(&vcpu->clock, clock_expired, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	vcpu->task = get_task_struct(current);
 	/* The structure, not the memory, which goes with the launcher. */
 	vcpu->mm = current->mm;
@@ -315,7 +324,7 @@ static void separate_guests(const struct lg_vcpu *vcpu)
 	if (__this_cpu_read(last_vcpu) == vcpu->number)
 		return;
 	__this_cpu_write(last_vcpu, vcpu->number);
-	indirect_branch_prediction_barrier();
+	lg_separate_predictions();
 }
 
 /*
@@ -383,23 +392,31 @@ asmlinkage void lg_vcpu_set_entry(u32 selector, u32 address)
 	switcher_entry.selector = selector;
 }
 
-/*
- * Gives an interrupt that ended the guest's run to the host, which never saw it: calls the handler as the
- * processor would have, with interrupts off.
- */
-static void replay(u8 vector)
+/* Calls the host's handler of a vector as the processor would have, with interrupts off. `flags` is what it returns to. */
+static void replay(u8 vector, unsigned long flags)
 {
 	struct desc_ptr idt;
 	unsigned long handler;
 
 	store_idt(&idt);
 	handler = gate_offset((gate_desc *)idt.address + vector);
-	asm volatile("pushf\n\t"
+	asm volatile("push %[flags]\n\t"
 		     "push %%cs\n\t"
 		     CALL_NOSPEC
 		     : ASM_CALL_CONSTRAINT
-		     : [thunk_target] "a" (handler)
+		     : [thunk_target] "a" (handler), [flags] "r" (flags)
 		     : "memory", "cc");
+}
+
+/*
+ * Gives an interrupt that ended the guest's run to the host, which never saw it. It interrupted a guest with interrupts
+ * on, and returns to code with interrupts on: where it does not, newer kernels leave the next event of the processor's clock
+ * unarmed, for an end of an interrupt that would come later.
+ */
+static void replay_interrupt(u8 vector)
+{
+	replay(vector, native_save_fl() | X86_EFLAGS_IF);
+	local_irq_disable();
 }
 
 static void set_ts(void)
@@ -414,9 +431,9 @@ static void replay_events(unsigned long events)
 	unsigned long machine_checks = events >> LG_MACHINE_CHECKS_SHIFT;
 
 	while (nmis--)
-		replay(X86_TRAP_NMI);
+		replay(X86_TRAP_NMI, native_save_fl());
 	while (machine_checks--)
-		replay(X86_TRAP_MC);
+		replay(X86_TRAP_MC, native_save_fl());
 }
 
 /* Exceptions that end a run and concern the host as well. */
@@ -437,17 +454,17 @@ static bool concern_host(struct lg_vcpu *vcpu, u8 vector, unsigned long missed)
 		/* Before anything is let in that may fault itself. */
 		vcpu->cr2 = native_read_cr2();
 		vcpu->missed = missed;
-		return kvm_read_and_reset_apf_flags() & KVM_PV_REASON_PAGE_NOT_PRESENT;
+		return lg_page_of_host_on_its_way();
 	case X86_TRAP_NMI:
 	case X86_TRAP_MC:
-		replay(vector);
+		replay(vector, native_save_fl());
 		return false;
 	case IA32_SYSCALL_VECTOR:
 		/* The only vector above the exceptions that no hardware uses. */
 		return false;
 	default:
 		if (vector >= FIRST_EXTERNAL_VECTOR)
-			replay(vector);
+			replay_interrupt(vector);
 		return false;
 	}
 }
@@ -458,8 +475,8 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	bool page_on_its_way = false;
 
 	/*
-	 * The replayed interrupt's own end does not reschedule, since interrupts were off before it:
-	 * preempt_enable() does. In between no lock is taken, so that this is the same under PREEMPT_RT.
+	 * The replayed interrupt's own end does not reschedule, since preemption is off: preempt_enable() does. In between no
+	 * lock is taken, so that this is the same under PREEMPT_RT.
 	 */
 	preempt_disable();
 	local_irq_disable();
@@ -470,22 +487,23 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 	 */
 	flags = read_thread_flags();
 	vector = FIRST_EXTERNAL_VECTOR;
-	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NOTIFY_RESUME | _TIF_NEED_RESCHED)) ||
+	if (unlikely(flags & (LG_SIGNAL_FLAGS | _TIF_NOTIFY_RESUME | LG_RESCHEDULE_FLAGS)) ||
 	    unlikely(READ_ONCE(vcpu->pending) != seen))
 		goto out;
 	if (unlikely(!lg_frames_enter(&vcpu->frames)))
 		goto out;
+	lg_global_pages_still_off();
 	/* Being scheduled away leaves the guest's FPU state in memory, and may let another guest run here. */
 	if (unlikely(flags & _TIF_NEED_FPU_LOAD)) {
-		switch_fpu_return();
+		lg_fpu_reload();
 		separate_guests(vcpu);
 	}
 	away = to_put_away(flags);
 	if (unlikely(away))
 		put_away(vcpu, flags);
 	/* SYSENTER would take the guest into the host's ring 0. */
-	if (static_cpu_has(X86_FEATURE_SEP))
-		__wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
+	if (cpu_feature_enabled(X86_FEATURE_SEP))
+		native_wrmsr(MSR_IA32_SYSENTER_CS, 0, 0);
 	if (unlikely(ts))
 		set_ts();
 	savesegment(gs, gs);
@@ -497,7 +515,7 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 		     : "=a" (vector), "=d" (events), "=D" (missed), "+S" (clear_buffers)
 		     : [target] "m" (switcher_entry), "0" (state)
 		     : "ebx", "ecx", "memory", "cc");
-	if (static_cpu_has(X86_FEATURE_RSB_VMEXIT) || static_cpu_has(X86_FEATURE_RSB_VMEXIT_LITE))
+	if (cpu_feature_enabled(X86_FEATURE_RSB_VMEXIT) || cpu_feature_enabled(X86_FEATURE_RSB_VMEXIT_LITE))
 		lg_fill_return_stack();
 	/* Before the interrupt that ended the run is given to the host: it may be the one that waits for this. */
 	lg_frames_leave(&vcpu->frames);
@@ -508,8 +526,8 @@ asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts
 		bring_back(vcpu);
 	/* Its LDT entry may be gone since the process loaded it; then the fix-up loads null. */
 	loadsegment(gs, gs);
-	if (static_cpu_has(X86_FEATURE_SEP))
-		__wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
+	if (cpu_feature_enabled(X86_FEATURE_SEP))
+		native_wrmsr(MSR_IA32_SYSENTER_CS, current->thread.sysenter_cs, 0);
 	if (vector >= FIRST_EXTERNAL_VECTOR || BIT(vector) & LG_CONCERNS_HOST)
 		page_on_its_way = concern_host(vcpu, vector, missed);
 	if (unlikely(events))
@@ -521,7 +539,7 @@ out:
 		return vector;
 
 	local_irq_disable();
-	kvm_async_pf_task_wait_schedule(vcpu->cr2);
+	lg_wait_for_page_of_host(vcpu->cr2);
 	local_irq_enable();
 	return FIRST_EXTERNAL_VECTOR;
 }

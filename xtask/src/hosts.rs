@@ -20,7 +20,7 @@ pub struct Host {
 }
 
 /// All of them; the first two are what everything else here is tested on.
-pub const HOSTS: [Host; 7] = [
+pub const HOSTS: [Host; 9] = [
     Host { name: "6.1-686", line: Line::Bookworm, flavour: Flavour::Plain },
     Host { name: "6.1-686-pae", line: Line::Bookworm, flavour: Flavour::Pae },
     Host { name: "6.1-rt-686-pae", line: Line::RealTime, flavour: Flavour::Pae },
@@ -28,6 +28,8 @@ pub const HOSTS: [Host; 7] = [
     Host { name: "5.10-686-pae", line: Line::Bullseye, flavour: Flavour::Pae },
     Host { name: "6.12-686", line: Line::Source612, flavour: Flavour::Plain },
     Host { name: "6.12-686-pae", line: Line::Source612, flavour: Flavour::Pae },
+    Host { name: "7.3-686", line: Line::Source73, flavour: Flavour::Plain },
+    Host { name: "7.3-686-pae", line: Line::Source73, flavour: Flavour::Pae },
 ];
 
 /// What stands for all of them on the command line.

@@ -18,21 +18,28 @@ pub enum Line {
     Bullseye,
     /// 6.12, as source.
     Source612,
+    /// 7.3, as source.
+    Source73,
 }
 
 impl Line {
     /// All of them.
-    pub const ALL: [Line; 4] = [Line::Bookworm, Line::RealTime, Line::Bullseye, Line::Source612];
+    pub const ALL: [Line; 5] =
+        [Line::Bookworm, Line::RealTime, Line::Bullseye, Line::Source612, Line::Source73];
 
     /// The source package that its kernels are built of, such as `6.12` of `linux-source-6.12`; none where they are packages.
     pub fn source(self) -> Option<&'static str> {
-        (self == Line::Source612).then_some("6.12")
+        match self {
+            Line::Bookworm | Line::RealTime | Line::Bullseye => None,
+            Line::Source612 => Some("6.12"),
+            Line::Source73 => Some("7.3"),
+        }
     }
 
     /// The suite that its packages are in.
     pub fn suite(self) -> &'static str {
         match self {
-            Line::Bookworm | Line::RealTime | Line::Source612 => apt_sources::SUITE,
+            Line::Bookworm | Line::RealTime | Line::Source612 | Line::Source73 => apt_sources::SUITE,
             Line::Bullseye => "bullseye",
         }
     }
@@ -40,7 +47,7 @@ impl Line {
     /// The kernels that there are of it.
     pub fn flavours(self) -> &'static [Flavour] {
         match self {
-            Line::Bookworm | Line::Bullseye | Line::Source612 => &Flavour::ALL,
+            Line::Bookworm | Line::Bullseye | Line::Source612 | Line::Source73 => &Flavour::ALL,
             Line::RealTime => &[Flavour::Pae],
         }
     }
@@ -61,7 +68,8 @@ impl Line {
             Line::Bookworm => "",
             Line::RealTime => "-rt",
             Line::Bullseye => "-bullseye",
-            Line::Source612 => "-source",
+            Line::Source612 => "-source-6.12",
+            Line::Source73 => "-source-7.3",
         }
     }
 

@@ -150,6 +150,11 @@ impl Memory {
         }
     }
 
+    /// What a request for a guest with this memory names: its address, its pages, and where it begins.
+    pub fn arguments(&self) -> [u32; 3] {
+        [self.base.as_ptr() as usize as u32, MEMORY >> 12, CODE]
+    }
+
     /// Puts a step into the program, also of a guest that runs.
     pub fn set_step(&self, index: u32, step: Step) {
         for (i, word) in (0..).zip(step.words()) {
@@ -257,8 +262,7 @@ impl Device {
 
     /// Makes a guest with the host's tables of the current process.
     pub fn request_guest(&self, memory: &Memory) -> io::Result<()> {
-        let base = memory.base.as_ptr() as usize as u32;
-        self.request(Request::Initialize, &[base, MEMORY >> 12, CODE]).map(drop)
+        self.request(Request::Initialize, &memory.arguments()).map(drop)
     }
 
     /// Runs the guest to its end, which is returned.

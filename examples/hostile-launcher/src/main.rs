@@ -15,6 +15,7 @@
 //! | `faults` | pages whose faults a program handles |
 //! | `snapshots` | acts of a launcher that becomes another process, or two, or none |
 //! | `device` | acts with many requests |
+//! | `uring` | an act of a thread that the kernel makes |
 //! | `users` | an act as another user |
 //! | `processor` | acts that leave something in the processor's registers |
 //! | `worlds` | acts that look for something of one world in the other's registers |
@@ -42,6 +43,8 @@ mod run_loop;
 #[cfg(target_arch = "x86")]
 mod snapshots;
 #[cfg(target_arch = "x86")]
+mod uring;
+#[cfg(target_arch = "x86")]
 mod users;
 #[cfg(target_arch = "x86")]
 mod worlds;
@@ -54,13 +57,14 @@ type Failure = Box<dyn std::error::Error>;
 type Play = fn() -> Result<(), Failure>;
 
 #[cfg(target_arch = "x86")]
-const ACTS: [(&str, Play); 28] = [
+const ACTS: [(&str, Play); 29] = [
     ("ring-refill", run_loop::ring_refill),
     ("counters-hold", run_loop::counters_hold),
     ("spin", run_loop::spin),
     ("spin-natively", run_loop::spin_natively),
     ("eventfd-flood", device::eventfd_flood),
     ("log-flood", device::log_flood),
+    ("worker", uring::worker),
     ("user-namespace", users::user_namespace),
     ("giant-flush", pages::giant_flush),
     ("giant-kill", pages::giant_kill),

@@ -72,6 +72,7 @@ pub const SCENARIOS: &[Scenario] = &[
     act!("border-giant-kill", 900, "giant-kill", "paging_kib=65536"),
     scenario!("border-rcu-tasks", 900),
     act!("border-fpu-registers", 300, "fpu-registers"),
+    act!("border-worker", 300, "worker"),
     act!("border-breakpoint", 300, "breakpoint"),
     act!("border-debug-registers", 300, "debug-registers"),
     act!("border-ldt", 300, "ldt"),

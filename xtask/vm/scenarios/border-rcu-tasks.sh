@@ -3,7 +3,7 @@
 # the same time: one processor would be the tracer's first.)
 [ $(nproc) -gt 1 ] || exit 0
 load
-traces=/sys/kernel/debug/tracing/instances
+traces=/sys/kernel/tracing/instances
 removal() {
     /guests/hostile-launcher $1 & spinner=$!
     until_true 60 busy $spinner || fail "$1 does not run"

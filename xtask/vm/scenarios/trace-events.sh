@@ -1,5 +1,5 @@
 # Trace events: whoever watches sees as many as the guest's counters say, by tracefs alone; nothing is left when the module goes.
-tracing=/sys/kernel/debug/tracing
+tracing=/sys/kernel/tracing
 events=$tracing/events/lguest
 # seen PATTERN: how many events in the trace fit.
 seen() {
