@@ -230,16 +230,16 @@ static atomic_t vcpus_made = ATOMIC_INIT(0);
 
 asmlinkage struct lg_vcpu *lg_vcpu_create(unsigned long start, u32 pages, int *error)
 {
-	struct lg_vcpu *vcpu = lg_should_fail() ? NULL : kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
+	struct lg_vcpu *vcpu;
 
-	*error = -ENOMEM;
-	if (!vcpu)
-		return NULL;
 	/* io_uring may call a file's operations in a thread of its own, whose FPU state the kernel does not keep when it switches tasks. */
 	*error = -EPERM;
 	if (current->flags & (PF_KTHREAD | PF_IO_WORKER))
-		goto free_vcpu;
+		return NULL;
 	*error = -ENOMEM;
+	vcpu = lg_should_fail() ? NULL : kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
+	if (!vcpu)
+		return NULL;
 	if (lg_should_fail() || !lg_fpu_alloc(&vcpu->fpu))
 		goto free_vcpu;
 	*error = lg_frames_init(&vcpu->frames, start, pages);

@@ -512,14 +512,13 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// Counts so many fills of entries under a root. Which are counted is the strategy's choice.
     #[inline]
     pub fn count_fills(&mut self, root: RootId, count: u32) {
-        let fills = &mut self.holder_mut(Holder::Own(root)).fills;
-        *fills = fills.saturating_add(count);
+        self.holder_mut(Holder::Own(root)).fills += u64::from(count);
     }
 
     /// How many fills have been counted under a root since it was made or [`Tables::restart_fills`].
     #[must_use]
     pub fn fills(&self, root: RootId) -> usize {
-        self.root(root).fills as usize
+        usize::try_from(self.root(root).fills).unwrap_or(usize::MAX)
     }
 
     /// Counts the fills under a root from 0 again: it is the shadow of another page directory from now on.

@@ -66,7 +66,7 @@ pub(super) struct Root {
     /// The indices of `leaves` that have one.
     pub(super) in_use: InUse<64>,
     /// How often one of its entries has been filled; see [`Tables::count_fills`](super::Tables::count_fills).
-    pub(super) fills: u32,
+    pub(super) fills: u64,
 }
 
 impl Root {

@@ -68,9 +68,15 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         match self.verdict_on_around() {
             Verdict::Leave => {}
-            Verdict::Prefetch => self.neighbours(host, table, va, at, |cache, host, page, guest| {
-                cache.fill(host, table, page, guest);
-            }),
+            Verdict::Prefetch => {
+                let before = self.counters.filled_ahead;
+                self.neighbours(host, table, va, at, |cache, host, page, guest| {
+                    cache.fill(host, table, page, guest);
+                });
+                if va < self.kernel_address {
+                    self.count_filled_ahead(before);
+                }
+            }
             Verdict::Withhold => {
                 self.around.begin(directory);
                 self.neighbours(host, table, va, at, |cache, host, page, guest| {
@@ -171,7 +177,6 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     fn fill(&mut self, host: &mut dyn PagingHost, table: LeafId, va: GuestVirt, guest: Entry) {
         if self.tables.fill(host, table, va, walk::until_dirty(guest)) {
             self.counters.filled_ahead += 1;
-            self.count_fill(self.slots.current_slot().root, va);
         }
     }
 
@@ -238,17 +243,24 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Fills those of some pages that the current page directory maps as accessed.
     #[inline(never)] // Or a switch that fills nothing would have its stack frame.
     pub(super) fn fill_pages(&mut self, host: &mut dyn PagingHost, pages: &[GuestVirt]) {
-        let slot = self.slots.current_slot();
+        let (slot, before) = (self.slots.current_slot(), self.counters.filled_ahead);
         for (number, &va) in pages.iter().enumerate() {
             if number % FILLED_AT_ONCE == FILLED_AT_ONCE - 1 && reschedule_point(host).is_break() {
-                return;
+                break;
             }
             // What is wrong with the guest's tables comes out when it uses them.
             let Ok(Some(found)) = walk::walk::<G>(host, slot.directory, va) else { continue };
             if self.may_fill(va, found.entry) {
-                let Ok(table) = self.tables.find_or_add(host, slot.root, va, found.origin()) else { return };
+                let Ok(table) = self.tables.find_or_add(host, slot.root, va, found.origin()) else { break };
                 self.fill(host, table, va, found.entry);
             }
         }
+        self.count_filled_ahead(before);
+    }
+
+    /// What has been filled ahead for the current slot, below the kernel, since there were so many.
+    fn count_filled_ahead(&mut self, before: u64) {
+        let count = self.counters.filled_ahead - before;
+        self.tables.count_fills(self.slots.current_slot().root, count as u32);
     }
 }
