@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -73,7 +73,8 @@ fn watch(top: &Top) -> ExitCode {
 fn send(monitor: &Path, command: monitor::Command) -> ExitCode {
     match monitor::send(monitor, command) {
         Ok((answer, is_done)) => {
-            println!("{answer}");
+            // Whoever has seen enough of it may have closed the pipe.
+            let _ = writeln!(std::io::stdout(), "{answer}");
             if is_done { ExitCode::SUCCESS } else { exit_code::LAUNCHER.into() }
         }
         Err(error) => {

@@ -107,8 +107,11 @@ impl Project {
     }
 }
 
-/// Waits until no other run uses a folder, and keeps the others out until the result is dropped.
-fn lock(folder: &Path, name: &str) -> Result<File> {
+/// Waits until no other run uses a folder, such as that of a VM's logs, and keeps the others out until the result is dropped.
+///
+/// # Errors
+/// When the folder cannot be made, or the lock not be taken.
+pub fn lock(folder: &Path, name: &str) -> Result<File> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let path = folder.join(name);
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;

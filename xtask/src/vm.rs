@@ -10,7 +10,7 @@ use crate::flavour::Flavour;
 use crate::initrd::Initrd;
 use crate::kernel_log;
 use crate::kernels::Kernels;
-use crate::project::Project;
+use crate::project::{Project, lock};
 use crate::qemu::{Clock, End, Limits, MEMORY, Pc, Processor};
 use crate::steps::{self, Outcome, Step};
 
@@ -150,6 +150,8 @@ impl Vm {
         line: impl FnMut(&str),
     ) -> Result<Boot> {
         let folder = project.logs().join("vm").join(&self.name);
+        // Two at once would take each other's files for their own.
+        let _lock = lock(&folder, "lock")?;
         let mut pc = self.prepare(kernels, contents, steps, &folder, special.append)?;
         if let Some(kernel) = special.kernel {
             pc.kernel = Some(kernel.to_owned());
@@ -166,6 +168,7 @@ impl Vm {
         of_guest: bool,
     ) -> Result<()> {
         let folder = project.logs().join("vm").join(&self.name);
+        let _lock = lock(&folder, "lock")?;
         let append = if of_guest { "lg.shell=guest" } else { "lg.shell=host" };
         self.prepare(kernels, contents, &[], &folder, append)?.run_interactively()
     }

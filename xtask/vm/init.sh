@@ -10,6 +10,7 @@
 /bin/busybox mount -t tracefs tracefs /sys/kernel/tracing
 /bin/busybox mount -t tmpfs tmpfs /tmp
 /bin/busybox --install -s /bin
+/bin/busybox ifconfig lo up
 export PATH=/bin HOME=/root
 
 if grep -q lg.shell /proc/cmdline; then

@@ -4,7 +4,7 @@
 //! test=quick|full|none   run the tests (full when nothing else is requested)
 //! measure                measure some workloads (also when nothing else is requested)
 //! bench=NAME             measure one; Workload lists the names, ctx16p64 is ctx with 16 processes of 64 pages
-//! scale=N                percent of the workloads' usual operations, 1 to 1000 (100)
+//! scale=N                percent of the workloads' usual operations, 1 to 1000000 (100)
 //! seed=N                 seed of everything random
 //! procs=N                processes that fill and verify memory, 1 to 48 (16)
 //! spin                   run for ever
@@ -127,8 +127,8 @@ pub fn parse(line: &str) -> Result<RunOptions, BadCommandLine<'_>> {
             }
             ("scale", Some(value)) => {
                 options.scale = number(value)?;
-                if !(1..=1000).contains(&options.scale) {
-                    return Err(BadCommandLine::Value { word, expected: "a number from 1 to 1000" });
+                if !(1..=1_000_000).contains(&options.scale) {
+                    return Err(BadCommandLine::Value { word, expected: "a number from 1 to 1000000" });
                 }
             }
             ("hostile", Some(name)) => {

@@ -93,7 +93,10 @@ pub fn measure_some(options: &RunOptions) {
 /// Measures one workload.
 pub fn measure(workload: Workload, options: &RunOptions) {
     let name = Name { workload, ring: options.ring, pages: options.pages };
-    let scaled = |count: u32| (count * options.scale / 100).max(1);
+    let scaled = |count: u32| {
+        let count = u64::from(count) * u64::from(options.scale) / 100;
+        u32::try_from(count).unwrap_or(u32::MAX).max(1)
+    };
     match workload {
         Workload::NullSyscall => repeat(name, scaled(10_000), || {
             let _ = user::getpid();
