@@ -54,6 +54,13 @@ fn a_figure_is_drawn_from_the_csv() {
     let text = String::from_utf8(figure("sweep.csv", "sweep.svg")).unwrap();
     assert!(text.contains(">calm.trace</text>") && text.contains(">list.keys</text>"));
 
+    // The panels share their axis, which reaches as far as the highest of them.
+    let table = "trace,strategy,slots,loads,misses,compulsory\n\
+                 low,lru,1,100,10,1\nlow,lru,2,100,5,1\nhigh,lru,1,100,90,1\nhigh,lru,2,100,85,1\n";
+    fs::write(at("two.csv"), table).unwrap();
+    let text = String::from_utf8(figure("two.csv", "two.svg")).unwrap();
+    assert!(text.contains(">80</text>"), "the second panel is cut off");
+
     let wrong = Command::new(PYTHON).arg(&script).arg(at("list.keys")).arg("-o").arg(at("no.svg")).output();
     let wrong = wrong.unwrap();
     let why = String::from_utf8_lossy(&wrong.stderr);

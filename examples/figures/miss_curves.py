@@ -62,7 +62,6 @@ def draw(axes, name, table):
             axes.fill_between(seeds.index, seeds["min"], seeds["max"], alpha=0.2, linewidth=0)
     axes.axhline(table["compulsory"].iloc[0], color="grey", linestyle=":", marker="", label="compulsory")
     axes.set(xlabel="slots", title=pathlib.Path(name).name)
-    axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -78,6 +77,8 @@ def main():
         figure, panels = plt.subplots(1, len(traces), figsize=size, sharey=True, squeeze=False, layout="constrained")
         for axes, (name, rows) in zip(panels[0], traces):
             draw(axes, name, rows)
+        # Not before all are drawn: it fixes the top as well, and the panels share their axis.
+        panels[0][0].set_ylim(bottom=0)
         panels[0][0].set_ylabel("misses, % of loads")
         panels[0][-1].legend(fontsize=7)
         dated = {".pdf": "CreationDate", ".svg": "Date"}.get(pathlib.Path(arguments.output).suffix)
