@@ -43,6 +43,14 @@ fn a_pipe_is_a_trace_as_long_as_one_reading_is_enough() {
     }
 }
 
+/// Two pages are mapped, and the load of a page directory drops both.
+#[test]
+fn what_tlb_drops_at_a_load_is_counted() {
+    let trace = TRACE.replacen("cr3 0x1000", "acc 0x5000 k r\nacc 0x6000 k r\ncr3 0x1000", 1);
+    let output = replay(&["-", "--strategies", "tlb", "--format", "csv"], &trace);
+    assert!(words(&output.stdout).contains("\ntlb,,2,0,2,2,2,2,"), "{}", words(&output.stdout));
+}
+
 #[test]
 fn a_cut_trace_stays_one_when_it_is_converted() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::audit::Defect;
+use framework::counters::PagingCounters;
 use framework::fallible::OutOfMemory;
 use framework::host::{PagingHost, Progress};
 use framework::inspect::{Inspect, Lookup, Mapping};
@@ -102,6 +103,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for Tlb<G, S> {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         Some(self)
+    }
+
+    fn counters(&self) -> PagingCounters {
+        self.tables.counters()
     }
 
     fn tear_down(&mut self, host: &mut dyn PagingHost) {

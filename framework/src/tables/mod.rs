@@ -46,6 +46,7 @@ mod kept;
 mod leaf;
 mod root;
 
+use crate::counters::PagingCounters;
 use crate::in_switcher::{Fills, NotedFills};
 use crate::inspect::Lookup;
 use crate::kill::Kill;
@@ -185,6 +186,16 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[must_use]
     pub fn visited(&self) -> u64 {
         self.visited
+    }
+
+    /// What the tables have counted, for a strategy's [`counters`](crate::strategy::PagingStrategy::counters).
+    #[must_use]
+    pub fn counters(&self) -> PagingCounters {
+        PagingCounters {
+            released_entries: self.released,
+            visited_entries: self.visited,
+            ..PagingCounters::default()
+        }
     }
 
     /// Table pages held, the Switcher's not among them.
