@@ -8,7 +8,7 @@
 use crate::analysis::FirstLoads;
 use crate::optimum::{Collector, Future, Optimum};
 use arch_i386::addr::PAGE_SIZE;
-use framework::registry::{self, Choice, ConfigError, SLOTS};
+use framework::registry::{self, Choice, ConfigError, OF, SLOTS};
 use sim::input::{Input, InputError};
 use sim::policy_check::message;
 use sim::replay::{Replay, Report};
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use strategies::shadow::{self, Capacity, Optimizations};
+use strategies::shared::BUDGET;
 
 /// Strategies that share one reading of the trace.
 pub const AT_ONCE: usize = 128;
@@ -39,7 +40,7 @@ pub const OPTIMUM: &str = "opt";
 pub struct Competitor {
     /// The strategy as it was requested, without its slots.
     pub name: String,
-    /// How many slots it has; `None` for a strategy without such a parameter.
+    /// How many slots it has; `None` where their number was not chosen, and for a strategy that has none to choose.
     pub slots: Option<u64>,
     kind: Kind,
 }
@@ -120,8 +121,30 @@ pub fn split_list(list: &str) -> Vec<String> {
     strategies
 }
 
+/// Whether a strategy runs with the number of slots that it is given: not if it has no such parameter, or a budget instead.
+fn takes_slots(choice: &Choice) -> bool {
+    choice.has_parameter(SLOTS.name) && choice.number(&BUDGET).is_none_or(|budget| budget == 0)
+}
+
+/// A strategy's text with a number of slots, which for a wrapper is that of the wrapped strategy.
+fn with_slots(name: &str, choice: &Choice, slots: u64) -> String {
+    let assign = |text: &str, assignment: &str| {
+        let separator = if text.contains(':') { ',' } else { ':' };
+        format!("{separator}{assignment}")
+    };
+    let slots = format!("{}={slots}", SLOTS.name);
+    let before_of = [':', ','].iter().find_map(|separator| name.find(&format!("{separator}{OF}=")));
+    let added = match (choice.wrapped(), before_of) {
+        // What follows `of=` is the wrapped strategy's text, to the end.
+        (Some(_), Some(at)) => assign(&name[at + 1..], &slots),
+        (Some(of), None) => assign(name, &format!("{OF}={}:{slots}", of.name())),
+        (None, _) => assign(name, &slots),
+    };
+    name.to_owned() + &added
+}
+
 /// The competitors that a list of strategies and numbers of slots make: each strategy with each number, or once if
-/// it has no such parameter. `all` stands for every policy and the optimum.
+/// it does not run with a chosen number. A wrapper passes the numbers on. `all` stands for every policy and the optimum.
 ///
 /// # Errors
 /// [`ConfigError`].
@@ -149,13 +172,12 @@ pub fn competitors(strategies: &[String], slots: &[u64]) -> Result<Vec<Competito
             continue;
         }
         let plain = Choice::parse(&name)?;
-        if slots.is_empty() || !plain.has_parameter(SLOTS.name) {
+        if slots.is_empty() || !takes_slots(plain.wrapped().unwrap_or(&plain)) {
             all.push(Competitor { name, slots: None, kind: Kind::Registered(plain) });
             continue;
         }
         for &slots in slots {
-            let separator = if name.contains(':') { ',' } else { ':' };
-            let choice = Choice::parse(&format!("{name}{separator}{}={slots}", SLOTS.name))?;
+            let choice = Choice::parse(&with_slots(&name, &plain, slots))?;
             all.push(Competitor { name: name.clone(), slots: Some(slots), kind: Kind::Registered(choice) });
         }
     }
@@ -366,6 +388,42 @@ mod tests {
             competitors(&["lru:slots=2".to_owned()], &[3]).unwrap_err().to_string().contains("set twice")
         );
         assert!(competitors(&["all".to_owned()], &[]).unwrap().len() > 10);
+    }
+
+    /// The text of each competitor, up to its slots, and the number in its column.
+    fn slots_of(strategies: &str, slots: &[u64]) -> Vec<(String, Option<u64>)> {
+        let all = competitors(&split_list(strategies), slots).unwrap();
+        all.iter().map(|competitor| (competitor.to_string(), competitor.slots)).collect()
+    }
+
+    #[test]
+    fn a_budget_stands_in_the_place_of_slots() {
+        for budget in ["shared", "shared:policy=arc,budget=64", "audit:of=shared"] {
+            let all = slots_of(budget, &[2, 16]);
+            assert!(all.len() == 1 && all[0].1.is_none(), "{budget}: {all:?}");
+        }
+        let all = slots_of("shared:budget=0", &[2, 16]);
+        assert_eq!([all[0].1, all[1].1], [Some(2), Some(16)]);
+        assert!(all[0].0.contains("budget=0,slots=2,") && all[1].0.contains("budget=0,slots=16,"), "{all:?}");
+    }
+
+    #[test]
+    fn a_wrapper_passes_slots_on() {
+        for (wrapper, of) in [
+            ("audit:of=lru", "lru"),
+            ("audit:every=9,of=lru", "lru"),
+            ("audit:of=2q:kin=10", "2q"),
+            ("audit", "lguest"),
+            ("audit:every=9", "lguest"),
+        ] {
+            let all = slots_of(wrapper, &[2, 3]);
+            assert_eq!((all[0].1, all[1].1), (Some(2), Some(3)), "{wrapper}");
+            let wanted = format!(",of={of}:slots=3");
+            assert!(all[1].0.contains(&wanted), "{wrapper}: {all:?}");
+        }
+        assert_eq!(slots_of("audit:of=tlb", &[2, 3]).len(), 1);
+        let twice = competitors(&["audit:of=lru:slots=2".to_owned()], &[3]).unwrap_err().to_string();
+        assert!(twice.contains("set twice"), "{twice}");
     }
 
     /// Page directories in turn, more of them than a piece has operations.

@@ -96,6 +96,20 @@ fn keys_are_loads_in_every_form() {
         "time,key,size\n0,b,1\n1,17,1\n2,b,1\n3,c,1\n4,17,1\n"
     );
     assert_eq!(compare(&[&path("b.csv"), "--key-column", "2"]), expected);
+    // `shared` has slots only without a budget, with which it has room for all.
+    let three = run(&[
+        &path("a.keys"),
+        "--strategies",
+        "lru,shared,shared:budget=0",
+        "--slots",
+        "2,3",
+        "--format",
+        "csv",
+    ]);
+    let rows: Vec<_> = three.lines().skip(1).map(|row| row.split(",5,").next().unwrap()).collect();
+    let misses: Vec<_> = three.lines().skip(1).map(|row| row.rsplit(',').nth(6).unwrap()).collect();
+    assert_eq!(rows, ["lru,2", "lru,3", "shared,", "shared:budget=0,2", "shared:budget=0,3"]);
+    assert_eq!(misses, ["4", "3", "3", "4", "3"]);
     // A paging trace's keys are its page directories' addresses.
     run(&["convert", "--output", "keys", &path("b.lgt.lz4"), &path("c")]);
     assert_eq!(fs::read_to_string(path("c")).unwrap(), "32\n64\n32\n96\n64\n");

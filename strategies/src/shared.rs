@@ -33,7 +33,8 @@ static PRECISE: Flag =
     Flag { name: "precise", help: "drop no more than SET_PGD and SET_PMD name", default: true };
 static RELEASE_BY_USE: Flag =
     Flag { name: "release-by-use", help: "release a table by its entries in use, not by all", default: true };
-static BUDGET: Number = Number {
+/// The memory of the shadow tables. With a budget the parameter `slots` has no effect.
+pub static BUDGET: Number = Number {
     name: "budget",
     help: "KiB of page tables; 0 for a fixed number of slots",
     default: 4096,

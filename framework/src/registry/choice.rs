@@ -7,7 +7,7 @@ use super::entries::{
 use super::presets;
 use crate::config_error::ConfigError;
 use crate::pager::Pager;
-use crate::parameter::{Joined, Parameter, Values};
+use crate::parameter::{Joined, Number, Parameter, Values};
 use crate::policy::EvictionPolicy;
 use crate::strategy::Formats;
 use alloc::boxed::Box;
@@ -164,6 +164,18 @@ impl Choice {
     #[must_use]
     pub fn has_parameter(&self, name: &str) -> bool {
         self.found.parameters().any(|parameter| parameter.name() == name)
+    }
+
+    /// What a number is set to, for a strategy that has this parameter.
+    #[must_use]
+    pub fn number(&self, parameter: &Number) -> Option<u64> {
+        self.has_parameter(parameter.name).then(|| self.values.number(parameter))
+    }
+
+    /// The wrapped strategy, for a wrapper.
+    #[must_use]
+    pub fn wrapped(&self) -> Option<&Self> {
+        self.of.as_deref()
     }
 
     /// Makes the policy alone, and returns for how many slots; `None` for a strategy that is more than a policy on the plain
