@@ -21,6 +21,7 @@ mod files;
 mod input;
 mod job;
 mod json;
+mod notices;
 mod numbers;
 mod output;
 mod plots;

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::input::file;
 use super::numbers::{self, Slots};
 use super::rows::{self, COLUMNS};
-use super::{Arguments, Format, json};
+use super::{Arguments, Format, json, notices};
 use crate::chart::{self, Curve};
 use crate::comparison::{self, Comparison, Row, Settings};
 use clap::Args;
@@ -83,6 +83,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         Format::Json => writeln!(out, "{:#}", json::comparison(&compared, settings))?,
         Format::Table | Format::Text => writeln!(out, "{}", table(&compared))?,
     }
+    rows.iter().flat_map(|row| &row.outcome).for_each(notices::print);
     if let Some(plot) = &options.plot {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         chart::curves(plot, chart::of_misses(&format!("Misses on {name}")), &curves(rows), None)?;

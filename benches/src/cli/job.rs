@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::input::{InputOptions, file};
 use super::json::{self, VERSION};
+use super::notices;
 use crate::comparison::{self, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -96,6 +97,7 @@ impl Job {
         });
         let compared = compared.map_err(|error| Failure::of_comparison(path, error))?;
         let row = &compared.rows[0];
+        row.outcome.iter().for_each(notices::print);
         Failure::of_row(row)?;
         Ok(json::row(row, compared.compulsory))
     }

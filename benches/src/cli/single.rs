@@ -1,7 +1,7 @@
 //! One strategy on a trace, reported in full.
 
 use super::failure::Failure;
-use super::{Arguments, Format, json};
+use super::{Arguments, Format, json, notices};
 use clap::Args;
 use framework::registry::Choice;
 use sim::replay::Replay;
@@ -73,6 +73,7 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         Format::Json => writeln!(out, "{:#}", json::single(&report))?,
         _ => write!(out, "{report}")?,
     }
+    notices::print(&report);
     match report.after_free {
         (0, 0) => Ok(()),
         (pins, tables) => Err(Failure::Leak(pins, tables)),
