@@ -145,6 +145,27 @@ fn what_is_wrong_with_keys_is_named() {
     assert!(why.contains("has 1 loads of page directories, and the warm-up 1:"), "{why}");
 }
 
+#[test]
+fn a_plot_that_cannot_be_drawn_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (png, svg) = (at("misses.png"), at("misses.svg"));
+    let plotted = |plot: &str, options: &[&str]| {
+        let output = replay(&[&["-", "--plot", plot], options].concat(), TRACE);
+        assert!(output.stdout.is_empty() || output.status.success());
+        words(&output.stderr)
+    };
+    let why = plotted(&png, &["--strategies", "lru", "--slots", "1..4"]);
+    assert!(why.contains("misses.png is not named so") && why.contains("misses.svg"), "{why}");
+    for options in [&["--strategies", "lru"][..], &["--strategies", "tlb", "--slots", "1..4"]] {
+        let why = plotted(&svg, options);
+        assert!(why.contains("nothing to draw") && why.contains("give --slots 1..64"), "{why}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+    plotted(&svg, &["--strategies", "lru", "--slots", "1..4"]);
+    assert!(fs::read_to_string(svg).unwrap().contains("<svg"));
+}
+
 /// What a recording has lost cannot be marked among keys.
 #[test]
 fn keys_of_a_recording_with_losses_are_written_on_request_only() {

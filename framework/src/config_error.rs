@@ -16,8 +16,8 @@ pub enum ConfigError {
     NotAParameter(String),
     #[error("strategy `{strategy}` has no parameter `{name}`; it has {known}")]
     UnknownParameter { strategy: &'static str, name: String, known: String },
-    #[error("parameter {0} is set twice")]
-    SetTwice(&'static str),
+    #[error("parameter {name} of strategy `{strategy}` is set twice")]
+    SetTwice { strategy: &'static str, name: &'static str },
     #[error("parameter {name}={value}: the value must be {wanted}")]
     BadValue { name: &'static str, value: String, wanted: String },
     #[error("strategy `{strategy}` cannot serve {paging} page tables, which this host has")]

@@ -268,7 +268,7 @@ impl Values {
                 });
             };
             if core::mem::replace(&mut set[i], true) {
-                return Err(ConfigError::SetTwice(parameter.name()));
+                return Err(ConfigError::SetTwice { strategy, name: parameter.name() });
             }
             values[i].1 = parameter.value(value).ok_or_else(|| ConfigError::BadValue {
                 name: parameter.name(),
@@ -360,7 +360,7 @@ mod tests {
             ("eager=yes", "parameter eager=yes: the value must be on or off"),
             ("order=odd", "parameter order=odd: the value must be one of old, new"),
             ("pages=3", "strategy `s` has no parameter `pages`; it has slots, eager, order"),
-            ("slots=3,slots=4", "parameter slots is set twice"),
+            ("slots=3,slots=4", "parameter slots of strategy `s` is set twice"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), message);
         }

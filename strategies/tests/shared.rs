@@ -207,6 +207,6 @@ fn a_short_name_stands_for_its_text() {
     let with_more = Choice::parse("shared-lirs:budget=64,hir=5").unwrap().to_string();
     assert_eq!(with_more, Choice::parse("shared:policy=lirs,budget=64,hir=5").unwrap().to_string());
     let error = Choice::parse("shared-lirs:policy=lru").unwrap_err().to_string();
-    assert_eq!(error, "parameter policy is set twice");
+    assert_eq!(error, "parameter policy of strategy `shared` is set twice");
     registry::check().unwrap();
 }

@@ -24,7 +24,7 @@ pub struct CompareOptions {
     /// page directories that the trace loads
     #[arg(long, value_name = "NUMBERS", value_parser = numbers::slots, conflicts_with_all = ["dump", "bench"])]
     slots: Option<Slots>,
-    /// Draw the miss curves into this SVG file
+    /// Draw the miss curves over --slots into this file, NAME.svg
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dump", "bench"])]
     plot: Option<PathBuf>,
 }
@@ -42,6 +42,9 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     if format == Format::Text {
         return Err(Failure::Format("text", "one strategy; for many there are table, csv and json"));
     }
+    if let Some(plot) = options.plot.as_ref().filter(|plot| plot.extension().is_none_or(|end| end != "svg")) {
+        return Err(Failure::NotSvg(plot.clone()));
+    }
     let strategies = match &options.strategies {
         Some(list) => comparison::split_list(list),
         None => vec![arguments.single.strategy.clone()],
@@ -51,6 +54,10 @@ pub fn run(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let competitors = comparison::competitors(&strategies, &slots)?;
+    let drawn = !slots.is_empty() && competitors.iter().any(|competitor| competitor.slots.is_some());
+    if options.plot.is_some() && !drawn {
+        return Err(Failure::NothingToDraw);
+    }
 
     let readings = comparison::readings(&competitors);
     let metadata =

@@ -72,6 +72,12 @@ pub enum Failure {
     Panic { strategy: String, words: String },
     #[error("`--format {0}` is for {1}")]
     Format(&'static str, &'static str),
+    #[error("the plot is SVG, and {} is not named so: write --plot {}", .0.display(), .0.with_extension("svg").display())]
+    NotSvg(PathBuf),
+    #[error(
+        "nothing to draw: --plot draws misses over numbers of slots; give --slots 1..64, and a strategy that runs with them"
+    )]
+    NothingToDraw,
     #[error("{0}")]
     Chart(#[from] ChartError),
     #[error("cannot print: {0}")]

@@ -268,7 +268,7 @@ fn policy_of(cache: &CacheEntry, own: &str) -> Result<&'static PolicyEntry, Conf
     let mut named = own.split(',').filter_map(|part| assigned(part, POLICY));
     let name = named.next().unwrap_or(default);
     if named.next().is_some() {
-        return Err(ConfigError::SetTwice(POLICY));
+        return Err(ConfigError::SetTwice { strategy: cache.name, name: POLICY });
     }
     POLICIES.iter().find(|policy| policy.name == name).ok_or_else(|| ConfigError::BadValue {
         name: POLICY,
