@@ -115,6 +115,18 @@ fn keys_are_loads_in_every_form() {
     assert_eq!(fs::read_to_string(path("c")).unwrap(), "32\n64\n32\n96\n64\n");
 }
 
+/// `pae` serves PAE alone, and the trace's guest has two levels.
+#[test]
+fn whose_page_tables_a_strategy_does_not_serve_is_named() {
+    for options in [["--strategies", "pae"], ["--strategy", "pae"]] {
+        let refused = replay(&[&["-"], &options[..]].concat(), TRACE);
+        let why = words(&refused.stderr);
+        assert!(why.contains("cannot serve 2-level page tables, which the trace's guest has"), "{why}");
+    }
+    let keys = replay(&["-", "--input", "keys", "--strategy", "pae"], "a\nb\n");
+    assert!(keys.status.success(), "{}", words(&keys.stderr));
+}
+
 #[test]
 fn what_is_wrong_with_keys_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use super::numbers::TooManySlots;
 use crate::chart::ChartError;
 use crate::comparison::{self, CompareError, Row};
 use crate::shards::SmallSample;
+use arch_i386::paging::Paging;
 use framework::registry::{ConfigError, RegistrationError};
 use sim::input::InputError;
 use sim::keys::KeyWriteError;
@@ -61,7 +62,11 @@ pub enum Failure {
     #[error("--slots: {0}")]
     Slots(#[from] TooManySlots),
     #[error("{0} (`replay --list` shows what there is)")]
-    Config(#[from] ConfigError),
+    Config(ConfigError),
+    #[error(
+        "strategy `{strategy}` cannot serve {paging} page tables, which the trace's guest has (the guest of a list of keys has PAE)"
+    )]
+    Paging { strategy: &'static str, paging: Paging },
     #[error("{0}")]
     Registration(#[from] RegistrationError),
     #[error("{0} references and {1} table pages are left after the guest is gone")]
@@ -84,6 +89,16 @@ pub enum Failure {
     Print(#[from] io::Error),
     #[error("cannot print: {0}")]
     PrintTable(#[from] csv::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            // A replay has no host of its own: the simulated one has the format of the trace.
+            ConfigError::Format { strategy, paging } => Self::Paging { strategy, paging },
+            error => Self::Config(error),
+        }
+    }
 }
 
 impl Failure {
