@@ -68,6 +68,19 @@ fn a_cut_trace_stays_one_when_it_is_converted() {
     assert!(replay(&[out.to_str().unwrap(), "--accept-loss"], "").status.success());
 }
 
+/// The tests run in the folder of the crate, where a file of that name would be.
+#[test]
+fn the_standard_output_can_be_converted_to() {
+    let converted = replay(&["convert", "-", "-"], TRACE);
+    assert!(converted.status.success(), "{}", words(&converted.stderr));
+    assert_eq!(words(&converted.stdout), TRACE);
+    let keys = replay(&["convert", "-", "-", "--output", "csv"], TRACE);
+    assert_eq!(words(&keys.stdout), "time,key,size\n0,4096,1\n1,8192,1\n");
+    let generated = replay(&["generate", "-", "--operations", "9"], "");
+    assert!(words(&generated.stdout).starts_with("lgtrace 1\n"), "{}", words(&generated.stdout));
+    assert!(!std::path::Path::new("-").exists());
+}
+
 #[test]
 fn keys_are_loads_in_every_form() {
     let folder = tempfile::tempdir().unwrap();

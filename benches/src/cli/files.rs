@@ -8,7 +8,7 @@ use sim::input::InputError;
 use sim::keys::{Key, KeyForm, KeyReader, KeyWriter};
 use sim::trace::{Header, Operation, Writer, WrittenForm};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What a file is written as.
@@ -43,16 +43,26 @@ fn trace_form(path: &Path) -> Result<WrittenForm, Failure> {
     Ok(WrittenForm { binary: extension(&inner, "lgt"), compressed })
 }
 
+/// Begins to write a file; `-` is the standard output.
+fn create(path: &Path) -> Result<Box<dyn Write>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).map_err(|source| Failure::Write { path: path.to_owned(), source })?;
+    Ok(Box::new(file))
+}
+
 /// Options of `replay convert`.
 #[derive(Debug, Args)]
 pub struct Convert {
     /// The trace, in any form; `-` for the standard input
     from: PathBuf,
-    /// Where to write it: NAME.lgt, NAME.trace, NAME.keys, NAME.csv, NAME.oracleGeneral.bin; with `.lz4` behind it compressed
+    /// Where to write it: NAME.lgt, NAME.trace, NAME.keys, NAME.csv, NAME.oracleGeneral.bin; with `.lz4` behind it compressed; `-`
+    /// for the standard output
     out: PathBuf,
     #[command(flatten)]
     input: InputOptions,
-    /// Form of OUT [default: by its name]
+    /// Form of OUT [default: by its name; for `-` a paging trace as text]
     #[arg(long, value_enum, value_name = "FORM")]
     output: Option<InputForm>,
     /// Number the keys from 0 in the order of their first loads
@@ -66,7 +76,7 @@ pub struct Convert {
 /// Options of `replay generate`.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// Where to write it: NAME.lgt, NAME.lgt.lz4, NAME.trace, NAME.trace.lz4
+    /// Where to write it: NAME.lgt, NAME.lgt.lz4, NAME.trace, NAME.trace.lz4; `-` for the standard output, as text
     out: PathBuf,
     /// Processes at a time
     #[arg(long, value_name = "N", default_value_t = 16,
@@ -132,10 +142,8 @@ fn convert_to_keys(options: &Convert, form: KeyForm, compressed: bool) -> Result
                 Box::new(input.filter_map(|operation| operation.map(loaded).transpose()))
             }
         };
-    let output =
-        File::create(&options.out).map_err(|source| Failure::Write { path: options.out.clone(), source })?;
-    let mut writer =
-        KeyWriter::new(BufWriter::new(output), form, compressed, options.number_keys).map_err(of_output)?;
+    let output = BufWriter::new(create(&options.out)?);
+    let mut writer = KeyWriter::new(output, form, compressed, options.number_keys).map_err(of_output)?;
     for key in keys {
         writer.write(key.map_err(of_input)?).map_err(of_output)?;
     }
@@ -172,13 +180,14 @@ pub fn generate(options: &Generate) -> Result<(), Failure> {
 /// A trace being written to a file, whose errors name the file.
 struct TraceOutput<'a> {
     path: &'a Path,
-    writer: Writer<BufWriter<File>>,
+    writer: Writer<BufWriter<Box<dyn Write>>>,
 }
 
 impl<'a> TraceOutput<'a> {
     fn new(path: &'a Path, form: WrittenForm, header: &Header) -> Result<Self, Failure> {
-        let create = || Writer::new(BufWriter::with_capacity(1 << 16, File::create(path)?), form, header);
-        let writer = create().map_err(|source| Failure::Write { path: path.to_owned(), source })?;
+        let output = BufWriter::with_capacity(1 << 16, create(path)?);
+        let writer = Writer::new(output, form, header)
+            .map_err(|source| Failure::Write { path: path.to_owned(), source })?;
         Ok(Self { path, writer })
     }
 
