@@ -51,6 +51,13 @@ fn what_tlb_drops_at_a_load_is_counted() {
     assert!(words(&output.stdout).contains("\ntlb,,2,0,2,2,2,2,"), "{}", words(&output.stdout));
 }
 
+/// `tlb` does not count that everything was dropped, which the recorder has it do at each load.
+#[test]
+fn touches_are_recorded_on_a_strategy_that_counts_no_flushes() {
+    let recorded = replay(&["-", "--strategy", "record:touch=all,of=tlb"], TRACE);
+    assert!(words(&recorded.stdout).contains("ops 2\n"), "{}", words(&recorded.stderr));
+}
+
 #[test]
 fn a_cut_trace_stays_one_when_it_is_converted() {
     let folder = tempfile::tempdir().unwrap();

@@ -419,7 +419,8 @@ impl<F: PageFormat> Pager for Recorder<F> {
     fn counters(&self) -> PagingCounters {
         let mut counters = self.of.counters();
         counters.flush_user -= self.own.flush_user;
-        counters.flush_all -= self.own.flush_all;
+        // Counted by the strategy itself, if it does.
+        counters.flush_all = counters.flush_all.saturating_sub(self.own.flush_all);
         counters.set_pte -= self.own.set_pte;
         counters
     }
