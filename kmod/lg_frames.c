@@ -258,7 +258,7 @@ static void learn_ahead(struct lg_frames *frames, u32 page_number, bool brought_
 	sequence = READ_ONCE(frames->sequence);
 	/* As in lg_frames_learn(); but where something is invalidated meanwhile, all is left as it was. */
 	smp_rmb();
-	if (!count || READ_ONCE(frames->invalidations))
+	if (!count || READ_ONCE(frames->invalidations) || lg_should_fail())
 		return;
 	user = frames->start + (unsigned long)first * PAGE_SIZE;
 	got = get_user_pages_fast_only(user, count, FOLL_WRITE, pages);

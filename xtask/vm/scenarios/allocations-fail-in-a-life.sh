@@ -49,8 +49,14 @@ lives() {
     echo "$1: $((n - 1)) of $all allocations failed: $refused refused, $killed killed, $lived lived"
     [ $refused -ge 10 ] || fail 'so few were refused'
 }
+# A page that is not found when it is touched is worth a life; where pages are found ahead there are fewer of those, and one that
+# is not found ahead is not.
+echo N >/sys/module/lg/parameters/ahead
 lives lguest 2000
 [ $killed -ge 100 ] || fail 'so few were killed'
+echo Y >/sys/module/lg/parameters/ahead
+lives lguest 2000
+[ $killed -ge 10 ] && [ $lived -ge 20 ] || fail 'what is found ahead is worth a life'
 lives record:touch=all,of=shared 2000
 [ $lived -ge 20 ] || fail 'what is filled ahead is not worth a life'
 # More is allocated at the start; the rest is as above.
