@@ -219,7 +219,12 @@ impl Replay {
                 strategy.demand_fault(host, va, error).map(|_: Fault| ())?;
             }
             Operation::SetPte { directory, va, value } => {
-                strategy.set_pte(host, directory, va, Entry(value))?;
+                // As the run loop: with two levels an entry has one word.
+                let entry = match strategy.paging() {
+                    Paging::TwoLevel => value & u64::from(u32::MAX),
+                    Paging::Pae => value,
+                };
+                strategy.set_pte(host, directory, va, Entry(entry))?;
             }
             Operation::SetPgd(directory, index) => strategy.set_pgd(host, directory, index)?,
             Operation::SetPmd(middle, index) => strategy.set_pmd(host, middle, index)?,
