@@ -14,7 +14,8 @@
 export PATH=/bin HOME=/root
 
 if grep -q lg.shell /proc/cmdline; then
-    cat /etc/motd >/dev/ttyS0
+    # What is about the Linux guest is shown where there is one.
+    if [ -e /guests/linux ]; then cat /etc/motd; else grep -v linux-guest /etc/motd; fi >/dev/ttyS0
     cd /root
     shell='sh -l'
     if grep -q lg.shell=guest /proc/cmdline; then
