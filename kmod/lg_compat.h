@@ -48,7 +48,7 @@
 
 /* ---------------------------------------------------------------- flags, events, clocks, files */
 
-/* Of the kernels with two degrees of "another task is to run": the lesser, at which a process in user mode gives way too. */
+/* Of the kernels with two degrees of "another task is to run": the lesser, at which a process in user mode is rescheduled too. */
 #ifndef _TIF_NEED_RESCHED_LAZY
 #define _TIF_NEED_RESCHED_LAZY 0
 #endif
@@ -176,11 +176,6 @@ static inline void lg_fpu_enter(struct lg_fpu *fpu)
 static inline void lg_fpu_leave(struct lg_fpu *fpu)
 {
 	lg_fpu_swap(fpu->guest, fpu->task);
-}
-
-static inline void lg_fpu_reload(void)
-{
-	switch_fpu_return();
 }
 #elif defined(LG_EXPORTED_TO_KVM_ALONE)
 #include <asm/fpu/types.h>
@@ -312,7 +307,10 @@ static inline void lg_fpu_leave(struct lg_fpu *fpu)
 {
 	fpu_swap_kvm_fpstate(&fpu->guest, false);
 }
+#endif
 
+#ifndef LG_EXPORTED_TO_KVM_ALONE
+/* Loads the state in the task's place into the registers, with interrupts off. */
 static inline void lg_fpu_reload(void)
 {
 	switch_fpu_return();

@@ -234,6 +234,19 @@ static void set_word(struct lg_frames *frames, u32 page_number, u32 word)
 	WRITE_ONCE(frames->words[page_number], word);
 }
 
+/*
+ * Whether what was found since `sequence` was read still holds: no invalidation is under way, and none has ended. With the lock
+ * held.
+ */
+static bool nothing_has_gone(const struct lg_frames *frames, u32 sequence)
+{
+#ifndef PLANT_NO_SEQUENCE /* A fault for a scenario to find, here and below: `cargo xtask fuzz --planted`. */
+	return likely(!frames->invalidations && frames->sequence == sequence);
+#else
+	return true;
+#endif
+}
+
 /* How many pages are learnt ahead of one. */
 #define LG_AHEAD 15
 
@@ -278,7 +291,7 @@ static void learn_ahead(struct lg_frames *frames, u32 page_number, bool brought_
 	for (i = 0; i < count; i++)
 		words[i] = word_of(pages[i], true);
 	spin_lock(&frames->lock);
-	if (!frames->invalidations && frames->sequence == sequence)
+	if (nothing_has_gone(frames, sequence))
 		for (i = 0; i < count; i++)
 			if (!frames->words[first + i])
 				set_word(frames, first + i, words[i]);
@@ -300,7 +313,7 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 		sequence = READ_ONCE(frames->sequence);
 		/* Before the page is looked for: what is invalidated from here on is seen below. */
 		smp_rmb();
-#ifndef PLANT_NO_SEQUENCE /* A fault for a scenario to find, here and below: `cargo xtask fuzz --planted`. */
+#ifndef PLANT_NO_SEQUENCE
 		if (READ_ONCE(frames->invalidations) && !wait_for_none(frames))
 			return 0;
 #endif
@@ -309,11 +322,7 @@ u32 lg_frames_learn(struct lg_frames *frames, u32 page_number, u32 purpose)
 		word = word_of(page, writable);
 
 		spin_lock(&frames->lock);
-#ifndef PLANT_NO_SEQUENCE
-		if (likely(!frames->invalidations && frames->sequence == sequence)) {
-#else
-		if (true) {
-#endif
+		if (nothing_has_gone(frames, sequence)) {
 			/* The same page, now for writing; another one would have been reported. */
 			if (frames->words[page_number] && WARN_ON_ONCE((frames->words[page_number] ^ word) >> LG_FRAME_SHIFT))
 				forget(frames, page_number, page_number + 1);

@@ -115,7 +115,7 @@ asmlinkage void lg_vcpu_wait(struct lg_vcpu *vcpu, u32 mask)
 }
 
 #define LG_SIGNAL_FLAGS (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
-/* A guest gives way where a process in user mode would, so at the lazy one too, which preempt_enable() and cond_resched() ignore. */
+/* A guest is rescheduled where a process in user mode is, so at the lazy one too, which preempt_enable() and cond_resched() ignore. */
 #define LG_RESCHEDULE_FLAGS (_TIF_NEED_RESCHED | _TIF_NEED_RESCHED_LAZY)
 
 /*

@@ -1073,7 +1073,10 @@ impl Machine {
         let shadow = if entry == 0 { 0 } else { frame | entry & (0xfff | NO_EXECUTE) };
         self.store_shadow(frame_of(link), index(self.formats.shadow, va, 1), shadow);
         self.done().fills += 1;
-        let bits = u32::from(replaced) | u32::from(by_call) << 3 | u32::from(entry == 0) << 4;
+        let bit = |applies: bool, bit: u32| if applies { bit } else { 0 };
+        let bits = bit(replaced, FilledInSwitcher::REPLACED)
+            | bit(by_call, FilledInSwitcher::BY_CALL)
+            | bit(entry == 0, FilledInSwitcher::CLEARED);
         self.filled.push(FilledInSwitcher::new(self.root, va, bits));
         true
     }

@@ -84,6 +84,9 @@ const MINI: &[&str] = &[
 /// The guest's memory in MiB: enough for 64 processes with 64 pages each.
 pub const MEMORY: u32 = 64;
 
+/// The words for the Linux guest's kernel under which it prints its programs' marks, which are messages of its, on the console, too.
+pub const LINUX_PRINTS_MARKS: &str = "loglevel=1 keep_bootcon printk.time=0";
+
 /// The words for a guest's kernel on the bare machine that has it do `percent` of a workload's usual operations.
 pub fn on_the_bare_machine(
     guest: Guest,

@@ -182,12 +182,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.released
     }
 
-    /// How many entries were looked at to release those.
-    #[must_use]
-    pub fn visited(&self) -> u64 {
-        self.visited
-    }
-
     /// What the tables have counted, for a strategy's [`counters`](crate::strategy::PagingStrategy::counters).
     #[must_use]
     pub fn counters(&self) -> PagingCounters {

@@ -253,10 +253,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     fn counters(&self) -> PagingCounters {
-        PagingCounters {
-            released_entries: self.tables.released(),
-            visited_entries: self.tables.visited(),
-            ..self.counters
-        }
+        let PagingCounters { released_entries, visited_entries, .. } = self.tables.counters();
+        PagingCounters { released_entries, visited_entries, ..self.counters }
     }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::matrix::Cell;
 use super::results::{Outcome, Row};
 use super::span;
-use crate::workloads::{BOOT_PREALLOC, Guest, is_boot};
+use crate::workloads::{BOOT_PREALLOC, Guest, LINUX_PRINTS_MARKS, is_boot};
 use xtask::kernels::Kernels;
 use xtask::project::Project;
 use xtask::qemu::Clock;
@@ -102,7 +102,7 @@ unload"
             // Linux without the port's early console has them on the console only, without the host's counters.
             Guest::Linux => format!(
                 "{begin}
-export MEMORY={memory}M APPEND='loglevel=1 keep_bootcon printk.time=0'
+export MEMORY={memory}M APPEND='{LINUX_PRINTS_MARKS}'
 linux-guest {options} -- span {workload} {scale} >/tmp/linux.out 2>&1
 status=$?
 grep -v '^span ' /tmp/linux.out

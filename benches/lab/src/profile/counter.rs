@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::counts::{HostMap, Map, Profile};
 use super::symbols::{Functions, Kallsyms};
-use crate::workloads::{Guest, on_the_bare_machine};
+use crate::workloads::{Guest, LINUX_PRINTS_MARKS, on_the_bare_machine};
 use xtask::flavour::Flavour;
 use xtask::kernels::Kernels;
 use xtask::process::{Progress, cargo, run_logged};
@@ -121,7 +121,7 @@ impl Work<'_> {
                 "exec lguest --memory {memory}M --strategy '{strategy}' /guests/mini-guest bench={workload} seed={seed} scale={scale}"
             ),
             Guest::Linux => format!(
-                "export MEMORY={memory}M APPEND='loglevel=1 keep_bootcon printk.time=0'
+                "export MEMORY={memory}M APPEND='{LINUX_PRINTS_MARKS}'
 in_linux --strategy '{strategy}' -- span {workload} {scale}"
             ),
         };
@@ -141,9 +141,9 @@ pub struct Bare<'a> {
     /// The project.
     pub project: &'a Project,
     /// The kernel.
-    pub kernel: &'a Path,
+    pub kernel: PathBuf,
     /// Its initial file system, if it has one.
-    pub initrd: Option<&'a Path>,
+    pub initrd: Option<PathBuf>,
     /// Its functions.
     pub functions: &'a Functions,
     /// The format of its page tables.
@@ -160,8 +160,8 @@ impl Bare<'_> {
         let folder = self.project.logs().join("vm").join(format!("profile-bare-{}", self.flavour));
         let counts = plugin.counts(&folder);
         let pc = Pc {
-            kernel: Some(self.kernel.to_owned()),
-            initrd: self.initrd.map(Path::to_owned),
+            kernel: Some(self.kernel.clone()),
+            initrd: self.initrd.clone(),
             memory: work.memory,
             processors: 1,
             processor: Processor::default(),

@@ -36,6 +36,9 @@ use xtask::setup::{self, Machine};
 use xtask::tally::Tally;
 use xtask::vm::{Contents, GuestFile};
 
+/// What a guest runs under that has no host.
+const BARE: &str = "the bare machine";
+
 /// The example guest's seed.
 const SEED: u32 = 42;
 
@@ -89,19 +92,17 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     };
     ensure!(!is_boot(workload), "--workload {workload}: a boot sets no marks between which to count");
     let machine = setup::ensure(project, false)?;
-    let flavour = args.flavour();
     let work = args.work(workload);
-    let place = if args.bare { "the bare machine" } else { work.strategy };
-    let what = format!("`{workload}` under {place} on {flavour}");
-    let Counted { operations, profile } = if args.bare {
-        bare(project, &machine, args, &work, &what)
+    let (place, counted) = if args.bare {
+        (BARE, bare(project, &machine, args, &work))
     } else {
-        hosted(project, &machine, args, &work, &what)
-    }?;
+        (work.strategy, hosted(project, &machine, args, &work))
+    };
+    let Counted { operations, profile } = counted?;
     if let Some(file) = &args.collapsed {
         fs::write(file, profile.collapsed()).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    println!("{operations} operations of {what}\n");
+    println!("{operations} operations of `{workload}` under {place} on {}\n", args.flavour());
     println!("{}\n\n{}", by_world(&profile, operations), by_function(&profile, operations, args.top));
     Ok(())
 }
@@ -128,8 +129,7 @@ fn profile_linux(project: &Project) -> Result<()> {
         collapsed: None,
     };
     let work = args.work(&args.workload);
-    let Counted { operations, profile } =
-        hosted(project, &setup::ensure(project, false)?, &args, &work, "`ctx2`")?;
+    let Counted { operations, profile } = hosted(project, &setup::ensure(project, false)?, &args, &work)?;
     let functions = profile.sorted();
     for (world, function) in [(World::GuestKernel, "pipe_read"), (World::Module, "lg_vcpu_enter")] {
         let found = functions.iter().any(|(of, name, count)| (*of, *name) == (world, function) && *count > 0);
@@ -147,35 +147,36 @@ fn profile_linux(project: &Project) -> Result<()> {
 }
 
 /// Counts in the host VM.
-fn hosted(project: &Project, machine: &Machine, args: &Args, work: &Work<'_>, what: &str) -> Result<Counted> {
+fn hosted(project: &Project, machine: &Machine, args: &Args, work: &Work<'_>) -> Result<Counted> {
     let flavour = args.flavour();
     let mini = args.guest == Guest::Mini;
     let built = programs::build_all(project, machine, &ModuleSource::of(project), &[flavour], mini);
     let (module, launcher) = (built.modules?.swap_remove(0), built.launcher?);
-    let Files { guests, functions, .. } = match built.guest.transpose()? {
+    let Files { guests, functions } = match built.guest.transpose()? {
         Some(kernel) => Files::mini(kernel)?,
         None => Files::linux(project, machine, args)?,
     };
     let contents = Contents { module, launcher, guests };
     let counter = Counter::new(project, &machine.kernels, contents, functions, flavour)?;
-    let progress = Progress::start(format!("{what}, counted"));
-    let counted = counter.count(work)?;
-    progress.done();
-    Ok(counted)
+    shown(work, work.strategy, || counter.count(work))
 }
 
 /// Counts on the bare machine.
-fn bare(project: &Project, machine: &Machine, args: &Args, work: &Work<'_>, what: &str) -> Result<Counted> {
-    let files = match args.guest {
+fn bare(project: &Project, machine: &Machine, args: &Args, work: &Work<'_>) -> Result<Counted> {
+    let Files { guests, functions } = match args.guest {
         Guest::Mini => Files::mini(programs::mini_guest(project, machine)?)?,
         Guest::Linux => Files::linux(project, machine, args)?,
     };
-    let [kernel, initrd @ ..] = &files.guests[..] else { unreachable!("a guest has a kernel") };
-    let flavour = args.flavour();
-    let initrd = initrd.first().map(|file| file.path.as_path());
-    let bare = Bare { project, kernel: &kernel.path, initrd, functions: &files.functions, flavour };
-    let progress = Progress::start(format!("{what}, counted"));
-    let counted = bare.count(work)?;
+    let mut paths = guests.into_iter().map(|file| file.path);
+    let kernel = paths.next().context("the guest has no kernel")?;
+    let bare = Bare { project, kernel, initrd: paths.next(), functions: &functions, flavour: args.flavour() };
+    shown(work, BARE, || bare.count(work))
+}
+
+/// Counts, and shows meanwhile what and where.
+fn shown(work: &Work<'_>, place: &str, count: impl FnOnce() -> Result<Counted>) -> Result<Counted> {
+    let progress = Progress::start(format!("`{}` under {place}, counted", work.workload));
+    let counted = count()?;
     progress.done();
     Ok(counted)
 }
