@@ -9,7 +9,9 @@ use crate::segment::{Descriptor, index::TLS_ENTRIES};
 pub struct DoneInSwitcher {
     /// How many entries of shadow tables it has filled or cleared. Which ones is written down beside this.
     pub fills: u32,
-    /// How many hypercalls in registers, and how many of the ring.
+    /// How many SET_PTEs it has found to change nothing, since their table is empty.
+    pub idle_set_ptes: u32,
+    /// How many other hypercalls in registers, and how many of the ring.
     pub calls: u32,
     /// See [`DoneInSwitcher::calls`].
     pub ring_calls: u32,
@@ -62,6 +64,13 @@ impl FilledInSwitcher {
     #[must_use]
     pub const fn page(self) -> GuestVirt {
         GuestVirt(self.page).page()
+    }
+
+    /// Whether it was for a page fault, where no present entry was.
+    #[inline]
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        self.page & (Self::REPLACED | Self::BY_CALL | Self::CLEARED) == 0
     }
 
     /// Whether a present entry was there.

@@ -145,12 +145,6 @@ pub trait Host: PagingHost {
         None
     }
 
-    /// Puts into `loads` which page directories the Switcher has loaded by itself in the last run, in order, from the
-    /// `first`th on.
-    fn loaded_in_switcher(&self, first: u32, _loads: &mut [GuestPhys]) {
-        unreachable!("this host's Switcher has loaded nothing, and not {first} page directories")
-    }
-
     /// How many page faults the Switcher has reflected by itself since the last call. The guest may have forged the number.
     fn take_reflected(&mut self) -> u32 {
         0

@@ -9,7 +9,7 @@
 
 use crate::event::{Event, Events, ExitKind, Flush};
 use crate::guest::Guest;
-use crate::host::{BadAddress, DoneInSwitcher, Exit, Host, OutOfMemory};
+use crate::host::{BadAddress, Capability, DoneInSwitcher, Exit, Host, OutOfMemory};
 use crate::in_switcher::Fills;
 use crate::kill::{End, Kill};
 use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
@@ -182,10 +182,10 @@ impl Guest {
     pub(crate) fn catch_up<H: Host>(&mut self, host: &mut H, done: DoneInSwitcher) -> Result<(), Kill> {
         let mut calls = done.calls;
         let mut fills = 0;
-        if done.fills > 0 {
+        if done.fills + done.idle_set_ptes > 0 {
             // Before anything can release the tables that they are in.
-            let noted =
-                self.paging.call(host, |strategy, host| strategy.filled(host, Fills::new(done.fills)));
+            let all = Fills::new(done.fills, done.idle_set_ptes);
+            let noted = self.paging.call(host, |strategy, host| strategy.filled(host, all));
             (calls, fills) = (calls + noted.set_ptes(), noted.faults());
             self.counters.switcher_fills += u64::from(fills);
         }
@@ -217,18 +217,13 @@ impl Guest {
 
     /// Calls the strategy for so many page directories that the Switcher has loaded.
     fn catch_up_with_loads<H: Host>(&mut self, host: &mut H, count: u32) -> Result<(), Kill> {
-        // As many at a time as cost little to make room for.
-        let mut loads = [GuestPhys(0); 8];
-        for first in (0..count).step_by(loads.len()) {
-            let loads = &mut loads[..((count - first) as usize).min(8)];
-            host.loaded_in_switcher(first, loads);
-            if host.observes(Events::LOAD) {
-                loads.iter().try_for_each(|&directory| self.observed_load(host, directory))?;
-            } else {
-                self.paging.call(host, |strategy, host| strategy.load_page_directories(host, loads))?;
-            }
+        if !host.observes(Events::LOAD) {
+            return self.paging.call(host, |strategy, host| strategy.loaded_in_switcher(host, count));
         }
-        Ok(())
+        (0..count as usize).try_for_each(|number| {
+            let directory = host.loaded_in_switcher(Capability::new())[number];
+            self.observed_load(host, directory)
+        })
     }
 
     /// The guest loads a page directory while somebody watches: whether that was shadowed is what the counters say.

@@ -19,7 +19,8 @@ impl InSwitcher {
     pub const NOTHING: Self = Self { directory: None, publish: false, fill: false };
 }
 
-/// Entries that the Switcher has filled by itself and that no tables have in their books yet.
+/// Entries that the Switcher has filled by itself and that no tables have in their books yet; and how many SET_PTEs it has had beside
+/// them that changed nothing.
 ///
 /// A table is released by the entries that are known to be in use; so one that nobody has noted would stay in a page that is
 /// given to another table. There is one way to get rid of this: [`Tables::note_fills`](crate::tables::Tables::note_fills).
@@ -32,11 +33,12 @@ impl InSwitcher {
 #[must_use = "the tables must note them"]
 pub struct Fills {
     count: u32,
+    idle_set_ptes: u32,
 }
 
 impl Fills {
-    pub(crate) const fn new(count: u32) -> Self {
-        Self { count }
+    pub(crate) const fn new(count: u32, idle_set_ptes: u32) -> Self {
+        Self { count, idle_set_ptes }
     }
 
     /// How many there are.
@@ -47,7 +49,7 @@ impl Fills {
 
     /// They are in the books; so many were for a SET_PTE.
     pub(crate) const fn noted(self, set_ptes: u32) -> NotedFills {
-        NotedFills { faults: self.count - set_ptes, set_ptes }
+        NotedFills { faults: self.count - set_ptes, set_ptes: set_ptes + self.idle_set_ptes }
     }
 }
 
@@ -65,7 +67,7 @@ impl NotedFills {
         self.faults
     }
 
-    /// How many were for a SET_PTE.
+    /// How many were for a SET_PTE, and SET_PTEs that changed nothing.
     #[must_use]
     pub const fn set_ptes(&self) -> u32 {
         self.set_ptes

@@ -10,7 +10,7 @@ use crate::counters::PagingCounters;
 use crate::in_switcher::{Fills, InSwitcher, NotedFills};
 use crate::inspect::Inspect;
 use crate::kill::Kill;
-use crate::paging_host::PagingHost;
+use crate::paging_host::{Capability, PagingHost};
 use crate::shadow_root::ShadowRoot;
 use crate::strategy::{Fault, Formats, Loaded, PagingStrategy, SwitcherWindow};
 use alloc::boxed::Box;
@@ -54,13 +54,13 @@ pub trait Pager {
     /// See [`PagingStrategy::load_page_directory`].
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
 
-    /// The same of several, one after the other, which the Switcher has loaded by itself.
-    fn load_page_directories(
-        &mut self,
-        host: &mut dyn PagingHost,
-        directories: &[GuestPhys],
-    ) -> Result<(), Kill> {
-        directories.iter().try_for_each(|&directory| self.load_page_directory(host, directory))
+    /// The same of those that the Switcher has loaded by itself, one after the other: the first `count` that the host
+    /// [has written down](PagingHost::loaded_in_switcher).
+    fn loaded_in_switcher(&mut self, host: &mut dyn PagingHost, count: u32) -> Result<(), Kill> {
+        (0..count as usize).try_for_each(|number| {
+            let directory = host.loaded_in_switcher(Capability::new())[number];
+            self.load_page_directory(host, directory)
+        })
     }
 
     /// See [`PagingStrategy::set_pte`].
@@ -322,16 +322,15 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         }
     }
 
-    fn load_page_directories(
-        &mut self,
-        host: &mut dyn PagingHost,
-        directories: &[GuestPhys],
-    ) -> Result<(), Kill> {
-        let noted = self.strategy.loads_in_switcher(directories);
+    fn loaded_in_switcher(&mut self, host: &mut dyn PagingHost, count: u32) -> Result<(), Kill> {
+        let count = count as usize;
+        let noted = self.strategy.loads_in_switcher(&host.loaded_in_switcher(Capability::new())[..count]);
         self.counters.page_directory_loads += noted as u64;
         self.counters.page_directory_hits += noted as u64;
-        let others = directories.iter().skip(noted);
-        others.copied().try_for_each(|directory| self.load_page_directory(host, directory))
+        (noted..count).try_for_each(|number| {
+            let directory = host.loaded_in_switcher(Capability::new())[number];
+            self.load_page_directory(host, directory)
+        })
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {

@@ -196,6 +196,12 @@ pub trait PagingHost: sealed::Sealed {
         &[]
     }
 
+    /// The page directories that the Switcher has loaded by itself in the last run, in order; there may be older ones behind
+    /// them.
+    fn loaded_in_switcher(&self, _: Capability) -> &[GuestPhys] {
+        &[]
+    }
+
     /// A point in long work at which the host may run something else (ARCHITECTURE.md, invariant 10). Code that releases or
     /// reads entries without a fixed bound calls this at least once for every table.
     ///

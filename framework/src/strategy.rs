@@ -204,7 +204,8 @@ pub trait PagingStrategy {
     /// Whether the Switcher may fill entries that the guest misses by itself, in level-1 tables that are there, by the page
     /// directory that [`reflects_by`](Self::reflects_by) returns and by the rules of a [`demand_fault`](Self::demand_fault):
     /// without a call of that, and without one for the neighbours; and, if the strategy [publishes](Self::publishes), replace
-    /// those that the guest names by [`set_pte`](Self::set_pte). The default is no, for a strategy that must see every fault.
+    /// those that the guest names by [`set_pte`](Self::set_pte). One that is named in a table that is
+    /// [kept](crate::tables::Tables::is_kept) is left as it is. The default is no, for a strategy that must see every fault.
     fn lets_switcher_fill(&self) -> bool {
         false
     }

@@ -159,8 +159,17 @@ impl Machine {
             self.filled.clear();
         }
         let (ring_next, (_, esp1, stack_pages)) = (self.ring_next, self.kernel_stack);
-        let (fills, calls, ring_calls, loads, tls) = (0, 0, 0, 0, None);
-        let nothing = DoneInSwitcher { fills, calls, ring_calls, ring_next, esp1, stack_pages, loads, tls };
+        let nothing = DoneInSwitcher {
+            fills: 0,
+            idle_set_ptes: 0,
+            calls: 0,
+            ring_calls: 0,
+            ring_next,
+            esp1,
+            stack_pages,
+            loads: 0,
+            tls: None,
+        };
         self.done.get_or_insert(nothing)
     }
 
@@ -212,6 +221,9 @@ impl PagingHost for Machine {
     fn filled_in_switcher(&self, _: Capability) -> &[FilledInSwitcher] {
         &self.filled
     }
+    fn loaded_in_switcher(&self, _: Capability) -> &[GuestPhys] {
+        &self.loaded
+    }
     fn retract(&mut self, directory: GuestPhys) {
         self.published.remove(&directory);
     }
@@ -261,9 +273,6 @@ impl Host for Machine {
     }
     fn missed_by_switcher(&self) -> Option<GuestVirt> {
         self.missed
-    }
-    fn loaded_in_switcher(&self, first: u32, loads: &mut [GuestPhys]) {
-        loads.copy_from_slice(&self.loaded[first as usize..][..loads.len()]);
     }
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit {
         (self.ts, self.root, self.by_itself) = (entry.ts, entry.root.frame(), entry.by_itself);
@@ -319,6 +328,15 @@ fn on(strategy: &str) -> (Guest, Machine, Result<(), SetUpError>) {
 
 /// The same with page tables of other formats.
 fn with_formats(strategy: &str, formats: Formats) -> (Guest, Machine, Result<(), SetUpError>) {
+    with_switcher(strategy, formats, false)
+}
+
+/// The same on a host whose Switcher fills entries, or does not.
+fn with_switcher(
+    strategy: &str,
+    formats: Formats,
+    switcher_fills: bool,
+) -> (Guest, Machine, Result<(), SetUpError>) {
     let mut machine = Machine {
         sim: SimHost::new(PAGES),
         formats,
@@ -351,7 +369,7 @@ fn with_formats(strategy: &str, formats: Formats) -> (Guest, Machine, Result<(),
         events: Vec::new(),
     };
     let window = machine.sim.window(WINDOW);
-    let context = BuildContext { formats, window, seed: 1, switcher_fills: false };
+    let context = BuildContext { formats, window, seed: 1, switcher_fills };
     let mut guest = Guest::new(&context, &mut machine.regs, 0x1000);
     let made = guest.set_up(&mut machine, || Choice::parse(strategy).unwrap().build(&context));
     machine.set_word(offset::SYSCALL_VEC, 0x80);
@@ -1055,11 +1073,14 @@ impl Machine {
         let kept = self.link(va) & 0x200 != 0;
         let early = entry & 0x42 == 2;
         let entry = if entry & 1 != 0 && entry & 0x60 != 0 { entry } else { 0 };
-        self.by_itself.fill
-            && self.filled.len() < 64
-            && !kept
-            && !early
-            && self.put_in_switcher(va, entry, true)
+        if !self.by_itself.fill || self.filled.len() >= 64 || early {
+            return false;
+        }
+        if kept && self.formats.guest == self.formats.shadow {
+            self.done().idle_set_ptes += 1;
+            return true;
+        }
+        !kept && self.put_in_switcher(va, entry, true)
     }
 
     /// Puts the shadow of an entry into its table, if there is one and the host knows the frame, and writes that down.
@@ -1205,6 +1226,40 @@ fn an_entry_filled_by_the_switcher_is_a_demand_fault_to_every_strategy() {
         assert!(fills * 3 > faults && fills < faults, "{strategy}: {fills} of {faults}");
         assert!(switcher.run.switcher_hypercalls > 40 && exits.paging.set_pte > 40, "{strategy}: {switcher}");
         assert_eq!((exits.run.switcher_fills, exits.run.switcher_hypercalls), (0, 0), "{strategy}");
+    }
+}
+
+/// A page directory that lies where an ended process's was has other middle tables.
+#[test]
+fn after_a_flush_the_switcher_fills_under_other_middle_tables() {
+    const PAGE: GuestVirt = GuestVirt(0x40_0000);
+    for strategy in ["lguest", "shared"] {
+        let (mut guest, mut machine, made) = with_switcher(strategy, Formats::both(Paging::Pae), true);
+        made.unwrap();
+        for (at, entry) in
+            [(0x1_0000, 0x3_8001), (0x3_8010, 0x1_8067), (0x3_9010, 0x1_8067), (0x1_8000, 0x2_0007)]
+        {
+            machine.sim.store(Paging::Pae, at, entry);
+        }
+        then(&mut machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
+        then(&mut machine, |m| m.step(Step::Load(GuestPhys(0x1_0000)), true).unwrap());
+        then(&mut machine, |m| m.step(Step::Touch(PAGE, false), true).expect("there is no table yet"));
+        then(&mut machine, |m| {
+            m.sim.store(Paging::Pae, 0x1_0000, 0x3_9001);
+            m.hypercall(Hypercall::FlushTlb, [0; 4])
+        });
+        then(&mut machine, move |m| {
+            assert!(m.step(Step::Touch(PAGE, false), true).is_none(), "{strategy}");
+            // SET_PMD names the table by its frame: the entry that leads to its level-1 table is the third.
+            m.hypercall(Hypercall::SetPmd, [0x3_9000, 2, 0, 0])
+        });
+        then(&mut machine, move |m| {
+            assert_eq!(m.shadow_entry(PAGE), 0, "{strategy}: the table is the new one's");
+            exit(0x30)
+        });
+        assert_eq!(guest.run(&mut machine), Outcome::Interrupted, "{strategy}: {:?}", guest.end());
+        assert_eq!(guest.counters(&mut machine).run.switcher_fills, 1, "{strategy}");
+        assert_eq!(run(guest, machine).0, None);
     }
 }
 

@@ -495,6 +495,10 @@ impl PagingHost for Linux {
         self.vcpu_area.shared_pages().filled()
     }
 
+    fn loaded_in_switcher(&self, _: Capability) -> &[GuestPhys] {
+        self.vcpu_area.shared_pages().loaded()
+    }
+
     fn retract(&mut self, directory: GuestPhys) {
         self.vcpu_area.pages().retract(directory);
         self.overtaken = true;
@@ -611,10 +615,6 @@ impl Host for Linux {
         let done = self.vcpu_area.pages().take_done()?;
         self.overtaken |= done.loads > 0;
         Some(done)
-    }
-
-    fn loaded_in_switcher(&self, first: u32, loads: &mut [GuestPhys]) {
-        self.vcpu_area.shared_pages().loaded(first, loads);
     }
 
     fn take_reflected(&mut self) -> u32 {

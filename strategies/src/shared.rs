@@ -101,6 +101,7 @@ static SHARED: CacheEntry = CacheEntry {
             populate_on_set_pte: values.flag(&POPULATE),
             refill_after_flush: prefetch && values.flag(&REFILL_AFTER_FLUSH),
             prefetch_on_trial: on_trial,
+            for_switcher: false,
             refill: values.number(&REFILL) as usize,
         };
         shadow::with_policy(context, capacity, policy, optimizations)

@@ -11,8 +11,8 @@ use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT};
 use arch_i386::done_in_switcher::FilledInSwitcher;
 
 /// Page directories that may be published under one hash, and how many hashes there are.
-pub(crate) const WAYS: usize = 2;
-const SETS: usize = 32;
+pub(crate) const WAYS: usize = 4;
+const SETS: usize = 16;
 /// What a page directory's address is multiplied with; the highest bits of the product are its hash (Knuth, The Art of
 /// Computer Programming, vol. 3, 6.4: 2³² over the golden ratio).
 pub(crate) const HASH_FACTOR: u32 = 0x9e37_79b1;
@@ -51,10 +51,11 @@ pub(crate) struct Published {
     pub(crate) ring_calls: u32,
     /// Whether it has stored thread-local-storage descriptors in the GDT: how often.
     pub(crate) tls_loads: u32,
-    /// How many page directories it has loaded, and the offset of each one's [`PublishedRoot`] in the state page, in the low 12
-    /// bits.
+    /// How many SET_PTEs have changed nothing, since their table is empty.
+    pub(crate) idle_set_ptes: u32,
+    /// How many page directories it has loaded, and which ones.
     pub(crate) loads: u32,
-    pub(crate) log: [u16; MOST_LOADS],
+    pub(crate) loaded: [GuestPhys; MOST_LOADS],
     /// How many entries it has filled, and which ones.
     pub(crate) fills: u32,
     pub(crate) filled: [FilledInSwitcher; MOST_FILLS],
@@ -70,8 +71,9 @@ impl Published {
         calls: 0,
         ring_calls: 0,
         tls_loads: 0,
+        idle_set_ptes: 0,
         loads: 0,
-        log: [0; MOST_LOADS],
+        loaded: [GuestPhys(0); MOST_LOADS],
         fills: 0,
         filled: [FilledInSwitcher::NONE; MOST_FILLS],
         roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
@@ -131,9 +133,9 @@ mod tests {
         PublishedRoot { directory, cr3, linear: 0xc000_2000 }
     }
 
-    /// Page directories of the same set as address 0x2000, by trying all.
-    fn same_set() -> [GuestPhys; 3] {
-        let hash = |page: u32| (page << 12).wrapping_mul(0x9e37_79b1) >> 27;
+    /// Page directories of the same set as address 0x2000, one more than it has room for, by trying all.
+    fn same_set() -> [GuestPhys; 5] {
+        let hash = |page: u32| (page << 12).wrapping_mul(0x9e37_79b1) >> 28;
         let mut found = (2..).filter(|&page| hash(page) == hash(2)).map(|page| GuestPhys(page << 12));
         core::array::from_fn(|_| found.next().unwrap())
     }
@@ -167,16 +169,17 @@ mod tests {
     #[test]
     fn the_oldest_of_a_full_set_makes_room() {
         let mut published = Published::NONE;
-        let [a, b, c] = same_set();
-        published.publish(a, HostFrame(1), None);
-        published.publish(b, HostFrame(2), None);
+        let all = same_set();
+        for (directory, frame) in all.into_iter().zip(1..=4) {
+            published.publish(directory, HostFrame(frame), None);
+        }
         // Published again, it is the newest, and once only.
-        published.publish(a, HostFrame(3), None);
-        published.publish(c, HostFrame(4), None);
-        let cr3 = |root: Option<PublishedRoot>| root.map(|root| root.cr3);
-        let found = [a, b, c].map(|directory| cr3(published.root_of(directory)));
-        assert_eq!(found, [Some(0x3000), None, Some(0x4000)]);
-        published.retract(a);
-        assert_eq!([a, b, c].map(|directory| cr3(published.root_of(directory))), [None, None, Some(0x4000)]);
+        published.publish(all[0], HostFrame(5), None);
+        published.publish(all[4], HostFrame(6), None);
+        let mut found = || all.map(|directory| published.root_of(directory).map(|root| root.cr3));
+        assert_eq!(found(), [Some(0x5000), None, Some(0x3000), Some(0x4000), Some(0x6000)]);
+        published.retract(all[0]);
+        let mut found = || all.map(|directory| published.root_of(directory).map(|root| root.cr3));
+        assert_eq!(found(), [None, None, Some(0x3000), Some(0x4000), Some(0x6000)]);
     }
 }

@@ -32,7 +32,7 @@
 //! Sources: Intel SDM vol. 3A, 2.4 (table registers), 7.2.1 (TSS); lguest's `struct lguest_pages`.
 
 use crate::area::{Area, HOST_CONTEXT_SIZE};
-use crate::published::{Published, PublishedRoot};
+use crate::published::Published;
 use arch_i386::RFlags;
 use arch_i386::addr::{GuestPhys, GuestVirt, HostFrame, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::done_in_switcher::{DoneInSwitcher, FilledInSwitcher};
@@ -327,7 +327,8 @@ impl VcpuPages {
     /// What the Switcher has done by itself since the last call; `None` when it has done nothing.
     #[inline]
     pub fn take_done(&mut self) -> Option<DoneInSwitcher> {
-        (self.state.published.calls | self.state.published.fills != 0).then(|| self.done())
+        let Published { calls, fills, idle_set_ptes, .. } = self.state.published;
+        (calls | fills | idle_set_ptes != 0).then(|| self.done())
     }
 
     #[cold]
@@ -336,6 +337,7 @@ impl VcpuPages {
         let StatePage { published, tss, gdt, .. } = &mut self.state;
         let done = DoneInSwitcher {
             fills: published.fills,
+            idle_set_ptes: published.idle_set_ptes,
             calls: published.calls,
             ring_calls: published.ring_calls,
             ring_next: published.ring_next,
@@ -346,7 +348,7 @@ impl VcpuPages {
                 .then(|| core::array::from_fn(|number| gdt[index::TLS_MIN + number])),
         };
         (published.calls, published.ring_calls, published.loads, published.tls_loads) = (0, 0, 0, 0);
-        published.fills = 0;
+        (published.fills, published.idle_set_ptes) = (0, 0);
         done
     }
 
@@ -357,20 +359,11 @@ impl VcpuPages {
         &self.state.published.filled
     }
 
-    /// Puts into `loads` which page directories it has loaded, from the `first`th on, of those that the last
-    /// [`VcpuPages::take_done`] has counted.
-    ///
-    /// # Panics
-    /// When there can be none with such a number.
-    pub fn loaded(&self, first: u32, loads: &mut [GuestPhys]) {
-        let Published { log, roots, .. } = &self.state.published;
-        let roots_at = offset_of!(StatePage, published) + offset_of!(Published, roots);
-        let log = &log[first as usize..][..loads.len()];
-        for (load, &place) in loads.iter_mut().zip(log) {
-            let offset = usize::from(place) % PAGE_SIZE as usize;
-            *load =
-                GuestPhys(roots.as_flattened()[(offset - roots_at) / size_of::<PublishedRoot>()].directory);
-        }
+    /// The page directories that it has loaded: as many of these as the last [`VcpuPages::take_done`] has counted.
+    #[inline]
+    #[must_use]
+    pub const fn loaded(&self) -> &[GuestPhys] {
+        &self.state.published.loaded
     }
 
     /// To be called before each run.
@@ -426,7 +419,7 @@ mod tests {
         pages.state.unused[7] = 7;
         pages.state.directory = 7;
         pages.state.published.calls_allowed = 7;
-        pages.state.published.roots[31][1].cr3 = 7;
+        pages.state.published.roots[15][3].cr3 = 7;
         pages.registers.reflected = 7;
         pages.initialise(&Area::new::<Pae>(GuestVirt(0xfe7c_0000), 4).unwrap(), 1);
         pages
@@ -465,7 +458,7 @@ mod tests {
         assert_eq!(pages.state.unused[7], 0);
         assert_eq!((pages.state.directory, pages.registers.reflected), (0, 0));
         let published = &pages.state.published;
-        assert_eq!((published.calls_allowed, published.roots[31][1].cr3), (0, 0));
+        assert_eq!((published.calls_allowed, published.roots[15][3].cr3), (0, 0));
     }
 
     /// The words of the state page that a guest reads beyond what it has set itself.
@@ -569,19 +562,15 @@ mod tests {
         pages.publish(GuestPhys(0x2000), HostFrame(0x77));
         pages.publish(GuestPhys(0x9000), HostFrame(0x78));
         assert_eq!(pages.take_done(), None);
-        // As the assembly does it: the page begins at some address, and the log has the low half of a root's.
-        let at = |pages: &VcpuPages, directory: u32| {
-            let roots = pages.state.published.roots.as_flattened();
-            let found = roots.iter().find(|root| root.cr3 != 0 && root.directory == directory).unwrap();
-            0x4000 + (&raw const *found).addr() as u16 - (&raw const pages.state).addr() as u16
-        };
-        let log = [at(&pages, 0x9000), at(&pages, 0x2000), at(&pages, 0x9000)];
-        pages.state.published.log[..3].copy_from_slice(&log);
+        let loads = [0x9000, 0x2000, 0x9000].map(GuestPhys);
+        pages.state.published.loaded[..3].copy_from_slice(&loads);
         let published = &mut pages.state.published;
         (published.calls, published.ring_calls, published.ring_next, published.loads) = (4, 5, 6, 3);
+        published.idle_set_ptes = 9;
         (pages.state.tss.esp1, pages.state.published.stack_pages) = (0xc000_8000, 2);
         let done = DoneInSwitcher {
             fills: 0,
+            idle_set_ptes: 9,
             calls: 4,
             ring_calls: 5,
             ring_next: 6,
@@ -591,10 +580,9 @@ mod tests {
             tls: None,
         };
         assert_eq!((pages.take_done(), pages.take_done()), (Some(done), None));
-        let mut loads = [GuestPhys(0); 3];
-        pages.loaded(0, &mut loads[..1]);
-        pages.loaded(1, &mut loads[1..]);
-        assert_eq!(loads.map(|load| load.0), [0x9000, 0x2000, 0x9000]);
+        pages.state.published.idle_set_ptes = 1;
+        assert_eq!(pages.take_done().map(|done| (done.calls, done.idle_set_ptes)), Some((0, 1)));
+        assert_eq!(pages.loaded()[..3], loads);
     }
 
     #[test]

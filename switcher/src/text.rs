@@ -131,7 +131,7 @@ use crate::state::{
     MACHINE_CHECKS_SHIFT, NO_ADDRESS, StatePage, TableRegister, VcpuPages,
 };
 use crate::stubs::{EXCEPTIONS, GROUP, GROUP_SIZE, STUB_SIZE, STUBS_SIZE};
-use arch_i386::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
+use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use arch_i386::done_in_switcher::FilledInSwitcher;
 use arch_i386::hypercall::{Hypercall, HypercallArgs};
 use arch_i386::paging::{Flags, Pae, PageFormat, Paging, TwoLevel};
@@ -578,7 +578,7 @@ core::arch::global_asm!(
     jz 1f
     // An empty table. The link must have the rights that the guest gives now.
     testl ${BY_CALL}, %esi
-    jnz \name\()_unhandled
+    jnz \name\()_idle
     xorl (%esp), %eax
     notl %eax
     testl ${WRITE}|{USER}, %eax
@@ -621,6 +621,16 @@ core::arch::global_asm!(
     verw {FRAME}+{SS}(%ebp)
 1:  movl %edi, %cr3
     jmp \name\()_done
+
+    // SET_PTE of a page whose table is empty: nothing changes. (Two shadow tables may stand for a table of two levels, of which the
+    // host fills both.)
+\name\()_idle:
+    .if \pae
+    cmpb ${TWO_LEVEL_ENTRY}, {ENTRY_SIZE}(%ebp)
+    je \name\()_unhandled
+    .endif
+    incl {IDLE_SET_PTES}(%ebp)
+    jmp 1b
 
     // In here: a page of the guest's is missing. Its own fault goes to the host, as it was, and with it which page that is.
 \name\()_page_fault_inside:
@@ -730,9 +740,12 @@ core::arch::global_asm!(
     leal {ROOTS}(%ebp,%edi), %edi
     cmpl %eax, %ss:(%edi)
     je 6f
+    .rept {WAYS} - 1
     addl ${ROOT_SIZE}, %edi
     cmpl %eax, %ss:(%edi)
-    jne \name\()_unhandled
+    je 6f
+    .endr
+    jmp \name\()_unhandled
 6:  cmpl $0, %ss:{ROOT_CR3}(%edi)
     je \name\()_unhandled
     jmp 3b
@@ -879,7 +892,8 @@ core::arch::global_asm!(
     testl %edi, %edi
     jz 3f
     movl {LOADS}(%ebp), %eax
-    movw %di, {LOG}(%ebp,%eax,2)
+    movl %ss:(%edi), %esi
+    movl %esi, {LOADED}(%ebp,%eax,4)
     incl {LOADS}(%ebp)
     movl %ss:{ROOT_LINEAR}(%edi), %eax
     movl %eax, {DIRECTORY}(%ebp)
@@ -1064,12 +1078,14 @@ core::arch::global_asm!(
     CALLS_DONE = const offset_of!(StatePage, published.calls),
     RING_CALLS_DONE = const offset_of!(StatePage, published.ring_calls),
     TLS_LOADS = const offset_of!(StatePage, published.tls_loads),
+    IDLE_SET_PTES = const offset_of!(StatePage, published.idle_set_ptes),
     LOADS = const offset_of!(StatePage, published.loads),
-    LOG = const offset_of!(StatePage, published) + offset_of!(Published, log),
+    LOADED = const offset_of!(StatePage, published) + offset_of!(Published, loaded),
     ROOTS = const offset_of!(StatePage, published) + offset_of!(Published, roots),
     ROOT_SIZE = const size_of::<PublishedRoot>(),
     ROOT_CR3 = const offset_of!(PublishedRoot, cr3),
     ROOT_LINEAR = const offset_of!(PublishedRoot, linear),
+    WAYS = const WAYS,
     SET_SIZE = const WAYS * size_of::<PublishedRoot>(),
     HASH_FACTOR = const HASH_FACTOR as i32,
     HASH_SHIFT = const HASH_SHIFT,
@@ -1162,8 +1178,7 @@ const _: () = {
     assert!(PageFaultErrorCode::USER_MODE.bits() == Flags::USER_ACCESSIBLE.bits());
     assert!(FRAME_KNOWN as u64 == Flags::PRESENT.bits() && FRAME_WRITABLE as u64 == Flags::WRITABLE.bits());
     assert!(size_of::<FilledInSwitcher>() == 8);
-    // A published root that was loaded is told by the low half of its address.
-    assert!(PAGE_SIZE <= 1 << u16::BITS);
+    assert!(offset_of!(PublishedRoot, directory) == 0 && size_of::<GuestPhys>() == 4);
 };
 
 /// SMEP and SMAP (SDM vol. 3A, 2.5).

@@ -117,6 +117,10 @@ impl PagingHost for Outside<'_> {
     fn filled_in_switcher(&self, token: Capability) -> &[FilledInSwitcher] {
         self.0.filled_in_switcher(token)
     }
+
+    fn loaded_in_switcher(&self, token: Capability) -> &[GuestPhys] {
+        self.0.loaded_in_switcher(token)
+    }
     fn retract(&mut self, directory: GuestPhys) {
         self.call(|host| host.retract(directory));
     }

@@ -11,9 +11,10 @@
 
 use super::ids::LeafId;
 use super::leaf::{LeafTable, clear};
-use super::{Holder, RootId, Tables, leaf_indices, table_flags};
+use super::{Holder, RootId, Tables, leaf_index_of, leaf_indices, table_flags};
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
-use crate::walk::Origin;
+use crate::walk::{self, Origin};
+use arch_i386::addr::{GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::shadow_tables;
 use core::ops::Range;
@@ -50,6 +51,35 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.release_in(host, Holder::Shared, own_end.max(start)..end)
     }
 
+    /// Notes which middle tables the guest has now at these entries of the page directory, all of whose own tables have just been
+    /// [emptied](Tables::empty_entries). With two levels there are none.
+    pub fn renew_middle_origins(
+        &mut self,
+        host: &mut dyn PagingHost,
+        id: RootId,
+        directory: GuestPhys,
+        indices: Range<usize>,
+    ) {
+        if G::LEVELS < 3 {
+            return;
+        }
+        for index in indices {
+            if self.root(id).middles[index].is_none() {
+                continue;
+            }
+            // What is malformed ends the guest when it uses it.
+            let at = GuestPhys(directory.0.wrapping_add(index as u32 * G::ENTRY_SIZE));
+            let entry = walk::read_entry::<G>(host, at).unwrap_or(Entry::EMPTY);
+            let is_table = entry.present() && G::ROOT_FLAGS.contains(entry.flags());
+            if let Some(middle) = walk::frame_within(host, entry).filter(|_| is_table) {
+                let Self { roots, middle_counts, .. } = self;
+                let root =
+                    roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
+                root.set_middle_origin(middle_counts, index, Some(middle));
+            }
+        }
+    }
+
     fn empty_leaf(&mut self, id: RootId, leaf_index: usize, leaf: LeafId) {
         let by_use = self.by_use;
         let LeafTable { page, in_use, .. } = self.leaf_mut(leaf);
@@ -59,6 +89,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let root = self.holder_mut(Holder::Own(id));
         root.leaves[leaf_index] = leaf.kept();
         root.change_link::<S>(leaf_index, |link| link.with(shadow_tables::KEPT));
+    }
+
+    /// Whether the table for an address is kept, empty.
+    #[must_use]
+    pub fn is_kept(&self, root: RootId, va: GuestVirt) -> bool {
+        self.kept_at(root, leaf_index_of::<S>(va)).is_some()
     }
 
     /// The table that is kept at a leaf-table index, to stand for `origin` from now on.

@@ -118,6 +118,8 @@ pub struct Tables<G, S> {
     window: SwitcherWindow,
     /// The root page that the guest runs on.
     current: HostFrame,
+    /// In which of the roots the Switcher has filled last, as far as known.
+    last_filled: usize,
     /// Table pages held, the window's not among them.
     pages: usize,
     /// Whether releasing a table goes by the entries in use, or through all.
@@ -162,6 +164,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             middle_counts: MiddleCounts::NONE,
             window,
             current: NO_ROOT,
+            last_filled: 0,
             pages: 0,
             by_use,
             released: 0,
@@ -489,6 +492,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let in_use = &mut self.leaf_mut(leaf).in_use;
             let mut missed = 0;
             for filled in in_one {
+                if filled.is_new() {
+                    // As most are.
+                    in_use.insert(S::index(filled.page(), 1));
+                    missed += u32::from(filled.page() < end);
+                    continue;
+                }
                 if filled.cleared() {
                     in_use.remove(S::index(filled.page(), 1));
                 } else {
@@ -508,8 +517,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline(never)] // Few of them are in another one than the last.
     fn filled_table(&mut self, filled: FilledInSwitcher) -> (RootId, LeafId) {
         let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == filled.root());
-        let root = self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
-        let (root, leaf_index) = (RootId(root as u16), leaf_index_of::<S>(filled.page()));
+        let last = self.last_filled;
+        if !self.roots.get(last).is_some_and(is) {
+            self.last_filled =
+                self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
+        }
+        let (root, leaf_index) = (RootId(self.last_filled as u16), leaf_index_of::<S>(filled.page()));
         let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
         (root, leaf.expect("the Switcher makes no tables"))
     }

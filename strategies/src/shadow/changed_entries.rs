@@ -33,7 +33,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if va < self.kernel_address {
             let populates = touched && self.optimizations.populate_on_set_pte;
             if let Some(slot) = self.slots.slot_of(directory) {
-                if populates {
+                // Where the Switcher fills, it leaves an empty table as it is: what is missed in it costs less than a call.
+                if populates && (self.prefetches_at_faults() || !self.tables.is_kept(slot.root, va)) {
                     self.add_table_for(host, slot, va, entry);
                 }
                 self.tables.replace_if_tabled(host, slot.root, va, fill)?;

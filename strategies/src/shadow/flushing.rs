@@ -43,9 +43,12 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 
     /// Drops a slot's mappings below the kernel, in whole root entries.
     pub(super) fn flush_user_half(&mut self, host: &mut dyn PagingHost, index: usize) -> Progress {
-        if let Some(Slot { root, .. }) = self.slots.get(index) {
+        if let Some(Slot { directory, root }) = self.slots.get(index) {
             let kernel = G::index(self.kernel_address, G::LEVELS);
             self.tables.empty_entries(host, root, 0..kernel)?;
+            if self.optimizations.for_switcher && !self.linear {
+                self.tables.renew_middle_origins(host, root, directory, 0..kernel);
+            }
         }
         Progress::Continue(())
     }

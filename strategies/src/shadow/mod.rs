@@ -116,6 +116,7 @@ pub fn with_policy(
     policy: &ChosenPolicy<'_>,
     optimizations: Optimizations,
 ) -> Result<Built, OutOfMemory> {
+    let optimizations = Optimizations { for_switcher: context.switcher_fills, ..optimizations };
     build(context.formats, context.window, capacity, policy.build(capacity.slots())?, optimizations)
 }
 
@@ -217,8 +218,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     }
 
     fn lets_switcher_fill(&self) -> bool {
-        // Prefetching begins at a fault, and is judged by faults.
-        self.optimizations.fault_around < 2 && !self.optimizations.refill_after_flush
+        !self.prefetches_at_faults()
     }
 
     fn filled(&mut self, host: &mut dyn PagingHost, fills: Fills) -> NotedFills {

@@ -43,6 +43,9 @@ pub struct Optimizations {
     /// touches fresh pages in order, so that there are no neighbours to fill, and most of what it flushes has become
     /// copy-on-write and is missed again all the same.
     pub prefetch_on_trial: bool,
+    /// The Switcher fills what is missed: a flush of the user half notes which middle tables the guest has then, since under others
+    /// the Switcher fills nothing (PAE).
+    pub for_switcher: bool,
     /// When a shadow page directory is evicted, so many of its pages are remembered (its evicted working set), and filled
     /// again at once when the guest comes back to it. 0 turns it off.
     pub refill: usize,
@@ -59,6 +62,7 @@ impl Optimizations {
         populate_on_set_pte: false,
         refill_after_flush: false,
         prefetch_on_trial: false,
+        for_switcher: false,
         refill: 0,
     };
 

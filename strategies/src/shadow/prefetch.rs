@@ -200,6 +200,11 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
     }
 
+    /// Whether prefetching begins at demand faults, and is judged by them, so that none must be missed.
+    pub(super) const fn prefetches_at_faults(&self) -> bool {
+        self.optimizations.fault_around >= 2 || self.optimizations.refill_after_flush
+    }
+
     /// Remembers a page that SET_PTE names for a page directory that is not shadowed.
     pub(super) fn remember_page(&mut self, directory: GuestPhys, va: GuestVirt) {
         self.evicted.add_page(directory, va.page(), self.optimizations.refill);

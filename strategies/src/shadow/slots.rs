@@ -4,7 +4,7 @@
 //! Then the lowest slot counts.
 
 use alloc::vec::Vec;
-use arch_i386::addr::GuestPhys;
+use arch_i386::addr::{GuestPhys, PAGE_SHIFT};
 use framework::audit::Defect;
 use framework::fallible::{OutOfMemory, filled};
 use framework::host::{PagingHost, Progress, reschedule_point};
@@ -33,7 +33,17 @@ pub(super) struct Slots {
     slots: Vec<Option<Slot>>,
     /// The lowest slot for each page directory.
     by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
+    /// What [`Slots::by_directory`] has of some, each at its [place](place_of): a switch goes back and forth between a few.
+    recent: [Option<(GuestPhys, usize)>; RECENT],
     current: usize,
+}
+
+/// How many page directories are found without a look at the index.
+const RECENT: usize = 16;
+
+/// Where that is noted of a page directory, which fills a page, or with PAE seldom less.
+const fn place_of(directory: GuestPhys) -> usize {
+    (directory.0 >> PAGE_SHIFT) as usize % RECENT
 }
 
 impl Slots {
@@ -41,7 +51,7 @@ impl Slots {
     pub(super) fn new(slots: usize) -> Result<Self, OutOfMemory> {
         let mut by_directory = HashMap::with_hasher(FxBuildHasher);
         by_directory.try_reserve(index_capacity(slots)).map_err(|_| OutOfMemory)?;
-        Ok(Self { slots: filled(None, slots)?.into_vec(), by_directory, current: 0 })
+        Ok(Self { slots: filled(None, slots)?.into_vec(), by_directory, recent: [None; RECENT], current: 0 })
     }
 
     /// How many there are, taken or not.
@@ -75,6 +85,22 @@ impl Slots {
     /// The slot that shadows a page directory.
     pub(super) fn of(&self, directory: GuestPhys) -> Option<usize> {
         self.by_directory.get(&directory).copied()
+    }
+
+    /// The same, for the page directory of a switch.
+    #[inline]
+    pub(super) fn of_loaded(&mut self, directory: GuestPhys) -> Option<usize> {
+        match self.recent[place_of(directory)] {
+            Some((recent, index)) if recent == directory => Some(index),
+            _ => self.look_up(directory),
+        }
+    }
+
+    #[inline(never)] // The usual case is the other one.
+    fn look_up(&mut self, directory: GuestPhys) -> Option<usize> {
+        let index = self.of(directory)?;
+        self.recent[place_of(directory)] = Some((directory, index));
+        Some(index)
     }
 
     /// The same, with what is in it.
@@ -118,6 +144,7 @@ impl Slots {
     pub(super) fn fill(&mut self, index: usize, directory: GuestPhys, root: RootId) {
         self.forget_directory(index);
         self.slots[index] = Some(Slot { directory, root });
+        self.recent[place_of(directory)] = None;
         let lowest = self.by_directory.entry(directory).or_insert(index);
         *lowest = index.min(*lowest);
     }
@@ -137,7 +164,8 @@ impl Slots {
                 found(Defect::Index { directory: slot.directory });
             }
         }
-        for (&directory, &index) in &self.by_directory {
+        let recent = self.recent.iter().flatten().map(|(directory, index)| (directory, index));
+        for (&directory, &index) in self.by_directory.iter().chain(recent) {
             if self.get(index).is_none_or(|slot| slot.directory != directory) {
                 found(Defect::Index { directory });
             }
@@ -148,6 +176,7 @@ impl Slots {
     /// Takes a slot's page directory out of the index.
     fn forget_directory(&mut self, index: usize) {
         let Some(Slot { directory, .. }) = self.slots[index] else { return };
+        self.recent[place_of(directory)] = None;
         if self.by_directory.get(&directory) != Some(&index) {
             return;
         }

@@ -27,7 +27,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     #[inline(always)]
     pub(super) fn switch(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<Loaded, Kill> {
         if !self.linear
-            && let Some(index) = self.slots.of(directory)
+            && let Some(index) = self.slots.of_loaded(directory)
         {
             self.policy.used(index, directory);
             self.make_current(index);
@@ -45,7 +45,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let mut last = None;
         let mut noted = 0;
         for &directory in directories {
-            let Some(index) = self.slots.of(directory) else { break };
+            let Some(index) = self.slots.of_loaded(directory) else { break };
             self.policy.used(index, directory);
             last = Some(index);
             noted += 1;

@@ -37,7 +37,7 @@ pub fn try_out(image: &Path) -> Result<()> {
         &mut screen,
         "MANPAGER=cat man 4 lg | head -n 1; gcc --version | head -n 1; make --version | head -n 1",
     )?;
-    for expected in ["lg(4)", "gcc (Debian", "GNU Make"] {
+    for expected in ["LG(4)", "gcc (Debian", "GNU Make"] {
         ensure!(answer.contains(expected), "{expected} is missing: {answer}");
     }
     screen.send_line("sudo poweroff")?;

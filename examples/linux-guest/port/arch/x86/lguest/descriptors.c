@@ -50,10 +50,11 @@ void lguest_write_gdt_entry(struct desc_struct *gdt, int slot,
 /* Without a call of memcmp(), which takes longer than all else of a switch here. */
 static bool is_told(const struct desc_struct *tls)
 {
-	const u64 *told = (const u64 *)told_tls, *next = (const u64 *)tls;
+	const u32 *told = (const u32 *)told_tls, *next = (const u32 *)tls;
 
-	BUILD_BUG_ON(sizeof(told_tls) != 3 * sizeof(u64));
-	return !((told[0] ^ next[0]) | (told[1] ^ next[1]) | (told[2] ^ next[2]));
+	BUILD_BUG_ON(sizeof(told_tls) != 6 * sizeof(u32));
+	return told[0] == next[0] && told[1] == next[1] && told[2] == next[2] &&
+	       told[3] == next[3] && told[4] == next[4] && told[5] == next[5];
 }
 
 /*

@@ -130,6 +130,19 @@ void lguest_flush_late(void)
 /* The stack that the host was sent last; 0 when it has to be sent again. */
 static unsigned long told_stack;
 
+/* Loads a page directory of which the host may hold something stale. */
+static noinline void load_stale(struct flushed *known, unsigned long cr3,
+				const struct tlb_context *slot)
+{
+	*known = (struct flushed){
+		.cr3 = cr3,
+		.ctx_id = slot->ctx_id,
+		.tlb_gen = slot->tlb_gen,
+	};
+	lguest_queue(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
+	lguest_hcall_unless_batching(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
+}
+
 /*
  * Linux runs without PCID here, hence in its address-space slot 0 only, and has
  * filled that slot in before it writes cr3.
@@ -139,46 +152,53 @@ void lguest_write_cr3(unsigned long cr3)
 	struct flushed *known = flushed_of(cr3);
 	/* Not by this_cpu_read(), which turns interrupts off for 64 bits. */
 	const struct tlb_context *slot = &raw_cpu_ptr(&cpu_tlbstate)->ctxs[0];
-	struct flushed next = {
-		.cr3 = cr3,
-		.ctx_id = slot->ctx_id,
-		.tlb_gen = slot->tlb_gen,
-	};
 
 	/* What waits is about the page directory that goes. */
-	if (lguest_late_flush)
+	if (unlikely(lguest_late_flush))
 		send_late_flush(true);
 	lguest_cr3 = cr3;
 	flushed_current = known;
 	told_stack = 0;
-	if (known->cr3 == next.cr3 && known->ctx_id == next.ctx_id &&
-	    known->tlb_gen == next.tlb_gen) {
-		lguest_hcall_unless_batching(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
-		return;
-	}
-	*known = next;
-	lguest_queue(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
-	lguest_hcall_unless_batching(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
+	if (unlikely(known->cr3 != cr3 || known->ctx_id != slot->ctx_id ||
+		     known->tlb_gen != slot->tlb_gen))
+		load_stale(known, cr3, slot);
+	else if (lguest_batching)
+		lguest_queue_new_pgtable(cr3);
+	else
+		lguest_hcall(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
 }
 
 /* The host has dropped what had changed in the current address space. */
 static void note_flushed(void)
 {
 	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
+	struct flushed *known = flushed_current;
 
 	if (mm == LOADED_MM_SWITCHING)
 		return;
-	*flushed_current = (struct flushed){
-		.cr3 = lguest_cr3,
-		.ctx_id = mm->context.ctx_id,
-		/* Nobody counts meanwhile: interrupts are off, and there is one processor. */
-		.tlb_gen = mm->context.tlb_gen.counter,
-	};
+	known->cr3 = lguest_cr3;
+	known->ctx_id = mm->context.ctx_id;
+	/* Nobody counts meanwhile: interrupts are off, and there is one processor. */
+	known->tlb_gen = mm->context.tlb_gen.counter;
+}
+
+/*
+ * Whether nothing runs in the current address space any more: its last user
+ * has gone, and exit_mmap() takes it down. Whoever gets the page directory
+ * next has another ctx_id, for which the host drops what this one leaves.
+ */
+static bool is_dying(void)
+{
+	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
+
+	return mm != LOADED_MM_SWITCHING && !atomic_read(&mm->mm_users);
 }
 
 static void flush_tlb_user(void)
 {
 	lguest_late_flush = 0;
+	if (is_dying())
+		return;
 	lguest_hcall(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
 	note_flushed();
 }
@@ -202,6 +222,12 @@ static void flush_tlb_one(unsigned long address)
 		note_flushed();
 }
 
+/* Not inline, or each fault would save the registers of a hypercall. */
+static noinline noinstr void do_queued(void)
+{
+	lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
+}
+
 /*
  * A fault between the two ends of a context switch may be about the page
  * directory that is queued but not loaded yet.
@@ -211,8 +237,8 @@ noinstr unsigned long lguest_read_cr2(void)
 	unsigned long address = READ_ONCE(lguest_data.cr2);
 
 	lguest_fault = address & PAGE_MASK;
-	if (lguest_batching)
-		lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
+	if (unlikely(lguest_batching))
+		do_queued();
 	return address;
 }
 

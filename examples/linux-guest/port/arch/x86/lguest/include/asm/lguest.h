@@ -109,6 +109,7 @@ static __always_inline void lguest_hcall(u32 number, u32 a, u32 b, u32 c, u32 d)
 
 /* hypercall.c */
 void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d);
+void lguest_queue_new_pgtable(u32 cr3);
 void lguest_hcall_unless_batching(u32 number, u32 a, u32 b, u32 c, u32 d);
 void lguest_send_interrupts(void);
 bool lguest_queued(void);
