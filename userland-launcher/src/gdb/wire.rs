@@ -1,6 +1,6 @@
 //! Where GDB connects: a port of this machine, or a socket that only its owner can open.
 
-use crate::monitor;
+use crate::sockets::{SocketError, Sockets};
 use gdbstub::conn::{Connection, ConnectionExt};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -54,11 +54,11 @@ impl Listener {
     /// Begins to wait.
     ///
     /// # Errors
-    /// As bind(2); a socket that somebody answers at is in use.
-    pub fn new(address: &Address) -> io::Result<Self> {
+    /// As bind(2) for a port, and [`SocketError`] for a socket.
+    pub fn new(address: &Address, sockets: &Sockets) -> Result<Self, SocketError> {
         match address {
             Address::Port(port) => Ok(Self::Port(TcpListener::bind((Ipv4Addr::LOCALHOST, *port))?)),
-            Address::Socket(path) => monitor::listen(path).map(Self::Socket),
+            Address::Socket(path) => sockets.listen(path).map(Self::Socket),
         }
     }
 
