@@ -269,6 +269,9 @@ mod tests {
         assert_eq!(sockets("--monitor m --gdb g k"), [Path::new("m"), Path::new("g")]);
         assert_eq!(sockets("--monitor m --gdb 1234 k"), [Path::new("m")]);
         assert!(sockets("k").is_empty());
+        let command = |line| parse(line).unwrap().gdb.unwrap().command();
+        assert_eq!(command("--gdb 1234 k"), "gdb vmlinux -ex 'target remote :1234'");
+        assert_eq!(command("--gdb ./g k"), "gdb vmlinux -ex 'target remote ./g'");
     }
 
     #[test]

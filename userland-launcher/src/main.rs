@@ -120,6 +120,9 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     }
     if let Some(listener) = files.gdb.take() {
         gdb::serve(listener, control, session.ender()).map_err(LaunchError::Thread)?;
+        if let Some(address) = &cli.gdb {
+            eprintln!("lguest: the guest waits for a debugger at {address}: {}", address.command());
+        }
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.

@@ -32,6 +32,18 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// The command that connects GDB, for a kernel with symbols in the file `vmlinux`.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let target = match self {
+            Self::Port(port) => format!(":{port}"),
+            Self::Socket(path) => path.display().to_string(),
+        };
+        format!("gdb vmlinux -ex 'target remote {target}'")
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
