@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`cli`] | the command line, the program `replay` |
-//! | [`palette`] | the colours of every plot |
+//! | [`palette`], [`table`] | the colours of every plot, and how every table looks |
 //! | [`comparison`] | one trace on many strategies at once |
 //! | [`analysis`] | what a trace's loads are like: reuse distances, working set, LRU's whole miss curve |
 //! | [`stack_distance`] | the reuse distance of each load |
@@ -37,3 +37,4 @@ pub mod packing;
 pub mod palette;
 pub mod shards;
 pub mod stack_distance;
+pub mod table;

@@ -37,10 +37,20 @@ fn three_directories_by_hand() {
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(trace.as_bytes()).unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_replay"));
-    let printed = program.arg("bound").arg(file.path()).args(["--slots", "3"]).output().unwrap().stdout;
-    let printed = String::from_utf8(printed).unwrap();
-    assert!(printed.starts_with("slots,refilled,cost\n1,7,") && printed.contains("\n3,4,"), "{printed}");
+    let printed = |slots: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_replay"));
+        let output = program.arg("bound").arg(file.path()).args(["--slots", slots]).output().unwrap();
+        assert!(output.status.success(), "{slots}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Numbers as everywhere: a range, a list in any order, shares of the three page directories.
+    for (slots, wanted) in [("1..3", &["1,7", "2,5", "3,4"][..]), ("3,1", &["1,7", "3,4"]), ("0.7", &["2,5"])]
+    {
+        let printed = printed(slots);
+        let lines: Vec<_> = printed.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
+        assert_eq!(lines[0], "slots,refilled");
+        assert_eq!(lines[1..], *wanted, "{slots}");
+    }
 }
 
 #[test]

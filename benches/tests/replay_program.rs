@@ -268,3 +268,25 @@ fn a_sample_has_a_number_of_keys() {
     let refused = replay(&["analyze", "-", "--sample-size", "99"], &keys);
     assert!(!refused.status.success() && words(&refused.stderr).contains("99 is not in 100.."));
 }
+
+/// As `column -t` prints them: a line for each row, and one rule, below the heading.
+#[test]
+fn tables_have_a_rule_below_the_heading_only() {
+    let keys = "a\nb\na\nc\na\nb\nc\nd\n";
+    let run = |arguments: &[&str]| {
+        let output = replay(&[&["-", "--input", "keys"], arguments].concat(), keys);
+        assert!(output.status.success(), "{}", words(&output.stderr));
+        words(&output.stdout)
+    };
+    let compared = run(&["--strategies", "lru,fifo", "--slots", "2..4"]);
+    let lines: Vec<_> = compared.lines().collect();
+    assert!(lines[0].trim_start().starts_with("strategy"), "{compared}");
+    assert!(!lines[1].is_empty() && lines[1].chars().all(|letter| letter == '─'), "{compared}");
+    let rows: Vec<_> = lines[2..].iter().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(rows, ["lru", "lru", "lru", "fifo", "fifo", "fifo"]);
+
+    let output = replay(&["analyze", "-", "--input", "keys"], keys);
+    let analyzed = words(&output.stdout);
+    let rules = analyzed.lines().filter(|line| line.contains('─')).count();
+    assert_eq!(rules, 2, "one for each of two tables:\n{analyzed}");
+}

@@ -161,6 +161,16 @@ impl Cli {
         self.kernel_and_arguments.first().map_or(Path::new(""), Path::new)
     }
 
+    /// The sockets that it names for others to connect to.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let gdb = match &self.gdb {
+            Some(gdb::wire::Address::Socket(path)) => Some(path),
+            Some(gdb::wire::Address::Port(_)) | None => None,
+        };
+        self.monitor.iter().chain(gdb).cloned().collect()
+    }
+
     /// The strategy to request of the host, if any.
     #[must_use]
     pub fn strategy(&self) -> Option<String> {
@@ -251,6 +261,17 @@ mod tests {
         assert!(parse("--monitor m --send pause vmlinux").is_err());
         assert!(parse("--monitor m --send nosuch").is_err());
         assert!(parse("--monitor m").is_err());
+    }
+
+    #[test]
+    fn a_port_is_no_socket() {
+        let sockets = |line| parse(line).unwrap().sockets();
+        assert_eq!(sockets("--monitor m --gdb g k"), [Path::new("m"), Path::new("g")]);
+        assert_eq!(sockets("--monitor m --gdb 1234 k"), [Path::new("m")]);
+        assert!(sockets("k").is_empty());
+        let command = |line| parse(line).unwrap().gdb.unwrap().command();
+        assert_eq!(command("--gdb 1234 k"), "gdb vmlinux -ex 'target remote :1234'");
+        assert_eq!(command("--gdb ./g k"), "gdb vmlinux -ex 'target remote ./g'");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::devices::network::Network;
 use crate::gdb::wire::Listener;
 use crate::launch_error::LaunchError;
 use crate::memory_size::MemorySize;
-use crate::monitor;
 use crate::paging;
+use crate::sockets::Sockets;
 use crate::unpack::memory_file;
 use arch_i386::paging::Paging;
 use std::fs::File;
@@ -41,11 +41,11 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens, and makes, what `cli` names.
+    /// Opens, and makes, what `cli` names; `sockets` makes the sockets.
     ///
     /// # Errors
     /// The first that cannot be opened; see [`LaunchError`].
-    pub fn open(cli: &Cli) -> Result<Self, LaunchError> {
+    pub fn open(cli: &Cli, sockets: &Sockets) -> Result<Self, LaunchError> {
         let kernel = File::open(cli.kernel())
             .and_then(whole)
             .map_err(|source| LaunchError::OpenKernel { path: cli.kernel().to_owned(), source })?;
@@ -58,10 +58,11 @@ impl Files {
         let entropy = cli.rng.then(Entropy::open).transpose().map_err(LaunchError::Entropy)?;
         let network = cli.tunnet.as_deref().map(Network::open).transpose()?;
         let monitor = cli.monitor.as_ref().map(|path| {
-            monitor::listen(path).map_err(|source| LaunchError::Monitor { path: path.clone(), source })
+            sockets.listen(path).map_err(|source| LaunchError::Monitor { path: path.clone(), source })
         });
         let gdb = cli.gdb.as_ref().map(|address| {
-            Listener::new(address).map_err(|source| LaunchError::Gdb { address: address.clone(), source })
+            Listener::new(address, sockets)
+                .map_err(|source| LaunchError::Gdb { address: address.clone(), source })
         });
         let spans = cli.spans.as_ref().map(|path| {
             File::create(path).map_err(|source| LaunchError::Spans { path: path.clone(), source })

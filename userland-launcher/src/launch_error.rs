@@ -7,6 +7,7 @@ use crate::gdb::wire::Address;
 use crate::host::HostError;
 use crate::kernel::KernelError;
 use crate::memory_size::{MemorySize, in_mebibytes};
+use crate::sockets::SocketError;
 use crate::tap::TapError;
 use std::io;
 use std::path::PathBuf;
@@ -108,7 +109,7 @@ pub enum LaunchError {
         address: Address,
         /// Why.
         #[source]
-        source: io::Error,
+        source: SocketError,
     },
     /// The monitor's socket cannot be made.
     #[error("cannot make the monitor's socket {path}")]
@@ -117,7 +118,7 @@ pub enum LaunchError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: io::Error,
+        source: SocketError,
     },
     /// Where the guest shall be recorded cannot be written to.
     #[error("cannot record the guest to {path}")]
@@ -131,6 +132,9 @@ pub enum LaunchError {
     /// No more processes.
     #[error("cannot start the process that stays root for --user")]
     Helper(#[source] io::Error),
+    /// No more processes.
+    #[error("cannot start the process that removes the sockets of --monitor and --gdb at the end")]
+    Remover(#[source] io::Error),
     /// The host does not want the guest.
     #[error(transparent)]
     Host(#[from] HostError),

@@ -8,7 +8,7 @@
 //! | module | its part |
 //! | --- | --- |
 //! | [`cli`], [`lguest_c`], [`memory_size`], [`user`] | what the user asked for |
-//! | [`files`], [`disk_file`], [`tap`], [`opener`] | what the launcher opens, at the start and later |
+//! | [`files`], [`disk_file`], [`tap`], [`sockets`], [`opener`], [`helper`] | what the launcher opens, at the start and later, and removes at its end |
 //! | [`confinement`] | what it gives up in between |
 //! | [`kernel`], [`unpack`], [`lzop`], [`boot_params`], [`paging`] | what the guest finds in memory when it starts |
 //! | [`guest_memory`] | that memory, shared with a running guest |
@@ -37,6 +37,7 @@ pub mod gdb;
 pub mod guest_memory;
 pub mod guest_views;
 pub mod hardware_counters;
+pub mod helper;
 pub mod hints;
 pub mod host;
 pub mod instruction;
@@ -53,6 +54,7 @@ pub mod paging;
 pub mod rates;
 pub mod recording;
 pub mod run;
+pub mod sockets;
 pub mod spans;
 pub mod tap;
 pub mod terminal;

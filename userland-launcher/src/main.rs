@@ -27,6 +27,7 @@ use userland_launcher::launch::{LaunchError, Prepared, Session};
 use userland_launcher::monitor;
 use userland_launcher::opener::Opener;
 use userland_launcher::outcome::{Outcome, exit_code, in_full};
+use userland_launcher::sockets::Sockets;
 use userland_launcher::terminal::{self, Terminal};
 use userland_launcher::top::{self, Screen, Top};
 use userland_launcher::user::{USERS, User};
@@ -95,6 +96,8 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
         Some(_) => Opener::with_helper(&cli.device, cli.confine).map_err(LaunchError::Helper)?,
         None => Opener::direct(&cli.device),
     });
+    // They are removed when this is dropped, which is at every end of this function.
+    let sockets = Sockets::named(cli.sockets()).map_err(LaunchError::Remover)?;
     let mut counters = match &cli.counters {
         None => None,
         Some(path) => Some(counters::open(path.as_deref()).map_err(|source| LaunchError::Counters {
@@ -102,7 +105,7 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
             source,
         })?),
     };
-    let mut files = Files::open(cli)?;
+    let mut files = Files::open(cli, &sockets)?;
     let first = Cell::new(Some(DeviceFile::open(&opener)?));
     let output = ConsoleOutput::new(std::io::stdout());
     let terminal = Arc::new(Terminal::new(std::io::stdin().as_fd().try_clone_to_owned()?));
@@ -117,6 +120,9 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     }
     if let Some(listener) = files.gdb.take() {
         gdb::serve(listener, control, session.ender()).map_err(LaunchError::Thread)?;
+        if let Some(address) = &cli.gdb {
+            eprintln!("lguest: the guest waits for a debugger at {address}: {}", address.command());
+        }
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.

@@ -17,22 +17,17 @@ use crate::control::{Control, ControlError};
 use crate::outcome::Outcome;
 use arch_i386::launcher::View;
 use clap::ValueEnum;
-use rustix::fs::{Mode, fchmod};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 
 /// The longest request.
 const REQUEST_MAX: u64 = 4096;
-/// How many may wait to be connected.
-const BACKLOG: i32 = 16;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -68,23 +63,6 @@ enum Answer {
     Directories(Vec<Map<String, Value>>),
     Tables(Vec<Map<String, Value>>),
     Error(String),
-}
-
-/// Makes the socket, which only this user can connect to. One that an earlier guest has left is removed.
-///
-/// # Errors
-/// As bind(2); a socket that somebody answers at is in use.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-        std::fs::remove_file(path)?;
-    }
-    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    // The socket's name gets the mode that the socket has (unix(7)), so that nobody connects in between.
-    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Sends one request to the monitor at `path`. Returns the answer, and whether it could be done.

@@ -7,6 +7,7 @@
 //! is confined to what it opens, and ends with the launcher.
 
 use crate::confinement::{Allowed, Confine, confine};
+use crate::helper;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -46,21 +47,9 @@ impl Opener {
     /// # Errors
     /// When there is more than one thread, or no more processes.
     pub fn with_helper(device: &Path, how: Confine) -> io::Result<Self> {
-        if std::fs::read_dir("/proc/self/task")?.count() != 1 {
-            return Err(io::Error::other("threads run already"));
-        }
-        let (ours, theirs) = UnixStream::pair()?;
         let owner = std::process::id();
-        // SAFETY: there is no other thread that could hold a lock at this moment.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
-                drop(ours);
-                let served = detach().and_then(|()| serve(theirs, device, owner, how));
-                std::process::exit(i32::from(served.is_err()))
-            }
-            _ => Ok(Self { device: device.to_owned(), helper: Some(Mutex::new(ours)) }),
-        }
+        let ours = helper::start(|theirs| serve(theirs, device, owner, how))?;
+        Ok(Self { device: device.to_owned(), helper: Some(Mutex::new(ours)) })
     }
 
     /// The hypervisor's device.
@@ -137,16 +126,6 @@ fn ask(helper: &Mutex<UnixStream>, request: u8) -> io::Result<File> {
         (0, None) => Err(io::Error::other("lguest's helper process sends no file")),
         (errno, _) => Err(io::Error::from_raw_os_error(errno)),
     }
-}
-
-/// Makes the helper independent of the launcher's terminal: keys that end the launcher are not for the helper, and
-/// who reads what the launcher prints is not to wait for the helper.
-fn detach() -> io::Result<()> {
-    rustix::process::setsid()?;
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
 /// Answers the requests of the launcher `owner` until it has ended.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 
 use crate::counters::Counters;
 use crate::flavour::Flavour;
@@ -18,6 +18,7 @@ use crate::project::Project;
 use crate::qemu::{Clock, Processor};
 use crate::setup;
 use crate::steps::{Event, Outcome, Step, parse};
+use crate::table::STYLE;
 use crate::transcript::{Kind, Transcript};
 use crate::vm::{Contents, GuestFile, Vm};
 
@@ -329,7 +330,7 @@ fn heading(strategies: &[String], step: &str) -> String {
 
 fn table(strategies: &[String], runs: &[Outcome], clock: Clock) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_header([
         "strategy",
         "cache hits",

@@ -20,7 +20,7 @@
 //! about) and [`vm`] (all of them together).
 //!
 //! Three notions are shared by all: where things are ([`project`]), which kernel is meant ([`flavour`]) and
-//! how an external program is run and its failure reported ([`process`]).
+//! how an external program is run and its failure reported ([`process`]). [`table`] is how every table looks.
 
 use std::process::ExitCode;
 
@@ -51,6 +51,7 @@ pub mod scenarios;
 pub mod setup;
 pub mod steps;
 pub mod system_packages;
+pub mod table;
 pub mod tally;
 pub mod test;
 pub mod toolchain;

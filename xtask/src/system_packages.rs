@@ -9,6 +9,7 @@ use comfy_table::Table;
 
 use crate::process::{Progress, find_program, output, run_logged};
 use crate::project::Project;
+use crate::table::STYLE;
 use crate::toolchain::MINIMUM_RUSTC;
 
 /// Debian's package with the compiler, which needs a certain age.
@@ -73,6 +74,7 @@ pub fn install_missing(project: &Project, needed: &[Needed]) -> Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
+    table.load_style(STYLE);
     table.set_header(["to be installed by apt-get", "why"]);
     for (name, why) in &missing {
         table.add_row([name, why]);

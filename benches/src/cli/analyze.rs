@@ -7,8 +7,9 @@ use super::rows::text;
 use super::{Format, plots};
 use crate::analysis::{Distances, FirstLoads, Misses, Reuse, Window, WorkingSet, misses_with};
 use crate::shards::{LEAST_KEYS, Point, Sampler};
+use crate::table::STYLE;
 use clap::{ArgGroup, Args};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 use sim::trace::Operation;
@@ -228,7 +229,7 @@ impl Analysis {
                     let share = percent(loads as f64 / self.loads as f64);
                     reuse.add_row([distance, count(loads), share]);
                 }
-                writeln!(out, "{reuse}")?;
+                writeln!(out, "\n{reuse}")?;
                 let curve = distances.lru_misses();
                 let mut misses = table(&["slots", "misses of lru", "%"]);
                 let end = curve.last().map_or(1, |(slots, _)| *slots);
@@ -237,7 +238,7 @@ impl Analysis {
                     let missed = misses_with(&curve, slots);
                     misses.add_row([count(slots), count(missed), percent(missed as f64 / self.loads as f64)]);
                 }
-                writeln!(out, "{misses}")?;
+                writeln!(out, "\n{misses}\n")?;
             }
             Curve::Sampled { rate, directories, loads, points } => {
                 writeln!(
@@ -255,7 +256,7 @@ impl Analysis {
                         misses.add_row([count(point.slots)].into_iter().chain(shares));
                     }
                 }
-                writeln!(out, "{misses}")?;
+                writeln!(out, "\n{misses}\n")?;
             }
         }
         let mut sizes: Vec<u64> = self.working_set.iter().map(|window| window.directories).collect();
@@ -315,7 +316,7 @@ impl Analysis {
 
 fn table(heading: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_header(heading);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);

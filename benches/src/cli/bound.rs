@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::input::InputOptions;
+use super::numbers::{self, Slots};
 use crate::bound::Collector;
 use clap::Args;
 use std::io::{self, Write};
@@ -14,14 +15,16 @@ pub struct BoundOptions {
     trace: PathBuf,
     #[command(flatten)]
     input: InputOptions,
-    /// A line for each number of slots from 1 to this one
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    slots: u16,
+    /// A line for each of these numbers of slots, as in `1..64` (both included) or `2,4,8`, or as in `0.05,0.1` with shares of the
+    /// page directories that the trace loads
+    #[arg(long, value_name = "NUMBERS", default_value = "1..16", value_parser = numbers::slots)]
+    slots: Slots,
 }
 
 /// CSV: the slots, the fewest entries that faults fill, and the lowest cost.
 pub fn run(options: &BoundOptions) -> Result<(), Failure> {
     let in_trace = |source| Failure::Input { path: options.trace.clone(), source };
+    let slots = options.slots.of(|| options.input.count_directories(&options.trace, false))?;
     let reader = options.input.open(&options.trace)?;
     let mut collector = Collector::new(&reader.header())?;
     for operation in reader {
@@ -30,11 +33,14 @@ pub fn run(options: &BoundOptions) -> Result<(), Failure> {
             break;
         }
     }
-    let bound = collector.finish(options.slots.into()).ok_or(Failure::Bound)?;
+    let most = slots.last().map_or(0, |&slots| slots as usize);
+    let bound = collector.finish(most).ok_or(Failure::Bound)?;
     let mut out = io::stdout().lock();
     writeln!(out, "slots,refilled,cost")?;
-    for (slots, (refilled, cost)) in (1..).zip(&bound.by_slots) {
-        writeln!(out, "{slots},{refilled},{}", cost.instructions)?;
+    for (number, (refilled, cost)) in (1..).zip(&bound.by_slots) {
+        if slots.binary_search(&number).is_ok() {
+            writeln!(out, "{number},{refilled},{}", cost.instructions)?;
+        }
     }
     Ok(())
 }

@@ -7,8 +7,9 @@ use super::rows::{self, COLUMNS};
 use super::{Arguments, Format, json, notices};
 use crate::chart::{self, Curve};
 use crate::comparison::{self, Comparison, Row, Settings};
+use crate::table::STYLE;
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -108,7 +109,7 @@ fn progress_bar(bytes: u64, competitors: usize) -> ProgressBar {
 fn table(compared: &Comparison) -> Table {
     let rows = &compared.rows;
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     let killed = rows.iter().flat_map(|row| &row.outcome).any(|report| report.killed.is_some());
     let shown = if killed { COLUMNS.len() } else { COLUMNS.len() - 1 };
     let heading = ["strategy", "slots"].into_iter().chain(COLUMNS).take(2 + shown);

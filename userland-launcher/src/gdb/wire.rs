@@ -1,6 +1,6 @@
 //! Where GDB connects: a port of this machine, or a socket that only its owner can open.
 
-use crate::monitor;
+use crate::sockets::{SocketError, Sockets};
 use gdbstub::conn::{Connection, ConnectionExt};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -32,6 +32,18 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// The command that connects GDB, for a kernel with symbols in the file `vmlinux`.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let target = match self {
+            Self::Port(port) => format!(":{port}"),
+            Self::Socket(path) => path.display().to_string(),
+        };
+        format!("gdb vmlinux -ex 'target remote {target}'")
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,11 +66,11 @@ impl Listener {
     /// Begins to wait.
     ///
     /// # Errors
-    /// As bind(2); a socket that somebody answers at is in use.
-    pub fn new(address: &Address) -> io::Result<Self> {
+    /// As bind(2) for a port, and [`SocketError`] for a socket.
+    pub fn new(address: &Address, sockets: &Sockets) -> Result<Self, SocketError> {
         match address {
             Address::Port(port) => Ok(Self::Port(TcpListener::bind((Ipv4Addr::LOCALHOST, *port))?)),
-            Address::Socket(path) => monitor::listen(path).map(Self::Socket),
+            Address::Socket(path) => sockets.listen(path).map(Self::Socket),
         }
     }
 

@@ -20,6 +20,7 @@ use userland_launcher::files::Files;
 use userland_launcher::host::Host;
 use userland_launcher::launch::{Ended, LaunchError, Prepared, Session};
 use userland_launcher::outcome::{Outcome, Violation};
+use userland_launcher::sockets::Sockets;
 
 /// Where the device page of these guests is, their memory being 2 MiB: the console's descriptor, then the
 /// rings of input and output.
@@ -48,7 +49,7 @@ fn run_kernel(
     let session = Session::new(screen.output(), Arc::new(Control::new().unwrap()));
     let hosts: Vec<_> = lives.into_iter().map(ScriptedHost::new).collect();
     let next = RefCell::new(hosts.clone().into_iter());
-    let mut files = Files::open(&cli).unwrap();
+    let mut files = Files::open(&cli, &Sockets::default()).unwrap();
     files.host_paging = Some(Paging::Pae);
     let ended = session.run(
         &cli,
@@ -107,7 +108,7 @@ fn a_recording_that_cannot_be_kept_does_not_start_the_guest() {
     let file = folder.path().join("nosuch/trace");
     let kernel = tempfile::NamedTempFile::new().unwrap();
     let line = ["lguest", "--record", file.to_str().unwrap(), kernel.path().to_str().unwrap()];
-    let refused = Files::open(&Cli::parse_from(line)).unwrap_err();
+    let refused = Files::open(&Cli::parse_from(line), &Sockets::default()).unwrap_err();
     assert!(matches!(refused, LaunchError::Record { .. }));
     let message = refused.to_string();
     assert!(message.contains("cannot record the guest to") && message.contains("nosuch"), "{message}");

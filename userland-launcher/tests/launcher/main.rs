@@ -10,6 +10,7 @@
 //! | `life` | a guest's life on a scripted host, from start to exit code |
 //! | `gdb` | a debugger on a guest that runs on one |
 //! | `monitor` | what other programs do with a guest that runs on one |
+//! | `sockets` | the program itself: whose sockets it takes, and what it leaves |
 
 mod devices;
 mod gdb;
@@ -18,5 +19,6 @@ mod life;
 mod memory_image;
 mod monitor;
 mod pci;
+mod sockets;
 mod support;
 mod virtqueue;

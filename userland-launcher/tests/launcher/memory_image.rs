@@ -13,6 +13,7 @@ use userland_launcher::devices::bus::{Layout, TooManyDevices};
 use userland_launcher::devices::console::Console;
 use userland_launcher::files::Files;
 use userland_launcher::launch::{LaunchError, Prepared};
+use userland_launcher::sockets::Sockets;
 use userland_launcher::terminal::Terminal;
 
 /// A folder with a good kernel, and a command line that starts it.
@@ -36,7 +37,7 @@ impl Folder {
         let line = std::iter::once("lguest").chain(options.iter().copied()).chain([kernel.as_str(), "quiet"]);
         let (terminal, _) = piped_terminal();
         let cli = Cli::parse_from(line);
-        let mut files = Files::open(&cli)?;
+        let mut files = Files::open(&cli, &Sockets::default())?;
         files.host_paging = Some(Paging::Pae);
         Prepared::new(&cli, &files, &terminal, &Screen::default().output())
     }

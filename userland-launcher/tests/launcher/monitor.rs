@@ -3,7 +3,6 @@
 use crate::support::host::{ScriptedHost, Step};
 use crate::support::session::Played;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -117,20 +116,4 @@ fn what_is_no_request_is_answered_by_an_error() {
         assert_eq!(sent(monitor::Command::Pause), (r#"{"status":"paused"}"#.to_owned(), true));
         assert_eq!(sent(monitor::Command::Counters), (r#"{"counters":{"switches":3}}"#.to_owned(), true));
     });
-}
-
-#[test]
-fn a_socket_is_its_users_and_taken_over_from_a_guest_that_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("monitor");
-    let listener = monitor::listen(&path).unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(monitor::listen(&path).is_err(), "somebody answers there");
-    drop(listener);
-    monitor::listen(&path).unwrap();
-    // A file is not the monitor's.
-    let file = folder.path().join("file");
-    std::fs::write(&file, "x").unwrap();
-    assert!(monitor::listen(&file).is_err());
-    assert_eq!(std::fs::read(&file).unwrap(), b"x");
 }

@@ -38,6 +38,8 @@ launcher=$!
 until_true 30 grep -q ':04D2 ' /proc/net/tcp || fail 'nobody waits for a debugger'
 sleep 2
 grep -q 'mini: spinning' /tmp/spin && fail 'the guest does not wait for a debugger'
+grep -q "waits for a debugger at port 1234: gdb vmlinux -ex 'target remote :1234'" /tmp/spin ||
+    fail "nobody says how to connect: $(cat /tmp/spin)"
 # It begins where its kernel's file says, in ring 1, and is stepped there.
 gdb g s stop g D
 first=$(eip "$(reply 1)")

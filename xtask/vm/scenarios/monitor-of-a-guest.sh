@@ -33,10 +33,33 @@ grep -q frame /tmp/tables && fail 'the tables tell about frames of the host'
 ask pause
 ask stop
 wait $launcher; [ $? = 143 ] || fail 'the stopped guest ended with status' $?
+[ ! -e /tmp/monitor ] || fail 'the socket of a guest that was stopped is left'
 lguest --monitor /tmp/monitor --send status && fail 'a monitor answers that is not there'
-# The socket that is left is taken over.
+# The socket goes with the launcher, whoever ends it: also when that has the rights of no user that could remove it.
+ended() {
+    [ ! -e /tmp/monitor ]
+}
+for user in 0 1234:5678; do
+    for signal in TERM INT KILL; do
+        spin --user $user --monitor /tmp/monitor
+        [ "$(ask status)" = '{"status":"running"}' ] || fail 'the next guest does not run'
+        kill -$signal $launcher
+        wait $launcher
+        # Of a launcher that was killed, a moment later.
+        until_true 10 ended || fail "the socket of a guest that was ended by $signal is left"
+    done
+done
+# Nobody takes the socket of a guest that runs, and no file is taken for one.
 spin --monitor /tmp/monitor
-[ "$(ask status)" = '{"status":"running"}' ] || fail 'the next guest does not run'
+lguest --monitor /tmp/monitor $GUEST spin 2>/tmp/error && fail 'a guest has taken the socket of another'
+grep -q 'a program that runs answers there' /tmp/error || fail "the socket was refused for another reason: $(cat /tmp/error)"
+[ "$(ask status)" = '{"status":"running"}' ] || fail 'the first guest has lost its socket'
 ask stop
 wait $launcher
+echo mine >/tmp/monitor
+lguest --monitor /tmp/monitor $GUEST spin 2>/tmp/error && fail 'a guest has taken a file for its socket'
+[ "$(cat /tmp/monitor)" = mine ] || fail 'the file is gone'
+rm /tmp/monitor
+lguest --monitor /tmp/monitor $GUEST crash; [ $? = 121 ] || fail 'the crash came out as' $?
+ended || fail 'the socket of a guest that ended by itself is left'
 unload

@@ -24,6 +24,7 @@ use xtask::flavour::Flavour;
 use xtask::module::ModuleSource;
 use xtask::project::Project;
 use xtask::setup;
+use xtask::table::STYLE;
 
 mod host;
 mod memory;
@@ -209,6 +210,7 @@ impl Report {
         let mut all: BTreeMap<String, Done> =
             fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let mut table = Table::new();
+        table.load_style(STYLE);
         table.set_header(["", "inputs", "operations", "seconds", "", "operations of all runs"]);
         let mut sum = Done::default();
         for (name, done, note) in self.done {

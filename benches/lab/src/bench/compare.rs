@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
+use xtask::table::STYLE;
 
 use super::rank_test::{self, Comparison, SIGNIFICANCE, least_p};
 use super::results::Results;
@@ -206,7 +207,7 @@ fn percent_of(shift: f64) -> f64 {
 /// Everything that is not the same to the digit.
 fn table(changes: &[Change]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     let has_tests = changes.iter().any(|change| change.test.is_some());
     let mut header = vec!["host", "workload", "strategy", "before", "after", "change"];
     header.extend(has_tests.then_some(["interval", "p"]).into_iter().flatten());

@@ -2,6 +2,7 @@
 //! bare machine.
 
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
+use xtask::table::STYLE;
 
 use super::results::{NATIVE, Results};
 use super::statistics::Summary;
@@ -84,7 +85,7 @@ pub fn legend(results: &Results) -> String {
 
 /// For a terminal.
 pub fn for_terminal(results: &Results) -> String {
-    let tables = tables(results, presets::UTF8_HORIZONTAL_ONLY);
+    let tables = tables(results, STYLE);
     let parts = tables.iter().map(|(host, table)| format!("Host {host}\n{table}\n"));
     parts.collect::<Vec<_>>().join("\n") + &legend(results)
 }

@@ -14,6 +14,7 @@ use userland_launcher::files::Files;
 use userland_launcher::host::Host;
 use userland_launcher::launch::{Prepared, Session};
 use userland_launcher::outcome::Outcome;
+use userland_launcher::sockets::Sockets;
 
 /// A session that can be run.
 pub struct Played {
@@ -38,7 +39,7 @@ impl Played {
         std::fs::write(&kernel, Elf::good().bytes()).unwrap();
         let line = ["lguest", "--memory", "2M", option, socket.to_str().unwrap(), kernel.to_str().unwrap()];
         let cli = Cli::parse_from(line);
-        let files = Files::open(&cli).unwrap();
+        let files = Files::open(&cli, &Sockets::default()).unwrap();
         let control = Arc::new(Control::new().unwrap());
         let screen = Screen::default();
         let session = Session::new(screen.output(), control.clone());
