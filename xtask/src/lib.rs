@@ -16,7 +16,7 @@
 //! | `clean` | throws away what the above have made | [`clean`] |
 //!
 //! The virtual machine is made of [`initrd`] (what is in it), [`steps`] (what it has to do and how it
-//! answers), [`qemu`] (the process and its three serial lines), [`kvm`] (whether it may run on the machine's own processor), [`kernel_log`] (what the kernel complained
+//! answers), [`qemu`] (the process and its three serial lines), [`accelerator`] and [`kvm`] (whether it runs, and may run, on the machine's own processor), [`kernel_log`] (what the kernel complained
 //! about) and [`vm`] (all of them together).
 //!
 //! Three notions are shared by all: where things are ([`project`]), which kernel is meant ([`flavour`]) and
@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+pub mod accelerator;
 pub mod apt;
 pub mod apt_sources;
 pub mod boots;

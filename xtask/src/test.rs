@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::accelerator::Accelerator;
 use crate::boots::{self, Job};
 use crate::flavour::Flavour;
 use crate::hosts::{self, Host};
@@ -21,7 +22,6 @@ use crate::process::{cargo, output};
 use crate::processors;
 use crate::programs;
 use crate::project::Project;
-use crate::qemu::{Clock, Processor};
 use crate::scenarios;
 use crate::setup::{self, Machine};
 use crate::steps::Step;
@@ -45,6 +45,10 @@ pub struct Args {
     /// docs/hosts.md (may be repeated)
     #[arg(long, value_name = "NAME", conflicts_with_all = ["fast", "long", "list"])]
     host: Vec<String>,
+    /// What executes the host VM. With `kvm`, this machine's own processor, only its scenarios run (those of --only, if there are
+    /// any), on Debian 12's two kernels or those of --host
+    #[arg(long, value_enum, value_name = "HOW", default_value = "tcg", conflicts_with_all = ["fast", "long", "list"])]
+    accel: Accelerator,
     /// List sections and scenarios
     #[arg(long)]
     list: bool,
@@ -124,12 +128,13 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         bail!("there is no section or scenario `{unknown}`; `cargo xtask test --list` shows all");
     }
     let hosts = hosts::chosen(&args.host)?;
-    if !hosts.is_empty()
+    if (!hosts.is_empty() || args.accel == Accelerator::Kvm)
         && let Some(name) = args.only.iter().find(|name| !scenarios_of("vm").contains(&name.as_str()))
     {
-        bail!("`{name}` is no scenario of the host VM, and nothing else runs with --host");
+        bail!("`{name}` is no scenario of the host VM, and nothing else runs with --host or --accel kvm");
     }
     let machine = setup::ensure(project, false)?;
+    args.accel.check()?;
     let mut run = Run { project, machine: &machine, args, tally: Tally::new(io::stdout()) };
     let mut times = Vec::new();
     for host in &hosts {
@@ -187,6 +192,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn wants(&self, section: &str) -> bool {
+        if self.args.accel == Accelerator::Kvm && section != "vm" {
+            return false;
+        }
         if IN_QEMU.contains(&section) && self.args.fast {
             return false;
         }
@@ -338,7 +346,7 @@ impl Run<'_> {
         };
         let jobs = boots::hosts(project, machine, true, more).map(|hosts| {
             let contents = |vm: &Vm| hosts[usize::from(vm.flavour == Flavour::Pae)].clone();
-            jobs_of("test", &Flavour::ALL, &steps, contents)
+            self.jobs_of("test", &Flavour::ALL, &steps, contents)
         });
         self.boot("vm", jobs);
     }
@@ -363,7 +371,7 @@ impl Run<'_> {
         guests.extend(self.files_for(&steps, build)?);
         let contents = Contents { module, launcher: programs::launcher(project, machine)?, guests };
         let name = format!("host-{}", host.name.trim_end_matches(host.flavour.name()).trim_end_matches('-'));
-        Ok((kernels, jobs_of(&name, &[host.flavour], &steps, |_| contents.clone())))
+        Ok((kernels, self.jobs_of(&name, &[host.flavour], &steps, |_| contents.clone())))
     }
 
     /// A section that is made by the program of another crate.
@@ -386,6 +394,22 @@ impl Run<'_> {
         self.boot("processors", hosts.map(|hosts| boots::jobs(boots, &hosts)));
     }
 
+    /// A job for each VM in which any of `steps` is to be run, with what `contents` has for it.
+    fn jobs_of(
+        &self,
+        name: &str,
+        flavours: &[Flavour],
+        steps: &[Step],
+        contents: impl Fn(&Vm) -> Contents,
+    ) -> Vec<Job> {
+        let job = |vm: Vm| {
+            let here = |step: &&Step| scenarios::runs_on(&step.name, vm.processors);
+            let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
+            (!steps.is_empty()).then(|| Job { contents: contents(&vm), vm, steps })
+        };
+        vms(name, flavours, self.args.accel).into_iter().filter_map(job).collect()
+    }
+
     fn boot(&mut self, section: &str, jobs: Result<Vec<Job>>) {
         match jobs {
             Ok(jobs) => boots::run_all(self.project, &self.machine.kernels, jobs, &mut self.tally),
@@ -394,34 +418,87 @@ impl Run<'_> {
     }
 }
 
-/// Every kernel on one processor and on two. One processor's time is counted in instructions, so that a failure
-/// there can be repeated exactly; two really run at once.
-fn vms(name: &str, flavours: &[Flavour]) -> Vec<Vm> {
+/// Every kernel on one processor and on two.
+fn vms(name: &str, flavours: &[Flavour], accelerator: Accelerator) -> Vec<Vm> {
+    let name = match accelerator {
+        Accelerator::Tcg => name.to_owned(),
+        Accelerator::Kvm => format!("{name}-kvm"),
+    };
     let mut all = Vec::new();
-    for (processors, clock) in [(2, Clock::Real), (1, Clock::Instructions(1))] {
+    for processors in [2, 1] {
         for &flavour in flavours {
             all.push(Vm {
                 name: format!("{name}-{flavour}-{processors}cpu"),
                 flavour,
                 processors,
-                processor: Processor::default(),
-                clock,
+                processor: accelerator.processor(),
+                clock: accelerator.clock(processors),
             });
         }
     }
     all
 }
 
-/// A job for each VM in which any of `steps` is to be run, with what `contents` has for it.
-fn jobs_of(name: &str, flavours: &[Flavour], steps: &[Step], contents: impl Fn(&Vm) -> Contents) -> Vec<Job> {
-    let job = |vm: Vm| {
-        let here = |step: &&Step| scenarios::runs_on(&step.name, vm.processors);
-        let steps: Vec<_> = steps.iter().filter(here).cloned().collect();
-        (!steps.is_empty()).then(|| Job { contents: contents(&vm), vm, steps })
-    };
-    vms(name, flavours).into_iter().filter_map(job).collect()
-}
-
 fn named(what: &str, folder: &str) -> String {
     format!("{what} {folder}").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::qemu::{Clock, Processor};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(words: &str) -> Result<Args, clap::Error> {
+        Line::try_parse_from(format!("test {words}").split_whitespace()).map(|line| line.args)
+    }
+
+    #[test]
+    fn kvm_is_for_the_scenarios_of_the_host_vm() {
+        assert_eq!(parse("").unwrap().accel, Accelerator::Tcg);
+        let args = parse("--accel kvm --host 5.10-686 --only two-guests").unwrap();
+        assert_eq!(args.accel, Accelerator::Kvm);
+        for other in ["--fast", "--long", "--list"] {
+            assert!(parse(&format!("--accel kvm {other}")).is_err(), "{other}");
+        }
+        let project = Project::locate().unwrap();
+        for other in ["bench", "pentium3", "linux-boots"] {
+            let refused = run(&project, &parse(&format!("--accel kvm --only {other}")).unwrap());
+            let why = refused.unwrap_err().to_string();
+            assert!(why.contains(other) && why.contains("--accel kvm"), "{why}");
+        }
+    }
+
+    #[test]
+    fn every_kernel_gets_one_processor_and_two_by_either_accelerator() {
+        let made = |accelerator| {
+            let vms = vms("test", &Flavour::ALL, accelerator);
+            vms.iter().map(|vm| (vm.name.clone(), vm.processors, vm.processor, vm.clock)).collect::<Vec<_>>()
+        };
+        let emulated = Processor::CoreDuo;
+        let counted = Clock::Instructions(1);
+        assert_eq!(
+            made(Accelerator::Tcg),
+            [
+                ("test-686-2cpu".to_owned(), 2, emulated, Clock::Real),
+                ("test-686-pae-2cpu".to_owned(), 2, emulated, Clock::Real),
+                ("test-686-1cpu".to_owned(), 1, emulated, counted),
+                ("test-686-pae-1cpu".to_owned(), 1, emulated, counted),
+            ]
+        );
+        let on_kvm = made(Accelerator::Kvm);
+        let names: Vec<_> = on_kvm.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names[0], "test-kvm-686-2cpu");
+        assert_eq!(names.len(), 4);
+        assert!(
+            on_kvm.iter().all(|&(.., processor, clock)| (processor, clock) == (Processor::Own, Clock::Real))
+        );
+    }
 }

@@ -16,12 +16,12 @@ use crate::workloads::{self, Guest, MEMORY};
 use linux_guest_builder::guest as linux_guest;
 use linux_guest_builder::kernel::Recipe;
 use linux_guest_builder::source::Series;
+use xtask::accelerator::Accelerator;
 use xtask::flavour::Flavour;
-use xtask::kvm;
 use xtask::process::Progress;
 use xtask::programs::{self, PluginArgs};
 use xtask::project::Project;
-use xtask::qemu::{Clock, PROGRAM, Processor};
+use xtask::qemu::{Clock, PROGRAM};
 use xtask::setup::{self, Machine};
 use xtask::tally::Tally;
 use xtask::vm::{Contents, GuestFile, Vm};
@@ -129,29 +129,6 @@ impl From<HostKernel> for Flavour {
         match kernel {
             HostKernel::Plain => Flavour::Plain,
             HostKernel::Pae => Flavour::Pae,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Accelerator {
-    Tcg,
-    Kvm,
-}
-
-impl Accelerator {
-    fn name(self) -> &'static str {
-        match self {
-            Accelerator::Tcg => "tcg",
-            Accelerator::Kvm => "kvm",
-        }
-    }
-
-    /// The processor of the host VM and of the bare machine.
-    fn processor(self) -> Processor {
-        match self {
-            Accelerator::Tcg => Processor::default(),
-            Accelerator::Kvm => Processor::Own,
         }
     }
 }
@@ -399,9 +376,7 @@ fn measure(
     let native = !args.no_native && (args.kernel.is_none() || args.bare_kernel.is_some());
     let source = args.plugins.module(project)?;
     let machine = setup::ensure(project, false)?;
-    if args.accel == Accelerator::Kvm {
-        kvm::check().context("--accel kvm")?;
-    }
+    args.accel.check()?;
     let flavours: Vec<Flavour> = args.hosts.iter().map(|&host| host.into()).collect();
     let built = programs::build_all(project, &machine, &source, &flavours, args.guest == Guest::Mini);
     let (modules, launcher) = (built.modules?, built.launcher?);
