@@ -358,6 +358,11 @@ fn user_entries() -> bool {
         }
         let stored = attempt::store(HERE.0, 1);
         ensure!(stored == Ok(()), "in round {round} a store ended in {stored:x?} when it was allowed again");
+        // Named where a flush has left nothing.
+        flush();
+        set(entry(0, used));
+        let loaded = attempt::load(HERE.0);
+        ensure!(loaded == Ok(0), "in round {round} the page of SET_PTE after a flush reads as {loaded:x?}");
         // Gone, twice as well.
         for _ in 0..2 {
             set(Entry::EMPTY);
