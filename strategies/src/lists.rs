@@ -77,10 +77,13 @@ impl Lists {
     /// Puts a number before all others of a list, wherever it was.
     pub fn push_front(&mut self, list: usize, number: usize) {
         let front = self.sentinel(list);
-        if self.nodes[number].list == list as u32 {
-            // What an LRU list does at each hit.
-            self.unlink(number);
-            self.link(front, number);
+        let node = self.nodes[number];
+        if node.list == list as u32 {
+            // What an LRU list does at each hit, as often as not of the one in front.
+            if node.previous as usize != front {
+                self.unlink(number);
+                self.link(front, number);
+            }
         } else {
             self.remove(number);
             self.insert_after(front, list, number);

@@ -59,7 +59,6 @@ pub(crate) struct Published {
     /// How many entries it has filled, and which ones.
     pub(crate) fills: u32,
     pub(crate) filled: [FilledInSwitcher; MOST_FILLS],
-    /// In each set the root that was published last comes first.
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
 }
 
@@ -83,17 +82,20 @@ impl Published {
         &mut self.roots[(directory.0.wrapping_mul(HASH_FACTOR) >> HASH_SHIFT) as usize]
     }
 
-    /// Publishes a root, in the place of the one of its set that was published first.
+    /// Publishes a root. Where its set is full, it takes the place that more bits of its hash name: of page directories that are loaded
+    /// in turn, one more than a set has room for, some stay so, where none would if the one published first went.
     pub(crate) fn publish(&mut self, directory: GuestPhys, root: HostFrame, linear: Option<GuestVirt>) {
         let new = PublishedRoot {
             directory: directory.0,
             cr3: root.0 << PAGE_SHIFT,
             linear: linear.map_or(0, |at| at.0),
         };
+        let hash = directory.0.wrapping_mul(HASH_FACTOR) << SETS.trailing_zeros();
+        let way = (hash >> (u32::BITS - WAYS.trailing_zeros())) as usize;
         let set = self.set_of(directory);
-        let place = set.iter().position(|root| root.cr3 == 0 || root.directory == directory.0);
-        set[..=place.unwrap_or(WAYS - 1)].rotate_right(1);
-        set[0] = new;
+        let place = set.iter().position(|root| root.cr3 != 0 && root.directory == directory.0);
+        let place = place.or_else(|| set.iter().position(|root| root.cr3 == 0));
+        set[place.unwrap_or(way)] = new;
     }
 
     /// Retracts the root of a page directory.
@@ -167,19 +169,28 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_a_full_set_makes_room() {
+    fn one_of_a_full_set_makes_room() {
         let mut published = Published::NONE;
         let all = same_set();
         for (directory, frame) in all.into_iter().zip(1..=4) {
             published.publish(directory, HostFrame(frame), None);
         }
-        // Published again, it is the newest, and once only.
+        // Published again, it is so once only.
         published.publish(all[0], HostFrame(5), None);
         published.publish(all[4], HostFrame(6), None);
-        let mut found = || all.map(|directory| published.root_of(directory).map(|root| root.cr3));
-        assert_eq!(found(), [Some(0x5000), None, Some(0x3000), Some(0x4000), Some(0x6000)]);
-        published.retract(all[0]);
-        let mut found = || all.map(|directory| published.root_of(directory).map(|root| root.cr3));
-        assert_eq!(found(), [None, None, Some(0x3000), Some(0x4000), Some(0x6000)]);
+        let found = |published: &mut Published| {
+            all.map(|directory| published.root_of(directory).map(|root| root.cr3))
+        };
+        let mut expected = [Some(0x5000), Some(0x2000), Some(0x3000), Some(0x4000), Some(0x6000)];
+        // The two bits below the four of the hash.
+        let way = all[4].0.wrapping_mul(0x9e37_79b1) >> 26 & 3;
+        expected[way as usize] = None;
+        assert_eq!(found(&mut published), expected);
+        // What is retracted leaves room for another, whichever is published.
+        published.retract(all[4]);
+        published.publish(all[way as usize], HostFrame(7), None);
+        expected[way as usize] = Some(0x7000);
+        expected[4] = None;
+        assert_eq!(found(&mut published), expected);
     }
 }
