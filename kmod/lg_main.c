@@ -268,12 +268,9 @@ asmlinkage int lg_shim_memcmp(const void *a, const void *b, size_t n)
 	return memcmp(a, b, n);
 }
 
-asmlinkage void lg_log(u32 level, const char *text, u32 length)
+asmlinkage void lg_log_error(const char *text, u32 length)
 {
-	if (level == LG_LOG_ERROR)
-		pr_err("lg: %.*s\n", (int)length, text);
-	else
-		pr_info("lg: %.*s\n", (int)length, text);
+	pr_err("lg: %.*s\n", (int)length, text);
 }
 
 asmlinkage void lg_bug(const char *text, u32 length)

@@ -62,8 +62,8 @@ extern u32 lg_rust_observed;
 
 /* ---------------------------------------------------------------- C, called by Rust: general */
 
-/* Logs a text at one of LG_LOG_…. */
-asmlinkage void lg_log(u32 level, const char *text, u32 length);
+/* Logs a line as an error. */
+asmlinkage void lg_log_error(const char *text, u32 length);
 /*
  * Whether something that a launcher of this user's has brought about may be logged, which is to be checked before the first
  * line of it: for a few things in so many seconds (lg_user.c).

@@ -2,14 +2,15 @@
 
 use alloc::string::String;
 use arch_i386::paging::Paging;
+use core::fmt;
 use fallible::OutOfMemory;
 
 /// A strategy's text that cannot be served. Where memory is short, texts in it are cut off.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ConfigError {
-    #[error("no strategy is named `{name}`; there are {known}")]
-    UnknownStrategy { name: String, known: String },
+    #[error("no strategy is named `{name}`{}; there are {known}", Meant(*.nearest))]
+    UnknownStrategy { name: String, nearest: Option<&'static str>, known: String },
     #[error("two strategies are named `{0}`")]
     DuplicateName(&'static str),
     #[error("`{0}` is not a parameter: write name=value")]
@@ -34,4 +35,34 @@ pub enum ConfigError {
     NoCache(&'static str),
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
+}
+
+impl ConfigError {
+    /// Whether a list of all strategies and their parameters shows what would be right.
+    #[must_use]
+    pub const fn is_of_a_name_or_value(&self) -> bool {
+        match self {
+            Self::UnknownStrategy { .. }
+            | Self::NotAParameter(_)
+            | Self::UnknownParameter { .. }
+            | Self::BadValue { .. } => true,
+            Self::DuplicateName(_)
+            | Self::SetTwice { .. }
+            | Self::Format { .. }
+            | Self::AfterOf { .. }
+            | Self::Nested { .. }
+            | Self::PaeGuest
+            | Self::NoCache(_)
+            | Self::OutOfMemory(_) => false,
+        }
+    }
+}
+
+/// Displays the name that was probably meant.
+struct Meant(Option<&'static str>);
+
+impl fmt::Display for Meant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, " (is `{name}` meant?)"))
+    }
 }

@@ -58,9 +58,9 @@ impl Line {
         &self.bytes[..self.used]
     }
 
-    fn log(&self, level: u32) {
+    fn log(&self) {
         // SAFETY: pointer and length are of initialised bytes that live through the call.
-        unsafe { shim::lg_log(level, self.bytes.as_ptr(), self.used as u32) }
+        unsafe { shim::lg_log_error(self.bytes.as_ptr(), self.used as u32) }
     }
 }
 
@@ -75,13 +75,17 @@ impl Write for Line {
     }
 }
 
-fn log(level: u32, text: fmt::Arguments<'_>) {
-    Line::new(text).log(level);
-}
-
 /// Logs what went wrong in a request of the administrator's.
 pub fn error(text: fmt::Arguments<'_>) {
-    log(shim::LOG_ERROR, text);
+    Line::new(text).log();
+}
+
+/// The same, with a text after it that is there whatever is cut off of the first one.
+pub fn error_with_hint(text: fmt::Arguments<'_>, hint: &str) {
+    let mut line = Line::new(format_args!(""));
+    line.add(LINE - hint.len().min(LINE), text);
+    line.add(LINE, format_args!("{hint}"));
+    line.log();
 }
 
 /// Who has brought about what is to be logged.
@@ -107,31 +111,6 @@ impl Cause<'_> {
 pub fn launcher_error(user: &User, text: fmt::Arguments<'_>) {
     if user.may_log() {
         error(text);
-    }
-}
-
-/// Logs several lines for information, each as it is. The last one ends with a line break, too.
-pub fn info_lines(text: &dyn fmt::Display) {
-    let mut lines = Lines(Line::new(format_args!("")));
-    // It has no errors of its own.
-    let _ = write!(lines, "{text}");
-}
-
-/// Logs what is written to it line by line.
-struct Lines(Line);
-
-impl Write for Lines {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for piece in text.split_inclusive('\n') {
-            let ended = piece.strip_suffix('\n');
-            // What does not fit is cut off.
-            let _ = self.0.write_str(ended.unwrap_or(piece));
-            if ended.is_some() {
-                self.0.log(shim::LOG_INFO);
-                self.0.used = 0;
-            }
-        }
-        Ok(())
     }
 }
 

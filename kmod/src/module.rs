@@ -206,16 +206,17 @@ extern "C" fn lg_rust_exit() {
     unsafe { shim::lg_area_destroy() };
 }
 
-/// Parses a strategy's text and checks that it can serve these formats; if not, the reason and the valid
-/// choices are logged.
+/// Where all that can be chosen is listed, also when the module could not be loaded.
+const HINT: &str = " (`modinfo lg`, or `modinfo ./lg.ko`, lists all strategies and parameters)";
+
+/// Parses a strategy's text and checks that it can serve these formats; if not, one line is logged: the reason, and where the
+/// valid choices are.
 pub fn choose(text: &str, formats: Formats, cause: Cause<'_>) -> Result<Choice, Errno> {
     let choice = Choice::parse(text).and_then(|choice| choice.check_formats(formats).map(|()| choice));
     choice.map_err(|reason| {
         if cause.may_log() {
-            log::error(format_args!("{reason}"));
-            if !matches!(reason, ConfigError::OutOfMemory(_)) {
-                log::info_lines(&registry::catalogue());
-            }
+            let hint = if reason.is_of_a_name_or_value() { HINT } else { "" };
+            log::error_with_hint(format_args!("{reason}"), hint);
         }
         if let ConfigError::OutOfMemory(short) = reason {
             return short.into();

@@ -45,9 +45,6 @@ shared! {
     /// The longest line of the log, and the longest words of a panic, in bytes.
     LG_LINE = log::LINE;
 
-    LG_LOG_ERROR = shim::LOG_ERROR;
-    LG_LOG_INFO = shim::LOG_INFO;
-
     LG_PLUGIN_OUTSIDE = shim::OUTSIDE;
     LG_PLUGIN_INSIDE = shim::INSIDE;
     LG_PLUGIN_PANICS = shim::PANICS;

@@ -59,13 +59,8 @@ opaque! {
     RawViews
 }
 
-/// Levels of the log.
-pub const LOG_ERROR: u32 = 0;
-/// See [`LOG_ERROR`].
-pub const LOG_INFO: u32 = 1;
-
 unsafe extern "C" {
-    pub fn lg_log(level: u32, text: *const u8, length: u32);
+    pub fn lg_log_error(text: *const u8, length: u32);
     pub fn lg_log_for_user(user: *const RawUser) -> bool;
     pub fn lg_bug(text: *const u8, length: u32) -> !;
     pub fn lg_default_strategy(to: *mut u8, size: u32) -> u32;

@@ -139,6 +139,7 @@ fn the_text_says_what_is_recorded() {
     }
     for (text, message) in [
         ("record:of=nobody", "no strategy is named `nobody`; there are "),
+        ("record:of=lur", "no strategy is named `lur` (is `lru` meant?); there are "),
         ("record:of=lru,touch=all", "`of=lru` takes the rest of the text: write touch=all before it"),
         ("record:of=lru:slots=0", "parameter slots=0: the value must be a whole number from 1 to 1024"),
         ("record:touch=1", "parameter touch=1: the value must be one of off, user, all"),

@@ -4,6 +4,7 @@ use super::entries::{
     BuildContext, CACHES, CacheEntry, ChosenPolicy, OF, PLAIN_CACHE, POLICIES, POLICY, PolicyEntry,
     PolicyUse, SLOTS, STRATEGIES, StrategyEntry, WRAPPERS, WrapperEntry,
 };
+use super::nearest::nearest;
 use super::presets;
 use crate::config_error::ConfigError;
 use crate::pager::Pager;
@@ -100,7 +101,12 @@ impl Choice {
         }
         let mut candidates = Found::all().filter(|found| found.name() == name);
         let Some(found) = candidates.next() else {
-            return Err(ConfigError::UnknownStrategy { name: text(format_args!("{name}")), known: names() });
+            let all = sorted(Found::all()).map(Found::name).chain(presets::all().map(|preset| preset.name));
+            return Err(ConfigError::UnknownStrategy {
+                name: text(format_args!("{name}")),
+                nearest: nearest(name, all),
+                known: names(),
+            });
         };
         if candidates.next().is_some() {
             return Err(ConfigError::DuplicateName(found.name()));

@@ -38,6 +38,7 @@
 //! | `entries.rs` | what plug-ins register |
 //! | `presets.rs` | short names that are registered at load |
 //! | `choice.rs` | a strategy's text, and the strategy made of it |
+//! | `nearest.rs` | the name that was probably meant |
 //! | `check.rs` | what can be wrong with a registration |
 //! | `catalogue.rs` | what there is to choose from, for people |
 
@@ -45,6 +46,7 @@ mod catalogue;
 mod check;
 mod choice;
 mod entries;
+mod nearest;
 mod presets;
 
 pub use crate::config_error::ConfigError;
