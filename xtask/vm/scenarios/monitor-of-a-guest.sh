@@ -39,7 +39,7 @@ lguest --monitor /tmp/monitor --send status && fail 'a monitor answers that is n
 ended() {
     [ ! -e /tmp/monitor ]
 }
-for user in 0 1234:5678; do
+for user in 0:0 1234:5678; do
     for signal in TERM INT KILL; do
         spin --user $user --monitor /tmp/monitor
         [ "$(ask status)" = '{"status":"running"}' ] || fail 'the next guest does not run'
