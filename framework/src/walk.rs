@@ -97,6 +97,18 @@ pub fn read_entry<F: PageFormat>(host: &mut dyn PagingHost, at: GuestPhys) -> Re
     }))
 }
 
+/// Reads the entry of this index in a page directory of the guest's.
+///
+/// # Errors
+/// [`BadAddress`] when it lies outside the guest's memory.
+pub fn root_entry<F: PageFormat>(
+    host: &mut dyn PagingHost,
+    directory: GuestPhys,
+    index: usize,
+) -> Result<Entry, BadAddress> {
+    read_entry::<F>(host, GuestPhys(directory.0.wrapping_add(index as u32 * F::ENTRY_SIZE)))
+}
+
 /// Stores one entry of a guest's page table.
 ///
 /// # Errors

@@ -93,7 +93,6 @@ static SHARED: CacheEntry = CacheEntry {
         let on_trial = values.flag(&ON_TRIAL);
         let prefetch = !(on_trial && context.switcher_fills);
         let optimizations = Optimizations {
-            rights_of_every_level: true,
             shared_kernel: values.flag(&SHARED_KERNEL),
             precise: values.flag(&PRECISE),
             release_by_use: values.flag(&RELEASE_BY_USE),
@@ -101,8 +100,8 @@ static SHARED: CacheEntry = CacheEntry {
             populate_on_set_pte: values.flag(&POPULATE),
             refill_after_flush: prefetch && values.flag(&REFILL_AFTER_FLUSH),
             prefetch_on_trial: on_trial,
-            for_switcher: false,
             refill: values.number(&REFILL) as usize,
+            ..Optimizations::NONE
         };
         shadow::with_policy(context, capacity, policy, optimizations)
     },

@@ -68,14 +68,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                 continue;
             }
             // What is malformed ends the guest when it uses it.
-            let at = GuestPhys(directory.0.wrapping_add(index as u32 * G::ENTRY_SIZE));
-            let entry = walk::read_entry::<G>(host, at).unwrap_or(Entry::EMPTY);
+            let entry = walk::root_entry::<G>(host, directory, index).unwrap_or(Entry::EMPTY);
             let is_table = entry.present() && G::ROOT_FLAGS.contains(entry.flags());
             if let Some(middle) = walk::frame_within(host, entry).filter(|_| is_table) {
-                let Self { roots, middle_counts, .. } = self;
-                let root =
-                    roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
-                root.set_middle_origin(middle_counts, index, Some(middle));
+                self.note_middle_origin(id, index * S::ENTRIES, Some(middle));
             }
         }
     }
@@ -106,7 +102,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let root = self.holder_mut(Holder::Own(id));
         root.leaves[leaf_index] = leaf;
         root.change_link::<S>(leaf_index, |_| link);
-        self.note_middle_origin(id, leaf_index, origin);
+        self.note_middle_origin(id, leaf_index, origin.middle);
         Some(leaf)
     }
 

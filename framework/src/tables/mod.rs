@@ -399,7 +399,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
         let pages = 1 + holder.pages() - before;
         self.pages += pages;
-        self.note_middle_origin(root, leaf_index, origin);
+        self.note_middle_origin(root, leaf_index, origin.middle);
         let id = self.free.pop().expect("one was made above");
         self.leaves[id.number()] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
         let holder = self.holder_of(root, leaf_index);
@@ -411,7 +411,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     /// Notes which middle table of the guest's leads to what is at a leaf-table index (PAE).
-    fn note_middle_origin(&mut self, root: RootId, leaf_index: usize, Origin { middle, .. }: Origin) {
+    fn note_middle_origin(&mut self, root: RootId, leaf_index: usize, middle: Option<GuestFrame>) {
         if S::LEVELS == 2 {
             return;
         }
@@ -492,12 +492,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let in_use = &mut self.leaf_mut(leaf).in_use;
             let mut missed = 0;
             for filled in in_one {
-                if filled.is_new() {
-                    // As most are.
-                    in_use.insert(S::index(filled.page(), 1));
-                    missed += u32::from(filled.page() < end);
-                    continue;
-                }
                 if filled.cleared() {
                     in_use.remove(S::index(filled.page(), 1));
                 } else {

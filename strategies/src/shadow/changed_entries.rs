@@ -76,8 +76,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Whether a page directory has, at this index, what the shared half stands for.
     fn has_shared_target(&self, host: &mut dyn PagingHost, directory: GuestPhys, index: usize) -> bool {
         let Some((frame, flags)) = self.tables.shared_target(index) else { return true };
-        let at = GuestPhys(directory.0.wrapping_add(index as u32 * G::ENTRY_SIZE));
-        walk::read_entry::<G>(host, at).is_ok_and(|entry| {
+        walk::root_entry::<G>(host, directory, index).is_ok_and(|entry| {
             entry.present()
                 && entry.frame() == u64::from(frame.0)
                 && flags.is_none_or(|flags| entry.flags() == flags)
