@@ -24,6 +24,9 @@ const WORTH_TELLING: Duration = Duration::from_secs(5);
 /// How many of a failed step's last lines are shown.
 const SHOWN_LINES: usize = 30;
 
+/// How many of a kernel's complaints are.
+const SHOWN_COMPLAINTS: usize = 5;
+
 /// One boot and what is done in it.
 pub struct Job {
     /// The VM.
@@ -159,13 +162,14 @@ fn report_boot(tally: &mut Tally, vm: &str, steps: &[Step], boot: Result<Boot>, 
         }
     }
     let name = format!("{vm} kernel log and power-off");
-    let mut wrong = boot.complaints;
-    wrong.extend(boot.breakdown);
+    let mut wrong: Vec<_> = boot.breakdown.iter().cloned().collect();
+    wrong.extend(boot.complaints.iter().take(SHOWN_COMPLAINTS).cloned());
     if wrong.is_empty() {
-        tally.pass(&name);
-    } else {
-        tally.fail(&name, &format!("{}\nAll logs: {}", wrong.join("\n"), boot.folder.display()));
+        return tally.pass(&name);
     }
+    wrong.push(boot.logs());
+    wrong.extend(boot.first_complaint);
+    tally.fail(&name, &wrong.join("\n"));
 }
 
 /// Whether a step went well, or why not.

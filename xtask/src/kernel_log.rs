@@ -29,6 +29,15 @@ pub fn complaints(log: &str) -> Vec<String> {
     log.lines().map(message).filter(|line| is_complaint(line)).map(str::to_owned).collect()
 }
 
+/// How many lines of a log are shown with its first complaint: the registers and the functions that led there.
+const SHOWN_LINES: usize = 30;
+
+/// A log from its first complaint on, some lines long.
+pub fn from_first_complaint(log: &str) -> Vec<String> {
+    let lines = log.lines().map(|line| line.trim_end_matches('\r'));
+    lines.skip_while(|line| !is_complaint(message(line))).take(SHOWN_LINES).map(str::to_owned).collect()
+}
+
 /// As [`complaints`], from the console of a guest, which its programs share: a message of the kernel is what has a
 /// time stamp.
 pub fn complaints_of_guest(console: &[String]) -> Vec<String> {
@@ -77,6 +86,16 @@ mod tests {
                 "Kernel panic - not syncing: Fatal exception",
             ]
         );
+    }
+
+    #[test]
+    fn what_follows_the_first_complaint_is_shown() {
+        let log = "[    1.0] lg: loaded\r\n[    2.0] BUG: a\r\n[    2.1] Call Trace:\r\n[    2.2]  f+0x1\r\n";
+        assert_eq!(
+            from_first_complaint(log),
+            ["[    2.0] BUG: a", "[    2.1] Call Trace:", "[    2.2]  f+0x1"]
+        );
+        assert_eq!(from_first_complaint("[    1.0] lg: loaded\n"), [""; 0]);
     }
 
     #[test]

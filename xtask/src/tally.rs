@@ -8,8 +8,15 @@ use anyhow::{Context, Result};
 
 use crate::process::describe;
 
-/// How many of a failed check's lines are shown.
+/// How many of a failed check's lines are shown where it fails,
 const SHOWN_LINES: usize = 40;
+
+/// and how many of the first and of the last of them again at the end, which is often all that is kept of a long run's output.
+const REPEATED_FIRST: usize = 6;
+const REPEATED_LAST: usize = 12;
+
+/// Before each of those lines.
+const INDENT: &str = "    ";
 
 /// Before the name of a check that failed, in the closing lines.
 const FAILED: &str = "failed: ";
@@ -22,10 +29,18 @@ struct Counts {
     skipped: u64,
 }
 
+/// A check that failed, as the end of the run tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    name: String,
+    /// Why, some lines at most.
+    why: Vec<String>,
+}
+
 /// The running sum of all checks, and the screen on which it is shown.
 pub struct Tally {
     counts: Counts,
-    failures: Vec<String>,
+    failures: Vec<Failure>,
     screen: Box<dyn Write>,
 }
 
@@ -59,10 +74,10 @@ impl Tally {
     /// Counts a check that failed, and shows why.
     pub fn fail(&mut self, name: &str, why: &str) {
         self.counts.failed += 1;
-        self.failures.push(name.to_owned());
+        self.failures.push(Failure::new(name, why.lines()));
         self.say(&format!("{name} ... FAILED"));
         for line in why.lines().take(SHOWN_LINES) {
-            self.say(&format!("    {line}"));
+            self.say(&format!("{INDENT}{line}"));
         }
     }
 
@@ -103,7 +118,8 @@ impl Tally {
         self.counts.skipped += skipped;
         self.say(&format!("{name}: {passed} passed, {failed} failed in {} s", begun.elapsed().as_secs()));
         if failed > 0 {
-            self.failures.push(format!("{name} ({failed} tests)"));
+            let names = output.lines().filter(|line| line.ends_with(" ... FAILED"));
+            self.failures.push(Failure::new(&format!("{name} ({failed} tests)"), names));
         } else if !success {
             self.fail(name, &format!("`{}` failed; its output is above", describe(command)));
         } else if passed == 0 {
@@ -125,17 +141,20 @@ impl Tally {
         self.counts.passed += counts.passed;
         self.counts.failed += counts.failed;
         self.counts.skipped += counts.skipped;
-        self.failures.extend(output.lines().filter_map(|line| line.strip_prefix(FAILED)).map(str::to_owned));
+        self.failures.extend(failures(&output));
         if success != (counts.failed == 0) {
             self.fail(name, &format!("`{}` ended otherwise than its sum says", describe(command)));
         }
     }
 
-    /// Shows the sum as the last line. True if nothing failed.
+    /// Shows once more what failed and why, and the sum as the last line. True if nothing failed.
     pub fn close(mut self) -> bool {
         self.say("");
-        for failure in std::mem::take(&mut self.failures) {
-            self.say(&format!("{FAILED}{failure}"));
+        for Failure { name, why } in std::mem::take(&mut self.failures) {
+            self.say(&format!("{FAILED}{name}"));
+            for line in why {
+                self.say(&format!("{INDENT}{line}"));
+            }
         }
         let Counts { passed, failed, skipped } = self.counts;
         let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
@@ -169,6 +188,29 @@ impl Tally {
         }
         Ok((child.wait()?.success(), String::from_utf8_lossy(&kept).into_owned()))
     }
+}
+
+impl Failure {
+    fn new<'a>(name: &str, why: impl Iterator<Item = &'a str>) -> Failure {
+        let mut why: Vec<_> = why.take(SHOWN_LINES).map(str::to_owned).collect();
+        if why.len() > REPEATED_FIRST + REPEATED_LAST {
+            why.splice(REPEATED_FIRST..why.len() - REPEATED_LAST, ["...".to_owned()]);
+        }
+        Failure { name: name.to_owned(), why }
+    }
+}
+
+/// Understands what a tally says of failures at its end.
+fn failures(output: &str) -> Vec<Failure> {
+    let mut found = Vec::new();
+    let mut lines = output.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(name) = line.strip_prefix(FAILED) {
+            let why = std::iter::from_fn(|| lines.next_if(|line| line.starts_with(INDENT)));
+            found.push(Failure::new(name, why.map(|line| &line[INDENT.len()..])));
+        }
+    }
+    found
 }
 
 /// Understands the last line of a tally.
@@ -226,6 +268,10 @@ mod tests {
         Counts { passed, failed, skipped }
     }
 
+    fn names(tally: &Tally) -> Vec<String> {
+        tally.failures.iter().map(|failure| failure.name.clone()).collect()
+    }
+
     #[test]
     fn sums_up_what_libtest_says() {
         assert_eq!(libtest(TWO_CRATES), counts(23, 2, 1));
@@ -256,7 +302,8 @@ mod tests {
         tally.check("value", Ok(7));
         tally.skip("tool", "not installed");
         assert_eq!(tally.counts, counts(2, 1, 1));
-        assert_eq!(tally.failures, ["no"]);
+        assert_eq!(names(&tally), ["no"]);
+        assert_eq!(tally.failures[0].why, ["`sh -c 'exit 1'` failed; its output is above"]);
     }
 
     #[test]
@@ -265,7 +312,7 @@ mod tests {
             let mut tally = Tally::new(io::sink());
             tally.pass("before");
             tally.run_section("other", &mut shell(&format!("printf '{text}'; exit {status}")));
-            (tally.counts, tally.failures)
+            (tally.counts, names(&tally))
         };
         let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(section("a ... ok\n\n5 passed, 0 failed, 2 skipped\n", 0), (counts(6, 0, 2), of(&[])));
@@ -280,12 +327,32 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut tally = Tally::new(writer);
         tally.pass("a");
-        tally.fail("b", "reason");
+        tally.fail("b", "reason\n  and more");
+        tally.fail("c", "");
         assert!(!tally.close());
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text.lines().find_map(closing), Some(counts(1, 1, 0)));
-        assert!(text.lines().any(|line| line.strip_prefix(FAILED) == Some("b")));
+        assert_eq!(text.lines().find_map(closing), Some(counts(1, 2, 0)));
+        let expected =
+            [Failure::new("b", ["reason", "  and more"].into_iter()), Failure::new("c", [].into_iter())];
+        assert_eq!(failures(&text), expected);
+    }
+
+    #[test]
+    fn the_end_tells_why_but_not_at_length() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut tally = Tally::new(writer);
+        let why: Vec<_> = (1..=20).map(|number| format!("line {number}")).collect();
+        tally.fail("a", &why.join("\n"));
+        assert!(!tally.close());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let (shown, repeated) = text.split_once("\n\n").unwrap();
+        assert_eq!(shown.lines().count(), 21, "where it failed, all of them");
+        let repeated: Vec<_> = repeated.lines().collect();
+        assert_eq!(repeated[..2], ["failed: a", "    line 1"]);
+        assert_eq!(repeated[6..9], ["    line 6", "    ...", "    line 9"]);
+        assert_eq!(repeated[19..], ["    line 20", "0 passed, 1 failed"]);
     }
 
     #[test]

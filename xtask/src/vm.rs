@@ -79,8 +79,10 @@ impl Default for Special<'_> {
 pub struct Boot {
     /// One for each step, in order.
     pub outcomes: Vec<Outcome>,
-    /// What the kernel complained about.
+    /// What the kernel complained about,
     pub complaints: Vec<String>,
+    /// and the lines of its log from the first complaint on, which tell where that came from.
+    pub first_complaint: Vec<String>,
     /// Why the VM did not come to its orderly end, if it did not.
     pub breakdown: Option<String>,
     /// Where all logs are.
@@ -230,7 +232,8 @@ pub fn boot(
         End::Silent(limit) => Some(format!("the VM said nothing for {} s", limit.as_secs())),
         End::TooLong(limit) => Some(format!("the VM was not done after {} s", limit.as_secs())),
     };
-    Ok(Boot { outcomes, complaints, breakdown, folder: folder.to_owned() })
+    let first_complaint = kernel_log::from_first_complaint(&run.kernel_log);
+    Ok(Boot { outcomes, complaints, first_complaint, breakdown, folder: folder.to_owned() })
 }
 
 impl Contents {
