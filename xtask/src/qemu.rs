@@ -31,6 +31,12 @@ pub const MEMORY: u32 = 512;
 /// busy.
 pub const LINUX: &str = "console=ttyS0 panic=-1 oops=panic cryptomgr.notests noisapnp no_timer_check quiet";
 
+/// And where time is the build machine's: how long a processor may do nothing else (120 s, twice the threshold in seconds), RCU may
+/// wait, and a task may. A build machine that is paused for half a minute, as virtual ones are, or too busy for that
+/// long, looks from inside as if the kernel had hung. Where time is counted in instructions, Linux's own limits hold.
+const PATIENCE: &str =
+    "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 sysctl.kernel.hung_task_timeout_secs=600";
+
 /// The processor of the PC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Processor {
@@ -152,7 +158,11 @@ impl Pc {
         let mut append = self.append.clone();
         if let Some(initrd) = &self.initrd {
             command.arg("-initrd").arg(initrd);
-            append.insert_str(0, &format!("{LINUX} rdinit=/init "));
+            append.insert_str(0, "rdinit=/init ");
+            if self.clock == Clock::Real {
+                append.insert_str(0, &format!("{PATIENCE} "));
+            }
+            append.insert_str(0, &format!("{LINUX} "));
         }
         command.arg("-append").arg(append.trim_end());
         command
@@ -282,6 +292,12 @@ mod tests {
         );
         assert!(line.contains(" -cpu pentium3 "), "{line}");
         assert!(line.contains(" -smp 1 ") && line.ends_with("quiet rdinit=/init lg.shell=host'"), "{line}");
+        assert!(!line.contains("watchdog"), "{line}");
+        let line = describe(&Pc { clock: Clock::Real, ..pc.clone() }.command());
+        assert!(
+            line.contains(" watchdog_thresh=60 ") && line.ends_with(" rdinit=/init lg.shell=host'"),
+            "{line}"
+        );
         let line = describe(&Pc { clock: Clock::Real, initrd: None, ..pc.clone() }.command());
         assert!(
             !line.contains("-icount")
