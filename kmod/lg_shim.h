@@ -229,7 +229,8 @@ asmlinkage void lg_vcpu_put(struct lg_vcpu *vcpu);
  * Runs the guest until something happens, unless an interrupt other than those `seen` became pending, or
  * the task has something else to do; then it looks as if a hardware interrupt had come at once. `state` is
  * the state page. With `ts`, CR0.TS is set meanwhile. Returns the vector; after a page fault, the
- * virtual CPU's `cr2` is CR2, and `missed` an address of the guest's kernel that the Switcher missed, or 0.
+ * virtual CPU's `cr2` is CR2, and `missed` an address of the guest's kernel that the Switcher missed, or 0. After a hypercall with the
+ * bit for that, `missed` is such an address, too.
  */
 asmlinkage u32 lg_vcpu_enter(struct lg_vcpu *vcpu, void *state, u32 seen, u32 ts);
 /* Reschedules if need be; returns whether the task has a signal to handle, or visitors wait. May sleep. */

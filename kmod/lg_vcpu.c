@@ -39,7 +39,7 @@
 struct lg_vcpu {
 	/* These are for Rust as well: a bit for each pending interrupt, */
 	unsigned long pending;
-	/* and, after a page fault, CR2, and what the Switcher missed when it looked at the fault; and of this the first word. */
+	/* and, after a page fault, CR2, and what the Switcher missed when it looked at that or at a hypercall; and of this the first word. */
 	unsigned long cr2, missed;
 	struct lg_frames frames;
 
@@ -455,6 +455,10 @@ static bool concern_host(struct lg_vcpu *vcpu, u8 vector, unsigned long missed)
 		vcpu->cr2 = native_read_cr2();
 		vcpu->missed = missed;
 		return lg_page_of_host_on_its_way();
+	case LG_TRAP_HYPERCALL:
+		/* Of hypercalls only those that the Switcher has missed something for come here. */
+		vcpu->missed = missed;
+		return false;
 	case X86_TRAP_NMI:
 	case X86_TRAP_MC:
 		replay(vector, native_save_fl());

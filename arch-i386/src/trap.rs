@@ -39,6 +39,10 @@ pub const IN_SWITCHER: u32 = 0x100;
 /// since NMIs or machine checks had come meanwhile. Its low byte is no vector that means anything to the host.
 pub const EVENTS_ONLY: u32 = 0x200;
 
+/// What ended a run when the guest made a hypercall and the Switcher, which looked at it, missed a page of the guest's kernel on the
+/// way: the vector with a bit.
+pub const HYPERCALL_MISSED: u32 = 0x400 | HYPERCALL as u32;
+
 /// Whether the processor pushes an error code for this vector (SDM vol. 3A, table 6-1).
 #[must_use]
 pub const fn has_error_code(vector: u8) -> bool {

@@ -154,8 +154,9 @@ pub trait Host: PagingHost {
     /// guest is done, that looks like a hardware interrupt.
     fn enter(&mut self, entry: GuestEntry<'_>) -> Exit;
 
-    /// After an exit with a page fault: the address of the guest's kernel that the Switcher missed when it looked at the fault, so
-    /// that it could not go on. It need not be one that the guest maps.
+    /// After an exit with a page fault or with [`HYPERCALL_MISSED`](arch_i386::trap::HYPERCALL_MISSED): the address of the guest's
+    /// kernel that the Switcher missed when it looked at the fault or the hypercall, so that it could not go on. It need not be one
+    /// that the guest maps.
     fn missed_by_switcher(&self) -> Option<GuestVirt> {
         None
     }

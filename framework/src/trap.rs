@@ -26,6 +26,11 @@ impl Guest {
             self.pending_hypercall = true;
             return Ok(());
         }
+        if exit.vector == trap::HYPERCALL_MISSED {
+            self.map_missed(host);
+            self.pending_hypercall = true;
+            return Ok(());
+        }
         if exit.vector == trap::EVENTS_ONLY {
             self.host_interrupt();
             return Ok(());
@@ -37,9 +42,7 @@ impl Guest {
         match vector {
             trap::PAGE_FAULT => {
                 let error = PageFaultErrorCode::from_bits_truncate(host.regs().errcode.into());
-                if let Some(va) = host.missed_by_switcher() {
-                    self.paging.call(host, |strategy, host| strategy.map_for_switcher(host, va));
-                }
+                self.map_missed(host);
                 let request =
                     self.paging.request(host, |strategy, host| strategy.demand_fault(host, exit.cr2, error));
                 let fault = match request {
@@ -106,6 +109,13 @@ impl Guest {
             KernelView::new(handler, self.format, data, memory, self.window.start())
         });
         host.set_kernel_view(view);
+    }
+
+    /// Maps what the Switcher has missed, for the next time.
+    fn map_missed<H: Host>(&mut self, host: &mut H) {
+        if let Some(va) = host.missed_by_switcher() {
+            self.paging.call(host, |strategy, host| strategy.map_for_switcher(host, va));
+        }
     }
 
     /// A real interrupt has come and been dealt with; it may have given the host something to do.

@@ -9,8 +9,8 @@
 //! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector
 //! that ended the run, with [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits
 //! for the host: NMIs counted in the low half, machine checks in the high half; after a page fault, `edi` an address of the
-//! guest's kernel that the Switcher missed when it looked at the fault, or 0. `ebp`, `ds`, `es`, `fs` and the flags are kept,
-//! `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and the LDT are what a process of the
+//! guest's kernel that the Switcher missed when it looked at the fault, or 0, and after a hypercall with [`HYPERCALL_MISSED`] such an
+//! address. `ebp`, `ds`, `es`, `fs` and the flags are kept, `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and the LDT are what a process of the
 //! host chooses for itself, so their loads may fault and belong to C, where a fault has a fix-up.
 //!
 //! # The order of things
@@ -99,6 +99,8 @@
 //!   loaded, so that processors, real or emulated, that flush translations with WP lose little by it.)
 //! * A stack is taken only with the selector of the last one, which the host has checked, and of one page or two; descriptors only
 //!   if they are those of ring 3's code and data, or none.
+//! * A page of the guest's kernel that is missing before the new root is loaded, such as that of the descriptors, goes to the host
+//!   with the hypercall ([`HYPERCALL_MISSED`]): it maps it, so that the next switch is done here.
 //! * At most [`MOST_RING_CALLS`] entries of the ring are done in one go, and [`MOST_LOADS`] page directories without an exit.
 //!
 //! # NMIs and machine checks
@@ -124,6 +126,7 @@
 //! [`KernelView`]: arch_i386::kernel_view::KernelView
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 //! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
+//! [`HYPERCALL_MISSED`]: arch_i386::trap::HYPERCALL_MISSED
 
 use crate::published::{HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS};
 use crate::state::{
@@ -644,7 +647,12 @@ core::arch::global_asm!(
     subl $(\name\()_switching - \name\()_walking), %edx
     cmpl $(\name\()_switch - \name\()_switching), %edx
     jae \name\()_fault
-    jmp \name\()_unhandled
+    // On the new root, it is the stack: the host maps that itself.
+    cmpl $(\name\()_rooted - \name\()_switching), %edx
+    jae \name\()_unhandled
+    movl %cr2, %edi
+    movl ${HYPERCALL_MISSED}, %ebx
+    jmp 1f
 8:  movl %cr2, %edi
     movl %esi, %cr2
     jmp 2f
@@ -855,6 +863,7 @@ core::arch::global_asm!(
     movl %ss:{ROOT_CR3}(%edi), %eax
     movl %eax, %cr3
     // The stack is mapped in it, writable, or this faults.
+\name\()_rooted:
 2:  leal -{FRAME_SIZE}(%esi), %eax
     subl {KERNEL_ADDRESS}(%ebp), %eax
     cmpl {LAST_FRAME}(%ebp), %eax
@@ -1114,6 +1123,7 @@ core::arch::global_asm!(
     WP = const Cr0Flags::WRITE_PROTECT.bits() as u32,
     NO_ADDRESS = const NO_ADDRESS as i32,
     HYPERCALL_VECTOR = const trap::HYPERCALL,
+    HYPERCALL_MISSED = const trap::HYPERCALL_MISSED,
     EVENTS_ONLY = const trap::EVENTS_ONLY,
     REFLECTED = const offset_of!(VcpuPages, registers.reflected),
     LAST_REFLECTED = const offset_of!(VcpuPages, registers.last_reflected),
