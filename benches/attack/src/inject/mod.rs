@@ -238,8 +238,8 @@ fn closing(boot: &Boot, steps: &[Step], report: &Report) -> Vec<String> {
     let mut wrong: Vec<String> =
         boot.check(steps).err().map(|error| format!("{error:#}")).into_iter().collect();
     // A kernel that has come to harm has reported it, and was taken back to before.
-    if report.failed() == 0 {
-        wrong.extend(boot.complaints.iter().cloned());
+    if report.failed() == 0 && !boot.first_complaint.is_empty() {
+        wrong.push(boot.first_complaint.join("\n    "));
     }
     let output = boot.outcomes.first().map(|outcome| &outcome.output[..]).unwrap_or_default();
     for (name, calls) in [("NMI", report.calls[0]), ("MCE", report.calls[1])] {
