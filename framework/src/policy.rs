@@ -44,6 +44,13 @@ pub trait EvictionPolicy: Send {
     /// The guest switched to a page directory that this slot shadows already.
     fn used(&mut self, slot: usize, directory: GuestPhys);
 
+    /// Whether it makes a difference how often a slot was used before its last use. A policy to which only the order of the slots'
+    /// last uses matters, or none, answers no. Then, of what the guest did before the host looks again, it is told of the last use
+    /// of each slot alone, in their order.
+    fn counts_each_use(&self) -> bool {
+        true
+    }
+
     /// The slot holds nothing any more: the guest is torn down, or it has just loaded its first page directory
     /// and what it began on was none. No eviction.
     fn emptied(&mut self, _slot: usize) {}

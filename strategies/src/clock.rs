@@ -32,6 +32,10 @@ impl EvictionPolicy for Clock {
         self.uses[slot] = Some((uses + 1).min(self.most));
     }
 
+    fn counts_each_use(&self) -> bool {
+        self.most > 1
+    }
+
     fn emptied(&mut self, slot: usize) {
         self.uses[slot] = None;
     }

@@ -23,6 +23,10 @@ impl EvictionPolicy for Fifo {
 
     fn used(&mut self, _slot: usize, _directory: GuestPhys) {}
 
+    fn counts_each_use(&self) -> bool {
+        false
+    }
+
     fn emptied(&mut self, slot: usize) {
         self.lists.remove(slot);
     }

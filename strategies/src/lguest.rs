@@ -27,6 +27,10 @@ impl EvictionPolicy for AnySlot {
 
     fn used(&mut self, _slot: usize, _directory: GuestPhys) {}
 
+    fn counts_each_use(&self) -> bool {
+        false
+    }
+
     fn victim(&mut self, _incoming: GuestPhys) -> usize {
         (self.generator.next_u32() % self.slots) as usize
     }

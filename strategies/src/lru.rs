@@ -25,6 +25,10 @@ impl EvictionPolicy for Lru {
         self.lists.push_front(STACK, slot);
     }
 
+    fn counts_each_use(&self) -> bool {
+        false
+    }
+
     fn emptied(&mut self, slot: usize) {
         self.lists.remove(slot);
     }

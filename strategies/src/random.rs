@@ -21,6 +21,10 @@ impl EvictionPolicy for Random {
 
     fn used(&mut self, _slot: usize, _directory: GuestPhys) {}
 
+    fn counts_each_use(&self) -> bool {
+        false
+    }
+
     fn emptied(&mut self, slot: usize) {
         self.filled.remove(slot);
     }

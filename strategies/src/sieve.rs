@@ -32,6 +32,10 @@ impl EvictionPolicy for Sieve {
         self.visited[slot] = true;
     }
 
+    fn counts_each_use(&self) -> bool {
+        false
+    }
+
     fn emptied(&mut self, slot: usize) {
         if self.hand == Some(slot) {
             self.hand = self.lists.in_front_of(slot);

@@ -38,8 +38,11 @@ pub(super) struct Slots {
     current: usize,
 }
 
-/// How many page directories are found without a look at the index.
-const RECENT: usize = 16;
+/// How many page directories are found without a look at the index: one for each bit of a [`Places`].
+const RECENT: usize = Places::BITS as usize;
+
+/// A set of places in [`Slots::recent`].
+type Places = u16;
 
 /// Where that is noted of a page directory, which fills a page, or with PAE seldom less.
 const fn place_of(directory: GuestPhys) -> usize {
@@ -103,7 +106,44 @@ impl Slots {
         Some(index)
     }
 
-    /// The same, with what is in it.
+    /// Tells of the last use of each of these page directories, which the guest has switched to one after the other: of the slot and
+    /// the page directory, in the order of those uses. Returns the slot of the last, or `None`, with nothing told, where one would
+    /// have to be looked up.
+    #[inline]
+    pub(super) fn last_uses(
+        &self,
+        directories: &[GuestPhys],
+        mut used: impl FnMut(usize, GuestPhys),
+    ) -> Option<usize> {
+        let mut places: Places = 0;
+        for &directory in directories {
+            let place = place_of(directory);
+            if !matches!(self.recent[place], Some((recent, _)) if recent == directory) {
+                return None;
+            }
+            places |= 1 << place;
+        }
+        // A place is that of one page directory. From the last use back, each is come to once.
+        let (mut order, mut found) = ([0; RECENT], 0);
+        for place in directories.iter().rev().copied().map(place_of) {
+            if places & 1 << place != 0 {
+                places ^= 1 << place;
+                order[found] = place;
+                found += 1;
+                if places == 0 {
+                    break;
+                }
+            }
+        }
+        for &place in order[..found].iter().rev() {
+            let (directory, index) = self.recent[place]?;
+            used(index, directory);
+        }
+        let last = *order[..found].first()?;
+        self.recent[last].map(|(_, index)| index)
+    }
+
+    /// [`Slots::of`] with what is in the slot.
     pub(super) fn slot_of(&self, directory: GuestPhys) -> Option<Slot> {
         self.get(self.of(directory)?)
     }

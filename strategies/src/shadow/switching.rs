@@ -42,6 +42,13 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if self.linear {
             return 0;
         }
+        if !self.policy.counts_each_use()
+            && let Some(last) =
+                self.slots.last_uses(directories, |index, directory| self.policy.used(index, directory))
+        {
+            self.make_current(last);
+            return directories.len();
+        }
         let mut last = None;
         let mut noted = 0;
         for &directory in directories {

@@ -151,6 +151,58 @@ proptest! {
     }
 }
 
+/// The last use of each slot, in order.
+fn last_uses(uses: &[usize]) -> impl Iterator<Item = usize> {
+    let last = |(at, slot): (usize, &usize)| (!uses[at + 1..].contains(slot)).then_some(*slot);
+    uses.iter().enumerate().filter_map(last)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Between victims, some slots are used, each any number of times.
+    #[test]
+    fn who_does_not_count_each_use_goes_by_the_last_ones(
+        slots in 1usize..7,
+        rounds in prop::collection::vec(prop::collection::vec(0usize..6, 0..20), 0..LENGTH / 10),
+    ) {
+        let names = policies().chain(["clock:bits=2", "lecar:learn=off,lru=100"]);
+        for name in names.filter(|name| counts_each_use(name) == Some(false)) {
+            let separator = if name.contains(':') { ',' } else { ':' };
+            let choice = Choice::parse(&format!("{name}{separator}slots={slots}")).unwrap();
+            let [(_, mut each), (_, mut last)] = [(); 2].map(|()| choice.policy(1).unwrap());
+            let directory = |number: usize| GuestPhys(number as u32 * 4096);
+            for slot in 0..slots {
+                each.filled(slot, directory(slot));
+                last.filled(slot, directory(slot));
+            }
+            for (round, uses) in rounds.iter().enumerate() {
+                let uses: Vec<usize> = uses.iter().map(|slot| slot % slots).collect();
+                uses.iter().for_each(|&slot| each.used(slot, directory(slot)));
+                last_uses(&uses).for_each(|slot| last.used(slot, directory(slot)));
+                let incoming = directory(slots + round);
+                let victim = each.victim(incoming);
+                prop_assert_eq!(last.victim(incoming), victim, "{}", name);
+                each.filled(victim, incoming);
+                last.filled(victim, incoming);
+            }
+        }
+    }
+}
+
+fn counts_each_use(policy: &str) -> Option<bool> {
+    let (_, policy) = Choice::parse(policy).unwrap().policy(0)?;
+    Some(policy.counts_each_use())
+}
+
+#[test]
+fn those_that_do_not_count_each_use() {
+    for policy in ["clock", "fifo", "lguest", "lru", "random", "sieve"] {
+        assert_eq!(counts_each_use(policy), Some(false), "{policy}");
+    }
+    assert_eq!(counts_each_use("clock:bits=2"), Some(true), "it counts to three");
+}
+
 /// Worked out by hand for three slots, and the parameters' defaults: 2q keeps one directory in its first queue and
 /// remembers one; slru protects two; lirs has one slot for HIR; s3-fifo's small queue has one, and it remembers two.
 #[test]
