@@ -66,6 +66,13 @@ impl FilledInSwitcher {
         GuestVirt(self.page).page()
     }
 
+    /// Whether it was for a page fault, where no present entry was.
+    #[inline]
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        self.page & (Self::REPLACED | Self::BY_CALL | Self::CLEARED) == 0
+    }
+
     /// Whether a present entry was there.
     #[inline]
     #[must_use]
