@@ -8,6 +8,7 @@
 //! | `demand-fault` | a page of the guest's is read for the first time; its table is there |
 //! | `set-pte` | an entry that is shadowed changes to another, accessed one |
 //! | `switch-hit` | a page directory is loaded whose shadow is kept |
+//! | `switch-noted` | the same, by the Switcher: the strategy hears of 64 loads at a time |
 //! | `switch-miss` | a page directory is loaded for which another is evicted, with 32 pages |
 //! | `flush` | 256 pages of the current process are dropped (and `shared` fills them again) |
 //!
@@ -37,6 +38,9 @@ const PAGES: u32 = 256;
 /// Pages that a process has mapped when it is evicted.
 const WORKING_SET: u32 = 32;
 
+/// Page directories that the Switcher loads before it lets the host know (`switcher::published::MOST_LOADS`).
+const MOST_LOADS: u32 = 64;
+
 /// Where a process's pages begin.
 const USER: GuestVirt = GuestVirt(0x0800_0000);
 const KERNEL: GuestVirt = GuestVirt(0xc000_0000);
@@ -52,6 +56,8 @@ pub enum Path {
     SetPte,
     /// `switch-hit`.
     SwitchHit,
+    /// `switch-noted`.
+    SwitchNoted,
     /// `switch-miss`.
     SwitchMiss,
     /// `flush`.
@@ -60,14 +66,14 @@ pub enum Path {
 
 impl Path {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::DemandFault, Self::SetPte, Self::SwitchHit, Self::SwitchMiss, Self::Flush];
+    pub const ALL: [Self; 6] =
+        [Self::DemandFault, Self::SetPte, Self::SwitchHit, Self::SwitchNoted, Self::SwitchMiss, Self::Flush];
 
     /// How many operations [`measured`] does.
     #[must_use]
     pub const fn operations(self) -> u32 {
         match self {
-            Self::DemandFault | Self::SetPte | Self::SwitchHit => PAGES,
+            Self::DemandFault | Self::SetPte | Self::SwitchHit | Self::SwitchNoted => PAGES,
             Self::SwitchMiss => SLOTS as u32,
             Self::Flush => 1,
         }
@@ -80,6 +86,7 @@ impl fmt::Display for Path {
             Self::DemandFault => "demand-fault",
             Self::SetPte => "set-pte",
             Self::SwitchHit => "switch-hit",
+            Self::SwitchNoted => "switch-noted",
             Self::SwitchMiss => "switch-miss",
             Self::Flush => "flush",
         })
@@ -192,6 +199,12 @@ impl Bench {
                 self.load(1);
                 self.load(0);
             }
+            Path::SwitchNoted => {
+                self.load(1);
+                self.load(0);
+                let directories = [1, 0].map(|number| self.processes[number].directory);
+                self.host.load_in_switcher(directories.repeat(MOST_LOADS as usize / 2));
+            }
             Path::SwitchMiss => {
                 let first = SLOTS * (self.round as usize % 2);
                 for number in first..first + SLOTS {
@@ -215,6 +228,10 @@ impl Bench {
                 }
             }
             Path::SwitchHit => (0..PAGES as usize).for_each(|count| self.load((count + 1) % 2)),
+            Path::SwitchNoted => (0..PAGES / MOST_LOADS).for_each(|_| {
+                let noted = self.strategy.loaded_in_switcher(&mut self.host, MOST_LOADS);
+                noted.expect("the directories are shadowed");
+            }),
             Path::SwitchMiss => {
                 let first = SLOTS * ((self.round as usize + 1) % 2);
                 (first..first + SLOTS).for_each(|number| self.load(number));
@@ -298,7 +315,9 @@ mod tests {
                 let moved = match bench.path() {
                     Path::DemandFault => after.demand_faults - before.demand_faults,
                     Path::SetPte => after.set_pte - before.set_pte,
-                    Path::SwitchHit => after.page_directory_hits - before.page_directory_hits,
+                    Path::SwitchHit | Path::SwitchNoted => {
+                        after.page_directory_hits - before.page_directory_hits
+                    }
                     Path::SwitchMiss => {
                         // lguest's choice is random, and may fall on one that has just come.
                         let released = after.released_entries - before.released_entries;

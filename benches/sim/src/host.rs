@@ -65,6 +65,8 @@ pub struct SimHost {
     recording_left: Option<usize>,
     /// The loss of a part of it may still be reported.
     last_words: bool,
+    /// Page directories that the Switcher is said to have loaded by itself.
+    loaded_in_switcher: Vec<GuestPhys>,
     /// A word of guest memory to which the launcher writes at every look, what it writes in turn, and how often it has.
     restless_word: Option<(GuestPhys, [u32; 2], usize)>,
     /// The Switcher's table.
@@ -103,6 +105,7 @@ impl SimHost {
             recording: Vec::new(),
             recording_left: None,
             last_words: true,
+            loaded_in_switcher: Vec::new(),
             restless_word: None,
             switcher: None,
             since_point: 0,
@@ -114,6 +117,11 @@ impl SimHost {
     /// Has that many pages of device memory follow the guest's memory.
     pub const fn set_device_pages(&mut self, pages: u32) {
         self.device_pages = pages;
+    }
+
+    /// Says that the Switcher has loaded these page directories by itself, one after the other, since the last exit.
+    pub fn load_in_switcher(&mut self, directories: Vec<GuestPhys>) {
+        self.loaded_in_switcher = directories;
     }
 
     /// The most tables that were given back without a point at which something else could have run.
@@ -327,6 +335,10 @@ fn take(left: &mut Option<usize>) -> bool {
 unsafe impl TrustedHost for SimHost {}
 
 impl PagingHost for SimHost {
+    fn loaded_in_switcher(&self, _: Capability) -> &[GuestPhys] {
+        &self.loaded_in_switcher
+    }
+
     fn page_limit(&self) -> u32 {
         self.pages
     }
