@@ -44,10 +44,13 @@ const RECENT: usize = Places::BITS as usize;
 /// A set of places in [`Slots::recent`].
 type Places = u16;
 
-/// Where that is noted of a page directory, which fills a page, or with PAE seldom less.
+/// Where that is noted of a page directory: one fills a page, or with PAE 32 bytes, of which Linux has many in a page.
 const fn place_of(directory: GuestPhys) -> usize {
-    (directory.0 >> PAGE_SHIFT) as usize % RECENT
+    (directory.0 >> PAGE_SHIFT ^ directory.0 >> PAE_DIRECTORY_SHIFT) as usize % RECENT
 }
+
+/// The size of a page directory with PAE, as a power of two.
+const PAE_DIRECTORY_SHIFT: u32 = 5;
 
 impl Slots {
     /// That many slots, none taken.
@@ -124,11 +127,11 @@ impl Slots {
             places |= 1 << place;
         }
         // A place is that of one page directory. From the last use back, each is come to once.
-        let (mut order, mut found) = ([0; RECENT], 0);
+        let (mut order, mut found) = ([0_u8; RECENT], 0);
         for place in directories.iter().rev().copied().map(place_of) {
             if places & 1 << place != 0 {
                 places ^= 1 << place;
-                order[found] = place;
+                order[found] = place as u8;
                 found += 1;
                 if places == 0 {
                     break;
@@ -136,11 +139,11 @@ impl Slots {
             }
         }
         for &place in order[..found].iter().rev() {
-            let (directory, index) = self.recent[place]?;
+            let (directory, index) = self.recent[usize::from(place)]?;
             used(index, directory);
         }
         let last = *order[..found].first()?;
-        self.recent[last].map(|(_, index)| index)
+        self.recent[usize::from(last)].map(|(_, index)| index)
     }
 
     /// [`Slots::of`] with what is in the slot.

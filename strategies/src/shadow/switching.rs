@@ -16,6 +16,9 @@ use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::strategy::Loaded;
 
+/// Of fewer switches, telling the policy of each takes less than finding the last to each slot.
+const WORTH_SORTING: usize = 4;
+
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// The guest runs on this slot from now on.
     pub(super) fn make_current(&mut self, index: usize) {
@@ -42,7 +45,8 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if self.linear {
             return 0;
         }
-        if !self.policy.counts_each_use()
+        if directories.len() >= WORTH_SORTING
+            && !self.policy.counts_each_use()
             && let Some(last) =
                 self.slots.last_uses(directories, |index, directory| self.policy.used(index, directory))
         {
