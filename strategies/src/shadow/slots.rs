@@ -4,7 +4,7 @@
 //! Then the lowest slot counts.
 
 use alloc::vec::Vec;
-use arch_i386::addr::{GuestPhys, PAGE_SHIFT};
+use arch_i386::addr::GuestPhys;
 use framework::audit::Defect;
 use framework::fallible::{OutOfMemory, filled};
 use framework::host::{PagingHost, Progress, reschedule_point};
@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) directory: GuestPhys,
     /// Its shadow.
     pub(super) root: RootId,
+    /// See [`Slots::last_uses`]; false in between.
+    used: bool,
 }
 
 /// The capacity of the index for that many slots, so that it never allocates when one is filled: a hash table that is at
@@ -38,19 +40,17 @@ pub(super) struct Slots {
     current: usize,
 }
 
-/// How many page directories are found without a look at the index: one for each bit of a [`Places`].
-const RECENT: usize = Places::BITS as usize;
+/// How many page directories are found without a look at the index.
+const RECENT: usize = 64;
 
-/// A set of places in [`Slots::recent`].
-type Places = u16;
-
-/// Where that is noted of a page directory: one fills a page, or with PAE 32 bytes, of which Linux has many in a page.
+/// Where that is noted of a page directory. (Knuth's multiplicative hash: many lie at a distance of the same power of two, and with
+/// PAE Linux has them in one page.)
 const fn place_of(directory: GuestPhys) -> usize {
-    (directory.0 >> PAGE_SHIFT ^ directory.0 >> PAE_DIRECTORY_SHIFT) as usize % RECENT
+    (directory.0.wrapping_mul(0x9e37_79b1) >> (u32::BITS - RECENT.trailing_zeros())) as usize
 }
 
-/// The size of a page directory with PAE, as a power of two.
-const PAE_DIRECTORY_SHIFT: u32 = 5;
+/// How many switches [`Slots::last_uses`] looks at.
+const MOST_USES: usize = 64;
 
 impl Slots {
     /// That many slots, none taken.
@@ -110,40 +110,45 @@ impl Slots {
     }
 
     /// Tells of the last use of each of these page directories, which the guest has switched to one after the other: of the slot and
-    /// the page directory, in the order of those uses. Returns the slot of the last, or `None`, with nothing told, where one would
-    /// have to be looked up.
+    /// the page directory, in the order of those uses. Looks at [`MOST_USES`], and up to the first that is not shadowed. Returns
+    /// how many those are, and the slot of the last.
     #[inline]
     pub(super) fn last_uses(
-        &self,
+        &mut self,
         directories: &[GuestPhys],
         mut used: impl FnMut(usize, GuestPhys),
-    ) -> Option<usize> {
-        let mut places: Places = 0;
-        for &directory in directories {
-            let place = place_of(directory);
-            if !matches!(self.recent[place], Some((recent, _)) if recent == directory) {
-                return None;
-            }
-            places |= 1 << place;
+    ) -> (usize, Option<usize>) {
+        let (mut noted, mut in_use) = (0, 0);
+        for &directory in directories.iter().take(MOST_USES) {
+            let Some((_, slot)) = self.loaded_slot(directory) else { break };
+            in_use += usize::from(!slot.used);
+            slot.used = true;
+            noted += 1;
         }
-        // A place is that of one page directory. From the last use back, each is come to once.
-        let (mut order, mut found) = ([0_u8; RECENT], 0);
-        for place in directories.iter().rev().copied().map(place_of) {
-            if places & 1 << place != 0 {
-                places ^= 1 << place;
-                order[found] = place as u8;
+        // From the last one back, each is come to once. (An index fits: there are at most 1,024 slots.)
+        let (mut order, mut found) = ([0_u16; MOST_USES], 0);
+        for &directory in directories[..noted].iter().rev() {
+            if found == in_use {
+                break;
+            }
+            if let Some((index, slot)) = self.loaded_slot(directory)
+                && core::mem::take(&mut slot.used)
+            {
+                order[found] = index as u16;
                 found += 1;
-                if places == 0 {
-                    break;
-                }
             }
         }
-        for &place in order[..found].iter().rev() {
-            let (directory, index) = self.recent[usize::from(place)]?;
-            used(index, directory);
+        let order = order[..found].iter().map(|index| usize::from(*index));
+        for (index, slot) in order.clone().rev().filter_map(|index| Some((index, self.get(index)?))) {
+            used(index, slot.directory);
         }
-        let last = *order[..found].first()?;
-        self.recent[usize::from(last)].map(|(_, index)| index)
+        (noted, order.clone().next())
+    }
+
+    #[inline]
+    fn loaded_slot(&mut self, directory: GuestPhys) -> Option<(usize, &mut Slot)> {
+        let index = self.of_loaded(directory)?;
+        Some((index, self.slots[index].as_mut()?))
     }
 
     /// [`Slots::of`] with what is in the slot.
@@ -186,7 +191,7 @@ impl Slots {
     /// Notes that a slot shadows this page directory from now on, by this root.
     pub(super) fn fill(&mut self, index: usize, directory: GuestPhys, root: RootId) {
         self.forget_directory(index);
-        self.slots[index] = Some(Slot { directory, root });
+        self.slots[index] = Some(Slot { directory, root, used: false });
         self.recent[place_of(directory)] = None;
         let lowest = self.by_directory.entry(directory).or_insert(index);
         *lowest = index.min(*lowest);
