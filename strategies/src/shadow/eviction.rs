@@ -131,7 +131,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
     /// Empties a slot and gives its tables back, to the end. Returns whether it was taken; the caller notifies the policy.
     pub(super) fn give_up(&mut self, host: &mut dyn PagingHost, index: usize) -> bool {
         let slot = self.slots.empty(index);
-        if let Some(Slot { root, directory, .. }) = slot {
+        if let Some(Slot { root, directory }) = slot {
             host.retract(directory);
             self.tables.remove_root(host, root);
         }
@@ -140,7 +140,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
 
     /// Notes that a slot shadows this page directory from now on.
     pub(super) fn rename(&mut self, host: &mut dyn PagingHost, index: usize, directory: GuestPhys) {
-        if let Some(Slot { root, directory: old, .. }) = self.slots.get(index) {
+        if let Some(Slot { root, directory: old }) = self.slots.get(index) {
             host.retract(old);
             self.note_filled(host, index, directory, root);
         }

@@ -19,8 +19,6 @@ pub(super) struct Slot {
     pub(super) directory: GuestPhys,
     /// Its shadow.
     pub(super) root: RootId,
-    /// See [`Slots::last_uses`]; false in between.
-    used: bool,
 }
 
 /// The capacity of the index for that many slots, so that it never allocates when one is filled: a hash table that is at
@@ -49,8 +47,9 @@ const fn place_of(directory: GuestPhys) -> usize {
     (directory.0.wrapping_mul(0x9e37_79b1) >> (u32::BITS - RECENT.trailing_zeros())) as usize
 }
 
-/// How many switches [`Slots::last_uses`] looks at.
-const MOST_USES: usize = 64;
+/// A set of the first slots, as many as most guests have page directories in use.
+type FirstSlots = u32;
+const FIRST_SLOTS: usize = FirstSlots::BITS as usize;
 
 impl Slots {
     /// That many slots, none taken.
@@ -110,45 +109,35 @@ impl Slots {
     }
 
     /// Tells of the last use of each of these page directories, which the guest has switched to one after the other: of the slot and
-    /// the page directory, in the order of those uses. Looks at [`MOST_USES`], and up to the first that is not shadowed. Returns
-    /// how many those are, and the slot of the last.
+    /// the page directory, in the order of those uses. Returns the slot of the last, or `None`, with nothing told, if one of them is not
+    /// in any of the first slots.
     #[inline]
     pub(super) fn last_uses(
         &mut self,
         directories: &[GuestPhys],
         mut used: impl FnMut(usize, GuestPhys),
-    ) -> (usize, Option<usize>) {
-        let (mut noted, mut in_use) = (0, 0);
-        for &directory in directories.iter().take(MOST_USES) {
-            let Some((_, slot)) = self.loaded_slot(directory) else { break };
-            in_use += usize::from(!slot.used);
-            slot.used = true;
-            noted += 1;
+    ) -> Option<usize> {
+        let mut left: FirstSlots = 0;
+        for &directory in directories {
+            left |= 1_u32.checked_shl(self.of_loaded(directory)? as u32)?;
         }
-        // From the last one back, each is come to once. (An index fits: there are at most 1,024 slots.)
-        let (mut order, mut found) = ([0_u16; MOST_USES], 0);
-        for &directory in directories[..noted].iter().rev() {
-            if found == in_use {
-                break;
-            }
-            if let Some((index, slot)) = self.loaded_slot(directory)
-                && core::mem::take(&mut slot.used)
-            {
-                order[found] = index as u16;
+        // From the last one back, each is come to once.
+        let (mut order, mut found) = ([0_u8; FIRST_SLOTS], 0);
+        for &directory in directories.iter().rev() {
+            let index = self.of_loaded(directory)?;
+            if left & 1 << index != 0 {
+                left ^= 1 << index;
+                order[found] = index as u8;
                 found += 1;
+                if left == 0 {
+                    break;
+                }
             }
         }
-        let order = order[..found].iter().map(|index| usize::from(*index));
-        for (index, slot) in order.clone().rev().filter_map(|index| Some((index, self.get(index)?))) {
-            used(index, slot.directory);
+        for index in order[..found].iter().rev().map(|index| usize::from(*index)) {
+            used(index, self.slots[index]?.directory);
         }
-        (noted, order.clone().next())
-    }
-
-    #[inline]
-    fn loaded_slot(&mut self, directory: GuestPhys) -> Option<(usize, &mut Slot)> {
-        let index = self.of_loaded(directory)?;
-        Some((index, self.slots[index].as_mut()?))
+        order[..found].first().map(|index| usize::from(*index))
     }
 
     /// [`Slots::of`] with what is in the slot.
@@ -191,7 +180,7 @@ impl Slots {
     /// Notes that a slot shadows this page directory from now on, by this root.
     pub(super) fn fill(&mut self, index: usize, directory: GuestPhys, root: RootId) {
         self.forget_directory(index);
-        self.slots[index] = Some(Slot { directory, root, used: false });
+        self.slots[index] = Some(Slot { directory, root });
         self.recent[place_of(directory)] = None;
         let lowest = self.by_directory.entry(directory).or_insert(index);
         *lowest = index.min(*lowest);

@@ -45,13 +45,13 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if self.linear {
             return 0;
         }
-        if directories.len() >= WORTH_SORTING && !self.policy.counts_each_use() {
-            let (noted, last) =
-                self.slots.last_uses(directories, |index, directory| self.policy.used(index, directory));
-            if let Some(last) = last {
-                self.make_current(last);
-            }
-            return noted;
+        if directories.len() >= WORTH_SORTING
+            && !self.policy.counts_each_use()
+            && let Some(last) =
+                self.slots.last_uses(directories, |index, directory| self.policy.used(index, directory))
+        {
+            self.make_current(last);
+            return directories.len();
         }
         let mut last = None;
         let mut noted = 0;
