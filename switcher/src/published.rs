@@ -18,6 +18,9 @@ const SETS: usize = 16;
 pub(crate) const HASH_FACTOR: u32 = 0x9e37_79b1;
 pub(crate) const HASH_SHIFT: u32 = u32::BITS - SETS.trailing_zeros();
 
+/// Of so many roots for which there is no room, one takes the place of another.
+const ATTEMPTS: u32 = 4;
+
 /// Loads that the Switcher may do until the guest must be left.
 pub(crate) const MOST_LOADS: usize = 64;
 
@@ -60,6 +63,8 @@ pub(crate) struct Published {
     pub(crate) fills: u32,
     pub(crate) filled: [FilledInSwitcher; MOST_FILLS],
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
+    /// How many roots have found no room since one took another's place.
+    declined: u32,
 }
 
 impl Published {
@@ -76,14 +81,15 @@ impl Published {
         fills: 0,
         filled: [FilledInSwitcher::NONE; MOST_FILLS],
         roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
+        declined: 0,
     };
 
     fn set_of(&mut self, directory: GuestPhys) -> &mut [PublishedRoot; WAYS] {
         &mut self.roots[(directory.0.wrapping_mul(HASH_FACTOR) >> HASH_SHIFT) as usize]
     }
 
-    /// Publishes a root. Where its set is full, it takes the place that more bits of its hash name: of page directories that are loaded
-    /// in turn, one more than a set has room for, some stay so, where none would if the one published first went.
+    /// Publishes a root. A full set takes one of [`ATTEMPTS`], at the place that more bits of its hash name: of page directories that
+    /// are loaded in turn, one more than a set has room for, nearly all stay so, where none would if the one published first went.
     pub(crate) fn publish(&mut self, directory: GuestPhys, root: HostFrame, linear: Option<GuestVirt>) {
         let new = PublishedRoot {
             directory: directory.0,
@@ -94,8 +100,14 @@ impl Published {
         let way = (hash >> (u32::BITS - WAYS.trailing_zeros())) as usize;
         let set = self.set_of(directory);
         let place = set.iter().position(|root| root.cr3 != 0 && root.directory == directory.0);
-        let place = place.or_else(|| set.iter().position(|root| root.cr3 == 0));
-        set[place.unwrap_or(way)] = new;
+        if let Some(place) = place.or_else(|| set.iter().position(|root| root.cr3 == 0)) {
+            set[place] = new;
+        } else if self.declined < ATTEMPTS - 1 {
+            self.declined += 1;
+        } else {
+            self.declined = 0;
+            self.set_of(directory)[way] = new;
+        }
     }
 
     /// Retracts the root of a page directory.
@@ -177,11 +189,16 @@ mod tests {
         }
         // Published again, it is so once only.
         published.publish(all[0], HostFrame(5), None);
-        published.publish(all[4], HostFrame(6), None);
         let found = |published: &mut Published| {
             all.map(|directory| published.root_of(directory).map(|root| root.cr3))
         };
-        let mut expected = [Some(0x5000), Some(0x2000), Some(0x3000), Some(0x4000), Some(0x6000)];
+        let mut expected = [Some(0x5000), Some(0x2000), Some(0x3000), Some(0x4000), None];
+        for _ in 0..3 {
+            published.publish(all[4], HostFrame(6), None);
+            assert_eq!(found(&mut published), expected);
+        }
+        published.publish(all[4], HostFrame(6), None);
+        expected[4] = Some(0x6000);
         // The two bits below the four of the hash.
         let way = all[4].0.wrapping_mul(0x9e37_79b1) >> 26 & 3;
         expected[way as usize] = None;
@@ -192,5 +209,7 @@ mod tests {
         expected[way as usize] = Some(0x7000);
         expected[4] = None;
         assert_eq!(found(&mut published), expected);
+        published.publish(all[4], HostFrame(8), None);
+        assert_eq!(found(&mut published), expected, "again, it takes four");
     }
 }

@@ -9,8 +9,9 @@
 //! before the guest runs (VERW with a selector in memory: Intel, "Microarchitectural Data Sampling"). Out: `eax` the vector
 //! that ended the run, with [`IN_SWITCHER`] added when the Switcher itself faulted; `edx` what came on the way out and waits
 //! for the host: NMIs counted in the low half, machine checks in the high half; after a page fault, `edi` an address of the
-//! guest's kernel that the Switcher missed when it looked at the fault, or 0, and after a hypercall with [`HYPERCALL_MISSED`] such an
-//! address. `ebp`, `ds`, `es`, `fs` and the flags are kept, `gs` is null, all others are not kept. Interrupts must be off, and the LDT empty: `gs` and the LDT are what a process of the
+//! guest's kernel that the Switcher missed when it looked at the fault, or 0, and after a hypercall with [`HYPERCALL_MISSED`]
+//! such an address. `ebp`, `ds`, `es`, `fs` and the flags are kept, `gs` is null, all others are not kept. Interrupts must
+//! be off, and the LDT empty: `gs` and the LDT are what a process of the
 //! host chooses for itself, so their loads may fault and belong to C, where a fault has a fix-up.
 //!
 //! # The order of things

@@ -119,7 +119,7 @@ impl Slots {
     ) -> Option<usize> {
         let mut left: FirstSlots = 0;
         for &directory in directories {
-            left |= 1_u32.checked_shl(self.of_loaded(directory)? as u32)?;
+            left |= FirstSlots::checked_shl(1, self.of_loaded(directory)? as u32)?;
         }
         // From the last one back, each is come to once.
         let (mut order, mut found) = ([0_u8; FIRST_SLOTS], 0);
