@@ -70,7 +70,7 @@ impl<R: Read> Reader<R> {
         self
     }
 
-    /// Takes a trace without an end mark for whole, which is an error otherwise.
+    /// Takes a trace without an end mark for whole, up to its last whole operation, which is an error otherwise.
     #[must_use]
     pub fn accept_cut(mut self, accept: bool) -> Self {
         self.accept_cut = accept;
@@ -97,7 +97,11 @@ impl<R: Read> Reader<R> {
             Form::Text(reader) => reader.next(&mut self.source),
             Form::Binary(decoder) => decode(decoder, &mut self.source),
         };
-        match next? {
+        let next = match next {
+            Err(error) if self.accept_cut && error.is_cut() => Next::Cut,
+            next => next?,
+        };
+        match next {
             Next::Operation(Operation::Lost(operations)) if !self.accept_loss => {
                 Err(TraceError::Lost { after, operations })
             }

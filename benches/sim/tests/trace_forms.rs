@@ -147,6 +147,25 @@ fn every_compressed_trace_that_was_cut_is_refused() {
 }
 
 #[test]
+fn of_a_trace_that_was_cut_the_whole_operations_can_be_had() {
+    let header = Header::new(2, 16, 1, 1, 0xffc0_0000).unwrap();
+    let operations: Vec<_> = (0..100).map(Operation::Run).collect();
+    for form in FORMS {
+        let bytes = write(form, &header, &operations);
+        let mut most = 0;
+        for length in 0..bytes.len() {
+            // What ends within the header is refused in any case.
+            let Ok(reader) = Reader::new(&bytes[..length]) else { continue };
+            let had: Vec<_> = reader.accept_cut(true).map(Result::unwrap).collect();
+            assert_eq!(had, operations[..had.len()], "{form:?} cut to {length} of {} bytes", bytes.len());
+            assert!(had.len() >= most, "{form:?}: less of a longer piece");
+            most = had.len();
+        }
+        assert_eq!(most, 100, "{form:?}: only the end is missing");
+    }
+}
+
+#[test]
 fn nothing_follows_the_end_mark_of_a_binary_trace() {
     let header = Header::new(2, 16, 1, 1, 0xffc0_0000).unwrap();
     let mut bytes = write(FORMS[2], &header, &[Operation::FlushAll]);

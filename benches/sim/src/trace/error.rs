@@ -32,6 +32,17 @@ pub enum TraceError {
     Lost { after: u64, operations: u64 },
 }
 
+impl TraceError {
+    /// Whether the input ends within a line or a record.
+    pub(super) const fn is_cut(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed { reason: Malformed::Cut, .. }
+                | Self::Binary { reason: BinaryError::Truncated, .. }
+        )
+    }
+}
+
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
@@ -58,7 +69,9 @@ pub enum Malformed {
     Word(String, &'static str),
     #[error("the line is longer than {0} bytes")]
     TooLong(usize),
-    #[error("the line has no line break at its end: the trace was cut here")]
+    #[error(
+        "the line has no line break at its end: the trace was cut here; --accept-loss replays what is before it"
+    )]
     Cut,
 }
 

@@ -61,6 +61,8 @@ impl<R: Read> Source<R> {
         let read = loop {
             match self.input.read(&mut self.buffer[self.end..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A compressed input that was cut: what came before is there, and an end mark is not.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break 0,
                 result => break result?,
             }
         };

@@ -324,7 +324,10 @@ mod tests {
         );
         // 0x20 is the beginning of 0x2067.
         let message = refused("w 0x1000 0x20");
-        assert_eq!(message, "line 9: the line has no line break at its end: the trace was cut here");
+        assert_eq!(
+            message,
+            "line 9: the line has no line break at its end: the trace was cut here; --accept-loss replays what is before it"
+        );
         assert!(refused("end").starts_with("line 9: "));
         let text = format!("{HEADER}cr3 0\n");
         assert_eq!(Reader::new(text.as_bytes()).unwrap().accept_cut(true).map(Result::unwrap).count(), 1);
