@@ -166,10 +166,8 @@ proptest! {
         slots in 1usize..7,
         rounds in prop::collection::vec(prop::collection::vec(0usize..6, 0..20), 0..LENGTH / 10),
     ) {
-        let names = policies().chain(["clock:bits=2", "lecar:learn=off,lru=100"]);
-        for name in names.filter(|name| counts_each_use(name) == Some(false)) {
-            let separator = if name.contains(':') { ',' } else { ':' };
-            let choice = Choice::parse(&format!("{name}{separator}slots={slots}")).unwrap();
+        for name in policies().filter(|name| counts_each_use(name) == Some(false)) {
+            let choice = Choice::parse(&format!("{name}:slots={slots}")).unwrap();
             let [(_, mut each), (_, mut last)] = [(); 2].map(|()| choice.policy(1).unwrap());
             let directory = |number: usize| GuestPhys(number as u32 * 4096);
             for slot in 0..slots {
