@@ -158,11 +158,8 @@ impl Pc {
         let mut append = self.append.clone();
         if let Some(initrd) = &self.initrd {
             command.arg("-initrd").arg(initrd);
-            append.insert_str(0, "rdinit=/init ");
-            if self.clock == Clock::Real {
-                append.insert_str(0, &format!("{PATIENCE} "));
-            }
-            append.insert_str(0, &format!("{LINUX} "));
+            let patience = if self.clock == Clock::Real { format!("{PATIENCE} ") } else { String::new() };
+            append.insert_str(0, &format!("{LINUX} {patience}rdinit=/init "));
         }
         command.arg("-append").arg(append.trim_end());
         command
