@@ -8,12 +8,16 @@
  *   see the host's kernel instead of itself. Off for as long as the module is loaded: turning it off and on
  *   again at each entry costs two more TLB flushes. (Where the kernel turns it on by itself, it is off again at the
  *   next entry: lg_compat.h.)
+ *
+ * A processor that goes offline keeps both, since there is no callback at which it runs no guest any more: before 5.12, Linux
+ * moves tasks away after all that a module can have called. Its CR4 is new when it comes back, and its GDT is what it was.
  */
 #include <linux/build_bug.h>
 #include <linux/cpuhotplug.h>
 #include <linux/irqflags.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
+#include <linux/smp.h>
 #include <asm/desc.h>
 #include <asm/segment.h>
 
@@ -27,6 +31,7 @@ static_assert(LG_GDT_KERNEL_DS == GDT_ENTRY_KERNEL_DS);
 static_assert(LG_GDT_TSS == GDT_ENTRY_TSS);
 static_assert(LG_GDT_DOUBLE_FAULT_TSS == GDT_ENTRY_DOUBLEFAULT_TSS);
 
+static DEFINE_PER_CPU(bool, has_segments);
 static DEFINE_PER_CPU(bool, had_global_pages);
 static enum cpuhp_state hotplug_state;
 
@@ -37,12 +42,15 @@ static int prepare_cpu(unsigned int cpu)
 	struct desc_struct *gdt = get_cpu_gdt_rw(cpu);
 	unsigned long flags;
 
-	if (gdt[LG_GDT_CS].p || gdt[LG_GDT_DS].p) {
-		pr_err("lg: descriptors %d and %d in the GDT of CPU %u are taken by something else\n", LG_GDT_CS, LG_GDT_DS, cpu);
-		return -EBUSY;
+	if (!per_cpu(has_segments, cpu)) {
+		if (gdt[LG_GDT_CS].p || gdt[LG_GDT_DS].p) {
+			pr_err("lg: descriptors %d and %d in the GDT of CPU %u are taken by something else\n", LG_GDT_CS, LG_GDT_DS, cpu);
+			return -EBUSY;
+		}
+		gdt[LG_GDT_CS] = code;
+		gdt[LG_GDT_DS] = data;
+		per_cpu(has_segments, cpu) = true;
 	}
-	gdt[LG_GDT_CS] = code;
-	gdt[LG_GDT_DS] = data;
 
 	local_irq_save(flags);
 	__this_cpu_write(had_global_pages, lg_global_pages_off());
@@ -50,20 +58,25 @@ static int prepare_cpu(unsigned int cpu)
 	return 0;
 }
 
-static int restore_cpu(unsigned int cpu)
+static void restore_global_pages(void *unused)
 {
-	static const struct desc_struct none;
-	struct desc_struct *gdt = get_cpu_gdt_rw(cpu);
-	unsigned long flags;
-
-	local_irq_save(flags);
 	if (__this_cpu_read(had_global_pages))
 		lg_global_pages_on();
-	local_irq_restore(flags);
+}
 
-	gdt[LG_GDT_CS] = none;
-	gdt[LG_GDT_DS] = none;
-	return 0;
+/* When no guest runs any more, and no processor is prepared. */
+static void restore_all(void)
+{
+	static const struct desc_struct none;
+	int cpu;
+
+	on_each_cpu(restore_global_pages, NULL, true);
+	for_each_possible_cpu(cpu) {
+		struct desc_struct *gdt = get_cpu_gdt_rw(cpu);
+
+		if (per_cpu(has_segments, cpu))
+			gdt[LG_GDT_CS] = gdt[LG_GDT_DS] = none;
+	}
 }
 
 int lg_cpu_init(void)
@@ -71,9 +84,11 @@ int lg_cpu_init(void)
 	int state = -ENOMEM;
 
 	if (!lg_should_fail())
-		state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "lguest:online", prepare_cpu, restore_cpu);
-	if (state < 0)
+		state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "lguest:online", prepare_cpu, NULL);
+	if (state < 0) {
+		restore_all();
 		return state;
+	}
 	hotplug_state = state;
 	return 0;
 }
@@ -81,4 +96,5 @@ int lg_cpu_init(void)
 void lg_cpu_exit(void)
 {
 	cpuhp_remove_state(hotplug_state);
+	restore_all();
 }
