@@ -148,7 +148,8 @@ static void *map_by_filling(u32 size, u32 span)
 {
 	struct filler *top = NULL;
 	void *result = NULL;
-	unsigned long goal = VMALLOC_END - 2 * size;
+	unsigned long goal = VMALLOC_END - 2 * size, middle = VMALLOC_START + (VMALLOC_END - VMALLOC_START) / 2;
+	u32 i;
 
 	for (;;) {
 		struct filler *filler = lg_should_fail() ? NULL : kmalloc(sizeof(*filler), GFP_KERNEL);
@@ -167,6 +168,12 @@ static void *map_by_filling(u32 size, u32 span)
 			result = map_anywhere(size, span);
 			break;
 		}
+	}
+	/* The end of vmalloc space may be in use. The last fillers are below that. */
+	while (!result && top && (unsigned long)top->address >= middle) {
+		for (i = 0; i < area_page_count && top; i++)
+			free_filler(&top);
+		result = map_anywhere(size, span);
 	}
 	while (top)
 		free_filler(&top);

@@ -4,7 +4,7 @@
 # script goes on from 1 until n is more than there were. Whatever fails, the answer is an error or a kill reason that
 # names memory, and nothing is left. That the kernel has nothing to complain of is proved of the whole VM.
 load; unload
-refused=0 other=
+refused=0 other= first_way=
 # try NUMBERS: loads the module with these allocations failing. Fails when it was refused; sets `made` else.
 try() {
     if insmod /lib/lg.ko max_guests=2 strategy=shared fail_allocation=$1 2>/tmp/error; then
@@ -39,6 +39,7 @@ works none
 all=$((n - 1))
 echo "load: $all allocations; $refused refused, loaded all the same:$other"
 [ $refused -ge 10 ] || fail 'so few were refused'
+[ -n "$first_way" ] || fail 'no failure led to the second way'
 # The second way makes thousands; the third is taken when both fail at once.
 n=$((first_way + 1)) step=1 tried=0
 while try $first_way,$n; do
