@@ -430,9 +430,12 @@ fn interrupt_flag() -> bool {
     host::mask_clock(false);
     ensure!(waited, "the time-stamp counter does not move");
     ensure!(masked == before, "{} clock interrupts came although they are masked", masked - before);
-    host::enable_interrupts();
-    let came = call_until(|| ticks() > before);
-    host::disable_interrupts();
+    // Let in between two looks, since the handler wants the kernel's state as well.
+    let came = call_until(|| {
+        host::enable_interrupts();
+        host::disable_interrupts();
+        ticks() > before
+    });
     ensure!(came, "the clock interrupt that was masked never came");
     // Stopped, it has nothing to report.
     host::stop_clock();
