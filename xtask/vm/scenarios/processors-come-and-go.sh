@@ -21,4 +21,10 @@ for strategy in lguest shared audit:every=16,switcher=on,of=lguest; do
     [ $first = 143 ] && [ $second = 143 ] || fail "on $strategy they ended with status $first and $second: $(cat /tmp/one /tmp/two)"
     until_true 20 nothing_held || fail 'a guest outlives its launcher'
 done
+# The module goes while a processor is away, and finds nothing of its own there when both are back.
+echo 0 >$online || fail 'the processor cannot be taken away'
+unload
+echo 1 >$online || fail 'the processor does not come back'
+load
+lguest $GUEST result=7; [ $? = 7 ] || fail "the guest's result was" $?
 unload
