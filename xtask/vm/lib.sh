@@ -20,6 +20,11 @@ load() {
     insmod /lib/lg.ko "$@" || fail "insmod lg.ko $* was refused"
 }
 
+# has_landlock: whether the host's kernel has it, as kernels since 5.13 do. Without it the launcher says that it is confined in part.
+has_landlock() {
+    grep -q ' landlock_' /proc/kallsyms
+}
+
 # nothing_held: whether the module holds nothing for any guest.
 nothing_held() {
     [ "$(parameter guests) $(parameter frames) $(parameter tables)" = '0 0 0' ]

@@ -44,6 +44,11 @@ fn check(what: &str, done: i32) -> Result<(), Failure> {
     if done == 0 { Ok(()) } else { Err(format!("{what}: {}", io::Error::last_os_error()).into()) }
 }
 
+/// Whether the last system call that failed did so with this error.
+pub fn is_errno(error: i32) -> bool {
+    io::Error::last_os_error().raw_os_error() == Some(error)
+}
+
 /// Advice on pages from guest-physical address `at` on.
 pub fn advise(memory: &Memory, at: u32, pages: u32, advice: i32) -> Result<(), Failure> {
     // SAFETY: the range is within the guest's memory, which nothing in Rust has references to.
@@ -78,7 +83,11 @@ fn disturb(memory: &Memory, kind: Kind, turn: u32) -> Result<(), Failure> {
             protect(memory, at, pages, READ_WRITE)?;
         }
         // What others have as well is there again at the next access.
-        3 if !private => advise(memory, at, pages, libc::MADV_DONTNEED)?,
+        3 if !private => match advise(memory, at, pages, libc::MADV_DONTNEED) {
+            // Linux before 5.18 takes no huge pages back.
+            Err(_) if kind == Kind::Huge && is_errno(libc::EINVAL) => {}
+            done => done?,
+        },
         4 if kind == Kind::Block => {
             // SAFETY: the whole mapping.
             let done = unsafe { libc::msync(memory.address(0).cast(), MEMORY as usize, libc::MS_SYNC) };
