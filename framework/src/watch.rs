@@ -1,7 +1,8 @@
 //! A host that is observed on behalf of a strategy that wraps another one.
 //!
 //! A wrapper gives the wrapped strategy a [`Watched`] host, whose [`Watcher`] is called after each access. It cannot change
-//! the access: that would put the wrapper between shadow tables and the pages that they are made of.
+//! the access: that would put the wrapper between shadow tables and the pages that they are made of. What it can do is to keep
+//! from the strategy that the host knows a page.
 
 use crate::event::{Event, Events};
 use crate::ledger::TableKind;
@@ -25,6 +26,14 @@ pub trait Watcher {
     /// Eight bytes of the guest's memory were read as one value.
     fn read_u64(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: u64) {
         self.read(host, at, &value.to_le_bytes());
+    }
+
+    /// The host has named the frame of a page.
+    fn found(&mut self, _page: GuestFrame) {}
+
+    /// Whether the strategy is to learn that the host knows the frame of a page, when it does not need it yet.
+    fn may_know(&self, _page: GuestFrame) -> bool {
+        true
     }
 
     /// Bytes of the guest's memory were written.
@@ -106,11 +115,16 @@ impl<W: Watcher> PagingHost for Watched<'_, W> {
         purpose: Purpose,
         capability: Capability,
     ) -> Result<KnownFrame, NoFrame> {
-        self.host.frame(page, purpose, capability)
+        if purpose == Purpose::Ahead && !self.watcher.may_know(page) {
+            return Err(NoFrame(page));
+        }
+        let known = self.host.frame(page, purpose, capability)?;
+        self.watcher.found(page);
+        Ok(known)
     }
 
     fn known(&self, page: GuestFrame) -> Option<KnownFrame> {
-        self.host.known(page)
+        self.host.known(page).filter(|_| self.watcher.may_know(page))
     }
 
     fn has_stale(&self) -> bool {

@@ -3,9 +3,17 @@
 //! The traces in `benches/traces` that play by the rules take the guest's place; they hold every access
 //! that the guest makes, where a recording holds those that missed the shadow tables.
 
-use framework::registry::{Choice, all_names};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
+use arch_i386::paging::{Entry, Flags, Paging};
+use arch_i386::trap::PageFaultErrorCode;
+use framework::host::PagingHost;
+use framework::kill::Kill;
+use framework::pager::Pager;
+use framework::registry::{BuildContext, Choice, all_names};
 use framework::strategy::Formats;
+use framework::tables::ShadowEntry;
 use framework::trace::Header;
+use sim::SimHost;
 use sim::replay::{Replay, Report};
 use sim::trace::{Operation, Reader};
 use std::fs;
@@ -65,6 +73,9 @@ fn outcome(report: &Report) -> impl PartialEq + std::fmt::Debug + use<> {
     (killed, report.counters, report.entries, report.table_pages, report.directories.clone())
 }
 
+/// Pages of the guest's memory.
+const PAGES: u32 = 64;
+
 /// Strategies that a recording is tried on.
 const STRATEGIES: [&str; 5] = ["lguest", "lguest:slots=16", "lru", "lru:slots=1", "lru:slots=64"];
 
@@ -99,6 +110,72 @@ fn on_the_same_strategy_a_recording_comes_to_the_same() {
             assert_eq!(outcome(&replayed), outcome(&trace.run(strategy).0), "{}", recording.name);
             assert_eq!(replayed.hit, 0, "{}: only misses are recorded", recording.name);
         }
+    }
+}
+
+/// A guest with device memory, all of whose pages the host has found before they are used, as it may find some ahead of a guest.
+fn live_with_more_than_a_replay_has(strategy: &mut dyn Pager, host: &mut SimHost) {
+    const DEVICE: u32 = PAGES;
+    let user = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
+    let touched = user | Flags::ACCESSED | Flags::DIRTY;
+    let va = |page: u32| GuestVirt(0x0800_0000 + page * PAGE_SIZE);
+    let entry = |frame: u32, flags| Entry::new(frame.into(), flags);
+    let store = |host: &mut SimHost, page: u32, entry: Entry| {
+        host.write_u32(GuestPhys(2 * PAGE_SIZE + page * 4), entry.0 as u32).unwrap();
+    };
+    host.write_u32(GuestPhys(PAGE_SIZE + (va(0).0 >> 22) * 4), entry(2, user).0 as u32).unwrap();
+    for page in 0..PAGES {
+        let _ = ShadowEntry::new(host, entry(page, user)).unwrap();
+    }
+    for page in 1..32 {
+        store(host, page, entry(16 + page, touched));
+    }
+    let device = entry(DEVICE, touched);
+    store(host, 0, device);
+    strategy.set_up(host).unwrap();
+    strategy.guest_initialised(host, GuestVirt(0xc000_0000)).unwrap();
+    let directory = GuestPhys(PAGE_SIZE);
+    strategy.load_page_directory(host, directory).unwrap();
+    strategy.set_pte(host, directory, va(0), device).unwrap();
+    let read = PageFaultErrorCode::USER_MODE;
+    let fault = strategy.demand_fault(host, va(0), read);
+    assert_eq!(fault, Err(Kill::DeviceMemory(GuestFrame(DEVICE))));
+    for frame in [16, 48] {
+        store(host, 0, entry(frame, touched));
+        strategy.set_pte(host, directory, va(0), entry(frame, touched)).unwrap();
+    }
+    for page in [1, 17, 18] {
+        if strategy.inspect().unwrap().lookup(va(page)).is_none() {
+            strategy.demand_fault(host, va(page), read).unwrap();
+        }
+    }
+    strategy.flush_user(host);
+}
+
+#[test]
+fn what_a_replays_host_has_not_makes_no_difference_to_it() {
+    let formats = Formats::both(Paging::TwoLevel);
+    // One that fills ahead without waiting for proof that it pays.
+    for name in all_names().into_iter().chain(["shared:prefetch-on-trial=off"]) {
+        let (Ok(choice), Ok(recorder)) = (Choice::parse(name), Choice::parse(&format!("record:of={name}")))
+        else {
+            continue;
+        };
+        if choice.check_formats(formats).is_err() {
+            continue;
+        }
+        let mut host = SimHost::new(PAGES);
+        host.set_device_pages(4);
+        let window = host.window(GuestVirt(0xffc0_0000));
+        let context = BuildContext { formats, window, seed: 7, switcher_fills: false };
+        let mut strategy = recorder.build(&context).unwrap();
+        live_with_more_than_a_replay_has(&mut *strategy, &mut host);
+        let counters = strategy.counters();
+        strategy.tear_down(&mut host);
+        host.remove_window();
+        let recording = Trace::read(name, &host.take_recording());
+        let replayed = recording.run(name).0;
+        assert_eq!((replayed.killed, replayed.counters), (None, counters), "{name}");
     }
 }
 

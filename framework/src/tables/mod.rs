@@ -343,6 +343,13 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         leaf.is_used().then_some(leaf)
     }
 
+    /// The level-1 table for an address below the window, if it is there.
+    #[inline]
+    #[must_use]
+    pub fn table(&self, root: RootId, va: GuestVirt) -> Option<LeafId> {
+        self.find(root, leaf_index_of::<S>(va))
+    }
+
     /// The level-1 table for an address below the window, standing for `origin`; it is made if need be.
     /// One that is there already may stand for another of the guest's tables; see
     /// [`Tables::release_if_moved`].

@@ -6,7 +6,8 @@
 use super::known::{CHUNK, Chunk, Known, chunk_of};
 use super::output::Output;
 use alloc::boxed::Box;
-use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
+use alloc::vec::Vec;
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, PageFormat};
 use core::marker::PhantomData;
 use framework::fallible::{OutOfMemory, filled};
@@ -48,6 +49,8 @@ pub type Stacks = Box<[Walked]>;
 /// A recording. `F` is the format of the guest's tables.
 pub struct Book<F> {
     known: Known,
+    /// A bit for each page whose frame the recorded strategy has asked for.
+    found: Vec<u32>,
     output: Output,
     stacks: Stacks,
     /// Goes up when an entry of those walks may have changed.
@@ -72,6 +75,7 @@ impl<F: PageFormat> Book<F> {
     pub const fn new(output: Output, stacks: Stacks) -> Self {
         Self {
             known: Known::new(),
+            found: Vec::new(),
             output,
             stacks,
             epoch: 1,
@@ -85,9 +89,23 @@ impl<F: PageFormat> Book<F> {
     /// Begins the recording.
     ///
     /// # Errors
-    /// [`RecordingFull`] when the host cannot keep the header.
+    /// [`RecordingFull`] when the host cannot keep the header, or has no memory.
     pub fn begin(&mut self, host: &mut dyn PagingHost, header: &Header) -> Result<(), RecordingFull> {
+        let words = header.pages.div_ceil(u32::BITS) as usize;
+        self.found = filled(0, words).map_err(|OutOfMemory| RecordingFull)?.into_vec();
         self.output.begin(host, header)
+    }
+
+    /// The host has named a page's frame.
+    pub fn found(&mut self, page: GuestFrame) {
+        let word = self.found.get_mut((page.0 / u32::BITS) as usize);
+        *word.expect("the host has this page") |= 1 << (page.0 % u32::BITS);
+    }
+
+    /// Whether a replay's host knows a page's frame at this point: when the strategy has asked for it.
+    pub fn has_found(&self, page: GuestFrame) -> bool {
+        let word = self.found.get((page.0 / u32::BITS) as usize);
+        word.is_some_and(|word| word >> (page.0 % u32::BITS) & 1 != 0)
     }
 
     /// Ends it.

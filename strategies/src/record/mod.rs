@@ -351,10 +351,10 @@ impl<F: PageFormat> Pager for Recorder<F> {
                 self.remember_touch(directory, va);
             }
         }
-        // A replay has no device memory, where nothing would be filled either.
+        // A replay has no device memory. Nothing is filled there, so that to the strategy, too, there may be nothing.
         let device = u64::from(host.page_limit())..u64::from(host.device_limit());
-        let value = if device.contains(&entry.frame()) { 0 } else { entry.0 };
-        let operation = Operation::SetPte { directory, va, value };
+        let entry = if device.contains(&entry.frame()) { Entry::EMPTY } else { entry };
+        let operation = Operation::SetPte { directory, va, value: entry.0 };
         // Not filled before it is used, or its first use would not be seen.
         let entry =
             if self.hides_touches(va) { entry.without(Flags::ACCESSED | Flags::DIRTY) } else { entry };

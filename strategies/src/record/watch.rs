@@ -1,10 +1,11 @@
 //! What the recorded strategy reads of the guest's tables, as its host is watched.
 //!
-//! So a recording has all that its own strategy reads, and can be replayed on it.
+//! So a recording has all that its own strategy reads, and can be replayed on it. And the strategy is told of no frame that the
+//! replay's host would not know.
 
 use super::book::Book;
 use super::known::{CHUNK, chunk_of};
-use arch_i386::addr::GuestPhys;
+use arch_i386::addr::{GuestFrame, GuestPhys};
 use arch_i386::paging::{Entry, PageFormat};
 use framework::host::PagingHost;
 use framework::watch::{Watched, Watcher};
@@ -59,6 +60,15 @@ impl<F: PageFormat> Watcher for Records<'_, F> {
 
     fn read_u64(&mut self, host: &mut dyn PagingHost, at: GuestPhys, value: u64) {
         self.saw(host, at, 8, Entry(value));
+    }
+
+    fn found(&mut self, page: GuestFrame) {
+        self.book.found(page);
+    }
+
+    /// The host may have found it for another reason than that the strategy has asked, as it does ahead of a guest.
+    fn may_know(&self, page: GuestFrame) -> bool {
+        self.book.has_found(page)
     }
 
     fn wrote_u32(&mut self, at: GuestPhys, value: u32) {

@@ -53,7 +53,14 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
             // Where the host breaks it off, the guest does not come to see what is left.
             let _ = self.tables.release_if_moved(host, root, va, found.origin());
         }
-        let table = self.tables.find_or_add(host, root, va, found.origin())?;
+        let table = match self.tables.table(root, va) {
+            Some(table) => table,
+            None => {
+                // What gets no entry, such as device memory, gets no table either.
+                let _ = ShadowEntry::new(host, made)?;
+                self.tables.find_or_add(host, root, va, found.origin())?
+            }
+        };
         self.tables.replace(table, va, ShadowEntry::new(host, made)?);
         self.count_fill(root, va);
         if !self.linear && guest != found.entry {
