@@ -70,7 +70,7 @@ const SECTIONS: [(&str, &str); 15] = [
     ("processors", "some of them on other processors, from a Pentium III to all that QEMU emulates"),
     (
         "bench",
-        "a short benchmark gives the same figures twice, and reports what failed; a profile names functions",
+        "a short benchmark gives the same figures twice; a profile names functions; a recording agrees with the guest",
     ),
     ("linux", "the Linux guest: builds its kernels, runs its scenarios on both hosts"),
     (

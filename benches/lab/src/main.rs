@@ -46,7 +46,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Section {
-    /// A short benchmark gives the same figures twice, and reports what failed; a profile names functions
+    /// Short benchmarks, a profile and recordings come to what they must
     Bench,
     /// The pager's hot paths take as many instructions as before
     Instructions,
@@ -66,6 +66,7 @@ fn run(command: Command) -> Result<()> {
         Command::Section(Section::Bench) => tally::section(|tally| {
             bench::command::check(&project, tally);
             profile::check(&project, tally);
+            record::check(&project, tally);
         }),
         Command::Section(Section::Instructions) => {
             tally::section(|tally| instructions::check(&project, tally));

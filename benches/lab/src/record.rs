@@ -7,6 +7,7 @@
 //!
 //! With `--load` it records a load of the library ([`crate::loads`]), whose trace is a Zstandard frame: a quarter as long.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use arch_i386::paging::Paging;
+use clap::Parser;
 use framework::registry::Choice;
 use sim::replay::{Replay, Report};
 use sim::trace::{Reader, Writer, WrittenForm};
@@ -29,6 +31,7 @@ use xtask::project::Project;
 use xtask::qemu::EXPORTS;
 use xtask::steps::{Event, Outcome, Step, parse};
 use xtask::system_packages::install_missing;
+use xtask::tally::Tally;
 use xtask::vm::{GuestFile, Special};
 
 use crate::loads::{self, LOADS, Load};
@@ -108,6 +111,27 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         record(project, &prepared, args.buffer, &["-m".to_owned(), "1024".to_owned()], &job)?;
     }
     Ok(())
+}
+
+/// The arguments alone, as [`check`] gives them.
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// The checks of this command, in the section of `cargo xtask test` with those of `bench`: a guest with device memory, under
+/// strategies with and without a use for pages that the host has found ahead, on both kernels.
+pub fn check(project: &Project, tally: &mut Tally) {
+    let file = project.out().join("recorded-tests.lgtrace.lz4");
+    for (strategy, flavour) in [("lru", None), ("shared:prefetch-on-trial=off", Some("--pae"))] {
+        let options = ["record", "--guest", "mini", "--strategy", strategy, "--output"];
+        let options = options.into_iter().map(OsString::from).chain([file.clone().into()]);
+        let options =
+            options.chain(flavour.map(OsString::from)).chain(["--", "test=quick"].map(OsString::from));
+        let recorded = run(project, &Line::parse_from(options).args);
+        tally.check(&format!("a recording on {strategy} comes to the guest's counters"), recorded);
+    }
 }
 
 /// How long a step may take.
