@@ -52,6 +52,9 @@ pub struct Args {
 pub struct ShellArgs {
     #[command(flatten)]
     host: HostArgs,
+    /// Count instructions as time, two nanoseconds each, as `demo` and `bench` do, in the place of the clock on the wall
+    #[arg(long, conflicts_with = "smp")]
+    icount: bool,
     /// Words for the command line of the guest's kernel, in the command that is shown
     #[arg(last = true, value_name = "WORD")]
     words: Vec<String>,
@@ -204,7 +207,7 @@ pub struct Prepared {
 /// Sets up, builds, boots, shows.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     if args.shell {
-        return interactive(project, &args.host, &args.words, args.host.guest == Guest::Linux);
+        return interactive(project, &args.host, &args.words, false, args.host.guest == Guest::Linux);
     }
     let Prepared { machine, contents, vm } = prepare(project, &args.host, "demo")?;
 
@@ -247,13 +250,21 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
 
 /// `cargo xtask shell`.
 pub fn shell(project: &Project, args: &ShellArgs) -> Result<()> {
-    interactive(project, &args.host, &args.words, false)
+    interactive(project, &args.host, &args.words, args.icount, false)
 }
 
-fn interactive(project: &Project, host: &HostArgs, words: &[String], of_guest: bool) -> Result<()> {
+fn interactive(
+    project: &Project,
+    host: &HostArgs,
+    words: &[String],
+    counts: bool,
+    of_guest: bool,
+) -> Result<()> {
     let Prepared { machine, contents, mut vm } = prepare(project, host, "shell")?;
     // A person at the keyboard wants the clock on the wall.
-    vm.clock = Clock::Real;
+    if !counts {
+        vm.clock = Clock::Real;
+    }
     if let Guest::Given(_) = host.guest {
         eprintln!("  there: load; {}\n", host.command("lguest", "", words));
     }

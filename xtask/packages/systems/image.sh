@@ -24,6 +24,8 @@ cat >/etc/motd <<'END'
     lguest-linux                       a Linux guest, on the strategy lguest; exit ends it
     lguest-linux --strategy shared     the same on another; modinfo lg lists them
     lguest-linux -- guest-bench fork   what a fork costs in the guest
+    sudo lguest top                    what guests do, per second (Ctrl-C ends it); for one to look at, first:
+      lguest-linux --strategy lru:slots=2 -- guest-bench --scale 100000 ctx16 </dev/null >/dev/null &
     man lguest, man replay, man 4 lg   what else there is
     sudo poweroff                      switches this machine off
 
