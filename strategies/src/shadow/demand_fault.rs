@@ -14,12 +14,12 @@
 
 use super::ShadowCache;
 use arch_i386::addr::GuestVirt;
-use arch_i386::paging::{Flags, PageFormat};
+use arch_i386::paging::{Entry, Flags, PageFormat};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::host::PagingHost;
 use framework::kill::Kill;
 use framework::strategy::Fault;
-use framework::tables::ShadowEntry;
+use framework::tables::{LeafId, Origin, RootId, ShadowEntry};
 use framework::walk::{self, WalkResult};
 
 impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
@@ -55,11 +55,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         let table = match self.tables.table(root, va) {
             Some(table) => table,
-            None => {
-                // What gets no entry, such as device memory, gets no table either.
-                let _ = ShadowEntry::new(host, made)?;
-                self.tables.find_or_add(host, root, va, found.origin())?
-            }
+            None => self.add_table(host, root, va, (found.origin(), made))?,
         };
         self.tables.replace(table, va, ShadowEntry::new(host, made)?);
         self.count_fill(root, va);
@@ -70,5 +66,18 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         self.after_fault(host, table, va, (found.at, made));
         self.keep_to_budget(host);
         Ok(Fault::Fixed)
+    }
+
+    /// A table for an entry that has none yet. What gets no entry, such as device memory, gets no table either.
+    #[inline(never)] // Or every fault would pay for its registers.
+    fn add_table(
+        &mut self,
+        host: &mut dyn PagingHost,
+        root: RootId,
+        va: GuestVirt,
+        (origin, made): (Origin, Entry),
+    ) -> Result<LeafId, Kill> {
+        let _ = ShadowEntry::new(host, made)?;
+        Ok(self.tables.find_or_add(host, root, va, origin)?)
     }
 }
