@@ -43,15 +43,6 @@ pub struct Guest {
     pub kernel: Arc<[Image]>,
 }
 
-/// Why a guest under a debugger does not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// A trap of this vector.
-    Trap(u8),
-    /// Its life has ended with this exit code.
-    Ended(u8),
-}
-
 /// A guest that runs.
 struct Running {
     host: Arc<dyn Host>,
@@ -71,8 +62,10 @@ struct State {
     stops: u32,
     /// A debugger wants it to stand still, or is expected.
     is_held: bool,
-    /// What has stopped it, for a debugger to look at.
-    stop: Option<Stop>,
+    /// The vector of the trap that has stopped it, for a debugger to look at.
+    trap: Option<u8>,
+    /// The exit code with which its life has ended, for a debugger to know.
+    end: Option<u8>,
     /// A debugger is there.
     is_debugged: bool,
     /// Its thread waits.
@@ -130,7 +123,7 @@ impl Control {
         let thread = unsafe { libc::pthread_self() };
         let mut state = self.state();
         state.running = Some(self::Running { host, kernel, thread });
-        state.stop = None;
+        (state.trap, state.end) = (None, None);
         self.changed.notify_all();
         Running(self)
     }
@@ -240,7 +233,7 @@ impl Control {
     /// The debugger lets the guest go on.
     pub fn release(&self) {
         let mut state = self.state();
-        (state.is_held, state.stop) = (false, None);
+        (state.is_held, state.trap, state.end) = (false, None, None);
         self.changed.notify_all();
     }
 
@@ -250,9 +243,20 @@ impl Control {
         self.release();
     }
 
-    /// What has stopped the guest since it was last released.
-    pub fn stop(&self) -> Option<Stop> {
-        self.state().stop
+    /// The vector of the trap that has stopped the guest, if nobody has asked yet: a trap is answered once.
+    pub fn take_trap(&self) -> Option<u8> {
+        self.state().trap.take()
+    }
+
+    /// The exit code with which the guest's life has ended since it was last released.
+    pub fn end(&self) -> Option<u8> {
+        self.state().end
+    }
+
+    /// Whether the guest stands still for a debugger that knows why.
+    pub fn is_in_hand(&self) -> bool {
+        let state = self.state();
+        state.is_held && state.trap.is_none() && state.end.is_none()
     }
 
     /// The guest that runs.
@@ -267,7 +271,7 @@ impl Control {
         let mut state = self.state();
         // Nobody there any more: it goes on as if nothing had happened.
         if state.is_debugged {
-            (state.is_held, state.stop) = (true, Some(Stop::Trap(vector)));
+            (state.is_held, state.trap) = (true, Some(vector));
             self.debugger.get().inspect(|kick| kick.signal());
         }
     }
@@ -276,7 +280,7 @@ impl Control {
     /// moment.
     pub fn ended(&self, code: u8) {
         let mut state = self.state();
-        state.stop = Some(Stop::Ended(code));
+        (state.trap, state.end) = (None, Some(code));
         self.debugger.get().inspect(|kick| kick.signal());
         let there = |state: &mut State| state.is_debugged;
         drop(self.changed.wait_timeout_while(state, FAREWELL, there));

@@ -8,7 +8,7 @@ pub mod target;
 pub mod walk;
 pub mod wire;
 
-use crate::control::{Control, Stop};
+use crate::control::Control;
 use crate::devices::worker::Kick;
 use crate::outcome::Outcome;
 use gdbstub::common::Signal;
@@ -61,17 +61,14 @@ enum Waits {}
 impl Waits {
     /// What the guest has come to, if anything; it goes on by itself after what does not concern GDB.
     fn stop(target: &mut Debugged) -> io::Result<Option<SingleThreadStopReason<u32>>> {
-        match target.control.stop() {
-            None => Ok(None),
-            Some(Stop::Ended(code)) => Ok(Some(SingleThreadStopReason::Exited(code))),
-            Some(Stop::Trap(vector)) => {
-                let reason = target.stopped(vector)?;
-                if reason.is_none() {
-                    target.control.release();
-                }
-                Ok(reason)
-            }
+        let Some(vector) = target.control.take_trap() else {
+            return Ok(target.control.end().map(SingleThreadStopReason::Exited));
+        };
+        let reason = target.stopped(vector)?;
+        if reason.is_none() {
+            target.control.release();
         }
+        Ok(reason)
     }
 }
 
@@ -95,13 +92,16 @@ impl BlockingEventLoop for Waits {
         }
     }
 
-    /// GDB wants the guest to stop wherever it is. It may just have done so.
+    /// GDB wants the guest to stop wherever it is. It may just have done so, which GDB may know by now.
     fn on_interrupt(target: &mut Debugged) -> io::Result<Option<SingleThreadStopReason<u32>>> {
+        if target.control.is_in_hand() {
+            return Ok(None);
+        }
         if let Some(reason) = Self::stop(target)? {
             return Ok(Some(reason));
         }
         target.control.hold();
-        if let Some(Stop::Trap(vector)) = target.control.stop()
+        if let Some(vector) = target.control.take_trap()
             && let Some(reason) = target.stopped(vector)?
         {
             return Ok(Some(reason));

@@ -4,7 +4,7 @@
 //! `/dev/lguest`. It opens everything before it looks at anything that a guest could have made, and gives up its
 //! rights in between. The README beside the sources lists the exit codes and shows uses.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use std::cell::Cell;
 use std::error::Error;
@@ -126,12 +126,13 @@ fn launch(cli: &Cli) -> Result<Outcome, Box<dyn Error>> {
     }
     let is_first_life = Cell::new(true);
     // A signal would otherwise leave the terminal in the guest's hands.
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH])?;
-    let (end, resized) = (session.ender(), terminal.clone());
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGWINCH, SIGCONT])?;
+    let (end, watched) = (session.ender(), terminal.clone());
     std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGWINCH => resized.size_changed(),
+                SIGWINCH => watched.size_changed(),
+                SIGCONT => watched.continued(),
                 signal => end(Outcome::Signal(signal)),
             }
         }

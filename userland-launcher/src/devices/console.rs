@@ -1,7 +1,8 @@
 //! The console: what the guest prints appears on standard output, what is typed reaches the guest.
 //!
-//! A guest is offered the size of the terminal, and the changes of it. When the guest sets the device up, a terminal is handed over to it key by key, ctrl-C included. Three
-//! ctrl-C within a second leave the guest, whether it takes its input or not.
+//! A guest is offered the size of the terminal, and the changes of it. When the guest sets the device up, a terminal is handed over to
+//! it key by key, ctrl-C included. Three ctrl-C within a second leave the guest, whether it takes its input or not. In the background
+//! of a shell the guest runs without what is typed, until it is brought to the foreground.
 
 use super::config_port::ConfigPort;
 use super::{AnyService, Device, QueueService, RequestService, Stop, Wait};
@@ -11,9 +12,12 @@ use crate::terminal::{Terminal, Watcher};
 use crate::virtqueue::{Chain, Virtqueue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::os::fd::BorrowedFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +31,8 @@ const CTRL_C: u8 = 3;
 const LEAVE_COUNT: usize = 3;
 /// ... within this time leave the guest.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
+/// So often a terminal is looked at in whose background the guest is. Not all shells send a signal with `fg`.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// Bytes of a file or pipe that are kept for a guest that does not take them.
 const READ_AHEAD_MAX: usize = 4096;
 /// Bytes typed ahead, or pasted, that are kept for a guest that does not take them.
@@ -88,11 +94,11 @@ impl Device for Console {
     }
 
     fn start(&mut self) -> Result<Vec<AnyService>, Outcome> {
-        self.terminal
-            .hand_over()
-            .map_err(|error| Outcome::Failed { doing: "setting the terminal".into(), error })?;
+        let failed = |error| Outcome::Failed { doing: "setting the terminal".into(), error };
+        let is_ours = self.terminal.hand_over().map_err(failed)?;
         let input = Input {
             terminal: self.terminal.clone(),
+            background: if is_ours { None } else { Some(looks().map_err(failed)?) },
             typed: VecDeque::new(),
             at_end: false,
             leave: LeaveKeys::default(),
@@ -101,9 +107,19 @@ impl Device for Console {
     }
 }
 
+/// What can be read each time that the terminal is to be looked at.
+fn looks() -> io::Result<OwnedFd> {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let each = Itimerspec { it_interval: LOOK, it_value: LOOK };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &each)?;
+    Ok(timer)
+}
+
 /// The queue of buffers that the guest offers for input.
 pub struct Input {
     terminal: Arc<Terminal>,
+    /// In the background of the terminal: when to look whether that has changed.
+    background: Option<OwnedFd>,
     typed: VecDeque<u8>,
     at_end: bool,
     leave: LeaveKeys,
@@ -116,8 +132,30 @@ impl Input {
         !self.at_end && (self.typed.len() < READ_AHEAD_MAX || self.terminal.is_interactive())
     }
 
+    /// Whether the terminal may be read; takes it over when it may again. In the background it is not even polled: what is typed
+    /// for others would wake the guest's console as long as they do not read it.
+    fn is_in_foreground(&mut self) -> io::Result<bool> {
+        match &self.background {
+            None if self.terminal.is_in_background() => self.background = Some(looks()?),
+            None => {}
+            Some(timer) => {
+                // It may be something else that has come.
+                let _ = rustix::io::read(timer, &mut [0; 8]);
+                // Of a terminal that is gone, the read is told.
+                if self.terminal.hand_over().unwrap_or(true) {
+                    self.background = None;
+                }
+            }
+        }
+        Ok(self.background.is_none())
+    }
+
     /// Reads what is there.
     fn read(&mut self) -> Result<(), Stop> {
+        let failed = |error| Outcome::Failed { doing: "looking at the terminal".into(), error };
+        if !self.is_in_foreground().map_err(failed)? {
+            return Ok(());
+        }
         let mut fds = [PollFd::from_borrowed_fd(self.terminal.input(), PollFlags::IN)];
         if !self.wants_more() || !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1)) {
             return Ok(());
@@ -163,7 +201,7 @@ impl QueueService for Input {
     }
 
     fn source(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.terminal.input())
+        Some(self.background.as_ref().map_or(self.terminal.input(), AsFd::as_fd))
     }
 }
 

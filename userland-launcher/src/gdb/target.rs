@@ -5,7 +5,7 @@
 
 use super::registers::{I386, Shown};
 use super::walk::translate;
-use crate::control::{Control, Guest, Stop};
+use crate::control::{Control, Guest};
 use crate::devices::worker::Kick;
 use arch_i386::addr::PAGE_SIZE;
 use arch_i386::debug::{INTERCEPTED, Registers};
@@ -118,12 +118,12 @@ impl Debugged {
 
     /// GDB goes, perhaps while the guest runs: the guest stands still, and is as it would be without, if it is still there.
     pub fn let_go(mut self) {
-        if matches!(self.control.stop(), Some(Stop::Ended(_))) {
+        if self.control.end().is_some() {
             return;
         }
         self.control.hold();
-        if let Some(Stop::Trap(vector)) = self.control.stop() {
-            // At a breakpoint, the instruction that it has taken the place of comes next.
+        if let Some(vector) = self.control.take_trap() {
+            // GDB was not told of it. At a breakpoint, the instruction that it has taken the place of comes next.
             let _ = self.stopped(vector);
         }
         let replaced = std::mem::take(&mut self.replaced);

@@ -2,7 +2,7 @@
 
 use crate::support::driver::Driver;
 use crate::support::host::{ScriptedHost, Step};
-use crate::support::{Screen, disk_name, piped_terminal};
+use crate::support::{Screen, disk_name, piped_terminal, pseudo_terminal};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -345,24 +345,13 @@ fn console_input_takes_no_output() {
     assert!(console.violates(&[(DATA, 4, false)]));
 }
 
-/// A pseudo-terminal: the side that a person has, and the launcher's.
-fn pseudo_terminal() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
-    use rustix::fs::{Mode, OFlags};
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
-    let launcher = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-    (person, launcher)
-}
-
 #[test]
 fn a_terminal_is_handed_over_and_given_back() {
-    use rustix::termios::{LocalModes, tcgetattr};
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let (_person, launcher) = pseudo_terminal();
     let copy = launcher.try_clone().unwrap();
     let modes = || tcgetattr(&copy).unwrap().local_modes;
+    let settings = tcgetattr(&copy).unwrap();
     let before = modes();
     let lines = LocalModes::ISIG | LocalModes::ICANON | LocalModes::ECHO;
     assert!(before.contains(lines));
@@ -374,7 +363,15 @@ fn a_terminal_is_handed_over_and_given_back() {
     drop(services);
     // A guest may reset its console and set it up again.
     console.start().unwrap();
+    // A shell sets it while the launcher is stopped.
+    tcsetattr(&copy, OptionalActions::Now, &settings).unwrap();
+    terminal.continued();
+    assert_eq!(modes(), before - lines);
     terminal.give_back();
+    assert_eq!(modes(), before);
+    // What is left of the guest does not get it again.
+    terminal.continued();
+    console.start().unwrap();
     assert_eq!(modes(), before);
 }
 

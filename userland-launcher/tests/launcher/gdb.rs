@@ -213,3 +213,73 @@ fn a_debugger_that_goes_leaves_nothing_behind() {
     });
     assert_eq!(outcome.code(), 137);
 }
+
+/// A guest that a trap stops is let go by a debugger that has done `act`; it must go on as if nothing had happened, from `eip`.
+fn let_go_at(trap: [Step; 2], eip: u32, act: impl FnOnce(&mut Gdb, &ScriptedHost) + Send + 'static) {
+    let outcome = with_gdb(trap.into_iter().chain([Step::Dead(b"CRASH: exit 7\0")]), move |socket, host| {
+        let mut gdb = Gdb::connect(socket);
+        assert!(says(&gdb.ask("?"), TRAP));
+        act(&mut gdb, host);
+        drop(gdb);
+        while host.log.lock().unwrap().last().is_none_or(|entry| entry != "intercept 0b0") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(
+            !host.log.lock().unwrap().contains(&"pass the trap on".to_owned()),
+            "it is not the guest's own"
+        );
+        assert_eq!(memory(host, 6), [1, 2, 3, 4, 5, 6]);
+        let registers = host.registers.lock().unwrap();
+        assert_eq!((registers.eip, registers.eflags & TRAP_FLAG), (eip, 0));
+    });
+    assert_eq!(outcome.code(), 7);
+}
+
+#[test]
+fn a_guest_is_let_go_at_a_breakpoint() {
+    let at_breakpoint = || trap_at(LINKED + 5, 0x61, 3);
+    let run_to_breakpoint = |gdb: &mut Gdb, _: &ScriptedHost| {
+        assert_eq!(gdb.ask("Z0,c0100004,1"), "OK");
+        let stop = gdb.ask("c");
+        assert!(says(&stop, TRAP) && stop.contains("swbreak"), "{stop}");
+    };
+    // GDB removes its breakpoints before it detaches.
+    let_go_at(at_breakpoint(), LINKED + 4, move |gdb, host| {
+        run_to_breakpoint(gdb, host);
+        assert_eq!(gdb.ask("z0,c0100004,1"), "OK");
+        assert_eq!(gdb.ask("D"), "OK");
+    });
+    let_go_at(at_breakpoint(), LINKED + 4, run_to_breakpoint);
+    // The debugger may not have been told yet.
+    let_go_at(at_breakpoint(), LINKED + 4, |gdb, host| {
+        assert_eq!(gdb.ask("Z0,c0100004,1"), "OK");
+        gdb.send("c");
+        while host.registers.lock().unwrap().eip < LINKED {
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_program_is_let_go_after_a_step() {
+    let_go_at(trap_at(0x40_0000, 0x73, 1), 0x40_0000, |gdb, _| {
+        let stop = gdb.ask("s");
+        assert!(says(&stop, TRAP), "{stop}");
+        assert_eq!(gdb.ask("D"), "OK");
+    });
+}
+
+#[test]
+fn a_ctrl_c_that_comes_after_the_stop_changes_nothing() {
+    let script = trap_at(LINKED + 5, 0x61, 3).into_iter().chain([Step::Dead(b"CRASH: exit 7\0")]);
+    let outcome = with_gdb(script, |socket, host| {
+        let mut gdb = Gdb::connect(socket);
+        assert_eq!(gdb.ask("Z0,c0100004,1"), "OK");
+        assert!(says(&gdb.ask("c"), TRAP));
+        gdb.0.write_all(&[3]).unwrap();
+        assert_eq!(gdb.ask("z0,c0100004,1"), "OK");
+        assert!(!host.log.lock().unwrap().contains(&"pass the trap on".to_owned()));
+        assert_eq!(gdb.ask("c"), "W07");
+    });
+    assert_eq!(outcome.code(), 7);
+}

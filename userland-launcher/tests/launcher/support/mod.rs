@@ -5,6 +5,8 @@ pub mod elf;
 pub mod host;
 pub mod session;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -43,6 +45,17 @@ impl Write for Screen {
 pub fn piped_terminal() -> (Arc<Terminal>, OwnedFd) {
     let (read, write) = rustix::pipe::pipe().unwrap();
     (Arc::new(Terminal::new(read)), write)
+}
+
+/// A pseudo-terminal: the side that a person has, and the launcher's.
+pub fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let launcher =
+        rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    (person, launcher)
 }
 
 /// A disk that the guest may write.
