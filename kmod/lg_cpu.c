@@ -64,7 +64,7 @@ static void restore_global_pages(void *unused)
 		lg_global_pages_on();
 }
 
-/* When no guest runs any more, and no processor is prepared. */
+/* When no guest runs any more, and no more processors are prepared. */
 static void restore_all(void)
 {
 	static const struct desc_struct none;
