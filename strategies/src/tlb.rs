@@ -60,8 +60,10 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for Tlb<G, S> {
         // The guest may have another table here than the one that was shadowed.
         let _ = self.tables.release_if_moved(host, self.root_id(), va, found.origin());
         let made = walk::until_dirty(guest);
-        // What gets no entry, such as device memory, gets no table either.
-        let _ = ShadowEntry::new(host, made)?;
+        if self.tables.table(self.root_id(), va).is_none() {
+            // What gets no entry, such as device memory, gets no table either.
+            let _ = ShadowEntry::new(host, made)?;
+        }
         let table = self.tables.find_or_add(host, self.root_id(), va, found.origin())?;
         self.tables.replace(table, va, ShadowEntry::new(host, made)?);
         if self.directory.is_some() && guest != found.entry {

@@ -367,7 +367,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         va: GuestVirt,
         origin: Origin,
     ) -> Result<LeafId, OutOfMemory> {
-        match self.find(root, leaf_index_of::<S>(va)) {
+        match self.table(root, va) {
             Some(leaf) => Ok(leaf),
             None => self.add_leaf(host, root, leaf_index_of::<S>(va), origin),
         }
@@ -455,7 +455,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline]
     #[must_use]
     pub fn entry(&self, root: RootId, va: GuestVirt) -> Option<Entry> {
-        self.find(root, leaf_index_of::<S>(va)).map(|leaf| self.entry_in(leaf, va))
+        self.table(root, va).map(|leaf| self.entry_in(leaf, va))
     }
 
     /// The shadow entry for an address in its table.
@@ -794,7 +794,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline]
     #[must_use]
     pub fn lookup(&self, root: RootId, va: GuestVirt) -> Option<Lookup> {
-        let leaf = self.leaf(self.find(root, leaf_index_of::<S>(va))?);
+        let leaf = self.leaf(self.table(root, va)?);
         let entry = S::load(&leaf.page, S::index(va, 1));
         entry.present().then(|| Lookup {
             entry,
@@ -807,7 +807,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline]
     #[must_use]
     pub fn is_writable(&self, root: RootId, va: GuestVirt) -> bool {
-        let leaf = self.find(root, leaf_index_of::<S>(va)).map(|leaf| self.leaf(leaf));
+        let leaf = self.table(root, va).map(|leaf| self.leaf(leaf));
         leaf.is_some_and(|leaf| S::load(&leaf.page, S::index(va, 1)).has(Flags::PRESENT | Flags::WRITABLE))
     }
 
