@@ -1,7 +1,8 @@
 //! Hypercalls: the numbers in `eax` and the arguments in `ebx`, `ecx`, `edx`, `esi`.
 //!
 //! A guest calls by `int $0x1f`, or queues the call in its [ring](crate::lguest_data::LguestData).
-//! Numbers as in lguest's `asm/lguest_hcall.h` (Linux 3.11); 3, 11 and 12 were never reused.
+//! Numbers as in lguest's `asm/lguest_hcall.h` (Linux 3.11); 3, 11 and 12 were never reused. [`Hypercall::SwitchTo`] is this
+//! project's own: lguest's hosts end a guest for it.
 
 macro_rules! hypercalls {
     ($($(#[$doc:meta])* $name:ident = $n:literal),* $(,)?) => {
@@ -55,6 +56,9 @@ hypercalls! {
     LoadGdtEntry = 18,
     /// Deliver pending interrupts now; nothing else.
     SendInterrupts = 19,
+    /// `(page directory physical, esp1, pages)`: load CR3, and set the kernel stack as [`Hypercall::SetStack`] does, in the segment
+    /// that the last of those has named. A switch to another process in one call.
+    SwitchTo = 20,
 }
 
 /// Second argument of [`Hypercall::Shutdown`]: power off. The message is the guest's last word.

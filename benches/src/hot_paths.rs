@@ -229,7 +229,7 @@ impl Bench {
             }
             Path::SwitchHit => (0..PAGES as usize).for_each(|count| self.load((count + 1) % 2)),
             Path::SwitchNoted => (0..PAGES / MOST_LOADS).for_each(|_| {
-                let noted = self.strategy.loaded_in_switcher(&mut self.host, MOST_LOADS);
+                let noted = self.strategy.switched_in_switcher(&mut self.host, MOST_LOADS, GuestVirt(0), 0);
                 noted.expect("the directories are shadowed");
             }),
             Path::SwitchMiss => {

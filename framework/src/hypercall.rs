@@ -111,10 +111,11 @@ impl Guest {
                 host.read(GuestPhys(a), &mut *message).map_err(Kill::from)?;
                 return Err(End::Shutdown(message));
             }
-            Hypercall::NewPgtable if host.observes(Events::LOAD) => self.observed_load(host, GuestPhys(a))?,
-            Hypercall::NewPgtable => self
-                .paging
-                .request(host, |strategy, host| strategy.load_page_directory(host, GuestPhys(a)))?,
+            Hypercall::NewPgtable => self.load_page_directory(host, GuestPhys(a))?,
+            Hypercall::SwitchTo => {
+                self.load_page_directory(host, GuestPhys(a))?;
+                self.set_stack(host, self.ss1, GuestVirt(b), c)?;
+            }
             Hypercall::FlushTlb if a == 0 => {
                 if host.observes(Events::FLUSH) {
                     host.observe(Event::Flush(Flush::User));
@@ -157,6 +158,13 @@ impl Guest {
             Hypercall::Notify => self.notify = Some(GuestPhys(a)),
         }
         Ok(())
+    }
+
+    fn load_page_directory<H: Host>(&mut self, host: &mut H, directory: GuestPhys) -> Result<(), Kill> {
+        if host.observes(Events::LOAD) {
+            return self.observed_load(host, directory);
+        }
+        self.paging.request(host, |strategy, host| strategy.load_page_directory(host, directory))
     }
 
     fn set_stack<H: Host>(
@@ -203,27 +211,17 @@ impl Guest {
             self.segments.load_tls(tls);
         }
         let (esp1, pages) = (done.esp1, done.stack_pages);
-        let moved = (self.esp1, self.stack_pages) != (esp1, pages);
         (self.esp1, self.stack_pages) = (esp1, pages);
-        if done.loads > 0 {
-            self.catch_up_with_loads(host, done.loads)?;
-        }
-        if moved {
-            self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Calls the strategy for so many page directories that the Switcher has loaded.
-    fn catch_up_with_loads<H: Host>(&mut self, host: &mut H, count: u32) -> Result<(), Kill> {
         if !host.observes(Events::LOAD) {
-            return self.paging.call(host, |strategy, host| strategy.loaded_in_switcher(host, count));
+            return self
+                .paging
+                .call(host, |strategy, host| strategy.switched_in_switcher(host, done.loads, esp1, pages));
         }
-        (0..count as usize).try_for_each(|number| {
+        for number in 0..done.loads as usize {
             let directory = host.loaded_in_switcher(Capability::new())[number];
-            self.observed_load(host, directory)
-        })
+            self.observed_load(host, directory)?;
+        }
+        self.paging.call(host, |strategy, host| strategy.set_stack(host, esp1, pages))
     }
 
     /// The guest loads a page directory while somebody watches: whether that was shadowed is what the counters say.

@@ -54,13 +54,21 @@ pub trait Pager {
     /// See [`PagingStrategy::load_page_directory`].
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill>;
 
-    /// The same of those that the Switcher has loaded by itself, one after the other: the first `count` that the host
-    /// [has written down](PagingHost::loaded_in_switcher).
-    fn loaded_in_switcher(&mut self, host: &mut dyn PagingHost, count: u32) -> Result<(), Kill> {
+    /// The Switcher has loaded page directories by itself, one after the other: the first `count` that the host
+    /// [has written down](PagingHost::loaded_in_switcher). And it has set the stack, if that is another one than before; it is mapped
+    /// writable on the last root.
+    fn switched_in_switcher(
+        &mut self,
+        host: &mut dyn PagingHost,
+        count: u32,
+        esp1: GuestVirt,
+        pages: u32,
+    ) -> Result<(), Kill> {
         (0..count as usize).try_for_each(|number| {
             let directory = host.loaded_in_switcher(Capability::new())[number];
             self.load_page_directory(host, directory)
-        })
+        })?;
+        self.set_stack(host, esp1, pages)
     }
 
     /// See [`PagingStrategy::set_pte`].
@@ -322,15 +330,27 @@ impl<S: PagingStrategy> Pager for Checked<S> {
         }
     }
 
-    fn loaded_in_switcher(&mut self, host: &mut dyn PagingHost, count: u32) -> Result<(), Kill> {
+    fn switched_in_switcher(
+        &mut self,
+        host: &mut dyn PagingHost,
+        count: u32,
+        esp1: GuestVirt,
+        pages: u32,
+    ) -> Result<(), Kill> {
         let count = count as usize;
         let noted = self.strategy.loads_in_switcher(&host.loaded_in_switcher(Capability::new())[..count]);
         self.counters.page_directory_loads += noted as u64;
         self.counters.page_directory_hits += noted as u64;
+        if noted == count {
+            // That the stack is mapped need not be looked up: the root is the one that the Switcher has found it on.
+            (self.esp1, self.stack_pages) = (esp1, pages);
+            return Ok(());
+        }
         (noted..count).try_for_each(|number| {
             let directory = host.loaded_in_switcher(Capability::new())[number];
             self.load_page_directory(host, directory)
-        })
+        })?;
+        self.set_stack(host, esp1, pages)
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {

@@ -890,6 +890,45 @@ fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
 }
 
 #[test]
+fn switch_to_loads_a_page_directory_and_sets_the_stack_in_the_segment_there_is() {
+    let (mut guest, mut machine) = initialised();
+    machine.set_absolute(0x8000, 0x9067);
+    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
+    then(&mut machine, |m| m.hypercall(Hypercall::SwitchTo, [0x8000, 0x1_8000, 2, 0x77]));
+    then(&mut machine, |m| {
+        assert_eq!(m.kernel_stack, (GUEST_DS, GuestVirt(0x1_8000), 2));
+        assert_eq!(m.by_itself.directory, Some(GuestPhys(0x8000)));
+        for page in [0x1_6000, 0x1_7000] {
+            assert_eq!(m.shadow_entry(GuestVirt(page)) & 3, 3, "{page:#x} is mapped, and writable");
+        }
+        exit(0x30)
+    });
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    assert_eq!(guest.counters(&mut machine).paging.page_directory_loads, 1);
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn switch_to_is_refused_without_a_segment_and_with_a_stack_that_is_none() {
+    for (segment, args, kill) in [
+        (None, [0x8000, 0x6000, 1, 0], Kill::StackSegment(0)),
+        (Some(GUEST_DS), [0x8000, 0x6000, 3, 0], Kill::StackPages(3)),
+        (Some(GUEST_DS), [0x8000, 0x40_0000, 1, 0], Kill::StackPage(GuestVirt(0x3f_ffff))),
+        (Some(GUEST_DS), [0xffff_f000, 0x6000, 1, 0], Kill::Memory(BadAddress(GuestPhys(0xffff_f000)))),
+    ] {
+        let (guest, mut machine) = initialised();
+        machine.set_absolute(0x8000, 0x9067);
+        (0..8).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+        if let Some(segment) = segment {
+            then(&mut machine, move |m| m.hypercall(Hypercall::SetStack, [segment, 0x6000, 1, 0]));
+        }
+        then(&mut machine, move |m| m.hypercall(Hypercall::SwitchTo, args));
+        assert_eq!(killed(guest, machine), kill, "{args:x?}");
+    }
+}
+
+#[test]
 fn what_the_switcher_has_missed_is_mapped_for_the_next_time() {
     let (mut guest, mut machine) = initialised();
     // The kernel's half maps the same table, and nothing above.

@@ -140,6 +140,7 @@ shared! {
     LG_CALL_NOTIFY = Hypercall::Notify;
     LG_CALL_LOAD_GDT_ENTRY = Hypercall::LoadGdtEntry;
     LG_CALL_SEND_INTERRUPTS = Hypercall::SendInterrupts;
+    LG_CALL_SWITCH_TO = Hypercall::SwitchTo;
 
     LG_EPERM = positive(Errno::EPERM);
     LG_ENOENT = positive(Errno::ENOENT);

@@ -218,7 +218,8 @@ pub(crate) const FIXED_FLAGS: u32 = 2 | RFlags::INTERRUPT_FLAG.bits() as u32;
 const QUICK_CALLS: u32 = 1 << Hypercall::FlushAsync as u32
     | 1 << Hypercall::NewPgtable as u32
     | 1 << Hypercall::SetStack as u32
-    | 1 << Hypercall::LoadTls as u32;
+    | 1 << Hypercall::LoadTls as u32
+    | 1 << Hypercall::SwitchTo as u32;
 
 /// What is before the first reflected fault of a run. (A fault at this very address goes to the host.)
 pub(crate) const NO_ADDRESS: u32 = u32::MAX;
@@ -527,9 +528,9 @@ mod tests {
     #[test]
     fn calls_are_the_switchers_only_where_the_ring_is_in_one_page() {
         let mut pages = fresh();
-        // FLUSH_ASYNC, NEW_PGTABLE, SET_STACK, LOAD_TLS. The status bytes are the 64 from 24 on.
+        // FLUSH_ASYNC, NEW_PGTABLE, SET_STACK, LOAD_TLS, SWITCH_TO. The status bytes are the 64 from 24 on.
         for (data, calls) in
-            [(0x5000, 0x1_0091), (0x5fa8, 0x1_0091), (0x5fa9, 0), (0x5fe7, 0), (0x5fe8, 0x1_0091)]
+            [(0x5000, 0x11_0091), (0x5fa8, 0x11_0091), (0x5fa9, 0), (0x5fe7, 0), (0x5fe8, 0x11_0091)]
         {
             pages.set_kernel_view(view(None, data));
             pages.show(None, true, None);
@@ -623,14 +624,14 @@ mod tests {
         };
         pages.show(Some(GuestPhys(0x2000)), true, Some(&frames));
         // SET_PTE is number 14 (lguest's <asm/lguest_hcall.h>).
-        assert_eq!(pages.state.published.calls_allowed, 0x1_0091 | 1 << 14);
+        assert_eq!(pages.state.published.calls_allowed, 0x11_0091 | 1 << 14);
         let words =
             |pages: &VcpuPages| (pages.state.fill_pages, pages.state.clear_buffers, pages.state.no_execute);
         assert_eq!(words(&pages), (0x1000, 1, 0x8000_0000));
         pages.show(Some(GuestPhys(0x2000)), false, Some(&frames));
         assert_eq!((pages.state.published.calls_allowed, pages.state.fill_pages), (0, 0x1000));
         pages.show(Some(GuestPhys(0x2000)), true, None);
-        assert_eq!((pages.state.published.calls_allowed, pages.state.fill_pages), (0x1_0091, 0));
+        assert_eq!((pages.state.published.calls_allowed, pages.state.fill_pages), (0x11_0091, 0));
     }
 
     #[test]

@@ -88,7 +88,7 @@
 //!
 //! # Hypercalls of a switch to another process
 //! A guest's kernel that switches to another process loads a page directory, a kernel stack and thread-local-storage
-//! descriptors, in any order, by the ring and by a last call in registers. All of that is done here where the shadow
+//! descriptors, in any order, by the ring and by a last call in registers; or the first two by SWITCH_TO in registers. All of that is done here where the shadow
 //! root of the page directory is published ([`published`](crate::published)) and nothing else waits in the ring.
 //!
 //! * First everything is only looked at: each word once, so that what another processor changes meanwhile is harmless. Then
@@ -191,6 +191,24 @@ core::arch::global_asm!(
     shrl ${PAGE_SHIFT}, %ecx
     andl $\last, %ecx
     leal (%eax,%ecx,\size), %edx
+    .endm
+
+    // The published root of the page directory in eax, into edi.
+    .macro lguest_switcher_find_root name
+    imull ${HASH_FACTOR}, %eax, %edi
+    shrl ${HASH_SHIFT}, %edi
+    imull ${SET_SIZE}, %edi, %edi
+    leal {ROOTS}(%ebp,%edi), %edi
+    cmpl %eax, %ss:(%edi)
+    je 6f
+    .rept {WAYS} - 1
+    addl ${ROOT_SIZE}, %edi
+    cmpl %eax, %ss:(%edi)
+    je 6f
+    .endr
+    jmp \name\()_unhandled
+6:  cmpl $0, %ss:{ROOT_CR3}(%edi)
+    je \name\()_unhandled
     .endm
 
     .macro lguest_switcher name, pae, span, last, size
@@ -694,9 +712,13 @@ core::arch::global_asm!(
     // at esp: where the descriptors are, if any; above it how many pages the stack has.
     movl {DATA}(%ebp), %edx
     movl {RING_NEXT}(%ebp), %ebx
-    movl {ESP1}(%ebp), %esi
+    movl $0, (%esp)
+    cmpb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ebx)
+    jne 1f
+    cmpl ${SWITCH_TO}, %ecx
+    je \name\()_switch_to
+1:  movl {ESP1}(%ebp), %esi
     xorl %edi, %edi
-    movl %edi, (%esp)
     movl {STACK_PAGES}(%ebp), %eax
     movl %eax, 4(%esp)
 
@@ -719,10 +741,10 @@ core::arch::global_asm!(
     cmpl ${LOAD_TLS}, %eax
     je 7f
     cmpl ${FLUSH_ASYNC}, %eax
-    jne \name\()_unhandled
+    jne 9f
 3:  leal {FRAME}(%ebp), %eax
     cmpl %eax, %ecx
-    je 8f
+    je \name\()_known
     incl %ebx
     andl ${RING_MASK}, %ebx
     jmp 1b
@@ -743,26 +765,32 @@ core::arch::global_asm!(
 5:  testl %edi, %edi
     jnz \name\()_unhandled
     movl %ss:{ARG_A}(%ecx), %eax
-    imull ${HASH_FACTOR}, %eax, %edi
-    shrl ${HASH_SHIFT}, %edi
-    imull ${SET_SIZE}, %edi, %edi
-    leal {ROOTS}(%ebp,%edi), %edi
-    cmpl %eax, %ss:(%edi)
-    je 6f
-    .rept {WAYS} - 1
-    addl ${ROOT_SIZE}, %edi
-    cmpl %eax, %ss:(%edi)
-    je 6f
-    .endr
-    jmp \name\()_unhandled
-6:  cmpl $0, %ss:{ROOT_CR3}(%edi)
-    je \name\()_unhandled
+    lguest_switcher_find_root \name
     jmp 3b
 
     // LOAD_TLS: the descriptors are looked at when all calls are known. (None are at 0.)
 7:  movl %ss:{ARG_A}(%ecx), %eax
     movl %eax, (%esp)
     jmp 3b
+
+    // SWITCH_TO: in registers only, and with no other root.
+9:  cmpl ${SWITCH_TO}, %eax
+    jne \name\()_unhandled
+    leal {FRAME}(%ebp), %eax
+    cmpl %eax, %ecx
+    jne \name\()_unhandled
+    testl %edi, %edi
+    jnz \name\()_unhandled
+\name\()_switch_to:
+    movl {FRAME}+{EDX}(%ebp), %eax
+    movl %eax, 4(%esp)
+    decl %eax
+    cmpl $1, %eax
+    ja \name\()_unhandled
+    movl {FRAME}+{ECX}(%ebp), %esi
+    movl {FRAME}+{EBX}(%ebp), %eax
+    lguest_switcher_find_root \name
+    jmp \name\()_known
 
     // SET_PTE of the user half of the current page directory, with nothing before it in the ring. What must not be filled is
     // cleared, and what may be written without the guest's entry being dirty is the host's to judge.
@@ -829,7 +857,7 @@ core::arch::global_asm!(
 
     // All calls are known. The descriptors, if there are any.
 \name\()_known:
-8:  movl (%esp), %ecx
+    movl (%esp), %ecx
     testl %ecx, %ecx
     jz 1f
     movl {LOW_MEMORY}(%ebp), %eax
@@ -874,28 +902,26 @@ core::arch::global_asm!(
     jb 3f
     orl $0, %ss:-4-{PAGE_SIZE}(%esi)
     // So are the status bytes of the ring.
-3:  movl {RING_NEXT}(%ebp), %ecx
-    cmpl %ecx, %ebx
+3:  movl {RING_NEXT}(%ebp), %eax
+    cmpl %eax, %ebx
     je \name\()_switch
-    orb $0, %ss:{RING_STATUS}(%edx,%ecx)
+    orb $0, %ss:{RING_STATUS}(%edx,%eax)
 
-    // Nothing can fault any more, and nothing is given up. eax: how many calls of the ring.
+    // Nothing can fault any more, and nothing is given up.
 \name\()_switch:
-    movl %ebx, %eax
-    subl %ecx, %eax
-    andl ${RING_MASK}, %eax
-1:  cmpl %ecx, %ebx
-    je 2f
-    movb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ecx)
-    incl %ecx
-    andl ${RING_MASK}, %ecx
-    jmp 1b
-2:  movl %cr0, %ecx
+    movl %cr0, %ecx
     andl ${NOT_WP}, %ecx
     movl %ecx, %cr0
-    addl %eax, {RING_CALLS_DONE}(%ebp)
-    incl {CALLS_DONE}(%ebp)
-    movl %ebx, {RING_NEXT}(%ebp)
+1:  movl {RING_NEXT}(%ebp), %eax
+    cmpl %eax, %ebx
+    je 2f
+    movb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%eax)
+    incl %eax
+    andl ${RING_MASK}, %eax
+    movl %eax, {RING_NEXT}(%ebp)
+    incl {RING_CALLS_DONE}(%ebp)
+    jmp 1b
+2:  incl {CALLS_DONE}(%ebp)
     movl %esi, {ESP1}(%ebp)
     movl 4(%esp), %eax
     movl %eax, {STACK_PAGES}(%ebp)
@@ -1103,6 +1129,7 @@ core::arch::global_asm!(
     MOST_RING_CALLS = const MOST_RING_CALLS,
     NEW_PGTABLE = const Hypercall::NewPgtable as u32,
     SET_STACK = const Hypercall::SetStack as u32,
+    SWITCH_TO = const Hypercall::SwitchTo as u32,
     SET_PTE = const Hypercall::SetPte as u32,
     KEPT = const shadow_tables::KEPT.bits(),
     BY_CALL = const FilledInSwitcher::BY_CALL,

@@ -57,7 +57,7 @@ impl Machine<'_> {
     fn call(&mut self) -> [u32; 5] {
         let input = &mut self.input;
         let choice = input.byte();
-        let number = if choice == 0xff { input.word() } else { u32::from(choice) % 20 };
+        let number = if choice == 0xff { input.word() } else { u32::from(choice) % 21 };
         let page = |input: &mut Bytes<'_>| (u32::from(input.byte()) % (PAGES + 1)) << 12;
         let args = match Hypercall::from_number(number) {
             Some(Hypercall::NewPgtable | Hypercall::LoadTls | Hypercall::Notify) => [page(input), 0, 0, 0],
@@ -72,6 +72,9 @@ impl Machine<'_> {
                 u32::from(choice >> 5) % 4,
                 0,
             ],
+            Some(Hypercall::SwitchTo) => {
+                [page(input), virtual_address(input).0, u32::from(choice >> 5) % 4, 0]
+            }
             Some(Hypercall::LoadIdtEntry | Hypercall::LoadGdtEntry) => {
                 let high = input.word();
                 [u32::from(input.short()) % 0x110, u32::from(input.short()) | GUEST_CS << 16, high, 0]

@@ -351,6 +351,9 @@ impl Guest {
             Hypercall::SetStack => {
                 [GUEST_DS, dice.pick(&[STACK_TOP, STACK_TOP, FREE, 0x40_0ff0]), dice.below(3), 0]
             }
+            Hypercall::SwitchTo => {
+                [directory, dice.pick(&[STACK_TOP, STACK_TOP, FREE, 0x40_0ff0]), dice.below(3), 0]
+            }
             Hypercall::SetPmd => [directory, dice.below(512), 0, 0],
             Hypercall::SetPte => [directory, dice.wild() & !0xfff | 0x40_0000, random_entry(dice, pages), 0],
             Hypercall::SetPgd => [directory, dice.below(1024), 0, 0],
@@ -379,9 +382,10 @@ fn quiet_call(dice: &mut Dice) -> [u32; 5] {
     [dice.pick(&QUIET) as u32, dice.below(2), 0, 0, 0]
 }
 
-const USUAL_CALLS: [Hypercall; 12] = [
+const USUAL_CALLS: [Hypercall; 13] = [
     Hypercall::FlushAsync,
     Hypercall::NewPgtable,
+    Hypercall::SwitchTo,
     Hypercall::FlushTlb,
     Hypercall::LoadIdtEntry,
     Hypercall::SetStack,

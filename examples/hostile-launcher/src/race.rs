@@ -74,6 +74,7 @@ fn program() -> Vec<Step> {
     let touch = Step::Touch { start: FRAMES, end, stride: PAGE_SIZE };
     let in_ring_3 = |n| Step::InRing3 { first: FRAMES + n * PAGE_SIZE, second: MISSING + n * PAGE_SIZE };
     let load = |n| Step::Call(Hypercall::NewPgtable, [directory(n), 0, 0, 0]);
+    let switch_to = |n| Step::Call(Hypercall::SwitchTo, [directory(n), KERNEL + STACK, 1, 0]);
     let entry = [directory(1), FRAMES, each_its_own(1) | RIGHTS | USED, 0];
     // The Switcher sees only what the guest's kernel has mapped and used: its tables, the shared page, its stack, the descriptors.
     let kernel =
@@ -100,6 +101,8 @@ fn program() -> Vec<Step> {
         in_ring_3(2),
         load(0),
         load(1),
+        switch_to(0),
+        switch_to(1),
         Step::Call(Hypercall::FlushTlb, [0; 4]),
         touch,
         load(0),

@@ -237,6 +237,10 @@ pub fn call(number: Hypercall, [a, b, c, _]: [u32; 4]) {
         }
         Hypercall::SetPmd => load_root(root()),
         Hypercall::SetStack => tables().tss[1] = b,
+        Hypercall::SwitchTo => {
+            load_root(a);
+            tables().tss[1] = b;
+        }
         Hypercall::LoadGdtEntry => load_gdt_entry(a as usize, Descriptor { low: b, high: c }),
         Hypercall::LoadIdtEntry => {
             // Type 14 where a guest has 15: interrupts stay out of the kernel, which in a guest a word does.

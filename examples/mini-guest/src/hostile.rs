@@ -385,7 +385,7 @@ fn ring_wild_arguments() {
         Memory { root, ram: kernel.memory().ram, pae }
     };
     fill_ring(|random| {
-        let call = match Hypercall::from_number(random() % 20) {
+        let call = match Hypercall::from_number(random() % 21) {
             // These would end the act before its time.
             None | Some(Hypercall::Shutdown | Hypercall::Halt | Hypercall::LguestInit) => {
                 Hypercall::FlushAsync
@@ -428,6 +428,7 @@ fn almost_right(call: Hypercall, random: &mut dyn FnMut() -> u32, memory: &Memor
         Hypercall::SetPmd => [directory, random() % 512, 0, 0],
         Hypercall::SetPte => [directory, anywhere, in_ram & !0x180, 0],
         Hypercall::SetStack => [GUEST_DS, KERNEL_BASE + in_ram, random() % 3, 0],
+        Hypercall::SwitchTo => [directory, KERNEL_BASE + in_ram, random() % 3, 0],
         Hypercall::LoadIdtEntry => [random() % 256, random(), (random() & !0x1f00) | 0xe00, 0],
         // Not the segments in use: without them all would be over.
         Hypercall::LoadGdtEntry => [(random() % 28 + 16) % 32, random(), random(), 0],

@@ -41,6 +41,7 @@ pub fn run(test: KernelTest) -> bool {
         KernelTest::InterruptFlag => interrupt_flag(),
         KernelTest::MovedTables => moved_tables(),
         KernelTest::UserEntries => user_entries(),
+        KernelTest::SwitchTo => switch_to(),
         KernelTest::HaltWakes => halt_wakes(),
         KernelTest::OtherFaultHandler => other_fault_handler(),
         KernelTest::UsualFaultHandler => usual_fault_handler(),
@@ -83,7 +84,8 @@ fn stack_across_pages() -> bool {
 
 fn usual_stack() -> bool {
     let current = kernel().processes.current();
-    host::call(Hypercall::SetStack, [GUEST_DS, tasks::stack_end(current), 1]);
+    let root = with_current_tables(|tables, _| tables.root());
+    host::call(Hypercall::SwitchTo, [root.0, tasks::stack_end(current), 1]);
     true
 }
 
@@ -299,6 +301,39 @@ fn moved_tables() -> bool {
         }
         map([Entry::EMPTY; 2]);
     }
+    free(frames);
+    true
+}
+
+fn switch_to() -> bool {
+    const HERE: GuestVirt = GuestVirt(0x3000_0000);
+    let frames = two_frames();
+    let map = |entry| {
+        with_current_tables(|tables, frames| {
+            tables.set(&mut Ram, frames, HERE, entry).unwrap_or_else(|error| panic!("a table: {error}"));
+        });
+    };
+    map(Entry::new(frames[1].0.into(), KERNEL_PAGE));
+    let (end, tls, kernel_root) = {
+        let mut kernel = kernel();
+        let current = kernel.processes.current();
+        let tls = host::physical(&raw const kernel.tasks[current].tls);
+        (tasks::stack_end(current), tls, kernel.memory().tables.root())
+    };
+    let own_root = with_current_tables(|tables, _| tables.root());
+    for round in 0..8 {
+        // The kernel's own tables map nothing of a process.
+        for (root, expected) in [(kernel_root, Err(trap::PAGE_FAULT.into())), (own_root, Ok(1))] {
+            // In some rounds it comes behind another call.
+            if round % 4 == 3 {
+                host::queue(Hypercall::LoadTls, [tls.0, 0, 0, 0]);
+            }
+            host::call(Hypercall::SwitchTo, [root.0, end, 1 + round % 2]);
+            let loaded = attempt::load(HERE.0).map_err(|trap| trap.vector);
+            ensure!(loaded == expected, "in round {round} on {root} {HERE} reads as {loaded:x?}");
+        }
+    }
+    map(Entry::EMPTY);
     free(frames);
     true
 }

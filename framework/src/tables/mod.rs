@@ -118,8 +118,8 @@ pub struct Tables<G, S> {
     window: SwitcherWindow,
     /// The root page that the guest runs on.
     current: HostFrame,
-    /// In which of the roots the Switcher has filled last, as far as known.
-    last_filled: usize,
+    /// In which of the roots the Switcher has filled last, as far as known, by the lowest bits of the number of the root's frame.
+    last_filled: [u16; LAST_FILLED],
     /// Table pages held, the window's not among them.
     pages: usize,
     /// Whether releasing a table goes by the entries in use, or through all.
@@ -129,6 +129,9 @@ pub struct Tables<G, S> {
     /// A raw pointer is not `Send`.
     formats: PhantomData<(G, S, *const ())>,
 }
+
+/// How many roots are remembered as those in which the Switcher has filled.
+const LAST_FILLED: usize = 16;
 
 /// No root.
 const NO_ROOT: HostFrame = HostFrame(0);
@@ -164,7 +167,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             middle_counts: MiddleCounts::NONE,
             window,
             current: NO_ROOT,
-            last_filled: 0,
+            last_filled: [0; LAST_FILLED],
             pages: 0,
             by_use,
             released: 0,
@@ -524,12 +527,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     #[inline(never)] // Few of them are in another one than the last.
     fn filled_table(&mut self, filled: FilledInSwitcher) -> (RootId, LeafId) {
         let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == filled.root());
-        let last = self.last_filled;
-        if !self.roots.get(last).is_some_and(is) {
-            self.last_filled =
-                self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
+        let last = &mut self.last_filled[filled.root().0 as usize % LAST_FILLED];
+        if !self.roots.get(usize::from(*last)).is_some_and(is) {
+            let found = self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
+            *last = found as u16;
         }
-        let (root, leaf_index) = (RootId(self.last_filled as u16), leaf_index_of::<S>(filled.page()));
+        let (root, leaf_index) = (RootId(*last), leaf_index_of::<S>(filled.page()));
         let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
         (root, leaf.expect("the Switcher makes no tables"))
     }

@@ -143,6 +143,8 @@ numbered! {
         UserEntries = 14,
         /// The console is on the PCI bus too, and prints.
         PciConsole = 15,
+        /// SWITCH_TO loads a page directory, alone and behind a call of the ring.
+        SwitchTo = 16,
     }
 }
 

@@ -119,6 +119,7 @@ const TESTS: &[Test] = &[
     ("unmapped-kernel", |_| kernel(KernelTest::UnmappedKernel)),
     ("moved-tables", |_| kernel(KernelTest::MovedTables)),
     ("user-entries", |_| kernel(KernelTest::UserEntries)),
+    ("switch-to", |_| kernel(KernelTest::SwitchTo)),
     ("interrupt-flag", |_| kernel(KernelTest::InterruptFlag)),
     ("halt", |_| kernel(KernelTest::HaltWakes)),
     ("processes", memory::many_processes),

@@ -59,23 +59,6 @@ static __always_inline void queue(u32 number, u32 a, u32 b, u32 c, u32 d)
 	}
 }
 
-/* Of most switches the only call but the last; it has one argument. */
-void lguest_queue_new_pgtable(u32 cr3)
-{
-	unsigned int next = ring_next;
-
-	if (unlikely(READ_ONCE(lguest_data.ring_status[next]) != LGUEST_RING_DONE)) {
-		lguest_hcall(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
-		return;
-	}
-	lguest_data.ring[next].number = LHCALL_NEW_PGTABLE;
-	lguest_data.ring[next].args[0] = cr3;
-	/* The host may look at any instruction. */
-	barrier();
-	WRITE_ONCE(lguest_data.ring_status[next], LGUEST_RING_PENDING);
-	ring_next = (next + 1) % LGUEST_RING_SIZE;
-}
-
 void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d)
 {
 	unsigned long flags;

@@ -45,7 +45,7 @@ struct flushed {
 	unsigned long cr3;
 	u64 ctx_id;
 	u64 tlb_gen;
-};
+} __aligned(32); /* One is found by a shift. */
 
 #define FLUSHED_BITS	10
 static struct flushed flushed[1 << FLUSHED_BITS];
@@ -130,6 +130,21 @@ void lguest_flush_late(void)
 /* The stack that the host was sent last; 0 when it has to be sent again. */
 static unsigned long told_stack;
 
+/*
+ * The page directory of a context switch, lguest_cr3, goes to the host together
+ * with the stack that ends the switch. Interrupts are off until then, and
+ * nothing is flushed.
+ */
+static bool load_waits;
+
+/* Not inline, or its callers would save the registers of a hypercall. */
+static noinline noinstr void load_now(void)
+{
+	load_waits = false;
+	told_stack = 0;
+	lguest_hcall(LHCALL_NEW_PGTABLE, lguest_cr3, 0, 0, 0);
+}
+
 /* Loads a page directory of which the host may hold something stale. */
 static noinline void load_stale(struct flushed *known, unsigned long cr3,
 				const struct tlb_context *slot)
@@ -139,6 +154,8 @@ static noinline void load_stale(struct flushed *known, unsigned long cr3,
 		.ctx_id = slot->ctx_id,
 		.tlb_gen = slot->tlb_gen,
 	};
+	load_waits = false;
+	told_stack = 0;
 	lguest_queue(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
 	lguest_hcall_unless_batching(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
 }
@@ -158,14 +175,13 @@ void lguest_write_cr3(unsigned long cr3)
 		send_late_flush(true);
 	lguest_cr3 = cr3;
 	flushed_current = known;
-	told_stack = 0;
 	if (unlikely(known->cr3 != cr3 || known->ctx_id != slot->ctx_id ||
 		     known->tlb_gen != slot->tlb_gen))
 		load_stale(known, cr3, slot);
 	else if (lguest_batching)
-		lguest_queue_new_pgtable(cr3);
+		load_waits = true;
 	else
-		lguest_hcall(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
+		load_now();
 }
 
 /* The host has dropped what had changed in the current address space. */
@@ -223,14 +239,17 @@ static void flush_tlb_one(unsigned long address)
 }
 
 /* Not inline, or each fault would save the registers of a hypercall. */
-static noinline noinstr void do_queued(void)
+static noinline noinstr void do_what_waits(void)
 {
-	lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
+	if (load_waits)
+		load_now();
+	else
+		lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
 }
 
 /*
  * A fault between the two ends of a context switch may be about the page
- * directory that is queued but not loaded yet.
+ * directory that waits to be loaded.
  */
 noinstr unsigned long lguest_read_cr2(void)
 {
@@ -238,7 +257,7 @@ noinstr unsigned long lguest_read_cr2(void)
 
 	lguest_fault = address & PAGE_MASK;
 	if (unlikely(lguest_batching))
-		do_queued();
+		do_what_waits();
 	return address;
 }
 
@@ -253,7 +272,12 @@ void lguest_update_task_stack(struct task_struct *task)
 	/* Linux's entry code moves between this one and the entry stack. */
 	this_cpu_write(cpu_tss_rw.x86_tss.sp1, stack);
 	lguest_batching = false;
-	if (!(task->flags & PF_KTHREAD) && stack != told_stack) {
+	if (load_waits) {
+		load_waits = false;
+		told_stack = stack;
+		lguest_hcall(LHCALL_SWITCH_TO, lguest_cr3, stack,
+			     THREAD_SIZE / PAGE_SIZE, 0);
+	} else if (!(task->flags & PF_KTHREAD) && stack != told_stack) {
 		told_stack = stack;
 		lguest_hcall(LHCALL_SET_STACK, __KERNEL_DS, stack,
 			     THREAD_SIZE / PAGE_SIZE, 0);

@@ -27,6 +27,7 @@
 #define LHCALL_NOTIFY		17	/* (physical address) */
 #define LHCALL_LOAD_GDT_ENTRY	18	/* (slot, low, high) */
 #define LHCALL_SEND_INTERRUPTS	19	/* () */
+#define LHCALL_SWITCH_TO	20	/* (page directory, stack, pages) */
 
 /* The second argument of LHCALL_SHUTDOWN. */
 #define LGUEST_SHUTDOWN_POWEROFF	1
@@ -109,7 +110,6 @@ static __always_inline void lguest_hcall(u32 number, u32 a, u32 b, u32 c, u32 d)
 
 /* hypercall.c */
 void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d);
-void lguest_queue_new_pgtable(u32 cr3);
 void lguest_hcall_unless_batching(u32 number, u32 a, u32 b, u32 c, u32 d);
 void lguest_send_interrupts(void);
 bool lguest_queued(void);
