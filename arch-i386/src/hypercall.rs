@@ -56,8 +56,8 @@ hypercalls! {
     LoadGdtEntry = 18,
     /// Deliver pending interrupts now; nothing else.
     SendInterrupts = 19,
-    /// `(page directory physical, esp1, pages)`: load CR3, and set the kernel stack as [`Hypercall::SetStack`] does, in the segment
-    /// that the last of those has named. A switch to another process in one call.
+    /// `(page directory physical, esp1, pages, flush)`: load CR3, flush its user half unless `flush` is 0, and set the kernel stack as
+    /// [`Hypercall::SetStack`] does, in the segment that the last of those has named. A switch to another process in one call.
     SwitchTo = 20,
 }
 

@@ -114,14 +114,12 @@ impl Guest {
             Hypercall::NewPgtable => self.load_page_directory(host, GuestPhys(a))?,
             Hypercall::SwitchTo => {
                 self.load_page_directory(host, GuestPhys(a))?;
+                if d != 0 {
+                    self.flush_user(host);
+                }
                 self.set_stack(host, self.ss1, GuestVirt(b), c)?;
             }
-            Hypercall::FlushTlb if a == 0 => {
-                if host.observes(Events::FLUSH) {
-                    host.observe(Event::Flush(Flush::User));
-                }
-                self.paging.call(host, |strategy, host| strategy.flush_user(host));
-            }
+            Hypercall::FlushTlb if a == 0 => self.flush_user(host),
             Hypercall::FlushTlb => {
                 if host.observes(Events::FLUSH) {
                     host.observe(Event::Flush(Flush::All));
@@ -165,6 +163,13 @@ impl Guest {
             return self.observed_load(host, directory);
         }
         self.paging.request(host, |strategy, host| strategy.load_page_directory(host, directory))
+    }
+
+    fn flush_user<H: Host>(&mut self, host: &mut H) {
+        if host.observes(Events::FLUSH) {
+            host.observe(Event::Flush(Flush::User));
+        }
+        self.paging.call(host, |strategy, host| strategy.flush_user(host));
     }
 
     fn set_stack<H: Host>(

@@ -895,7 +895,7 @@ fn switch_to_loads_a_page_directory_and_sets_the_stack_in_the_segment_there_is()
     machine.set_absolute(0x8000, 0x9067);
     (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
     then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
-    then(&mut machine, |m| m.hypercall(Hypercall::SwitchTo, [0x8000, 0x1_8000, 2, 0x77]));
+    then(&mut machine, |m| m.hypercall(Hypercall::SwitchTo, [0x8000, 0x1_8000, 2, 0]));
     then(&mut machine, |m| {
         assert_eq!(m.kernel_stack, (GUEST_DS, GuestVirt(0x1_8000), 2));
         assert_eq!(m.by_itself.directory, Some(GuestPhys(0x8000)));
@@ -906,6 +906,39 @@ fn switch_to_loads_a_page_directory_and_sets_the_stack_in_the_segment_there_is()
     });
     assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
     assert_eq!(guest.counters(&mut machine).paging.page_directory_loads, 1);
+    assert_eq!(run(guest, machine).0, None);
+}
+
+#[test]
+fn switch_to_flushes_the_directory_that_it_loads() {
+    let (mut guest, mut machine) = initialised();
+    const HERE: GuestVirt = GuestVirt(0x1_0000);
+    for directory in [0x8000, 0xa000] {
+        machine.set_absolute(directory, 0x9067);
+        machine.set_absolute(directory + 0xc00, 0x9067);
+    }
+    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    let stack = 0xc000_6000;
+    then(&mut machine, move |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
+    then(&mut machine, move |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, stack, 1, 0]));
+    for directory in [0x8000, 0xa000] {
+        then(&mut machine, move |m| m.hypercall(Hypercall::SwitchTo, [directory, stack, 1, 0]));
+        then(&mut machine, |m| {
+            m.regs.errcode = 4;
+            Exit { vector: trap::PAGE_FAULT.into(), cr2: HERE }
+        });
+    }
+    // The other one, then this one, both without a flush; the other one with one.
+    for (directory, flush, present) in [(0x8000, 0, 1), (0xa000, 0, 1), (0x8000, 1, 0), (0xa000, 0, 1)] {
+        then(&mut machine, move |m| m.hypercall(Hypercall::SwitchTo, [directory, stack, 1, flush]));
+        then(&mut machine, move |m| {
+            assert_eq!(m.shadow_entry(HERE) & 1, present, "{directory:#x}, flush {flush}");
+            assert_eq!(m.shadow_entry(GuestVirt(0xc000_5000)) & 3, 3, "the stack is mapped");
+            exit(0x30)
+        });
+    }
+    assert_eq!(guest.run(&mut machine), Outcome::Interrupted);
+    assert_eq!(guest.counters(&mut machine).paging.flush_user, 1);
     assert_eq!(run(guest, machine).0, None);
 }
 

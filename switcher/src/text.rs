@@ -773,7 +773,7 @@ core::arch::global_asm!(
     movl %eax, (%esp)
     jmp 3b
 
-    // SWITCH_TO: in registers only, and with no other root.
+    // SWITCH_TO: in registers only, with no other root, and without a flush.
 9:  cmpl ${SWITCH_TO}, %eax
     jne \name\()_unhandled
     leal {FRAME}(%ebp), %eax
@@ -782,6 +782,8 @@ core::arch::global_asm!(
     testl %edi, %edi
     jnz \name\()_unhandled
 \name\()_switch_to:
+    cmpl $0, {FRAME}+{ESI}(%ebp)
+    jne \name\()_unhandled
     movl {FRAME}+{EDX}(%ebp), %eax
     movl %eax, 4(%esp)
     decl %eax

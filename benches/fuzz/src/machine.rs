@@ -73,7 +73,7 @@ impl Machine<'_> {
                 0,
             ],
             Some(Hypercall::SwitchTo) => {
-                [page(input), virtual_address(input).0, u32::from(choice >> 5) % 4, 0]
+                [page(input), virtual_address(input).0, u32::from(choice >> 5) % 4, (choice >> 7).into()]
             }
             Some(Hypercall::LoadIdtEntry | Hypercall::LoadGdtEntry) => {
                 let high = input.word();

@@ -352,7 +352,8 @@ impl Guest {
                 [GUEST_DS, dice.pick(&[STACK_TOP, STACK_TOP, FREE, 0x40_0ff0]), dice.below(3), 0]
             }
             Hypercall::SwitchTo => {
-                [directory, dice.pick(&[STACK_TOP, STACK_TOP, FREE, 0x40_0ff0]), dice.below(3), 0]
+                let stack = dice.pick(&[STACK_TOP, STACK_TOP, FREE, 0x40_0ff0]);
+                [directory, stack, dice.below(3), dice.one_in(4).into()]
             }
             Hypercall::SetPmd => [directory, dice.below(512), 0, 0],
             Hypercall::SetPte => [directory, dice.wild() & !0xfff | 0x40_0000, random_entry(dice, pages), 0],

@@ -69,12 +69,27 @@ pub fn stack_across_switcher() {
     host::call(Hypercall::SetStack, [GUEST_DS, host::reserved_from() + 8, 0]);
 }
 
-/// A kernel stack of so many pages that ends where the register page does, which follows the page that the GDT is in.
+/// A kernel stack of so many pages that ends where the register page does.
 pub fn stack_in_registers(pages: u32) {
+    host::call(Hypercall::SetStack, [GUEST_DS, registers_end(), pages]);
+}
+
+/// The same of one page, with the page directory that is loaded already.
+pub fn switch_to_registers() {
+    let root = {
+        let kernel = kernel();
+        kernel.tasks[kernel.processes.current()].tables.as_ref().map(AnyPageTables::root)
+    };
+    let root = root.expect("acts are committed for a process");
+    host::call(Hypercall::SwitchTo, [root.0, registers_end(), 1]);
+}
+
+/// The end of the register page, which follows the page that the GDT is in.
+fn registers_end() -> u32 {
     let mut register = [0u8; 6];
     // SAFETY: stores 6 bytes.
     unsafe { asm!("sgdt [{}]", in(reg) &raw mut register, options(nostack)) };
     let [.., a, b, c, d] = register;
     let state = u32::from_le_bytes([a, b, c, d]) & !(PAGE_SIZE - 1);
-    host::call(Hypercall::SetStack, [GUEST_DS, state.wrapping_add(2 * PAGE_SIZE), pages]);
+    state.wrapping_add(2 * PAGE_SIZE)
 }

@@ -97,6 +97,7 @@ pub fn commit(act: HostileAct) {
         HostileAct::StackAcrossSwitcher => forged::stack_across_switcher(),
         HostileAct::StackInRegisters => forged::stack_in_registers(0),
         HostileAct::PageOfRegisters => forged::stack_in_registers(1),
+        HostileAct::SwitchToRegisters => forged::switch_to_registers(),
         HostileAct::GateAsTls => gate_as_tls(),
         HostileAct::DirectoryAtZero => host::call(Hypercall::NewPgtable, [0; 3]),
         HostileAct::ChangingRights => {
@@ -428,7 +429,7 @@ fn almost_right(call: Hypercall, random: &mut dyn FnMut() -> u32, memory: &Memor
         Hypercall::SetPmd => [directory, random() % 512, 0, 0],
         Hypercall::SetPte => [directory, anywhere, in_ram & !0x180, 0],
         Hypercall::SetStack => [GUEST_DS, KERNEL_BASE + in_ram, random() % 3, 0],
-        Hypercall::SwitchTo => [directory, KERNEL_BASE + in_ram, random() % 3, 0],
+        Hypercall::SwitchTo => [directory, KERNEL_BASE + in_ram, random() % 3, random() % 2],
         Hypercall::LoadIdtEntry => [random() % 256, random(), (random() & !0x1f00) | 0xe00, 0],
         // Not the segments in use: without them all would be over.
         Hypercall::LoadGdtEntry => [(random() % 28 + 16) % 32, random(), random(), 0],

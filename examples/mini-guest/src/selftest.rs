@@ -316,9 +316,8 @@ fn switch_to() -> bool {
     map(Entry::new(frames[1].0.into(), KERNEL_PAGE));
     let (end, tls, kernel_root) = {
         let mut kernel = kernel();
-        let current = kernel.processes.current();
-        let tls = host::physical(&raw const kernel.tasks[current].tls);
-        (tasks::stack_end(current), tls, kernel.memory().tables.root())
+        let end = tasks::stack_end(kernel.processes.current());
+        (end, kernel.tls(), kernel.memory().tables.root())
     };
     let own_root = with_current_tables(|tables, _| tables.root());
     for round in 0..8 {

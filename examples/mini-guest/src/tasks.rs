@@ -10,7 +10,7 @@ use crate::ram::Ram;
 use crate::state::{Kernel, kernel};
 use crate::traps::TrapFrame;
 use crate::{forged, host, image};
-use arch_i386::addr::{GuestFrame, GuestVirt, PAGE_SIZE};
+use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::hypercall::Hypercall;
 use arch_i386::lguest_data::IRQ_ENABLED;
 use arch_i386::paging::Entry;
@@ -225,6 +225,11 @@ impl Kernel {
                 }
             }
         })
+    }
+
+    /// Where the thread-local-storage descriptors of the current process are, as LOAD_TLS takes them.
+    pub fn tls(&self) -> GuestPhys {
+        host::physical(&raw const self.tasks[self.processes.current()].tls)
     }
 
     /// Replaces the current process's memory and registers by those of a fresh program.

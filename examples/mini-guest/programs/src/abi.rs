@@ -310,6 +310,8 @@ hostile! {
     ChangingRights = 70 "changing-rights" Kernel,
     /// A kernel stack of one page where the Switcher keeps the registers.
     PageOfRegisters = 69 "page-of-registers" Kernel,
+    /// The same stack by SWITCH_TO.
+    SwitchToRegisters = 71 "switch-to-registers" Kernel,
     /// A last word that would take over the terminal of whoever prints it.
     EscapesAsLastWord = 60 "escapes-as-last-word" Kernel,
 }

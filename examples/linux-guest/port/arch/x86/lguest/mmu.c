@@ -127,37 +127,50 @@ void lguest_flush_late(void)
 	send_late_flush(false);
 }
 
-/* The stack that the host was sent last; 0 when it has to be sent again. */
+/* The stack that the host was sent last; 0 before the first. */
 static unsigned long told_stack;
 
 /*
  * The page directory of a context switch, lguest_cr3, goes to the host together
- * with the stack that ends the switch. Interrupts are off until then, and
- * nothing is flushed.
+ * with the stack that ends the switch, and a flush of what the host may hold of
+ * it that is stale. Interrupts are off until then, and nothing else is flushed.
  */
-static bool load_waits;
+static enum { NO_LOAD, LOAD, LOAD_AND_FLUSH } waiting_load;
 
-/* Not inline, or its callers would save the registers of a hypercall. */
-static noinline noinstr void load_now(void)
+static __always_inline void load_with_stack(unsigned long stack)
 {
-	load_waits = false;
-	told_stack = 0;
-	lguest_hcall(LHCALL_NEW_PGTABLE, lguest_cr3, 0, 0, 0);
+	bool flush = waiting_load == LOAD_AND_FLUSH;
+
+	waiting_load = NO_LOAD;
+	told_stack = stack;
+	lguest_hcall(LHCALL_SWITCH_TO, lguest_cr3, stack,
+		     THREAD_SIZE / PAGE_SIZE, flush);
 }
 
-/* Loads a page directory of which the host may hold something stale. */
-static noinline void load_stale(struct flushed *known, unsigned long cr3,
-				const struct tlb_context *slot)
+/*
+ * Not inline, or its callers would save the registers of a hypercall. The host
+ * has no stack yet when Linux loads its first page directories.
+ */
+static noinline noinstr void load_now(void)
+{
+	if (told_stack) {
+		load_with_stack(this_cpu_read(cpu_tss_rw.x86_tss.sp1));
+		return;
+	}
+	lguest_hcall(LHCALL_NEW_PGTABLE, lguest_cr3, 0, 0, 0);
+	if (waiting_load == LOAD_AND_FLUSH)
+		lguest_hcall(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
+	waiting_load = NO_LOAD;
+}
+
+static noinline void note_load(struct flushed *known, unsigned long cr3,
+			       const struct tlb_context *slot)
 {
 	*known = (struct flushed){
 		.cr3 = cr3,
 		.ctx_id = slot->ctx_id,
 		.tlb_gen = slot->tlb_gen,
 	};
-	load_waits = false;
-	told_stack = 0;
-	lguest_queue(LHCALL_NEW_PGTABLE, cr3, 0, 0, 0);
-	lguest_hcall_unless_batching(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
 }
 
 /*
@@ -175,12 +188,13 @@ void lguest_write_cr3(unsigned long cr3)
 		send_late_flush(true);
 	lguest_cr3 = cr3;
 	flushed_current = known;
+	waiting_load = LOAD;
 	if (unlikely(known->cr3 != cr3 || known->ctx_id != slot->ctx_id ||
-		     known->tlb_gen != slot->tlb_gen))
-		load_stale(known, cr3, slot);
-	else if (lguest_batching)
-		load_waits = true;
-	else
+		     known->tlb_gen != slot->tlb_gen)) {
+		note_load(known, cr3, slot);
+		waiting_load = LOAD_AND_FLUSH;
+	}
+	if (!lguest_batching)
 		load_now();
 }
 
@@ -241,7 +255,7 @@ static void flush_tlb_one(unsigned long address)
 /* Not inline, or each fault would save the registers of a hypercall. */
 static noinline noinstr void do_what_waits(void)
 {
-	if (load_waits)
+	if (waiting_load)
 		load_now();
 	else
 		lguest_hcall(LHCALL_FLUSH_ASYNC, 0, 0, 0, 0);
@@ -272,11 +286,8 @@ void lguest_update_task_stack(struct task_struct *task)
 	/* Linux's entry code moves between this one and the entry stack. */
 	this_cpu_write(cpu_tss_rw.x86_tss.sp1, stack);
 	lguest_batching = false;
-	if (load_waits) {
-		load_waits = false;
-		told_stack = stack;
-		lguest_hcall(LHCALL_SWITCH_TO, lguest_cr3, stack,
-			     THREAD_SIZE / PAGE_SIZE, 0);
+	if (waiting_load) {
+		load_with_stack(stack);
 	} else if (!(task->flags & PF_KTHREAD) && stack != told_stack) {
 		told_stack = stack;
 		lguest_hcall(LHCALL_SET_STACK, __KERNEL_DS, stack,

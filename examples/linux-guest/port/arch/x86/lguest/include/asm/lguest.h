@@ -27,7 +27,7 @@
 #define LHCALL_NOTIFY		17	/* (physical address) */
 #define LHCALL_LOAD_GDT_ENTRY	18	/* (slot, low, high) */
 #define LHCALL_SEND_INTERRUPTS	19	/* () */
-#define LHCALL_SWITCH_TO	20	/* (page directory, stack, pages) */
+#define LHCALL_SWITCH_TO	20	/* (page directory, stack, pages, flush) */
 
 /* The second argument of LHCALL_SHUTDOWN. */
 #define LGUEST_SHUTDOWN_POWEROFF	1
