@@ -103,6 +103,9 @@ pub fn commit(act: HostileAct) {
         HostileAct::ChangingRights => {
             assert!(selftest::run(KernelTest::UserEntries), "they are not as they were set")
         }
+        HostileAct::Switching => {
+            assert!(selftest::run(KernelTest::SwitchTo), "the page directory is another one")
+        }
         HostileAct::SysenterUser
         | HostileAct::HostVectorsUser
         | HostileAct::HypercallUser

@@ -60,7 +60,7 @@ echo 0 >/proc/sys/kernel/soft_watchdog
 echo '@ ready'
 status=0
 while [ $status != 125 ]; do
-    hostile='error-code-gates error-code-gates-user single-step system-instructions changing-rights'
+    hostile='error-code-gates error-code-gates-user single-step system-instructions switching changing-rights'
     # The last but one is, on a host with three levels, a guest with two.
     for work in $(printf 'hostile=%s ' $hostile) lguest.paging=2 test=quick; do
         [ $work != lguest.paging=2 ] || work=\"$work hostile=changing-rights\"
@@ -76,7 +76,7 @@ unload
 sed -n 's/^ *\\(NMI\\|MCE\\): *\\([0-9]*\\) .*/@ interrupts \\1 \\2/p' /proc/interrupts";
 
 /// How many guests the script starts before the one that runs longest, and shows nothing that they do not.
-pub const GUESTS: usize = 6;
+pub const GUESTS: usize = 7;
 
 /// Where an event is injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

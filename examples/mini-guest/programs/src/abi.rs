@@ -308,6 +308,8 @@ hostile! {
     DirectoryAtZero = 68 "directory-at-zero" Kernel,
     /// Directory entries and pages of the user half that lose and regain their rights, reported in each way and used at once.
     ChangingRights = 70 "changing-rights" Kernel,
+    /// SWITCH_TO again and again, alone and behind a call of the ring.
+    Switching = 72 "switching" Kernel,
     /// A kernel stack of one page where the Switcher keeps the registers.
     PageOfRegisters = 69 "page-of-registers" Kernel,
     /// The same stack by SWITCH_TO.

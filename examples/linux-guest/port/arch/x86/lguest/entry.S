@@ -28,15 +28,11 @@
  */
 SYM_CODE_START(lguest_iret)
 	testl	$X86_EFLAGS_IF, 8(%esp)
-	jz	1f
+	jz	.Liret				/* They stay off. */
 	testl	$X86_EFLAGS_IF, %ss:lguest_data + LGUEST_DATA_irq_pending
 	jnz	asm_lguest_interrupts_wait
-1:	pushl	%eax
-	movl	12(%esp), %eax
-	andl	$X86_EFLAGS_IF, %eax
 SYM_INNER_LABEL(lguest_noirq_start, SYM_L_GLOBAL)
-	movl	%eax, %ss:lguest_data + LGUEST_DATA_irq_enabled
-	popl	%eax
+	movl	$X86_EFLAGS_IF, %ss:lguest_data + LGUEST_DATA_irq_enabled
 .Liret:
 	.byte	0xcf			/* iret; the mnemonic is a macro */
 SYM_CODE_END(lguest_iret)
@@ -57,3 +53,19 @@ SYM_CODE_START_LOCAL(lguest_iret_fault)
 	jmp	asm_lguest_iret_error
 SYM_CODE_END(lguest_iret_fault)
 	_ASM_EXTABLE(.Liret, lguest_iret_fault)
+
+	.section .noinstr.text, "ax"
+
+/*
+ * Interrupts are on now, and one is waiting. If the host still holds it
+ * back, it sets irq_pending again: a second request would be in vain. Keeps
+ * all registers, as those who turn interrupts on seldom come here.
+ */
+SYM_FUNC_START(lguest_send_interrupts)
+	movl	$0, lguest_data + LGUEST_DATA_irq_pending
+	pushl	%eax
+	movl	$LHCALL_SEND_INTERRUPTS, %eax
+	int	$LGUEST_TRAP_ENTRY
+	popl	%eax
+	RET
+SYM_FUNC_END(lguest_send_interrupts)

@@ -24,6 +24,7 @@ struct lguest_data lguest_data = {
 	.syscall_vec = IA32_SYSCALL_VECTOR,
 };
 EXPORT_SYMBOL_GPL(lguest_data);
+EXPORT_SYMBOL_GPL(lguest_send_interrupts);
 
 /* The next entry of the ring. */
 static unsigned int ring_next;
@@ -76,17 +77,6 @@ void lguest_hcall_unless_batching(u32 number, u32 a, u32 b, u32 c, u32 d)
 	else
 		lguest_hcall(number, a, b, c, d);
 }
-
-/*
- * Interrupts are on now, and one is waiting. If the host still holds it
- * back, it sets irq_pending again: a second request would be in vain.
- */
-noinstr void lguest_send_interrupts(void)
-{
-	WRITE_ONCE(lguest_data.irq_pending, 0);
-	lguest_hcall(LHCALL_SEND_INTERRUPTS, 0, 0, 0, 0);
-}
-EXPORT_SYMBOL_GPL(lguest_send_interrupts);
 
 /*
  * lguest_iret was about to turn interrupts on while one waits. The registers

@@ -32,17 +32,25 @@ static __always_inline unsigned long native_save_fl(void)
 
 static __always_inline void native_irq_disable(void)
 {
-	WRITE_ONCE(lguest_data.irq_enabled, 0);
-	barrier();
+	asm volatile("movl $0, %0" : "=m" (lguest_data.irq_enabled) : : "memory");
 }
 
 static __always_inline void native_irq_enable(void)
 {
-	barrier();
-	WRITE_ONCE(lguest_data.irq_enabled, X86_EFLAGS_IF);
-	/* Should one become pending here, the host delivers it by itself. */
-	if (unlikely(READ_ONCE(lguest_data.irq_pending)))
-		lguest_send_interrupts();
+	/*
+	 * Should an interrupt become pending between the two, the host delivers
+	 * it by itself. In assembly, or the call would cost registers where it is
+	 * not made.
+	 */
+	asm volatile("movl %[flag], %[enabled]\n\t"
+		     "cmpl $0, %[pending]\n\t"
+		     "je 1f\n\t"
+		     "call lguest_send_interrupts\n"
+		     "1:"
+		     : [enabled] "=m" (lguest_data.irq_enabled)
+		     : [pending] "m" (lguest_data.irq_pending),
+		       [flag] "i" (X86_EFLAGS_IF)
+		     : "memory", "cc");
 }
 
 /* The interrupt that ends it finds interrupts on: the host sees to that. */

@@ -108,10 +108,12 @@ static __always_inline void lguest_hcall(u32 number, u32 a, u32 b, u32 c, u32 d)
 		     : "memory");
 }
 
+/* entry.S: from assembly only, for it keeps all registers. */
+void lguest_send_interrupts(void);
+
 /* hypercall.c */
 void lguest_queue(u32 number, u32 a, u32 b, u32 c, u32 d);
 void lguest_hcall_unless_batching(u32 number, u32 a, u32 b, u32 c, u32 d);
-void lguest_send_interrupts(void);
 bool lguest_queued(void);
 extern bool lguest_batching;
 
