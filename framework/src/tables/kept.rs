@@ -19,6 +19,10 @@ use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::shadow_tables;
 use core::ops::Range;
 
+/// After so many flushes without a use a table is released. A page directory serves one process after another, which use other parts
+/// of their address spaces.
+const IDLE_FLUSHES: u8 = 8;
+
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// Releases all that these entries of the guest's root map, as [`Tables::release_entries`] does, and keeps its own tables that
     /// were in use, empty.
@@ -39,7 +43,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             let leaf = self.root(id).leaves[leaf_index];
             if leaf.is_used() {
                 self.empty_leaf(id, leaf_index, leaf);
-            } else {
+            } else if !self.stays(leaf) {
                 self.remove_leaf(host, Holder::Own(id), leaf_index);
             }
             reschedule_point(host)?;
@@ -76,9 +80,17 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
     }
 
+    /// Whether a table that nobody has taken up since the last flush is kept for another one.
+    fn stays(&mut self, leaf: LeafId) -> bool {
+        let table = self.leaf_mut(leaf.used());
+        table.idle_flushes += 1;
+        table.idle_flushes < IDLE_FLUSHES
+    }
+
     fn empty_leaf(&mut self, id: RootId, leaf_index: usize, leaf: LeafId) {
         let by_use = self.by_use;
-        let LeafTable { page, in_use, .. } = self.leaf_mut(leaf);
+        let LeafTable { page, in_use, idle_flushes, .. } = self.leaf_mut(leaf);
+        *idle_flushes = 0;
         let cleared = clear::<S>(page, in_use, by_use);
         in_use.clear();
         self.count(cleared);

@@ -107,6 +107,8 @@ pub(super) struct LeafTable {
     /// [noted](super::Tables::note_fills) yet. The host may have dropped some since
     /// ([`Ledger::drop_stale`](crate::ledger::Ledger::drop_stale)).
     pub(super) in_use: InUse<32>,
+    /// How many flushes it has been empty and kept for, and not taken up.
+    pub(super) idle_flushes: u8,
     /// The guest's table that it stands for; the rights there are those of the directory entry here.
     pub(super) origin: Origin,
 }

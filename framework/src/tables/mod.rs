@@ -411,7 +411,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         self.pages += pages;
         self.note_middle_origin(root, leaf_index, origin.middle);
         let id = self.free.pop().expect("one was made above");
-        self.leaves[id.number()] = Some(LeafTable { page, in_use: InUse::EMPTY, origin });
+        self.leaves[id.number()] = Some(LeafTable { page, in_use: InUse::EMPTY, idle_flushes: 0, origin });
         let holder = self.holder_of(root, leaf_index);
         let holder = self.holder_mut(holder);
         holder.leaves[leaf_index] = id;

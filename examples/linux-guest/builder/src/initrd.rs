@@ -31,13 +31,14 @@ pub struct GuestFiles {
 pub fn ext4_image(folder: &Path, logs: &Path) -> Result<PathBuf> {
     const UUID: &str = "6c677565-7374-4c69-8e75-782065787434";
     let image = folder.join("ext4.img");
+    // Another command may be at the same, or read the image of before.
+    let made = tempfile::Builder::new().prefix("ext4-").tempfile_in(folder);
+    let made = made.with_context(|| format!("cannot make a file in {}", folder.display()))?;
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
     mkfs.env("E2FSPROGS_FAKE_TIME", "1").args(["-q", "-F", "-b", "1024", "-J", "size=1", "-U", UUID]);
-    mkfs.arg("-E").arg(format!("hash_seed={UUID}")).arg(&image).arg("4096");
-    if image.exists() {
-        fs::remove_file(&image).with_context(|| format!("cannot remove {}", image.display()))?;
-    }
+    mkfs.arg("-E").arg(format!("hash_seed={UUID}")).arg(made.path()).arg("4096");
     run_logged(&mut mkfs, &logs.join("linux-ext4-image.log"))?;
+    made.persist(&image).with_context(|| format!("cannot write {}", image.display()))?;
     Ok(image)
 }
 
@@ -118,6 +119,20 @@ mod tests {
         assert_eq!(first, files(two.path(), true).archive().unwrap());
         let holds = |text: &str| first.windows(text.len()).any(|window| window == text.as_bytes());
         assert!(holds("bin/guest-test\0") && holds("lib/modules/6.1.0/loop.ko\0") && holds("scripts/load\0"));
+    }
+
+    /// The other commands' image is replaced as a whole, so that whoever reads meanwhile has a whole one.
+    #[test]
+    fn an_image_is_whole_whenever_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = || fs::read(ext4_image(folder.path(), folder.path()).unwrap()).unwrap();
+        let first = make();
+        std::thread::scope(|scope| {
+            let others = scope.spawn(|| (0..8).for_each(|_| _ = make()));
+            while !others.is_finished() {
+                assert!(fs::read(folder.path().join("ext4.img")).unwrap() == first);
+            }
+        });
     }
 
     #[test]
