@@ -4,7 +4,7 @@
 //! that was there stays linked, empty, and is taken up again when an entry is to be filled: by the host, for whatever the guest's
 //! page directory has there then, or by the Switcher, as long as the guest's directory entry gives the rights that the link
 //! has. A mark in the link shows the Switcher that it must compare them. Until then the table is none to all others who look for
-//! one. One that nobody has taken up by the next flush is released.
+//! one. One that nobody takes up for some flushes is released.
 //!
 //! With PAE the middle tables stay as well, as long as a table is under them, and the Switcher fills nothing under one that
 //! stands for another table than the guest has there.
@@ -19,8 +19,8 @@ use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::shadow_tables;
 use core::ops::Range;
 
-/// After so many flushes without a use a table is released. A page directory serves one process after another, which use other parts
-/// of their address spaces.
+/// At this flush in a row without a use a table is released. A guest's page directory serves one process after another, and each
+/// begins with a flush: one that only forks leaves most of the tables alone that one which runs a program uses.
 const IDLE_FLUSHES: u8 = 8;
 
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
@@ -89,8 +89,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     fn empty_leaf(&mut self, id: RootId, leaf_index: usize, leaf: LeafId) {
         let by_use = self.by_use;
-        let LeafTable { page, in_use, idle_flushes, .. } = self.leaf_mut(leaf);
-        *idle_flushes = 0;
+        let LeafTable { page, in_use, .. } = self.leaf_mut(leaf);
         let cleared = clear::<S>(page, in_use, by_use);
         in_use.clear();
         self.count(cleared);
@@ -109,7 +108,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     pub(super) fn take_up(&mut self, id: RootId, leaf_index: usize, origin: Origin) -> Option<LeafId> {
         let leaf = self.kept_at(id, leaf_index)?;
         let table = self.leaf_mut(leaf);
-        table.origin = origin;
+        (table.origin, table.idle_flushes) = (origin, 0);
         let link = Entry::new(table.page.frame().0.into(), table_flags::<S>(origin));
         let root = self.holder_mut(Holder::Own(id));
         root.leaves[leaf_index] = leaf;
@@ -121,6 +120,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// The table that is kept at a leaf-table index, and that the Switcher has taken up by itself.
     pub(super) fn taken_up(&mut self, id: RootId, leaf_index: usize) -> Option<LeafId> {
         let leaf = self.kept_at(id, leaf_index)?;
+        self.leaf_mut(leaf).idle_flushes = 0;
         self.holder_mut(Holder::Own(id)).leaves[leaf_index] = leaf;
         Some(leaf)
     }

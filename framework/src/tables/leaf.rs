@@ -107,7 +107,7 @@ pub(super) struct LeafTable {
     /// [noted](super::Tables::note_fills) yet. The host may have dropped some since
     /// ([`Ledger::drop_stale`](crate::ledger::Ledger::drop_stale)).
     pub(super) in_use: InUse<32>,
-    /// How many flushes it has been empty and kept for, and not taken up.
+    /// How many flushes it has been [kept](super::Tables::empty_entries) for, empty, since it was last used.
     pub(super) idle_flushes: u8,
     /// The guest's table that it stands for; the rights there are those of the directory entry here.
     pub(super) origin: Origin,
