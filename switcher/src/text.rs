@@ -909,21 +909,20 @@ core::arch::global_asm!(
     je \name\()_switch
     orb $0, %ss:{RING_STATUS}(%edx,%eax)
 
-    // Nothing can fault any more, and nothing is given up.
+    // Nothing can fault any more, and nothing is given up. eax: the ring's position until now.
 \name\()_switch:
     movl %cr0, %ecx
     andl ${NOT_WP}, %ecx
     movl %ecx, %cr0
-1:  movl {RING_NEXT}(%ebp), %eax
-    cmpl %eax, %ebx
+1:  cmpl %eax, %ebx
     je 2f
     movb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%eax)
     incl %eax
     andl ${RING_MASK}, %eax
-    movl %eax, {RING_NEXT}(%ebp)
     incl {RING_CALLS_DONE}(%ebp)
     jmp 1b
-2:  incl {CALLS_DONE}(%ebp)
+2:  movl %ebx, {RING_NEXT}(%ebp)
+    incl {CALLS_DONE}(%ebp)
     movl %esi, {ESP1}(%ebp)
     movl 4(%esp), %eax
     movl %eax, {STACK_PAGES}(%ebp)
