@@ -88,8 +88,9 @@
 //!
 //! # Hypercalls of a switch to another process
 //! A guest's kernel that switches to another process loads a page directory, a kernel stack and thread-local-storage
-//! descriptors, in any order, by the ring and by a last call in registers; or the first two by SWITCH_TO in registers. All of that is done here where the shadow
-//! root of the page directory is published ([`published`](crate::published)) and nothing else waits in the ring.
+//! descriptors, in any order, by the ring and by a last call in registers; or the first two by SWITCH_TO in registers. All of
+//! that is done here where the shadow root of the page directory is published ([`published`](crate::published)) and nothing else
+//! waits in the ring.
 //!
 //! * First everything is only looked at: each word once, so that what another processor changes meanwhile is harmless. Then
 //!   the new root is loaded, and on it the kernel's stack is tried, by a write that changes nothing, and the ring. Up to
