@@ -12,6 +12,13 @@ macro_rules! hypercalls {
         pub enum Hypercall { $($(#[$doc])* $name = $n),* }
 
         impl Hypercall {
+            /// The first number beyond those of all calls.
+            pub const END: u32 = {
+                let mut end = 0;
+                $(if end <= $n { end = $n + 1 })*
+                end
+            };
+
             /// The hypercall with this number, or `None` for a number that means nothing.
             #[must_use]
             pub const fn from_number(n: u32) -> Option<Self> {

@@ -18,6 +18,7 @@ use arch_i386::addr::{GuestPhys, GuestVirt, PAGE_SIZE};
 use arch_i386::paging::{Entry, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use core::fmt;
+use core::ops::Range;
 use fallible::{OutOfMemory, boxed_with};
 
 /// All that a guest can request of its page tables, as the run loop passes it on.
@@ -64,7 +65,18 @@ pub trait Pager {
         esp1: GuestVirt,
         pages: u32,
     ) -> Result<(), Kill> {
-        (0..count as usize).try_for_each(|number| {
+        self.repeat_switches(host, 0..count as usize, esp1, pages)
+    }
+
+    /// Does the same as the Switcher once more, as if the guest made the requests now, but for the loads before these.
+    fn repeat_switches(
+        &mut self,
+        host: &mut dyn PagingHost,
+        mut loads: Range<usize>,
+        esp1: GuestVirt,
+        pages: u32,
+    ) -> Result<(), Kill> {
+        loads.try_for_each(|number| {
             let directory = host.loaded_in_switcher(Capability::new())[number];
             self.load_page_directory(host, directory)
         })?;
@@ -346,11 +358,7 @@ impl<S: PagingStrategy> Pager for Checked<S> {
             (self.esp1, self.stack_pages) = (esp1, pages);
             return Ok(());
         }
-        (noted..count).try_for_each(|number| {
-            let directory = host.loaded_in_switcher(Capability::new())[number];
-            self.load_page_directory(host, directory)
-        })?;
-        self.set_stack(host, esp1, pages)
+        self.repeat_switches(host, noted..count, esp1, pages)
     }
 
     fn load_page_directory(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) -> Result<(), Kill> {

@@ -143,6 +143,12 @@ impl Machine {
         self.sim.write_u32(GuestPhys(at), value).unwrap();
     }
 
+    /// Has the page table at 0x9000 map so many pages as they follow each other, and these entries of page directories lead to it.
+    fn map_linearly(&mut self, pages: u32, entries: &[u32]) {
+        (0..pages).for_each(|page| self.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+        entries.iter().for_each(|&entry| self.set_absolute(entry, 0x9067));
+    }
+
     /// The Switcher loads a page directory by itself, for a call in registers.
     fn load_in_switcher(&mut self, directory: GuestPhys) {
         self.root = self.published[&directory];
@@ -841,11 +847,10 @@ fn a_load_by_the_switcher_is_one_to_every_policy() {
 fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
     let (mut guest, mut machine) = initialised();
     let data_segment = Descriptor { low: 0x0000_ffff, high: 0x00cf_f300 };
+    machine.map_linearly(PAGES, &[0x8000, 0xa000]);
     for directory in [0x8000, 0xa000] {
-        machine.set_absolute(directory, 0x9067);
         then(&mut machine, move |m| m.hypercall(Hypercall::NewPgtable, [directory, 0, 0, 0]));
     }
-    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
     then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
     then(&mut machine, |m| {
         m.queue(0, Hypercall::FlushAsync, [0; 4]);
@@ -892,8 +897,7 @@ fn what_the_switcher_has_done_is_caught_up_with_before_anything_else() {
 #[test]
 fn switch_to_loads_a_page_directory_and_sets_the_stack_in_the_segment_there_is() {
     let (mut guest, mut machine) = initialised();
-    machine.set_absolute(0x8000, 0x9067);
-    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    machine.map_linearly(PAGES, &[0x8000]);
     then(&mut machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
     then(&mut machine, |m| m.hypercall(Hypercall::SwitchTo, [0x8000, 0x1_8000, 2, 0]));
     then(&mut machine, |m| {
@@ -913,11 +917,8 @@ fn switch_to_loads_a_page_directory_and_sets_the_stack_in_the_segment_there_is()
 fn switch_to_flushes_the_directory_that_it_loads() {
     let (mut guest, mut machine) = initialised();
     const HERE: GuestVirt = GuestVirt(0x1_0000);
-    for directory in [0x8000, 0xa000] {
-        machine.set_absolute(directory, 0x9067);
-        machine.set_absolute(directory + 0xc00, 0x9067);
-    }
-    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    // The kernel's half maps the same table.
+    machine.map_linearly(PAGES, &[0x8000, 0x8c00, 0xa000, 0xac00]);
     let stack = 0xc000_6000;
     then(&mut machine, move |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
     then(&mut machine, move |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, stack, 1, 0]));
@@ -951,8 +952,7 @@ fn switch_to_is_refused_without_a_segment_and_with_a_stack_that_is_none() {
         (Some(GUEST_DS), [0xffff_f000, 0x6000, 1, 0], Kill::Memory(BadAddress(GuestPhys(0xffff_f000)))),
     ] {
         let (guest, mut machine) = initialised();
-        machine.set_absolute(0x8000, 0x9067);
-        (0..8).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+        machine.map_linearly(8, &[0x8000]);
         if let Some(segment) = segment {
             then(&mut machine, move |m| m.hypercall(Hypercall::SetStack, [segment, 0x6000, 1, 0]));
         }
@@ -965,8 +965,7 @@ fn switch_to_is_refused_without_a_segment_and_with_a_stack_that_is_none() {
 fn what_the_switcher_has_missed_is_mapped_for_the_next_time() {
     let (mut guest, mut machine) = initialised();
     // The kernel's half maps the same table, and nothing above.
-    [0x8000, 0x8c00].into_iter().for_each(|entry| machine.set_absolute(entry, 0x9067));
-    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    machine.map_linearly(PAGES, &[0x8000, 0x8c00]);
     then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
     // Its table; what the guest has not mapped; what is the Switcher's own.
     for (number, missed) in [0xc000_9000, 0xc050_0000, 0xfff0_0000].into_iter().enumerate() {
@@ -994,8 +993,7 @@ fn what_the_switcher_has_missed_is_mapped_for_the_next_time() {
 fn what_the_switcher_has_missed_for_a_hypercall_is_mapped_and_the_call_is_made() {
     const TLS: GuestVirt = GuestVirt(0xc000_9000);
     let (mut guest, mut machine) = initialised();
-    [0x8000, 0x8c00].into_iter().for_each(|entry| machine.set_absolute(entry, 0x9067));
-    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    machine.map_linearly(PAGES, &[0x8000, 0x8c00]);
     then(&mut machine, |m| m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0]));
     then(&mut machine, |m| {
         assert_eq!(m.shadow_entry(TLS), 0);
@@ -1645,9 +1643,7 @@ fn end_of_a_busy_guest(strategy: &str) -> Option<End> {
 /// Has the guest make every request, with a page directory at 0x8000 that maps a table at 0x9000, and another at 0xa000.
 fn busy(machine: &mut Machine) {
     const TABLE: u32 = 0x9067;
-    machine.set_absolute(0x8000, TABLE);
-    machine.set_absolute(0xa000, TABLE);
-    (0..PAGES).for_each(|page| machine.set_absolute(0x9000 + 4 * page, page << 12 | 0x67));
+    machine.map_linearly(PAGES, &[0x8000, 0xa000]);
     then(machine, |m| m.hypercall(Hypercall::LguestInit, [DATA.0, 0, 0, 0]));
     then(machine, |m| m.hypercall(Hypercall::SetStack, [GUEST_DS, 0x6000, 1, 0]));
     for directory in [0x8000, 0xa000, 0x8000, 0xb000, 0xc000, 0xd000, 0xe000, 0x8000] {

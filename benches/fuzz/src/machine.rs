@@ -57,7 +57,7 @@ impl Machine<'_> {
     fn call(&mut self) -> [u32; 5] {
         let input = &mut self.input;
         let choice = input.byte();
-        let number = if choice == 0xff { input.word() } else { u32::from(choice) % 21 };
+        let number = if choice == 0xff { input.word() } else { u32::from(choice) % Hypercall::END };
         let page = |input: &mut Bytes<'_>| (u32::from(input.byte()) % (PAGES + 1)) << 12;
         let args = match Hypercall::from_number(number) {
             Some(Hypercall::NewPgtable | Hypercall::LoadTls | Hypercall::Notify) => [page(input), 0, 0, 0],

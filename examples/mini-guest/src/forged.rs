@@ -76,11 +76,7 @@ pub fn stack_in_registers(pages: u32) {
 
 /// The same of one page, with the page directory that is loaded already.
 pub fn switch_to_registers() {
-    let root = {
-        let kernel = kernel();
-        kernel.tasks[kernel.processes.current()].tables.as_ref().map(AnyPageTables::root)
-    };
-    let root = root.expect("acts are committed for a process");
+    let root = kernel().root();
     host::call(Hypercall::SwitchTo, [root.0, registers_end(), 1]);
 }
 

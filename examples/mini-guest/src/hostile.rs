@@ -389,7 +389,7 @@ fn ring_wild_arguments() {
         Memory { root, ram: kernel.memory().ram, pae }
     };
     fill_ring(|random| {
-        let call = match Hypercall::from_number(random() % 21) {
+        let call = match Hypercall::from_number(random() % Hypercall::END) {
             // These would end the act before its time.
             None | Some(Hypercall::Shutdown | Hypercall::Halt | Hypercall::LguestInit) => {
                 Hypercall::FlushAsync

@@ -83,8 +83,10 @@ fn stack_across_pages() -> bool {
 }
 
 fn usual_stack() -> bool {
-    let current = kernel().processes.current();
-    let root = with_current_tables(|tables, _| tables.root());
+    let (root, current) = {
+        let kernel = kernel();
+        (kernel.root(), kernel.processes.current())
+    };
     host::call(Hypercall::SwitchTo, [root.0, tasks::stack_end(current), 1]);
     true
 }
@@ -295,7 +297,7 @@ fn moved_tables() -> bool {
             }
             if level == 3 {
                 // A processor looks at a PAE root when it is loaded.
-                let root = with_current_tables(|tables, _| tables.root());
+                let root = kernel().root();
                 host::call(Hypercall::NewPgtable, [root.0, 0, 0]);
             }
         }
@@ -314,12 +316,11 @@ fn switch_to() -> bool {
         });
     };
     map(Entry::new(frames[1].0.into(), KERNEL_PAGE));
-    let (end, tls, kernel_root) = {
+    let (end, tls, kernel_root, own_root) = {
         let mut kernel = kernel();
         let end = tasks::stack_end(kernel.processes.current());
-        (end, kernel.tls(), kernel.memory().tables.root())
+        (end, kernel.tls(), kernel.memory().tables.root(), kernel.root())
     };
-    let own_root = with_current_tables(|tables, _| tables.root());
     for round in 0..8 {
         // The kernel's own tables map nothing of a process.
         for (root, expected) in [(kernel_root, Err(trap::PAGE_FAULT.into())), (own_root, Ok(1))] {

@@ -227,6 +227,12 @@ impl Kernel {
         })
     }
 
+    /// The page directory of the current process, which is not the kernel's own.
+    pub fn root(&self) -> GuestPhys {
+        let tables = self.tasks[self.processes.current()].tables.as_ref();
+        tables.expect("a process has page tables").root()
+    }
+
     /// Where the thread-local-storage descriptors of the current process are, as LOAD_TLS takes them.
     pub fn tls(&self) -> GuestPhys {
         host::physical(&raw const self.tasks[self.processes.current()].tls)

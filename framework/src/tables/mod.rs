@@ -670,10 +670,11 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let LeafTable { mut page, in_use, .. } =
             self.leaves[id.number()].take().expect("a table is forgotten once");
         self.free.push(id.used());
+        // One that is kept is empty.
         if id.is_used() {
             let cleared = leaf::clear::<S>(&mut page, &in_use, self.by_use);
             self.count(cleared);
-        } // One that is kept is empty.
+        }
         self.pages -= 1;
         host.free_zeroed_table(page, Capability::new());
     }
