@@ -7,8 +7,8 @@ use crate::segment::{Descriptor, index::TLS_ENTRIES};
 /// All of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoneInSwitcher {
-    /// How many entries of shadow tables it has filled or cleared. Which ones is written down beside this.
-    pub fills: u32,
+    /// How many words there are of the account of the entries of shadow tables that it has filled or cleared, which is beside this.
+    pub fill_words: u32,
     /// How many SET_PTEs it has found to change nothing, since their table is empty.
     pub idle_set_ptes: u32,
     /// How many other hypercalls in registers, and how many of the ring.
@@ -27,78 +27,86 @@ pub struct DoneInSwitcher {
     pub tls: Option<[Descriptor; TLS_ENTRIES]>,
 }
 
-/// An entry of a level-1 shadow table that it has filled or cleared, as it writes that down.
+/// A word of its account of the entries of level-1 shadow tables that it has filled or cleared: an entry, or the root that the
+/// entries behind it are under, up to the next root. The first one is a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct FilledInSwitcher {
-    cr3: u32,
-    page: u32,
-}
+#[repr(transparent)]
+pub struct FilledInSwitcher(u32);
 
 impl FilledInSwitcher {
     /// None.
-    pub const NONE: Self = Self { cr3: 0, page: 0 };
-    /// In the word with the page: a present entry was there. It is that entry's own bit.
+    pub const NONE: Self = Self(0);
+    /// In the word of an entry: a present entry was there. It is that entry's own bit.
     pub const REPLACED: u32 = 1;
-    /// In the word with the page: for a SET_PTE, not for a page fault.
+    /// In the word of an entry: for a SET_PTE, not for a page fault.
     pub const BY_CALL: u32 = 8;
-    /// In the word with the page: nothing is there now.
+    /// In the word of an entry: nothing is there now.
     pub const CLEARED: u32 = 16;
+    /// The word is a root's: the address of its page, and this.
+    pub const ROOT: u32 = 32;
 
-    /// The one that maps the page at `page` in the tables under this root, with those of [`FilledInSwitcher::REPLACED`],
-    /// [`FilledInSwitcher::BY_CALL`] and [`FilledInSwitcher::CLEARED`] in `bits` that apply.
+    /// The entry that maps the page at `page`, with those of [`FilledInSwitcher::REPLACED`], [`FilledInSwitcher::BY_CALL`] and
+    /// [`FilledInSwitcher::CLEARED`] in `bits` that apply.
     #[must_use]
-    pub const fn new(root: HostFrame, page: GuestVirt, bits: u32) -> Self {
-        Self { cr3: root.0 << PAGE_SHIFT, page: page.page().0 | bits }
+    pub const fn new(page: GuestVirt, bits: u32) -> Self {
+        Self(page.page().0 | bits)
     }
 
-    /// The shadow root's page.
+    /// The root whose page this is.
+    #[must_use]
+    pub const fn of_root(root: HostFrame) -> Self {
+        Self(root.0 << PAGE_SHIFT | Self::ROOT)
+    }
+
+    /// The root's page, if it is a root.
     #[inline]
     #[must_use]
-    pub const fn root(self) -> HostFrame {
-        HostFrame(self.cr3 >> PAGE_SHIFT)
+    pub const fn root(self) -> Option<HostFrame> {
+        if self.0 & Self::ROOT != 0 { Some(HostFrame(self.0 >> PAGE_SHIFT)) } else { None }
     }
 
     /// The start of the page that the entry maps.
     #[inline]
     #[must_use]
     pub const fn page(self) -> GuestVirt {
-        GuestVirt(self.page).page()
-    }
-
-    /// Whether it was for a page fault, where no present entry was.
-    #[inline]
-    #[must_use]
-    pub const fn is_new(self) -> bool {
-        self.page & (Self::REPLACED | Self::BY_CALL | Self::CLEARED) == 0
+        GuestVirt(self.0).page()
     }
 
     /// Whether a present entry was there.
     #[inline]
     #[must_use]
     pub const fn replaced(self) -> bool {
-        self.page & Self::REPLACED != 0
+        self.0 & Self::REPLACED != 0
     }
 
     /// Whether it was for a SET_PTE, not for a page fault.
     #[inline]
     #[must_use]
     pub const fn by_call(self) -> bool {
-        self.page & Self::BY_CALL != 0
+        self.0 & Self::BY_CALL != 0
     }
 
     /// Whether nothing is there now.
     #[inline]
     #[must_use]
     pub const fn cleared(self) -> bool {
-        self.page & Self::CLEARED != 0
+        self.0 & Self::CLEARED != 0
     }
 
-    /// Whether both are in the same level-1 table of the format `S`.
+    /// Whether this is an entry, too, in the same level-1 table of the format `S` as an entry of the same root.
     #[inline]
     #[must_use]
-    pub const fn is_beside<S: PageFormat>(self, other: Self) -> bool {
-        self.cr3 == other.cr3 && (self.page ^ other.page) < S::LEAF_SPAN
+    pub const fn is_beside<S: PageFormat>(self, entry: Self) -> bool {
+        (self.0 ^ entry.page().0) & (!(S::LEAF_SPAN - 1) | Self::ROOT) == 0
+    }
+
+    /// The same, and whether it was for a page fault, where no present entry was.
+    #[inline]
+    #[must_use]
+    pub const fn is_new_beside<S: PageFormat>(self, entry: Self) -> bool {
+        // In one comparison, since nearly every entry is looked at by this.
+        let others = Self::REPLACED | Self::BY_CALL | Self::CLEARED | Self::ROOT;
+        (self.0 ^ entry.page().0) & (!(S::LEAF_SPAN - 1) | others) == 0
     }
 }
 

@@ -28,6 +28,8 @@ pub struct KernelView {
     pub last_frame: u32,
     /// Bytes of an entry of the guest's page tables.
     pub entry_size: u32,
+    /// Where the Switcher's window begins.
+    pub window: GuestVirt,
 }
 
 impl KernelView {
@@ -50,6 +52,7 @@ impl KernelView {
             low_memory,
             last_frame: room.checked_sub(FRAME_SIZE)?,
             entry_size: format.entry_size(),
+            window,
         };
         view.sees(data, lguest_data::SIZE).then_some(view)
     }
@@ -87,6 +90,7 @@ mod tests {
             low_memory: 0x100_0000,
             last_frame: 0x3f7f_ffe8,
             entry_size: 8,
+            window: WINDOW,
         };
         assert_eq!(found, expected);
         // The highest frame ends where the window begins.

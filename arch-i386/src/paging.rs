@@ -151,6 +151,10 @@ pub trait PageFormat: Copy + Send + Sync + core::fmt::Debug + 'static {
     fn load(table: &TablePage, i: usize) -> Entry;
     /// Writes entry `i` of a table page.
     fn store(table: &mut TablePage, i: usize, entry: Entry);
+    /// An entry as it lies in a table page.
+    type Raw: Copy + Default + Into<u64>;
+    /// All entries of a table page: for loops, in which [`PageFormat::store`] would look up the page again for each.
+    fn raw_entries(table: &mut TablePage) -> &mut [Self::Raw];
 }
 
 /// `_PAGE_TABLE`: what Linux puts into an entry that points to a table.
@@ -188,6 +192,13 @@ impl PageFormat for TwoLevel {
         debug_assert!(entry.0 <= u64::from(u32::MAX), "{entry:?} does not fit a 4-byte entry");
         table.words_mut()[i] = entry.0 as u32;
     }
+
+    type Raw = u32;
+
+    #[inline]
+    fn raw_entries(table: &mut TablePage) -> &mut [u32] {
+        table.words_mut()
+    }
 }
 
 /// The three-level format with physical-address extension.
@@ -217,6 +228,13 @@ impl PageFormat for Pae {
     #[inline]
     fn store(table: &mut TablePage, i: usize, entry: Entry) {
         table.longs_mut()[i] = entry.0;
+    }
+
+    type Raw = u64;
+
+    #[inline]
+    fn raw_entries(table: &mut TablePage) -> &mut [u64] {
+        table.longs_mut()
     }
 }
 

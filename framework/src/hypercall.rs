@@ -195,9 +195,9 @@ impl Guest {
     pub(crate) fn catch_up<H: Host>(&mut self, host: &mut H, done: DoneInSwitcher) -> Result<(), Kill> {
         let mut calls = done.calls;
         let mut fills = 0;
-        if done.fills + done.idle_set_ptes > 0 {
+        if done.fill_words + done.idle_set_ptes > 0 {
             // Before anything can release the tables that they are in.
-            let all = Fills::new(done.fills, done.idle_set_ptes);
+            let all = Fills::new(done.fill_words, done.idle_set_ptes);
             let noted = self.paging.call(host, |strategy, host| strategy.filled(host, all));
             (calls, fills) = (calls + noted.set_ptes(), noted.faults());
             self.counters.switcher_fills += u64::from(fills);

@@ -32,24 +32,23 @@ impl InSwitcher {
 #[derive(Debug)]
 #[must_use = "the tables must note them"]
 pub struct Fills {
-    count: u32,
+    words: u32,
     idle_set_ptes: u32,
 }
 
 impl Fills {
-    pub(crate) const fn new(count: u32, idle_set_ptes: u32) -> Self {
-        Self { count, idle_set_ptes }
+    pub(crate) const fn new(words: u32, idle_set_ptes: u32) -> Self {
+        Self { words, idle_set_ptes }
     }
 
-    /// How many there are.
-    #[must_use]
-    pub const fn count(&self) -> u32 {
-        self.count
+    /// How many words there are of the account of them.
+    pub(crate) const fn words(&self) -> u32 {
+        self.words
     }
 
-    /// They are in the books; so many were for a SET_PTE.
-    pub(crate) const fn noted(self, set_ptes: u32) -> NotedFills {
-        NotedFills { faults: self.count - set_ptes, set_ptes: set_ptes + self.idle_set_ptes }
+    /// They are in the books: so many for a page fault, and so many for a SET_PTE.
+    pub(crate) const fn noted(self, faults: u32, set_ptes: u32) -> NotedFills {
+        NotedFills { faults, set_ptes: set_ptes + self.idle_set_ptes }
     }
 }
 

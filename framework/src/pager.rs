@@ -128,8 +128,8 @@ pub trait Pager {
     }
 
     /// The Switcher has filled entries, as [`Pager::entry`] has allowed; see [`PagingStrategy::filled`].
-    fn filled(&mut self, _host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
-        panic!("{} entries were filled where none were to be", fills.count())
+    fn filled(&mut self, _host: &mut dyn PagingHost, _fills: Fills) -> NotedFills {
+        panic!("entries were filled where none were to be")
     }
 
     /// See [`PagingStrategy::translate`].

@@ -215,8 +215,8 @@ pub trait PagingStrategy {
     ///
     /// # Panics
     /// By default: a strategy that [lets the Switcher fill](Self::lets_switcher_fill) has a method of its own.
-    fn filled(&mut self, _host: &mut dyn PagingHost, fills: Fills) -> NotedFills {
-        panic!("{} entries were filled for a strategy that does not note any", fills.count())
+    fn filled(&mut self, _host: &mut dyn PagingHost, _fills: Fills) -> NotedFills {
+        panic!("entries were filled for a strategy that does not note any")
     }
 
     /// Translates an address by the guest's own current tables.

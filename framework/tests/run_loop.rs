@@ -166,7 +166,7 @@ impl Machine {
         }
         let (ring_next, (_, esp1, stack_pages)) = (self.ring_next, self.kernel_stack);
         let nothing = DoneInSwitcher {
-            fills: 0,
+            fill_words: 0,
             idle_set_ptes: 0,
             calls: 0,
             ring_calls: 0,
@@ -1186,12 +1186,17 @@ impl Machine {
         let frame = known.map_or(0, |known| u64::from(known.frame.0) << 12);
         let shadow = if entry == 0 { 0 } else { frame | entry & (0xfff | NO_EXECUTE) };
         self.store_shadow(frame_of(link), index(self.formats.shadow, va, 1), shadow);
-        self.done().fills += 1;
+        self.done();
+        let roots = self.filled.iter().filter_map(|filled| filled.root());
+        if roots.last() != Some(self.root) {
+            self.filled.push(FilledInSwitcher::of_root(self.root));
+        }
         let bit = |applies: bool, bit: u32| if applies { bit } else { 0 };
         let bits = bit(replaced, FilledInSwitcher::REPLACED)
             | bit(by_call, FilledInSwitcher::BY_CALL)
             | bit(entry == 0, FilledInSwitcher::CLEARED);
-        self.filled.push(FilledInSwitcher::new(self.root, va, bits));
+        self.filled.push(FilledInSwitcher::new(va, bits));
+        self.done().fill_words = self.filled.len() as u32;
         true
     }
 

@@ -24,8 +24,12 @@ const ATTEMPTS: u32 = 4;
 /// Loads that the Switcher may do until the guest must be left.
 pub(crate) const MOST_LOADS: usize = 64;
 
-/// Entries that the Switcher may fill until the guest must be left.
-pub(crate) const MOST_FILLS: usize = 64;
+/// Words of the account of the entries that the Switcher fills.
+const FILL_WORDS: usize = 128;
+
+/// With so many of them in use the guest must be left before another entry is filled: that may take two, for a root and an entry.
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "used by the assembly"))]
+pub(crate) const MOST_FILLS: usize = FILL_WORDS - 1;
 
 /// A root that the Switcher may load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,9 +63,10 @@ pub(crate) struct Published {
     /// How many page directories it has loaded, and which ones.
     pub(crate) loads: u32,
     pub(crate) loaded: [GuestPhys; MOST_LOADS],
-    /// How many entries it has filled, and which ones.
-    pub(crate) fills: u32,
-    pub(crate) filled: [FilledInSwitcher; MOST_FILLS],
+    /// The account of the entries that it has filled: the last root in it, 0 for none yet; how many words there are; and they.
+    pub(crate) fill_root: u32,
+    pub(crate) fill_words: u32,
+    pub(crate) filled: [FilledInSwitcher; FILL_WORDS],
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
     /// How many roots have found no room since one took another's place.
     declined: u32,
@@ -78,8 +83,9 @@ impl Published {
         idle_set_ptes: 0,
         loads: 0,
         loaded: [GuestPhys(0); MOST_LOADS],
-        fills: 0,
-        filled: [FilledInSwitcher::NONE; MOST_FILLS],
+        fill_root: 0,
+        fill_words: 0,
+        filled: [FilledInSwitcher::NONE; FILL_WORDS],
         roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
         declined: 0,
     };

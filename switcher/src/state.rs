@@ -8,7 +8,7 @@
 //!  +0x968 what the way out begins with             Switcher itself, goes on with below the frame
 //!  +0x984 how page faults are reflected     +0xfb8 the guest's registers: the frame that traps
 //!         and filled                               from the guest push downwards from the end
-//!  +0x9ac the roots that the Switcher
+//!  +0x9b0 the roots that the Switcher
 //!         may load, and what it has done
 //! ```
 //!
@@ -97,7 +97,7 @@ pub struct StatePage {
     /// What may be in the high half of an entry of the guest's, where it has one: the flag that forbids to execute, or nothing.
     pub(crate) no_execute: u32,
     pub(crate) published: Published,
-    unused: [u8; PAGE_SIZE as usize - 0x9ac - size_of::<Published>()],
+    unused: [u8; PAGE_SIZE as usize - 0x9b0 - size_of::<Published>()],
 }
 
 /// The saved host context of a virtual CPU, and what is loaded for the guest while the host's page tables are still
@@ -187,7 +187,7 @@ const _: () = {
     assert!(offset_of!(StatePage, tss) == 0x900);
     assert!(offset_of!(StatePage, host_cr3) == 0x968);
     assert!(offset_of!(StatePage, directory) == 0x984);
-    assert!(offset_of!(StatePage, published) == 0x9ac);
+    assert!(offset_of!(StatePage, published) == 0x9b0);
     assert!(size_of::<HostContext>() == HOST_CONTEXT_SIZE as usize);
 };
 
@@ -328,8 +328,8 @@ impl VcpuPages {
     /// What the Switcher has done by itself since the last call; `None` when it has done nothing.
     #[inline]
     pub fn take_done(&mut self) -> Option<DoneInSwitcher> {
-        let Published { calls, fills, idle_set_ptes, .. } = self.state.published;
-        (calls | fills | idle_set_ptes != 0).then(|| self.done())
+        let Published { calls, fill_words, idle_set_ptes, .. } = self.state.published;
+        (calls | fill_words | idle_set_ptes != 0).then(|| self.done())
     }
 
     #[cold]
@@ -337,7 +337,7 @@ impl VcpuPages {
     fn done(&mut self) -> DoneInSwitcher {
         let StatePage { published, tss, gdt, .. } = &mut self.state;
         let done = DoneInSwitcher {
-            fills: published.fills,
+            fill_words: published.fill_words,
             idle_set_ptes: published.idle_set_ptes,
             calls: published.calls,
             ring_calls: published.ring_calls,
@@ -349,11 +349,11 @@ impl VcpuPages {
                 .then(|| core::array::from_fn(|number| gdt[index::TLS_MIN + number])),
         };
         (published.calls, published.ring_calls, published.loads, published.tls_loads) = (0, 0, 0, 0);
-        (published.fills, published.idle_set_ptes) = (0, 0);
+        (published.fill_words, published.fill_root, published.idle_set_ptes) = (0, 0, 0);
         done
     }
 
-    /// The entries that it has filled: as many of these as the last [`VcpuPages::take_done`] has counted.
+    /// The account of the entries that it has filled: as many of these words as the last [`VcpuPages::take_done`] has counted.
     #[inline]
     #[must_use]
     pub const fn filled(&self) -> &[FilledInSwitcher] {
@@ -570,7 +570,7 @@ mod tests {
         published.idle_set_ptes = 9;
         (pages.state.tss.esp1, pages.state.published.stack_pages) = (0xc000_8000, 2);
         let done = DoneInSwitcher {
-            fills: 0,
+            fill_words: 0,
             idle_set_ptes: 9,
             calls: 4,
             ring_calls: 5,
@@ -589,24 +589,26 @@ mod tests {
     #[test]
     fn what_the_switcher_has_filled_is_taken_once() {
         let mut pages = fresh();
-        // Nothing was there; something was; by a call; cleared by one. A CR3 and an address with bits are what the text stores.
-        let stored =
-            [[0x7_7000u32, 0x40_0000], [0x7_7000, 0x40_1001], [0x7_7000, 0x40_2008], [0x7_7000, 0xbfff_f019]];
-        for (place, [cr3, page]) in pages.state.published.filled.iter_mut().zip(stored) {
-            // SAFETY: two words, of which every value is one.
-            *place = unsafe { core::mem::transmute::<[u32; 2], FilledInSwitcher>([cr3, page]) };
+        // A root, and under it: nothing was there; something was; by a call; cleared by one. A CR3 with a bit and addresses with bits
+        // are what the text stores.
+        let stored = [0x7_7020u32, 0x40_0000, 0x40_1001, 0x40_2008, 0xbfff_f019];
+        for (place, word) in pages.state.published.filled.iter_mut().zip(stored) {
+            // SAFETY: a word, of which every value is one.
+            *place = unsafe { core::mem::transmute::<u32, FilledInSwitcher>(word) };
         }
-        pages.state.published.fills = 4;
-        let fills = |pages: &mut VcpuPages| pages.take_done().map(|done| (done.fills, done.calls));
-        assert_eq!((fills(&mut pages), fills(&mut pages)), (Some((4, 0)), None));
+        (pages.state.published.fill_words, pages.state.published.fill_root) = (5, 0x7_7000);
+        let fills = |pages: &mut VcpuPages| pages.take_done().map(|done| (done.fill_words, done.calls));
+        assert_eq!((fills(&mut pages), fills(&mut pages)), (Some((5, 0)), None));
+        assert_eq!(pages.state.published.fill_root, 0, "the next account begins with a root as well");
+        assert_eq!(pages.filled()[0].root(), Some(HostFrame(0x77)));
         let expected = [
             (0x40_0000, false, false, false),
             (0x40_1000, true, false, false),
             (0x40_2000, false, true, false),
             (0xbfff_f000, true, true, true),
         ];
-        for (filled, (page, replaced, by_call, cleared)) in pages.filled().iter().zip(expected) {
-            assert_eq!((filled.root(), filled.page()), (HostFrame(0x77), GuestVirt(page)));
+        for (filled, (page, replaced, by_call, cleared)) in pages.filled()[1..].iter().zip(expected) {
+            assert_eq!((filled.root(), filled.page()), (None, GuestVirt(page)));
             assert_eq!((filled.replaced(), filled.by_call(), filled.cleared()), (replaced, by_call, cleared));
         }
     }

@@ -111,10 +111,11 @@
 //!
 //! * On the way in it becomes an exit: the guest is not entered, for the host may wait for this processor (a
 //!   machine check gathers all of them). Up to the last `iret` the guest's registers still lie in their frame,
-//!   which is simply left there; at that `iret` they are all loaded, and the stack is what it would be had the
+//!   which is simply left there, but for segment registers that are loaded: what was done in here has not stored them; at that `iret` they are all loaded, and the stack is what it would be had the
 //!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
 //! * While the guest's tables are walked for a page fault, or what a hypercall asks for is looked at, it is counted as on the way
-//!   out, and the work is given up: the exit is the page fault's or the hypercall's.
+//!   out, and the work is given up: the exit is the page fault's or the hypercall's. (One that came just before is found when the work
+//!   is done.)
 //! * Once a page fault is being reflected, an entry filled or a hypercall's work done, it is counted likewise. The work is done
 //!   to its end, and the exit after it has nothing but the events to report ([`EVENTS_ONLY`]).
 //! * On the way out, which may carry an interrupt that the host must not lose, it is counted in the state
@@ -316,10 +317,8 @@ core::arch::global_asm!(
     // 7.2 by an `iret` of the guest's kernel, too. Such a guest has to go, like one that faults in here.
     testl ${VIRTUAL_8086}, 16(%esp)
     jnz \name\()_fault
-    pushl %es
-    pushl %ds
-    pushl %fs
-    pushl %gs
+    // The segment registers keep what the guest has in them until it is left.
+    subl ${TRAPNUM} - {GS}, %esp
     pushl %ebp
     pushl %edi
     pushl %esi
@@ -329,13 +328,19 @@ core::arch::global_asm!(
     pushl %eax
     leal -{FRAME}(%esp), %eax
     movzbl {TRAPNUM}(%esp), %ebx
-    cmpl ${HYPERCALL_VECTOR}, %ebx
-    je \name\()_hypercall
     cmpl ${PF_VECTOR}, %ebx
     je \name\()_page_fault
+    cmpl ${HYPERCALL_VECTOR}, %ebx
+    je \name\()_hypercall
 
     // eax: the state page, ebx: what to return. The data segments are the guest's still.
 \name\()_leave:
+    movw %gs, %ss:{FRAME}+{GS}(%eax)
+    movw %fs, %ss:{FRAME}+{FS}(%eax)
+    movw %ds, %ss:{FRAME}+{DS}(%eax)
+    movw %es, %ss:{FRAME}+{ES}(%eax)
+    // With the guest's registers in their frame.
+\name\()_leave_saved:
     movl %ss:{HOST_CR3}(%eax), %edx
     movl %edx, %cr3
     movl %ss:{HOST_CONTEXT}(%eax), %ecx
@@ -379,19 +384,15 @@ core::arch::global_asm!(
     // ebp: the state page; esi: the address. From here on everything can be given up, by a jump to `unhandled`, up to the one
     // store that turns the guest's interrupts off. Instructions that touch the guest's memory may fault.
 \name\()_walking:
-    cmpl $0, {EVENTS}(%ebp)
-    jne \name\()_unhandled
     // edi: what the access needs of each entry.
     movl {FRAME}+{ERRCODE}(%ebp), %edi
     andl ${WRITE}|{USER}, %edi
     orl ${PRESENT}, %edi
     // The window, this text in it, is not the guest's, nor is what is above.
+    cmpl {WINDOW}(%ebp), %esi
+    jae \name\()_unhandled
     movl %esi, %ecx
     shrl $\span, %ecx
-    movl %esp, %eax
-    shrl $\span, %eax
-    cmpl %eax, %ecx
-    jae \name\()_unhandled
     // The guest's tables. edx: where its entry is, eax: the entry, with PAE ecx: its high half, ebx: what the entry above does not
     // allow. Malformed ones are for the host to judge.
     .if \pae
@@ -462,7 +463,7 @@ core::arch::global_asm!(
     shrl ${PAGE_SHIFT}, %ebx
     cmpl {FILL_PAGES}(%ebp), %ebx
     jae \name\()_unhandled
-    cmpl ${MOST_FILLS}, {FILLS}(%ebp)
+    cmpl ${MOST_FILLS}, {FILL_WORDS}(%ebp)
     jae \name\()_unhandled
     // The guest's entry as the access leaves it. The shadow is read-only until that is dirty.
     movl %eax, %ecx
@@ -628,10 +629,11 @@ core::arch::global_asm!(
     // Written down first: whoever releases the table goes by that.
 2:  andl ${PRESENT}, %eax
     orl %eax, %esi
-    movl {FILLS}(%ebp), %edx
-    movl %edi, {FILLED}(%ebp,%edx,8)
-    movl %esi, {FILLED}+4(%ebp,%edx,8)
-    incl {FILLS}(%ebp)
+    movl {FILL_WORDS}(%ebp), %edx
+    cmpl %edi, {FILL_ROOT}(%ebp)
+    jne 4f
+3:  movl %esi, {FILLED}(%ebp,%edx,4)
+    incl {FILL_WORDS}(%ebp)
     .if \pae
     // Nothing is there until the low half is.
     movl $0, %ss:(%ecx)
@@ -644,6 +646,14 @@ core::arch::global_asm!(
     verw {FRAME}+{SS}(%ebp)
 1:  movl %edi, %cr3
     jmp \name\()_done
+
+    // The first entry in the account that is under this root.
+4:  movl %edi, {FILL_ROOT}(%ebp)
+    leal {ROOT_WORD}(%edi), %eax
+    movl %eax, {FILLED}(%ebp,%edx,4)
+    incl %edx
+    incl {FILL_WORDS}(%ebp)
+    jmp 3b
 
     // SET_PTE of a page whose table is empty: nothing changes. (Two shadow tables may stand for a table of two levels, of which the
     // host fills both.)
@@ -707,8 +717,6 @@ core::arch::global_asm!(
     // ebp: the state page. From here on everything can be given up, by a jump to `unhandled`, up to `switch`.
     // Instructions that touch the guest's memory may fault.
 \name\()_switching:
-    cmpl $0, {EVENTS}(%ebp)
-    jne \name\()_unhandled
     // edx: the shared page; ebx: the next entry of the ring; esi: the kernel's stack; edi: the published root to load, if any;
     // at esp: where the descriptors are, if any; above it how many pages the stack has.
     movl {DATA}(%ebp), %edx
@@ -798,8 +806,6 @@ core::arch::global_asm!(
     // SET_PTE of the user half of the current page directory, with nothing before it in the ring. What must not be filled is
     // cleared, and what may be written without the guest's entry being dirty is the host's to judge.
 \name\()_set_pte:
-    cmpl $0, {EVENTS}(%ebp)
-    jne \name\()_unhandled
     movl {DIRECTORY}(%ebp), %ecx
     testl %ecx, %ecx
     jz \name\()_unhandled
@@ -810,7 +816,7 @@ core::arch::global_asm!(
     movl {RING_NEXT}(%ebp), %ecx
     cmpb ${RING_DONE}, %ss:{RING_STATUS}(%edx,%ecx)
     jne \name\()_unhandled
-    cmpl ${MOST_FILLS}, {FILLS}(%ebp)
+    cmpl ${MOST_FILLS}, {FILL_WORDS}(%ebp)
     jae \name\()_unhandled
     movl {FRAME}+{ECX}(%ebp), %esi
     cmpl {KERNEL_ADDRESS}(%ebp), %esi
@@ -964,7 +970,7 @@ core::arch::global_asm!(
     movl %esp, %eax
     andl $-{PAGE_SIZE}, %eax
     subl ${PAGE_SIZE}, %eax
-    jmp \name\()_leave
+    jmp \name\()_leave_saved
 
     // The stack: vector, 0, eip, cs, eflags of the Switcher.
 \name\()_event:
@@ -1024,11 +1030,15 @@ core::arch::global_asm!(
     addl $8, %esp
     iretl
 
-    // On the way in: from here to the way out, by iret. The guest's registers are in their frame.
+    // On the way in: from here to the way out, by iret. The guest's registers are in their frame; once the segment registers
+    // are loaded, they may be in these alone.
 \name\()_event_entering:
     movzbl 12(%esp), %ebx
+    cmpl $(\name\()_restore - \name\()_entering), %edx
     leal (\name\()_leave - 3b)(%ecx), %edx
-    movl %edx, 20(%esp)
+    jae 5f
+    leal (\name\()_leave_saved - 3b)(%ecx), %edx
+5:  movl %edx, 20(%esp)
     addl $20, %esp
     iretl
 
@@ -1095,6 +1105,7 @@ core::arch::global_asm!(
     DATA = const offset_of!(StatePage, view.data),
     KERNEL_ADDRESS = const offset_of!(StatePage, view.kernel_address),
     LOW_MEMORY = const offset_of!(StatePage, view.low_memory),
+    WINDOW = const offset_of!(StatePage, view.window),
     LAST_FRAME = const offset_of!(StatePage, view.last_frame),
     ESP1 = const offset_of!(StatePage, tss.esp1),
     SS1 = const offset_of!(StatePage, tss.ss1),
@@ -1104,7 +1115,8 @@ core::arch::global_asm!(
     FRAMES = const offset_of!(HostContext, frames),
     DIRECT_MAP = const offset_of!(HostContext, direct_map),
     FRAME_SHIFT = const FRAME_SHIFT,
-    FILLS = const offset_of!(StatePage, published.fills),
+    FILL_WORDS = const offset_of!(StatePage, published.fill_words),
+    FILL_ROOT = const offset_of!(StatePage, published.fill_root),
     FILLED = const offset_of!(StatePage, published) + offset_of!(Published, filled),
     MOST_FILLS = const MOST_FILLS,
     ENTRY_ACCESSED = const Flags::ACCESSED.bits(),
@@ -1136,6 +1148,7 @@ core::arch::global_asm!(
     KEPT = const shadow_tables::KEPT.bits(),
     BY_CALL = const FilledInSwitcher::BY_CALL,
     CLEARED = const FilledInSwitcher::CLEARED,
+    ROOT_WORD = const FilledInSwitcher::ROOT,
     LOAD_TLS = const Hypercall::LoadTls as u32,
     FLUSH_ASYNC = const Hypercall::FlushAsync as u32,
     ARG_A = const offset_of!(HypercallArgs, args),
@@ -1217,7 +1230,7 @@ const _: () = {
     assert!(PageFaultErrorCode::CAUSED_BY_WRITE.bits() == Flags::WRITABLE.bits());
     assert!(PageFaultErrorCode::USER_MODE.bits() == Flags::USER_ACCESSIBLE.bits());
     assert!(FRAME_KNOWN as u64 == Flags::PRESENT.bits() && FRAME_WRITABLE as u64 == Flags::WRITABLE.bits());
-    assert!(size_of::<FilledInSwitcher>() == 8);
+    assert!(size_of::<FilledInSwitcher>() == 4);
     assert!(offset_of!(PublishedRoot, directory) == 0 && size_of::<GuestPhys>() == 4);
 };
 

@@ -2,6 +2,7 @@
 
 use crate::bits::bits;
 use crate::walk::Origin;
+use arch_i386::done_in_switcher::FilledInSwitcher;
 use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::table::TablePage;
 
@@ -124,12 +125,15 @@ pub(super) struct Cleared {
 /// Takes all entries out of a table's page, by those in use or through all.
 #[inline(always)] // Or what it counts would go through memory.
 pub(super) fn clear<S: PageFormat>(page: &mut TablePage, in_use: &InUse<32>, by_use: bool) -> Cleared {
-    let (mut visited, mut released) = (0, 0);
-    let mut release = |index| {
+    let entries = S::raw_entries(page);
+    // Nearly all that are in use are there.
+    let (mut visited, mut absent) = (0, 0);
+    let mut release = |index: usize| {
         visited += 1;
-        if S::load(page, index).present() {
-            S::store(page, index, Entry::EMPTY);
-            released += 1;
+        if Entry(entries[index].into()).present() {
+            entries[index] = S::Raw::default();
+        } else {
+            absent += 1;
         }
     };
     if by_use {
@@ -137,7 +141,7 @@ pub(super) fn clear<S: PageFormat>(page: &mut TablePage, in_use: &InUse<32>, by_
     } else {
         (0..S::ENTRIES).for_each(&mut release);
     }
-    Cleared { visited, released }
+    Cleared { visited, released: visited - absent }
 }
 
 impl LeafTable {
@@ -146,6 +150,29 @@ impl LeafTable {
     pub(super) fn put<S: PageFormat>(&mut self, index: usize, entry: Entry) {
         S::store(&mut self.page, index, entry);
         self.in_use.insert(index);
+    }
+
+    /// Takes what the Switcher has filled anew into the entries in use, from the head of its account on as far as that is in
+    /// this table, as the entry `first` is; returns how many these are.
+    #[inline(never)] // For the registers: most of what is noted is noted here.
+    pub(super) fn note_new<S: PageFormat>(
+        &mut self,
+        first: FilledInSwitcher,
+        account: &[FilledInSwitcher],
+    ) -> usize {
+        let InUse { words, used_words: [used, _] } = &mut self.in_use;
+        let mut used_now = *used;
+        let mut rest = account;
+        while let Some((filled, behind)) = rest.split_first()
+            && filled.is_new_beside::<S>(first)
+        {
+            let index = S::index(filled.page(), 1);
+            words[index / 32] |= 1 << (index % 32);
+            used_now |= 1 << (index / 32);
+            rest = behind;
+        }
+        *used = used_now;
+        account.len() - rest.len()
     }
 
     /// Puts an entry in the place of another; the old one is returned.

@@ -55,7 +55,6 @@ use crate::paging_host::{Capability, PagingHost, Progress, reschedule_point};
 use crate::window::SwitcherWindow;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, GuestVirt, HostFrame, PAGE_SIZE};
-use arch_i386::done_in_switcher::FilledInSwitcher;
 use arch_i386::paging::{Entry, Flags, PageFormat};
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -494,47 +493,67 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// # Panics
     /// When one is in no table of these.
     pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills, end: GuestVirt) -> NotedFills {
-        let filled = &host.filled_in_switcher(Capability::new())[..fills.count() as usize];
-        let (mut released, mut set_ptes) = (0, 0);
-        // As a rule many in a row are in one table.
-        for in_one in filled.chunk_by(|one, next| one.is_beside::<S>(*next)) {
-            let (root, leaf) = self.filled_table(in_one[0]);
-            let in_use = &mut self.leaf_mut(leaf).in_use;
+        let mut account = &host.filled_in_switcher(Capability::new())[..fills.words() as usize];
+        let (mut released, mut faults, mut set_ptes) = (0, 0, 0);
+        let mut root = None;
+        while let Some((&first, behind)) = account.split_first() {
+            if let Some(page) = first.root() {
+                root = Some(self.filled_root(page));
+                account = behind;
+                continue;
+            }
+            let root = root.expect("the account begins with a root");
+            let leaf = self.filled_leaf(root, first.page());
+            let table = self.leaf_mut(leaf);
+            let all_below = first.page().0 | (S::LEAF_SPAN - 1) < end.0;
             let mut missed = 0;
-            for filled in in_one {
-                if filled.is_new() {
-                    // As most are; without a way of their own each takes 22 instructions more.
-                    in_use.insert(S::index(filled.page(), 1));
-                    missed += u32::from(filled.page() < end);
-                    continue;
-                }
+            // As a rule many in a row are in one table, and new.
+            loop {
+                let new = table.note_new::<S>(first, account);
+                let below = || account[..new].iter().filter(|filled| filled.page() < end).count();
+                missed += if all_below { new } else { below() } as u32;
+                faults += new as u32;
+                account = &account[new..];
+                let Some(filled) = account.first().filter(|filled| filled.is_beside::<S>(first)) else {
+                    break;
+                };
+                account = &account[1..];
+                let index = S::index(filled.page(), 1);
                 if filled.cleared() {
-                    in_use.remove(S::index(filled.page(), 1));
+                    table.in_use.remove(index);
                 } else {
-                    in_use.insert(S::index(filled.page(), 1));
+                    table.in_use.insert(index);
                 }
                 released += u32::from(filled.replaced());
-                set_ptes += u32::from(filled.by_call());
-                missed += u32::from(!filled.by_call() && filled.page() < end);
+                if filled.by_call() {
+                    set_ptes += 1;
+                } else {
+                    faults += 1;
+                    missed += u32::from(filled.page() < end);
+                }
             }
             self.count_fills(root, missed);
         }
         self.released += u64::from(released);
-        fills.noted(set_ptes)
+        fills.noted(faults, set_ptes)
     }
 
-    /// The root, and its table, in which the Switcher has filled this.
-    #[inline(never)] // Few of them are in another one than the last.
-    fn filled_table(&mut self, filled: FilledInSwitcher) -> (RootId, LeafId) {
-        let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == filled.root());
-        let last = &mut self.last_filled[filled.root().0 as usize % LAST_FILLED];
+    /// The root whose page this is.
+    fn filled_root(&mut self, page: HostFrame) -> RootId {
+        let is = |of: &Option<Root>| of.as_ref().is_some_and(|of| of.page.frame() == page);
+        let last = &mut self.last_filled[page.0 as usize % LAST_FILLED];
         if !self.roots.get(usize::from(*last)).is_some_and(is) {
             let found = self.roots.iter().position(is).expect("the Switcher fills tables of these roots");
             *last = found as u16;
         }
-        let (root, leaf_index) = (RootId(*last), leaf_index_of::<S>(filled.page()));
+        RootId(*last)
+    }
+
+    /// The table in which the Switcher has filled the entry for a page.
+    fn filled_leaf(&mut self, root: RootId, page: GuestVirt) -> LeafId {
+        let leaf_index = leaf_index_of::<S>(page);
         let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
-        (root, leaf.expect("the Switcher makes no tables"))
+        leaf.expect("the Switcher makes no tables")
     }
 
     /// Counts so many fills of entries under a root. Which are counted is the strategy's choice.
