@@ -1,8 +1,8 @@
 //! Hypercalls: the numbers in `eax` and the arguments in `ebx`, `ecx`, `edx`, `esi`.
 //!
 //! A guest calls by `int $0x1f`, or queues the call in its [ring](crate::lguest_data::LguestData).
-//! Numbers as in lguest's `asm/lguest_hcall.h` (Linux 3.11); 3, 11 and 12 were never reused. [`Hypercall::SwitchTo`] is this
-//! project's own: lguest's hosts end a guest for it.
+//! Numbers as in lguest's `asm/lguest_hcall.h` (Linux 3.11); 3, 11 and 12 were never reused. [`Hypercall::SwitchTo`] and
+//! [`Hypercall::FlushUserOf`] are this project's own: lguest's hosts end a guest for them.
 
 macro_rules! hypercalls {
     ($($(#[$doc:meta])* $name:ident = $n:literal),* $(,)?) => {
@@ -66,6 +66,9 @@ hypercalls! {
     /// `(page directory physical, esp1, pages, flush)`: load CR3, flush its user half unless `flush` is 0, and set the kernel stack as
     /// [`Hypercall::SetStack`] does, in the segment that the last of those has named. A switch to another process in one call.
     SwitchTo = 20,
+    /// `(page directory physical, another, another, another)`: flushes the user half of the current page directory, and of each of these,
+    /// 0 for none. What these hold at the moment does not matter: they may have been given back.
+    FlushUserOf = 21,
 }
 
 /// Second argument of [`Hypercall::Shutdown`]: power off. The message is the guest's last word.

@@ -11,6 +11,13 @@ use crate::paging::Paging;
 /// Bytes of the frame that a page fault of ring 3 pushes: the error code, EIP, CS, EFLAGS, ESP, SS (Intel SDM vol. 3A, 6.12.1).
 pub const FRAME_SIZE: u32 = 6 * 4;
 
+/// Bytes of the one that a page fault of ring 1 pushes: it has no ESP and no SS.
+pub const KERNEL_FRAME_SIZE: u32 = 4 * 4;
+
+/// How many page faults of ring 1 the Switcher reflects without an exit. The next one is the host's, which counts those that come within
+/// each other.
+pub const MOST_KERNEL_FAULTS: u32 = 2;
+
 /// What is fixed as long as the guest does not load another gate for page faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -120,10 +120,16 @@ impl Guest {
                 self.set_stack(host, self.ss1, GuestVirt(b), c)?;
             }
             Hypercall::FlushTlb if a == 0 => self.flush_user(host),
-            Hypercall::FlushTlb => {
-                if host.observes(Events::FLUSH) {
-                    host.observe(Event::Flush(Flush::All));
+            Hypercall::FlushUserOf => {
+                for directory in call.args.into_iter().filter(|&directory| directory != 0) {
+                    self.observe_flush(host, Flush::User);
+                    self.paging
+                        .call(host, |strategy, host| strategy.flush_user_of(host, GuestPhys(directory)));
                 }
+                self.flush_user(host);
+            }
+            Hypercall::FlushTlb => {
+                self.observe_flush(host, Flush::All);
                 self.paging.call(host, |strategy, host| strategy.flush_all(host))?;
             }
             Hypercall::SetPte => {
@@ -166,10 +172,14 @@ impl Guest {
     }
 
     fn flush_user<H: Host>(&mut self, host: &mut H) {
-        if host.observes(Events::FLUSH) {
-            host.observe(Event::Flush(Flush::User));
-        }
+        self.observe_flush(host, Flush::User);
         self.paging.call(host, |strategy, host| strategy.flush_user(host));
+    }
+
+    fn observe_flush<H: Host>(&self, host: &mut H, flush: Flush) {
+        if host.observes(Events::FLUSH) {
+            host.observe(Event::Flush(flush));
+        }
     }
 
     fn set_stack<H: Host>(

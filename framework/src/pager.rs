@@ -101,6 +101,9 @@ pub trait Pager {
     /// See [`PagingStrategy::flush_user`].
     fn flush_user(&mut self, host: &mut dyn PagingHost);
 
+    /// See [`PagingStrategy::flush_user_of`].
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, directory: GuestPhys);
+
     /// See [`PagingStrategy::flush_all`].
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill>;
 
@@ -412,6 +415,11 @@ impl<S: PagingStrategy> Pager for Checked<S> {
     fn flush_user(&mut self, host: &mut dyn PagingHost) {
         self.counters.flush_user += 1;
         self.strategy.flush_user(host);
+    }
+
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
+        self.counters.flush_user += 1;
+        self.strategy.flush_user_of(host, directory);
     }
 
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {

@@ -172,6 +172,12 @@ pub trait PagingStrategy {
         self.flush_all(host);
     }
 
+    /// FLUSH_USER_OF: whatever is kept of the user half of this page directory, loaded or not, is not valid any more. Its guest may
+    /// have given it back, so that nothing is to be filled by it now.
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, _directory: GuestPhys) {
+        self.flush_all(host);
+    }
+
     /// FLUSH_TLB of everything.
     fn flush_all(&mut self, host: &mut dyn PagingHost);
 

@@ -75,6 +75,8 @@ pub enum Operation {
     SetPmd(GuestPhys, u32),
     /// `flush user`.
     FlushUser,
+    /// `flush of PGD`.
+    FlushUserOf(GuestPhys),
     /// `flush all`.
     FlushAll,
     /// `stack ESP N`.
@@ -165,6 +167,7 @@ impl fmt::Display for Operation {
             Self::SetPgd(directory, index) => writeln!(f, "pgd {:#x} {index}", directory.0),
             Self::SetPmd(middle, index) => writeln!(f, "pmd {:#x} {index}", middle.0),
             Self::FlushUser => f.write_str("flush user\n"),
+            Self::FlushUserOf(directory) => writeln!(f, "flush of {:#x}", directory.0),
             Self::FlushAll => f.write_str("flush all\n"),
             Self::SetStack(esp1, pages) => writeln!(f, "stack {:#x} {pages}", esp1.0),
             Self::Run(cpu) => writeln!(f, "run {cpu}"),

@@ -141,6 +141,7 @@ shared! {
     LG_CALL_LOAD_GDT_ENTRY = Hypercall::LoadGdtEntry;
     LG_CALL_SEND_INTERRUPTS = Hypercall::SendInterrupts;
     LG_CALL_SWITCH_TO = Hypercall::SwitchTo;
+    LG_CALL_FLUSH_USER_OF = Hypercall::FlushUserOf;
 
     LG_EPERM = positive(Errno::EPERM);
     LG_ENOENT = positive(Errno::ENOENT);

@@ -92,9 +92,12 @@ impl Guest {
 type Request = fn(&mut Guest);
 
 /// All that a guest can request and that may release much.
-const REQUESTS: [(&str, Request); 6] = [
+const REQUESTS: [(&str, Request); 7] = [
     ("flush_all", |guest| guest.strategy.flush_all(&mut guest.host).unwrap()),
     ("flush_user", |guest| guest.strategy.flush_user(&mut guest.host)),
+    ("flush_user_of", |guest| {
+        (0..3).for_each(|n| guest.strategy.flush_user_of(&mut guest.host, directory(n)));
+    }),
     ("load_page_directory", |guest| {
         for n in 3..12 {
             guest.strategy.load_page_directory(&mut guest.host, directory(n)).unwrap();

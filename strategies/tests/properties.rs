@@ -11,6 +11,7 @@ use arch_i386::addr::{GuestFrame, GuestPhys, GuestVirt};
 use arch_i386::paging::{Entry, Flags, Pae, PageFormat, Paging, TwoLevel};
 use arch_i386::trap::PageFaultErrorCode;
 use framework::audit::{self, Coverage};
+use framework::host::Progress;
 use framework::kill::Kill;
 use framework::pager::Pager;
 use framework::registry::{self, BuildContext, Choice};
@@ -92,6 +93,7 @@ enum Step {
         write: bool,
     },
     FlushUser,
+    FlushUserOf(u8),
     FlushAll,
     /// Empties a whole top-level (2-level) or middle (PAE) entry of the current process.
     DropTable(u8),
@@ -114,6 +116,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => any::<(u8, bool, bool)>().prop_map(|(page, user, write)| Step::Touch { page, user, write }),
         3 => any::<(u8, bool)>().prop_map(|(page, write)| Step::TouchKernel { page, write }),
         1 => Just(Step::FlushUser),
+        1 => any::<u8>().prop_map(Step::FlushUserOf),
         1 => Just(Step::FlushAll),
         1 => any::<u8>().prop_map(Step::DropTable),
         3 => any::<(u8, bool)>().prop_map(|(frame, share)| Step::TakeFrame { frame, share }),
@@ -258,6 +261,17 @@ impl<F: PageFormat> Guest<F> {
                 self.strategy.flush_user(&mut self.host);
                 Ok(())
             }
+            Step::FlushUserOf(process) => {
+                let directory = Self::root(process % PROCESSES);
+                self.strategy.flush_user_of(&mut self.host, directory);
+                let mut left = 0;
+                let _ = self.strategy.inspect().unwrap().mappings(&mut |mapping| {
+                    left += u32::from(mapping.directory == directory && mapping.va.0 < KERNEL_BASE);
+                    Progress::Continue(())
+                });
+                assert_eq!(left, 0, "the user half of {directory:?} is flushed");
+                Ok(())
+            }
             Step::FlushAll => self.strategy.flush_all(&mut self.host),
             Step::DropTable(table) => {
                 let table = u32::from(table) % TABLES;
@@ -349,6 +363,7 @@ enum Wild {
     Stack(u32, u8),
     Translate(u32),
     FlushUser,
+    FlushUserOf(u32),
     FlushAll,
 }
 
@@ -381,6 +396,7 @@ fn wild() -> impl Strategy<Value = Vec<Wild>> {
         1 => (addresses(), 0u8..3).prop_map(|(esp, pages)| Wild::Stack(esp, pages)),
         2 => addresses().prop_map(Wild::Translate),
         1 => Just(Wild::FlushUser),
+        1 => addresses().prop_map(Wild::FlushUserOf),
         1 => Just(Wild::FlushAll),
     ];
     prop::collection::vec(step, 1..80)
@@ -411,6 +427,7 @@ fn run_wild(strategy: &mut dyn Pager, host: &mut SimHost, steps: &[Wild]) -> Res
                 strategy.translate(host, GuestVirt(va))?;
             }
             Wild::FlushUser => strategy.flush_user(host),
+            Wild::FlushUserOf(directory) => strategy.flush_user_of(host, GuestPhys(directory)),
             Wild::FlushAll => strategy.flush_all(host)?,
         }
     }

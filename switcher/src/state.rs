@@ -3,12 +3,12 @@
 //! ```text
 //!  state page (guest: read-only)            register page (guest: writable)
 //!  +0x000 IDT, 256 gates                    +0x000 how often the Switcher has reflected a page
-//!  +0x800 GDT, 32 descriptors                      fault, and the address of the last one
-//!  +0x900 TSS                               +0x008 the stack that an NMI, or a fault of the
-//!  +0x968 what the way out begins with             Switcher itself, goes on with below the frame
-//!  +0x984 how page faults are reflected     +0xfb8 the guest's registers: the frame that traps
-//!         and filled                               from the guest push downwards from the end
-//!  +0x9b0 the roots that the Switcher
+//!  +0x800 GDT, 32 descriptors                      fault, the address of the last one, and
+//!  +0x900 TSS                                      how many of ring 1
+//!  +0x968 what the way out begins with      +0x00c the stack that an NMI, or a fault of the
+//!  +0x984 how page faults are reflected            Switcher itself, goes on with below the frame
+//!         and filled                        +0xfb8 the guest's registers: the frame that traps
+//!  +0x9b0 the roots that the Switcher              from the guest push downwards from the end
 //!         may load, and what it has done
 //! ```
 //!
@@ -162,7 +162,9 @@ pub struct RegisterPage {
     pub(crate) reflected: u32,
     /// The address of the last of them.
     pub(crate) last_reflected: u32,
-    stack: [u8; (PAGE_SIZE - REGS_SIZE) as usize - 8],
+    /// How many of them were of ring 1 in this run.
+    pub(crate) kernel_faults: u32,
+    stack: [u8; (PAGE_SIZE - REGS_SIZE) as usize - 12],
     regs: Regs,
 }
 
@@ -371,6 +373,7 @@ impl VcpuPages {
     pub const fn begin_run(&mut self) {
         // No fault is the second one at its address yet.
         self.registers.last_reflected = NO_ADDRESS;
+        self.registers.kernel_faults = 0;
     }
 
     /// Where the guest's kernel sees a page directory by which page faults may be reflected.
@@ -640,9 +643,10 @@ mod tests {
     fn reflected_faults_are_counted_once() {
         let mut pages = fresh();
         (pages.registers.reflected, pages.registers.last_reflected) = (3, 0x1234);
+        pages.registers.kernel_faults = 2;
         assert_eq!((pages.take_reflected(), pages.take_reflected()), (3, 0));
         pages.begin_run();
-        assert_eq!(pages.registers.last_reflected, u32::MAX);
+        assert_eq!((pages.registers.last_reflected, pages.registers.kernel_faults), (u32::MAX, 0));
     }
 
     #[test]

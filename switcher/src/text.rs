@@ -56,7 +56,7 @@
 //! from the wrong place. The frame of a trap from an outer ring ends where the page ends, so its start
 //! shows whether it is a word short.
 //!
-//! # Page faults of ring 3
+//! # Page faults that are reflected
 //! A page fault that is the guest's own, by its own page tables, is *reflected* here: the frame goes on its kernel's stack,
 //! and its handler runs, as if the processor had called it. Neither CR3 nor anything of the host's is loaded. What the
 //! shadow tables lack goes to the host.
@@ -67,6 +67,8 @@
 //! * Whatever is not plain becomes the ordinary exit, with all registers and CR2 as they were at the fault: an entry that
 //!   allows the access, or that the host kills for, or is out of reach; an interrupt that waits; a second fault at one
 //!   address, which means that what looks like page tables is none.
+//! * A fault of ring 1 goes on the stack that it came from. A kernel whose handler faults again and again is ended by the host, which has
+//!   to see it: so after [`MOST_KERNEL_FAULTS`] of them without an exit the next one is the host's.
 //! * An access to the guest's memory may fault itself, for the shadow tables may lack it. That fault is distinguished by
 //!   the address of the instruction, its frame is dropped, and the exit is the first fault's. With it goes the address that was missed,
 //!   for the host to map it as if the guest's kernel had read there: the next fault is done here.
@@ -127,6 +129,7 @@
 //! otherwise it is found by the stack.
 //!
 //! [`KernelView`]: arch_i386::kernel_view::KernelView
+//! [`MOST_KERNEL_FAULTS`]: arch_i386::kernel_view::MOST_KERNEL_FAULTS
 //! [`IN_SWITCHER`]: arch_i386::trap::IN_SWITCHER
 //! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
 //! [`HYPERCALL_MISSED`]: arch_i386::trap::HYPERCALL_MISSED
@@ -493,15 +496,26 @@ core::arch::global_asm!(
     jmp \name\()_walked
     .endif
 
-    // The guest's own fault, if it is one of ring 3. Was it reflected just now? Then what was looked at are not the guest's tables.
+    // Of ring 1: the frame goes on the stack that is in use, without a stack pointer and a segment.
+1:  movl {FRAME}+{SS}(%ebp), %eax
+    cmpl {SS1}(%ebp), %eax
+    jne \name\()_unhandled
+    cmpl ${MOST_KERNEL_FAULTS}, {KERNEL_FAULTS}(%ebp)
+    jae \name\()_unhandled
+    incl {KERNEL_FAULTS}(%ebp)
+    movl {FRAME}+{ESP}(%ebp), %ecx
+    addl ${FRAME_SIZE} - {KERNEL_FRAME_SIZE}, %ecx
+    jmp 2f
+
+    // The guest's own fault. Was it reflected just now? Then what was looked at are not the guest's tables.
     // ecx: its frame on the kernel's stack; edx: the shared page.
 \name\()_reflect:
-    testl ${USER}, %edi
-    jz \name\()_unhandled
     cmpl {LAST_REFLECTED}(%ebp), %esi
     je \name\()_unhandled
     movl {ESP1}(%ebp), %ecx
-    subl ${FRAME_SIZE}, %ecx
+    testl ${USER}, %edi
+    jz 1b
+2:  subl ${FRAME_SIZE}, %ecx
     movl %ecx, %eax
     subl {KERNEL_ADDRESS}(%ebp), %eax
     cmpl {LAST_FRAME}(%ebp), %eax
@@ -522,11 +536,13 @@ core::arch::global_asm!(
     xorl ${INTERRUPT_FLAG}, %eax
     xorl {FRAME}+{EFLAGS}(%ebp), %eax
     movl %eax, %ss:12(%ecx)
+    testl ${USER}, %edi
+    jz 1f
     movl {FRAME}+{ESP}(%ebp), %eax
     movl %eax, %ss:16(%ecx)
     movl {FRAME}+{SS}(%ebp), %eax
     movl %eax, %ss:20(%ecx)
-    movl %esi, %ss:{GUEST_CR2}(%edx)
+1:  movl %esi, %ss:{GUEST_CR2}(%edx)
     movl $0, %ss:{IRQ_ENABLED}(%edx)
     // Done, and nothing can fault any more: the guest goes on in its handler. Its interrupt flag is really on, always.
 \name\()_reflected:
@@ -1170,6 +1186,8 @@ core::arch::global_asm!(
     EVENTS_ONLY = const trap::EVENTS_ONLY,
     REFLECTED = const offset_of!(VcpuPages, registers.reflected),
     LAST_REFLECTED = const offset_of!(VcpuPages, registers.last_reflected),
+    KERNEL_FAULTS = const offset_of!(VcpuPages, registers.kernel_faults),
+    MOST_KERNEL_FAULTS = const kernel_view::MOST_KERNEL_FAULTS,
     ERRCODE = const offset_of!(Regs, errcode),
     CS = const offset_of!(Regs, cs),
     EFLAGS = const offset_of!(Regs, eflags),
@@ -1181,6 +1199,7 @@ core::arch::global_asm!(
     HANDLER_FLAGS = const (GUEST_FLAGS | FIXED_FLAGS) & !(RFlags::TRAP_FLAG.bits() as u32),
     GUEST_CS = const segment::GUEST_CS,
     FRAME_SIZE = const kernel_view::FRAME_SIZE,
+    KERNEL_FRAME_SIZE = const kernel_view::KERNEL_FRAME_SIZE,
     WRITE = const PageFaultErrorCode::CAUSED_BY_WRITE.bits(),
     PRESENT = const Flags::PRESENT.bits(),
     USER = const Flags::USER_ACCESSIBLE.bits(),

@@ -75,6 +75,7 @@ impl Machine<'_> {
             Some(Hypercall::SwitchTo) => {
                 [page(input), virtual_address(input).0, u32::from(choice >> 5) % 4, (choice >> 7).into()]
             }
+            Some(Hypercall::FlushUserOf) => [page(input), page(input), 0, input.word()],
             Some(Hypercall::LoadIdtEntry | Hypercall::LoadGdtEntry) => {
                 let high = input.word();
                 [u32::from(input.short()) % 0x110, u32::from(input.short()) | GUEST_CS << 16, high, 0]

@@ -124,7 +124,8 @@ fn operation(input: &mut Bytes<'_>, paging: Paging) -> Operation {
             _ => Operation::SetPmd(GuestPhys(table(input)), u32::from(input.short())),
         },
         14 => match choice >> 4 {
-            0..6 => Operation::FlushUser,
+            0..4 => Operation::FlushUser,
+            4..6 => Operation::FlushUserOf(GuestPhys(table(input))),
             6..12 => Operation::FlushAll,
             _ => Operation::Translate(virtual_address(input)),
         },

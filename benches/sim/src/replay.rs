@@ -186,6 +186,7 @@ impl Replay {
             | Operation::SetPgd(..)
             | Operation::SetPmd(..)
             | Operation::FlushUser
+            | Operation::FlushUserOf(_)
             | Operation::FlushAll
             | Operation::SetStack(..) => {
                 if self.batch.is_multiple_of(RING) {
@@ -229,6 +230,7 @@ impl Replay {
             Operation::SetPgd(directory, index) => strategy.set_pgd(host, directory, index)?,
             Operation::SetPmd(middle, index) => strategy.set_pmd(host, middle, index)?,
             Operation::FlushUser => strategy.flush_user(host),
+            Operation::FlushUserOf(directory) => strategy.flush_user_of(host, directory),
             Operation::FlushAll => strategy.flush_all(host)?,
             // The run loop refuses more than two pages before a strategy receives them.
             Operation::SetStack(_, pages @ 3..) => return Err(Kill::StackPages(pages)),

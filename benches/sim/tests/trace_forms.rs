@@ -75,6 +75,7 @@ fn operations(paging: Paging) -> impl Strategy<Value = Vec<Operation>> {
             Paging::TwoLevel => Operation::SetPgd(page, index),
         }),
         1 => Just(Operation::FlushUser),
+        1 => phys().prop_map(Operation::FlushUserOf),
         1 => Just(Operation::FlushAll),
         1 => (virt(), any::<u32>()).prop_map(|(esp1, pages)| Operation::SetStack(esp1, pages)),
         1 => any::<u32>().prop_map(Operation::Run),

@@ -355,6 +355,9 @@ impl Guest {
                 let stack = dice.pick(&[STACK_TOP, STACK_TOP, FREE, 0x40_0ff0]);
                 [directory, stack, dice.below(3), dice.one_in(4).into()]
             }
+            Hypercall::FlushUserOf => {
+                [directory, dice.pick(&[0, DIRECTORIES]), 0, dice.below(2) * dice.wild()]
+            }
             Hypercall::SetPmd => [directory, dice.below(512), 0, 0],
             Hypercall::SetPte => [directory, dice.wild() & !0xfff | 0x40_0000, random_entry(dice, pages), 0],
             Hypercall::SetPgd => [directory, dice.below(1024), 0, 0],
@@ -383,11 +386,12 @@ fn quiet_call(dice: &mut Dice) -> [u32; 5] {
     [dice.pick(&QUIET) as u32, dice.below(2), 0, 0, 0]
 }
 
-const USUAL_CALLS: [Hypercall; 13] = [
+const USUAL_CALLS: [Hypercall; 14] = [
     Hypercall::FlushAsync,
     Hypercall::NewPgtable,
     Hypercall::SwitchTo,
     Hypercall::FlushTlb,
+    Hypercall::FlushUserOf,
     Hypercall::LoadIdtEntry,
     Hypercall::SetStack,
     Hypercall::Ts,

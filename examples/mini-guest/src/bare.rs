@@ -223,7 +223,7 @@ pub fn take_over() {
 pub fn call(number: Hypercall, [a, b, c, _]: [u32; 4]) {
     match number {
         Hypercall::NewPgtable => load_root(a),
-        Hypercall::FlushTlb => load_root(root()),
+        Hypercall::FlushTlb | Hypercall::FlushUserOf => load_root(root()),
         Hypercall::SetPte => {
             if a == root() {
                 // SAFETY: only makes the processor look the page up again.

@@ -433,6 +433,7 @@ fn almost_right(call: Hypercall, random: &mut dyn FnMut() -> u32, memory: &Memor
         Hypercall::SetPte => [directory, anywhere, in_ram & !0x180, 0],
         Hypercall::SetStack => [GUEST_DS, KERNEL_BASE + in_ram, random() % 3, 0],
         Hypercall::SwitchTo => [directory, KERNEL_BASE + in_ram, random() % 3, random() % 2],
+        Hypercall::FlushUserOf => [directory, in_ram, 0, anywhere],
         Hypercall::LoadIdtEntry => [random() % 256, random(), (random() & !0x1f00) | 0xe00, 0],
         // Not the segments in use: without them all would be over.
         Hypercall::LoadGdtEntry => [(random() % 28 + 16) % 32, random(), random(), 0],

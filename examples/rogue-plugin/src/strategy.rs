@@ -140,6 +140,12 @@ impl Pager for Rogue {
         }
     }
 
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
+        if !self.misdeed.commit("flush-user-of") {
+            self.of().flush_user_of(host, directory);
+        }
+    }
+
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         if self.misdeed.commit("flush-all") {
             return Ok(());

@@ -170,6 +170,12 @@ impl Pager for Audited {
         self.found = self.audit(host, &user).err();
     }
 
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
+        self.of.flush_user_of(&mut watched(host, &mut self.seen), directory);
+        let user = Coverage::Addresses(directory, 0..self.user_end());
+        self.found = self.audit(host, &user).err();
+    }
+
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.of.flush_all(&mut watched(host, &mut self.seen))?;
         self.audit(host, &Coverage::Everything)

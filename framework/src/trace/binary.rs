@@ -53,6 +53,8 @@ const NEXT: u8 = 1 << 5;
 const USER: u8 = 1 << 5;
 /// Of [`kind::SET_PTE`]: the page directory is the last one.
 const SAME_DIRECTORY: u8 = 1 << 5;
+/// Of [`kind::FLUSH_USER`]: of that page directory, not of the current one.
+const OF_DIRECTORY: u8 = 1 << 5;
 /// Of [`kind::ACCESS`]: a write.
 const WRITE: u8 = 1 << 6;
 /// Of records with an entry: its flags are those of the last entry.
@@ -260,6 +262,10 @@ impl Encoder {
                 kind::SET_PMD
             }
             Operation::FlushUser => kind::FLUSH_USER,
+            Operation::FlushUserOf(page) => {
+                directory(record, last, page);
+                kind::FLUSH_USER | OF_DIRECTORY
+            }
             Operation::FlushAll => kind::FLUSH_ALL,
             Operation::SetStack(esp1, pages) => {
                 let bits = address_after(record, &mut last.named, esp1);
@@ -437,6 +443,7 @@ impl Decoder {
             kind::WRITE => NEXT | SAME_FLAGS,
             kind::ACCESS => IN_BYTES | USER | WRITE,
             kind::SET_PTE => IN_BYTES | SAME_DIRECTORY | SAME_FLAGS,
+            kind::FLUSH_USER => OF_DIRECTORY,
             kind::INIT | kind::PAGE_FAULT | kind::SET_STACK | kind::TRANSLATE => IN_BYTES,
             _ => 0,
         };
@@ -476,6 +483,7 @@ impl Decoder {
             kind::SET_PGD => Operation::SetPgd(rest.directory(&mut last)?, rest.word()?),
             kind::SET_PMD if paging == Paging::TwoLevel => return Err(BinaryError::NeedsPae),
             kind::SET_PMD => Operation::SetPmd(rest.directory(&mut last)?, rest.word()?),
+            kind::FLUSH_USER if tag & OF_DIRECTORY != 0 => Operation::FlushUserOf(rest.directory(&mut last)?),
             kind::FLUSH_USER => Operation::FlushUser,
             kind::FLUSH_ALL => Operation::FlushAll,
             kind::SET_STACK => {
@@ -521,6 +529,9 @@ mod tests {
         assert_eq!(*encoder.encode(&access(0x2000, true, true)), [0x63, 0x04]);
         assert_eq!(*encoder.encode(&access(0x1fff, false, false)), [0x13, 0x01]);
         assert_eq!(*encoder.encode(&Operation::FlushAll), [0x09]);
+        assert_eq!(*encoder.encode(&Operation::FlushUser), [0x08]);
+        // 0x1000, the first page directory that is named, as above.
+        assert_eq!(*encoder.encode(&Operation::FlushUserOf(GuestPhys(0x1000))), [0x28, 0x80, 0x40]);
         assert_eq!(*Encoder::end(), [0x0e]);
     }
 

@@ -387,6 +387,10 @@ impl<F: PageFormat> Pager for Recorder<F> {
         self.watched(host, Operation::FlushUser, |of, host| of.flush_user(host));
     }
 
+    fn flush_user_of(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
+        self.watched(host, Operation::FlushUserOf(directory), |of, host| of.flush_user_of(host, directory));
+    }
+
     fn flush_all(&mut self, host: &mut dyn PagingHost) -> Result<(), Kill> {
         self.book.new_epoch();
         self.record_stack(host);

@@ -151,7 +151,10 @@ fn requests<F: PageFormat>(strategy: &mut dyn Pager, host: &mut Uncounted) -> Re
             strategy.set_pte(host, root(other), va, entry)?;
         }
         match round % 7 {
-            3 => strategy.flush_user(host),
+            3 => {
+                strategy.flush_user_of(host, root((process + 1) % PROCESSES));
+                strategy.flush_user(host);
+            }
             5 => strategy.flush_all(host)?,
             6 if F::LEVELS == 3 => strategy.set_pmd(host, GuestPhys(table(process, 1) * 4096), 1)?,
             6 => strategy.set_pgd(host, root(process), F::index(USER, F::LEVELS) as u32)?,

@@ -130,9 +130,11 @@ fn operation(line: &[u8], paging: Paging) -> Result<Operation, Malformed> {
         b"pgd" => Operation::SetPgd(words.phys()?, words.word32("index")?),
         b"pmd" if paging == Paging::TwoLevel => return Err(Malformed::NeedsPae("pmd")),
         b"pmd" => Operation::SetPmd(words.phys()?, words.word32("index")?),
-        b"flush" => match words.either([b"user", b"all"], "user or all")? {
-            false => Operation::FlushUser,
-            true => Operation::FlushAll,
+        b"flush" => match words.word("what to flush")? {
+            b"user" => Operation::FlushUser,
+            b"of" => Operation::FlushUserOf(words.phys()?),
+            b"all" => Operation::FlushAll,
+            other => return Err(Malformed::Word(owned(other), "user, of or all")),
         },
         b"stack" => Operation::SetStack(words.virt()?, words.word32("number of pages")?),
         b"run" => Operation::Run(words.word32("CPU")?),
@@ -277,7 +279,7 @@ mod tests {
         let text = format!(
             "{HEADER}w 0x1000 0x2067\ninit 0xc0000000\ncr3 4096\nacc 0x8048000 u r\nacc 1 k w\npf 5 6\n\
              pte 0x1000 0x8048000 0x3067\npgd 0x1000 32\nflush user\nflush all\nstack 0xc0004000 2\n\
-             run 1\npa 0xc0000000\nlost 3\nend\n"
+             flush of 0x3000\nrun 1\npa 0xc0000000\nlost 3\nend\n"
         );
         let reader = Reader::new(text.as_bytes()).unwrap().accept_loss(true);
         assert_eq!(
@@ -292,10 +294,11 @@ mod tests {
         );
         let header = reader.header();
         let operations: Vec<_> = reader.map(Result::unwrap).collect();
-        assert_eq!(operations.len(), 14);
+        assert_eq!(operations.len(), 15);
         assert_eq!(operations[0], Operation::Write { at: 0x1000, value: 0x2067 });
         assert_eq!(operations[4], Operation::Access { va: GuestVirt(1), user: false, write: true });
         assert_eq!(operations[7], Operation::SetPgd(GuestPhys(0x1000), 32));
+        assert_eq!(operations[11], Operation::FlushUserOf(GuestPhys(0x3000)));
 
         let written =
             operations.iter().fold(header.to_string(), |text, operation| text + &operation.to_string())

@@ -59,6 +59,19 @@ static struct flushed *flushed_of(unsigned long cr3)
 /* That of the page directory that is loaded, once Linux has loaded one. */
 static struct flushed *flushed_current = flushed;
 
+/* Instead of a ctx_id: the host holds nothing of the page directory's user half. Linux begins with 1. */
+#define NOTHING_HELD	0
+
+/*
+ * Page directories of the last address spaces that have ended, 0 for none. The
+ * host holds what their programs used, and whoever gets one of them next needs
+ * a flush before it runs. A fork takes one for the child and flushes the
+ * parent; so they go along with the next flush of an address space.
+ */
+#define ENDED	4
+static unsigned long ended[ENDED];
+static unsigned int next_ended;
+
 /*
  * The page of the page fault that Linux has begun to handle since it last left
  * for user mode, and the page whose flush waits; 0 for none.
@@ -163,14 +176,26 @@ static noinline noinstr void load_now(void)
 	waiting_load = NO_LOAD;
 }
 
-static noinline void note_load(struct flushed *known, unsigned long cr3,
+/*
+ * An address space is loaded for the first time, or has changed since it was
+ * loaded last. Returns whether the host may hold something of it that is stale.
+ */
+static noinline bool note_load(struct flushed *known, unsigned long cr3,
 			       const struct tlb_context *slot)
 {
+	bool held = known->cr3 != cr3 || known->ctx_id != NOTHING_HELD;
+	unsigned int i;
+
 	*known = (struct flushed){
 		.cr3 = cr3,
 		.ctx_id = slot->ctx_id,
 		.tlb_gen = slot->tlb_gen,
 	};
+	/* It is in use now, if it was not before. */
+	for (i = 0; i < ENDED; i++)
+		if (ended[i] == cr3)
+			ended[i] = 0;
+	return held;
 }
 
 /*
@@ -191,8 +216,8 @@ void lguest_write_cr3(unsigned long cr3)
 	waiting_load = LOAD;
 	if (unlikely(known->cr3 != cr3 || known->ctx_id != slot->ctx_id ||
 		     known->tlb_gen != slot->tlb_gen)) {
-		note_load(known, cr3, slot);
-		waiting_load = LOAD_AND_FLUSH;
+		if (note_load(known, cr3, slot))
+			waiting_load = LOAD_AND_FLUSH;
 	}
 	if (!lguest_batching)
 		load_now();
@@ -226,11 +251,35 @@ static bool is_dying(void)
 
 static void flush_tlb_user(void)
 {
+	unsigned int i;
+
 	lguest_late_flush = 0;
 	if (is_dying())
 		return;
-	lguest_hcall(LHCALL_FLUSH_TLB, 0, 0, 0, 0);
+	lguest_hcall(LHCALL_FLUSH_USER_OF, ended[0], ended[1], ended[2], ended[3]);
+	for (i = 0; i < ENDED; i++) {
+		if (!ended[i])
+			continue;
+		*flushed_of(ended[i]) = (struct flushed){
+			.cr3 = ended[i],
+			.ctx_id = NOTHING_HELD,
+		};
+		ended[i] = 0;
+	}
 	note_flushed();
+}
+
+/*
+ * The last user of an address space has gone. It may be loaded still, or again,
+ * but only for Linux itself, which uses nothing of the user half any more.
+ */
+static void note_end(struct mm_struct *mm)
+{
+	unsigned long flags;
+
+	raw_local_irq_save(flags);
+	ended[next_ended++ % ENDED] = __pa(mm->pgd);
+	raw_local_irq_restore(flags);
 }
 
 static void flush_tlb_kernel(void)
@@ -304,6 +353,7 @@ void __init lguest_init_mmu(void)
 	pv_ops.mmu.flush_tlb_user = flush_tlb_user;
 	pv_ops.mmu.flush_tlb_kernel = flush_tlb_kernel;
 	pv_ops.mmu.flush_tlb_one_user = flush_tlb_one;
+	pv_ops.mmu.exit_mmap = note_end;
 	/* The top of the address space is the host's; the fixmap goes below. */
 	reserve_top_address(lguest_data.reserve_mem);
 }

@@ -28,6 +28,7 @@
 #define LHCALL_LOAD_GDT_ENTRY	18	/* (slot, low, high) */
 #define LHCALL_SEND_INTERRUPTS	19	/* () */
 #define LHCALL_SWITCH_TO	20	/* (page directory, stack, pages, flush) */
+#define LHCALL_FLUSH_USER_OF	21	/* (page directory, another, ..., another) */
 
 /* The second argument of LHCALL_SHUTDOWN. */
 #define LGUEST_SHUTDOWN_POWEROFF	1
