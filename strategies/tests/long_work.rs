@@ -138,19 +138,19 @@ fn everywhere(check: impl Fn(&str, Guest)) {
 }
 
 #[test]
-fn others_may_run_after_every_table() {
+fn others_may_run_after_every_table_or_a_few_with_little_in_them() {
     for (request, ask) in REQUESTS {
         everywhere(|name, mut guest| {
             ask(&mut guest);
             let longest = guest.host.longest_stretch();
-            assert!(longest <= 1024 + 1, "{request} on {name}: {longest} references in one go");
+            assert!(longest <= 1024 + 128, "{request} on {name}: {longest} references in one go");
             guest.end();
         });
     }
     everywhere(|name, mut guest| {
         guest.strategy.tear_down(&mut guest.host);
         let longest = guest.host.longest_stretch();
-        assert!(longest <= 1024 + 1, "the end on {name}: {longest} references in one go");
+        assert!(longest <= 1024 + 128, "the end on {name}: {longest} references in one go");
         guest.host.remove_window();
     });
 }

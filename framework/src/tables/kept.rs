@@ -10,7 +10,7 @@
 //! stands for another table than the guest has there.
 
 use super::ids::LeafId;
-use super::leaf::{LeafTable, clear};
+use super::leaf::Cleared;
 use super::{Holder, RootId, Tables, leaf_index_of, leaf_indices, table_flags};
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use crate::walk::{self, Origin};
@@ -23,6 +23,9 @@ use core::ops::Range;
 /// begins with a flush: one that only forks leaves most of the tables alone that one which runs a program uses.
 const IDLE_FLUSHES: u8 = 8;
 
+/// How many entries are released before others may run. (A table is emptied in one go.)
+const AT_ONCE: u32 = 128;
+
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// Releases all that these entries of the guest's root map, as [`Tables::release_entries`] does, and keeps its own tables that
     /// were in use, empty.
@@ -34,19 +37,41 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     ) -> Progress {
         let start = Self::leaf_indices_of(indices.start).start;
         let end = Self::leaf_indices_of(indices.end).start;
-        let mut from = start;
         let own_end = end.min(self.shared_from);
-        while let Some(leaf_index) = self.root(id).in_use.next(from)
+        let mut idle = false;
+        let mut cleared = Cleared::NOTHING;
+        let mut at_once = 0;
+        let Self { roots, leaves, by_use, .. } = self;
+        let root = roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
+        let mut from = start;
+        while let Some(leaf_index) = root.in_use.next(from)
             && leaf_index < own_end
         {
             from = leaf_index + 1;
-            let leaf = self.root(id).leaves[leaf_index];
-            if leaf.is_used() {
-                self.empty_leaf(id, leaf_index, leaf);
-            } else if !self.stays(leaf) {
-                self.remove_leaf(host, Holder::Own(id), leaf_index);
+            let leaf = root.leaves[leaf_index];
+            let table = leaves[leaf.number()].as_mut().expect("a table's name is forgotten before the table");
+            if !leaf.is_used() {
+                table.idle_flushes += 1;
+                idle |= table.idle_flushes >= IDLE_FLUSHES;
+                continue;
             }
-            reschedule_point(host)?;
+            let Cleared { visited, released } = table.empty::<S>(*by_use);
+            cleared.visited += visited;
+            cleared.released += released;
+            root.leaves[leaf_index] = leaf.kept();
+            root.change_link::<S>(leaf_index, |link| link.with(shadow_tables::KEPT));
+            at_once += visited;
+            if at_once >= AT_ONCE {
+                at_once = 0;
+                if reschedule_point(host).is_break() {
+                    self.count(cleared);
+                    return Progress::Break(());
+                }
+            }
+        }
+        self.count(cleared);
+        if idle {
+            self.remove_idle(host, id, start..own_end)?;
         }
         self.free_unused_middles(host, id, start..end);
         if own_end >= end {
@@ -80,22 +105,21 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
     }
 
-    /// Whether a table that nobody has taken up since the last flush is kept for another one.
-    fn stays(&mut self, leaf: LeafId) -> bool {
-        let table = self.leaf_mut(leaf.used());
-        table.idle_flushes += 1;
-        table.idle_flushes < IDLE_FLUSHES
-    }
-
-    fn empty_leaf(&mut self, id: RootId, leaf_index: usize, leaf: LeafId) {
-        let by_use = self.by_use;
-        let LeafTable { page, in_use, .. } = self.leaf_mut(leaf);
-        let cleared = clear::<S>(page, in_use, by_use);
-        in_use.clear();
-        self.count(cleared);
-        let root = self.holder_mut(Holder::Own(id));
-        root.leaves[leaf_index] = leaf.kept();
-        root.change_link::<S>(leaf_index, |link| link.with(shadow_tables::KEPT));
+    /// Releases the tables that nobody has taken up for long.
+    #[cold]
+    fn remove_idle(&mut self, host: &mut dyn PagingHost, id: RootId, indices: Range<usize>) -> Progress {
+        let mut from = indices.start;
+        while let Some(leaf_index) = self.root(id).in_use.next(from)
+            && leaf_index < indices.end
+        {
+            from = leaf_index + 1;
+            let leaf = self.root(id).leaves[leaf_index];
+            if !leaf.is_used() && self.leaf(leaf).idle_flushes >= IDLE_FLUSHES {
+                self.remove_leaf(host, Holder::Own(id), leaf_index);
+                reschedule_point(host)?;
+            }
+        }
+        Progress::Continue(())
     }
 
     /// Whether the table for an address is kept, empty.

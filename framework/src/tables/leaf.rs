@@ -47,11 +47,16 @@ impl<const WORDS: usize> InUse<WORDS> {
         }
     }
 
-    /// Takes all members out.
+    /// Takes all members out, and calls `visit` for each, in order.
     #[inline]
-    pub(super) fn clear(&mut self) {
+    pub(super) fn drain(&mut self, mut visit: impl FnMut(usize)) {
         for (half, used) in self.used_words.iter_mut().enumerate() {
-            bits(core::mem::take(used)).for_each(|word| self.words[half * 32 + word as usize] = 0);
+            for word in bits(core::mem::take(used)) {
+                let word = half * 32 + word as usize;
+                for bit in bits(core::mem::take(&mut self.words[word])) {
+                    visit(word * 32 + bit as usize);
+                }
+            }
         }
     }
 
@@ -80,19 +85,6 @@ impl<const WORDS: usize> InUse<WORDS> {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Calls `visit` for each member, in order: what releases tables is made of this loop.
-    #[inline]
-    pub(super) fn for_each(&self, mut visit: impl FnMut(usize)) {
-        for (half, &used) in self.used_words.iter().enumerate() {
-            for word in bits(used) {
-                let word = half * 32 + word as usize;
-                for bit in bits(self.words[word]) {
-                    visit(word * 32 + bit as usize);
-                }
-            }
-        }
-    }
-
     /// All members, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         let used = bits(self.used_words[0]).chain(bits(self.used_words[1]).map(|word| 32 + word));
@@ -114,7 +106,7 @@ pub(super) struct LeafTable {
     pub(super) origin: Origin,
 }
 
-/// What [`clear`] has done.
+/// What [`LeafTable::empty`] has done.
 pub(super) struct Cleared {
     /// Entries looked at.
     pub(super) visited: u32,
@@ -122,29 +114,34 @@ pub(super) struct Cleared {
     pub(super) released: u32,
 }
 
-/// Takes all entries out of a table's page, by those in use or through all.
-#[inline(always)] // Or what it counts would go through memory.
-pub(super) fn clear<S: PageFormat>(page: &mut TablePage, in_use: &InUse<32>, by_use: bool) -> Cleared {
-    let entries = S::raw_entries(page);
-    // Nearly all that are in use are there.
-    let (mut visited, mut absent) = (0, 0);
-    let mut release = |index: usize| {
-        visited += 1;
-        if Entry(entries[index].into()).present() {
-            entries[index] = S::Raw::default();
-        } else {
-            absent += 1;
-        }
-    };
-    if by_use {
-        in_use.for_each(&mut release);
-    } else {
-        (0..S::ENTRIES).for_each(&mut release);
-    }
-    Cleared { visited, released: visited - absent }
+impl Cleared {
+    pub(super) const NOTHING: Self = Self { visited: 0, released: 0 };
 }
 
 impl LeafTable {
+    /// Takes all entries out, by those in use or through all.
+    #[inline(always)] // Or what it counts would go through memory.
+    pub(super) fn empty<S: PageFormat>(&mut self, by_use: bool) -> Cleared {
+        let entries = S::raw_entries(&mut self.page);
+        // Nearly all that are in use are there.
+        let (mut visited, mut absent) = (0, 0);
+        let mut release = |index: usize| {
+            visited += 1;
+            if Entry(entries[index].into()).present() {
+                entries[index] = S::Raw::default();
+            } else {
+                absent += 1;
+            }
+        };
+        if by_use {
+            self.in_use.drain(release);
+        } else {
+            (0..S::ENTRIES).for_each(&mut release);
+            self.in_use = InUse::EMPTY;
+        }
+        Cleared { visited, released: visited - absent }
+    }
+
     /// Puts a present entry where nothing is.
     #[inline]
     pub(super) fn put<S: PageFormat>(&mut self, index: usize, entry: Entry) {
@@ -217,9 +214,10 @@ mod tests {
                 assert!(set.iter().eq(model.iter().copied()));
             }
         }
-        let mut cleared = set.clone();
-        cleared.clear();
-        assert_eq!(cleared, InUse::EMPTY);
+        let (mut drained, mut members) = (set.clone(), Vec::new());
+        drained.drain(|member| members.push(member));
+        assert!(members.iter().eq(model.iter()));
+        assert_eq!(drained, InUse::EMPTY);
         for i in set.iter().collect::<Vec<_>>() {
             set.remove(i);
         }

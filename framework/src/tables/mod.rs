@@ -494,30 +494,31 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// When one is in no table of these.
     pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills, end: GuestVirt) -> NotedFills {
         let mut account = &host.filled_in_switcher(Capability::new())[..fills.words() as usize];
-        let (mut released, mut faults, mut set_ptes) = (0, 0, 0);
+        let (mut released, mut faults, mut set_ptes, mut missed) = (0, 0, 0, 0);
         let mut root = None;
         while let Some((&first, behind)) = account.split_first() {
             if let Some(page) = first.root() {
-                root = Some(self.filled_root(page));
+                if let Some(before) = root.replace(self.filled_root(page)) {
+                    self.count_fills(before, core::mem::take(&mut missed));
+                }
                 account = behind;
                 continue;
             }
-            let root = root.expect("the account begins with a root");
-            let leaf = self.filled_leaf(root, first.page());
+            let leaf = self.filled_leaf(root.expect("the account begins with a root"), first.page());
             let table = self.leaf_mut(leaf);
             let all_below = first.page().0 | (S::LEAF_SPAN - 1) < end.0;
-            let mut missed = 0;
             // As a rule many in a row are in one table, and new.
-            loop {
-                let new = table.note_new::<S>(first, account);
-                let below = || account[..new].iter().filter(|filled| filled.page() < end).count();
-                missed += if all_below { new } else { below() } as u32;
-                faults += new as u32;
-                account = &account[new..];
-                let Some(filled) = account.first().filter(|filled| filled.is_beside::<S>(first)) else {
-                    break;
-                };
-                account = &account[1..];
+            while let Some(filled) = account.first()
+                && filled.is_beside::<S>(first)
+            {
+                if filled.is_new_beside::<S>(first) {
+                    let new = table.note_new::<S>(first, account);
+                    let below = || account[..new].iter().filter(|filled| filled.page() < end).count();
+                    missed += if all_below { new } else { below() } as u32;
+                    faults += new as u32;
+                    account = &account[new..];
+                    continue;
+                }
                 let index = S::index(filled.page(), 1);
                 if filled.cleared() {
                     table.in_use.remove(index);
@@ -531,7 +532,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                     faults += 1;
                     missed += u32::from(filled.page() < end);
                 }
+                account = &account[1..];
             }
+        }
+        if let Some(root) = root {
             self.count_fills(root, missed);
         }
         self.released += u64::from(released);
@@ -686,16 +690,15 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     fn remove_leaf(&mut self, host: &mut dyn PagingHost, holder: Holder, leaf_index: usize) {
         let id = self.holder_mut(holder).unlink::<S>(leaf_index);
         self.enter_in_roots(leaf_index);
-        let LeafTable { mut page, in_use, .. } =
-            self.leaves[id.number()].take().expect("a table is forgotten once");
+        let mut table = self.leaves[id.number()].take().expect("a table is forgotten once");
         self.free.push(id.used());
         // One that is kept is empty.
         if id.is_used() {
-            let cleared = leaf::clear::<S>(&mut page, &in_use, self.by_use);
+            let cleared = table.empty::<S>(self.by_use);
             self.count(cleared);
         }
         self.pages -= 1;
-        host.free_zeroed_table(page, Capability::new());
+        host.free_zeroed_table(table.page, Capability::new());
     }
 
     #[inline]

@@ -63,14 +63,14 @@ static struct flushed *flushed_current = flushed;
 #define NOTHING_HELD	0
 
 /*
- * Page directories of the last address spaces that have ended, 0 for none. The
- * host holds what their programs used, and whoever gets one of them next needs
- * a flush before it runs. A fork takes one for the child and flushes the
- * parent; so they go along with the next flush of an address space.
+ * Page directories of address spaces that have ended, and zeros. The host holds
+ * what their programs used, and whoever gets one of them next needs a flush
+ * before it runs. A fork takes one for the child and flushes the parent; so they
+ * go along with the next flush of an address space.
  */
-#define ENDED	4
-static unsigned long ended[ENDED];
-static unsigned int next_ended;
+#define MOST_ENDED	4
+static unsigned long ended[MOST_ENDED];
+static unsigned int ended_count;
 
 /*
  * The page of the page fault that Linux has begun to handle since it last left
@@ -192,9 +192,12 @@ static noinline bool note_load(struct flushed *known, unsigned long cr3,
 		.tlb_gen = slot->tlb_gen,
 	};
 	/* It is in use now, if it was not before. */
-	for (i = 0; i < ENDED; i++)
-		if (ended[i] == cr3)
-			ended[i] = 0;
+	for (i = ended_count; i--; ) {
+		if (ended[i] != cr3)
+			continue;
+		ended[i] = ended[--ended_count];
+		ended[ended_count] = 0;
+	}
 	return held;
 }
 
@@ -251,20 +254,17 @@ static bool is_dying(void)
 
 static void flush_tlb_user(void)
 {
-	unsigned int i;
-
 	lguest_late_flush = 0;
 	if (is_dying())
 		return;
 	lguest_hcall(LHCALL_FLUSH_USER_OF, ended[0], ended[1], ended[2], ended[3]);
-	for (i = 0; i < ENDED; i++) {
-		if (!ended[i])
-			continue;
-		*flushed_of(ended[i]) = (struct flushed){
-			.cr3 = ended[i],
-			.ctx_id = NOTHING_HELD,
-		};
-		ended[i] = 0;
+	while (ended_count) {
+		unsigned long cr3 = ended[--ended_count];
+		struct flushed *known = flushed_of(cr3);
+
+		ended[ended_count] = 0;
+		known->cr3 = cr3;
+		known->ctx_id = NOTHING_HELD;
 	}
 	note_flushed();
 }
@@ -278,7 +278,9 @@ static void note_end(struct mm_struct *mm)
 	unsigned long flags;
 
 	raw_local_irq_save(flags);
-	ended[next_ended++ % ENDED] = __pa(mm->pgd);
+	if (ended_count == MOST_ENDED)
+		ended_count--;
+	ended[ended_count++] = __pa(mm->pgd);
 	raw_local_irq_restore(flags);
 }
 
