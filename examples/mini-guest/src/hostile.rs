@@ -45,6 +45,7 @@ pub fn commit(act: HostileAct) {
         HostileAct::WildStackPointer => wild_stack_pointer(),
         HostileAct::JumpNowhere => jump_nowhere(),
         HostileAct::WildHandler => wild_handler(),
+        HostileAct::FaultingHandler => faulting_handler(),
         HostileAct::GateType => gate_type(),
         HostileAct::GateIndex => {
             let gate = descriptors::interrupt_gate(0, 3);
@@ -250,6 +251,31 @@ fn wild_handler() {
     // it soon leaves memory.
     // SAFETY: never comes back.
     unsafe { asm!("mov esp, {0}", "jmp {1}", in(reg) KERNEL_BASE + PAGE_SIZE, in(reg) unmapped) };
+}
+
+core::arch::global_asm!(
+    r#"
+    .globl faulting_page_fault_handler
+faulting_page_fault_handler:
+    addl    ${page}, %eax
+    movl    %ss:(%eax), %ecx
+    jmp     faulting_page_fault_handler
+"#,
+    page = const PAGE_SIZE,
+    options(att_syntax)
+);
+
+fn faulting_handler() {
+    unsafe extern "C" {
+        static faulting_page_fault_handler: u8;
+    }
+    let handler = (&raw const faulting_page_fault_handler).addr() as u32;
+    descriptors::load_gate(trap::PAGE_FAULT.into(), Descriptor::interrupt_gate(GUEST_CS, handler, 1));
+    // The stack ends in a page, for 256 frames: a host that saw few of them would end the guest for that page.
+    // SAFETY: never comes back.
+    unsafe {
+        asm!("mov esp, {}", "jmp {}", in(reg) KERNEL_BASE + PAGE_SIZE, in(reg) handler, in("eax") 0x3000_0000)
+    };
 }
 
 fn gate_type() {

@@ -16,6 +16,8 @@ for name in $names; do
     done
 done
 # A kernel whose handler only faults ends by that, before it has filled its memory with frames.
-lguest $GUEST hostile=wild-handler 2>&1 | grep 'trap 14 .* the guest makes no progress' || fail 'the reason is another'
+for act in wild-handler faulting-handler; do
+    lguest $GUEST hostile=$act 2>&1 | grep 'trap 14 .* the guest makes no progress' || fail "$act: the reason is another"
+done
 lguest $GUEST test=quick || fail 'a guest after them ended with status' $?
 unload

@@ -308,6 +308,8 @@ hostile! {
     DirectoryAtZero = 68 "directory-at-zero" Kernel,
     /// Directory entries and pages of the user half that lose and regain their rights, reported in each way and used at once.
     ChangingRights = 70 "changing-rights" Kernel,
+    /// A page-fault handler that faults itself, each time at another address.
+    FaultingHandler = 73 "faulting-handler" Kernel,
     /// SWITCH_TO again and again, alone and behind a call of the ring.
     Switching = 72 "switching" Kernel,
     /// A kernel stack of one page where the Switcher keeps the registers.
