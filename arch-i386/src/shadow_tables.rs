@@ -15,5 +15,10 @@ pub const HIDDEN: Flags = Flags::GLOBAL.union(Flags::WRITE_THROUGH).union(Flags:
 pub const KEPT: Flags = Flags::BIT_9;
 
 /// In the page of a shadow root with four entries (PAE), of which the processor reads no more than these: where a word for each
-/// entry begins. It is the guest's own entry for the middle table that the shadow's middle table stands for, 0 for none.
+/// entry begins. It is the guest's own entry for the middle table that the shadow's middle table stands for, 0 for none, or
+/// [`UNCLAIMED`].
 pub const MIDDLE_ORIGINS: u32 = 32;
+
+/// All level-1 tables under the shadow's middle table are empty: it stands for whichever of the guest's the first entry is filled
+/// under. (No entry of a guest's has this flag at that level: Intel SDM vol. 3A, table 4-8.)
+pub const UNCLAIMED: u32 = 2;

@@ -1141,14 +1141,16 @@ impl Machine {
         let entry = self.guest_entry(at) | 0x20 | (needed & 2) << 5;
         let shadow = if entry & 0x40 != 0 { entry } else { entry & !2 };
         let kept = self.link(va) & 0x200 != 0;
-        // Behind the four entries of a root is what the middle tables stand for.
-        let root = self.root;
-        let stands_for = match self.formats.shadow {
+        // Behind the four entries of a root is what the middle tables stand for; 2 is for the first that comes.
+        let (root, word) = (self.root, 8 + (va.0 >> 30) as usize);
+        let mut stands_for = match self.formats.shadow {
             Paging::TwoLevel => 0,
-            Paging::Pae => {
-                self.sim.inspect_table(root, |root| root.words()[8 + (va.0 >> 30) as usize]).into()
-            }
+            Paging::Pae => self.sim.inspect_table(root, |root| root.words()[word]).into(),
         };
+        if stands_for == 2 {
+            stands_for = first;
+            self.sim.damage_table(root, |root| root.words_mut()[word] = first as u32);
+        }
         if stands_for != first
             || kept && (self.link(va) ^ above) & 6 != 0
             || !self.put_in_switcher(va, shadow, false)

@@ -42,7 +42,7 @@
 //! * The guest names a middle table that it has changed by its frame, and the framework finds the shadows by what it knows of them. So
 //!   nothing is filled under a middle table of the shadow's that stands for another one than the guest has there. The framework
 //!   leaves what it knows in the root's page ([`MIDDLE_ORIGINS`](shadow_tables::MIDDLE_ORIGINS)), behind the four entries that the
-//!   processor reads.
+//!   processor reads. After a flush of all that is under one it stands for none, and the first that is filled decides.
 //!
 //! # Faults in the Switcher
 //! Loading the guest's segment registers, or the last `iret`, faults when the guest has left something
@@ -595,12 +595,12 @@ core::arch::global_asm!(
     testb ${PRESENT}, %cl
     jz \name\()_unhandled
     testl ${BY_CALL}, %esi
-    jnz 1f
+    jnz 6f
     // For a fault, the guest's middle table must be the one that the shadow's stands for: SET_PMD goes by that.
     movl %ss:{MIDDLE_ORIGINS}(%eax), %eax
     cmpl %eax, 8(%esp)
-    jne \name\()_unhandled
-1:  andl ${FRAME_MASK}, %ecx
+    jne 5f
+6:  andl ${FRAME_MASK}, %ecx
     addl %edx, %ecx
     movl %esi, %eax
     shrl $\span, %eax
@@ -662,6 +662,19 @@ core::arch::global_asm!(
     verw {FRAME}+{SS}(%ebp)
 1:  movl %edi, %cr3
     jmp \name\()_done
+
+    .if \pae
+    // Or it stands for none yet, and for the guest's from now on.
+5:  cmpl ${UNCLAIMED}, %eax
+    jne \name\()_unhandled
+    movl %esi, %eax
+    shrl ${PAE_ROOT_SPAN}, %eax
+    leal (%edx,%eax,4), %eax
+    addl %edi, %eax
+    pushl 8(%esp)
+    popl %ss:{MIDDLE_ORIGINS}(%eax)
+    jmp 6b
+    .endif
 
     // The first entry in the account that is under this root.
 4:  movl %edi, {FILL_ROOT}(%ebp)
@@ -1214,6 +1227,7 @@ core::arch::global_asm!(
     PAE_LAST = const Pae::ENTRIES - 1,
     PAE_ROOT_SPAN = const u32::BITS - Pae::ROOT_ENTRIES.trailing_zeros(),
     MIDDLE_ORIGINS = const shadow_tables::MIDDLE_ORIGINS,
+    UNCLAIMED = const shadow_tables::UNCLAIMED,
     NO_EXECUTE = const offset_of!(StatePage, no_execute),
     ENTRY_SIZE = const offset_of!(StatePage, view.entry_size),
     FETCH = const PageFaultErrorCode::INSTRUCTION_FETCH.bits(),

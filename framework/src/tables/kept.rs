@@ -6,15 +6,15 @@
 //! has. A mark in the link shows the Switcher that it must compare them. Until then the table is none to all others who look for
 //! one. One that nobody takes up for some flushes is released.
 //!
-//! With PAE the middle tables stay as well, as long as a table is under them, and the Switcher fills nothing under one that
-//! stands for another table than the guest has there.
+//! With PAE the middle tables stay as well, as long as a table is under them. The Switcher fills nothing under one that
+//! stands for another table than the guest has there; after a flush of everything under it, it stands for the one that is used first.
 
 use super::ids::LeafId;
 use super::leaf::Cleared;
 use super::{Holder, RootId, Tables, leaf_index_of, leaf_indices, table_flags};
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
-use crate::walk::{self, Origin};
-use arch_i386::addr::{GuestPhys, GuestVirt};
+use crate::walk::Origin;
+use arch_i386::addr::GuestVirt;
 use arch_i386::paging::{Entry, PageFormat};
 use arch_i386::shadow_tables;
 use core::ops::Range;
@@ -74,35 +74,15 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             self.remove_idle(host, id, start..own_end)?;
         }
         self.free_unused_middles(host, id, start..end);
+        if G::LEVELS == 3 {
+            let root = self.roots[usize::from(id.0)].as_mut();
+            let root = root.expect("a root's name is forgotten before the root");
+            root.unclaim_middles(&mut self.middle_counts, start / S::ENTRIES..own_end / S::ENTRIES);
+        }
         if own_end >= end {
             return Progress::Continue(()); // As at every flush: no entry is of the shared half.
         }
         self.release_in(host, Holder::Shared, own_end.max(start)..end)
-    }
-
-    /// Notes which middle tables the guest has now at these entries of the page directory, all of whose own tables have just been
-    /// [emptied](Tables::empty_entries). With two levels there are none.
-    pub fn renew_middle_origins(
-        &mut self,
-        host: &mut dyn PagingHost,
-        id: RootId,
-        directory: GuestPhys,
-        indices: Range<usize>,
-    ) {
-        if G::LEVELS < 3 {
-            return;
-        }
-        for index in indices {
-            if self.root(id).middles[index].is_none() {
-                continue;
-            }
-            // What is malformed ends the guest when it uses it.
-            let entry = walk::root_entry::<G>(host, directory, index).unwrap_or(Entry::EMPTY);
-            let is_table = entry.present() && G::ROOT_FLAGS.contains(entry.flags());
-            if let Some(middle) = walk::frame_within(host, entry).filter(|_| is_table) {
-                self.note_middle_origin(id, index * S::ENTRIES, Some(middle));
-            }
-        }
     }
 
     /// Releases the tables that nobody has taken up for long.
@@ -145,7 +125,12 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     pub(super) fn taken_up(&mut self, id: RootId, leaf_index: usize) -> Option<LeafId> {
         let leaf = self.kept_at(id, leaf_index)?;
         self.leaf_mut(leaf).idle_flushes = 0;
-        self.holder_mut(Holder::Own(id)).leaves[leaf_index] = leaf;
+        let root =
+            self.roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
+        root.leaves[leaf_index] = leaf;
+        if S::LEVELS == 3 {
+            root.note_claimed_middle(&mut self.middle_counts, leaf_index / S::ENTRIES);
+        }
         Some(leaf)
     }
 

@@ -80,6 +80,15 @@ impl<const WORDS: usize> InUse<WORDS> {
         }
     }
 
+    /// Whether any of `count` numbers from `from` on is a member; these are all of some words, which are all counted in one of
+    /// `used_words`.
+    #[inline]
+    pub(super) fn has_any(&self, from: usize, count: usize) -> bool {
+        debug_assert!(from.is_multiple_of(32) && count.is_multiple_of(32) && from % 1024 + count <= 1024);
+        let words = (1_u64 << (count / 32)) - 1;
+        self.used_words[Self::half(from)] & (words as u32) << (from / 32 % 32) != 0
+    }
+
     /// How many members there are.
     pub(super) fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
@@ -209,6 +218,8 @@ mod tests {
                 model.remove(&i);
             }
             let from = (i + 37) % (size + 40);
+            let start = i / 512 * 512;
+            assert_eq!(set.has_any(start, size.min(512)), model.range(start..start + 512).next().is_some());
             assert_eq!(set.next(from), model.range(from..).next().copied(), "from {from}");
             if round % 64 == 0 {
                 assert!(set.iter().eq(model.iter().copied()));

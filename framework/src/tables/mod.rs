@@ -658,14 +658,13 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let window = leaf_index_of::<S>(self.window.start()) / S::ENTRIES;
         let root =
             self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
-        let before = root.pages();
         for index in start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared) {
-            let next = root.in_use.next(index * S::ENTRIES);
-            if index != window && next.is_none_or(|next| next >= (index + 1) * S::ENTRIES) {
+            let is_used = index == window || root.in_use.has_any(index * S::ENTRIES, S::ENTRIES);
+            if root.middles[index].is_some() && !is_used {
                 root.free_middles::<S>(host, &mut self.middle_counts, index..index + 1);
+                self.pages -= 1;
             }
         }
-        self.pages -= before - root.pages();
     }
 
     /// Releases the level-1 tables at these indices; those of the shared half are released for all roots.

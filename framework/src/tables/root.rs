@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arch_i386::addr::{GuestFrame, HostFrame, PAGE_SHIFT};
 use arch_i386::paging::{Entry, Flags, PageFormat};
-use arch_i386::shadow_tables::MIDDLE_ORIGINS;
+use arch_i386::shadow_tables::{MIDDLE_ORIGINS, UNCLAIMED};
 use arch_i386::table::TablePage;
 use core::ops::Range;
 use fallible::OutOfMemory;
@@ -151,9 +151,32 @@ impl Root {
         self.page.words_mut()[FIRST_ORIGIN + index] = entry_for(origin);
     }
 
-    /// Whether the Switcher has the same of a middle table as `from`, which is this root or the one that it shares the table with.
+    /// Everything under these of `middles` is empty: each stands for whichever of the guest's tables is used there next.
+    pub(super) fn unclaim_middles(&mut self, counts: &mut MiddleCounts, indices: Range<usize>) {
+        for index in indices {
+            if self.middles[index].is_some() {
+                counts.change(self.middle_origins[index].take(), None);
+                self.page.words_mut()[FIRST_ORIGIN + index] = UNCLAIMED;
+            }
+        }
+    }
+
+    /// The guest's middle table that the Switcher has filled under, where the host knew of none.
+    pub(super) fn note_claimed_middle(&mut self, counts: &mut MiddleCounts, index: usize) {
+        let word = self.page.words()[FIRST_ORIGIN + index];
+        if self.middle_origins[index].is_none() && word & Flags::PRESENT.bits() as u32 != 0 {
+            self.set_middle_origin(counts, index, Some(GuestFrame(word >> PAGE_SHIFT)));
+        }
+    }
+
+    /// Whether the Switcher has the same of a middle table as `from`, which is this root or the one that it shares the table with. (Where
+    /// nothing is claimed, it may have begun something that it has not brought to its end.)
     pub(super) fn agrees_on_middle_origin(&self, from: &Self, index: usize) -> bool {
-        self.page.words()[FIRST_ORIGIN + index] == entry_for(from.middle_origins[index])
+        let word = self.page.words()[FIRST_ORIGIN + index];
+        match from.middle_origins[index] {
+            None => word == 0 || from.middles[index].is_some(),
+            middle => word == entry_for(middle),
+        }
     }
 
     /// Takes a level-1 table out of its root.

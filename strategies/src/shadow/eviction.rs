@@ -38,7 +38,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         }
         self.note_eviction(host, index, directory);
         // Where the host breaks it off, the guest does not come to see what is left.
-        let _ = self.flush_user_half(host, index, directory);
+        let _ = self.flush_user_half(host, index);
         self.rename(host, index, directory);
         Ok((index, false))
     }

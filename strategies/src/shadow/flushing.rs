@@ -12,7 +12,6 @@ use super::ShadowCache;
 use super::slots::Slot;
 use super::trial::Verdict;
 use alloc::vec::Vec;
-use arch_i386::addr::GuestPhys;
 use arch_i386::paging::PageFormat;
 use framework::host::{PagingHost, Progress, reschedule_point};
 
@@ -24,8 +23,7 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let index = self.slots.current();
         let verdict = self.verdict_after_flush();
         let pages = if verdict == Verdict::Leave { Vec::new() } else { self.user_pages(index) };
-        let directory = self.slots.current_slot().directory;
-        if self.flush_user_half(host, index, directory).is_break() {
+        if self.flush_user_half(host, index).is_break() {
             return;
         }
         match verdict {
@@ -43,22 +41,11 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         let _ = self.release_all(host);
     }
 
-    /// Drops a slot's mappings below the kernel, in whole root entries. From now on it stands for `directory`, the same as before or
-    /// another one.
-    pub(super) fn flush_user_half(
-        &mut self,
-        host: &mut dyn PagingHost,
-        index: usize,
-        directory: GuestPhys,
-    ) -> Progress {
-        if let Some(Slot { root, .. }) = self.slots.get(index) {
-            let kernel = G::index(self.kernel_address, G::LEVELS);
-            self.tables.empty_entries(host, root, 0..kernel)?;
-            if self.optimizations.for_switcher && !self.linear {
-                self.tables.renew_middle_origins(host, root, directory, 0..kernel);
-            }
-        }
-        Progress::Continue(())
+    /// Drops a slot's mappings below the kernel, in whole root entries.
+    pub(super) fn flush_user_half(&mut self, host: &mut dyn PagingHost, index: usize) -> Progress {
+        let Some(Slot { root, .. }) = self.slots.get(index) else { return Progress::Continue(()) };
+        let kernel = G::index(self.kernel_address, G::LEVELS);
+        self.tables.empty_entries(host, root, 0..kernel)
     }
 
     /// Drops everything of all slots; they stay taken.

@@ -200,7 +200,7 @@ impl<G: PageFormat, S: PageFormat> PagingStrategy for ShadowCache<G, S> {
     fn flush_user_of(&mut self, host: &mut dyn PagingHost, directory: GuestPhys) {
         if let Some(index) = self.slots.of(directory) {
             // Where the host breaks it off, the guest does not come to see what is left.
-            let _ = self.flush_user_half(host, index, directory);
+            let _ = self.flush_user_half(host, index);
         }
     }
 
