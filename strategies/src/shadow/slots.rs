@@ -33,7 +33,7 @@ pub(super) struct Slots {
     slots: Vec<Option<Slot>>,
     /// The lowest slot for each page directory.
     by_directory: HashMap<GuestPhys, usize, FxBuildHasher>,
-    /// What [`Slots::by_directory`] has of some, each at its [place](place_of): a switch goes back and forth between a few.
+    /// What [`Slots::by_directory`] has of some, each at one of its [places](places_of): a switch goes back and forth between a few.
     recent: [Option<(GuestPhys, usize)>; RECENT],
     current: usize,
 }
@@ -41,10 +41,11 @@ pub(super) struct Slots {
 /// How many page directories are found without a look at the index.
 const RECENT: usize = 64;
 
-/// Where that is noted of a page directory. (Knuth's multiplicative hash: many lie at a distance of the same power of two, and with
-/// PAE Linux has them in one page.)
-const fn place_of(directory: GuestPhys) -> usize {
-    (directory.0.wrapping_mul(0x9e37_79b1) >> (u32::BITS - RECENT.trailing_zeros())) as usize
+/// Where that is noted of a page directory: in the first place, or the second if another has that. (Knuth's multiplicative hash: many
+/// lie at a distance of the same power of two, and with PAE Linux has them in one page.)
+const fn places_of(directory: GuestPhys) -> [usize; 2] {
+    let place = (directory.0.wrapping_mul(0x9e37_79b1) >> (u32::BITS - RECENT.trailing_zeros())) as usize;
+    [place, place ^ 1]
 }
 
 /// A set of the first slots, as many as most guests have page directories in use.
@@ -95,16 +96,22 @@ impl Slots {
     /// The same, for the page directory of a switch.
     #[inline]
     pub(super) fn of_loaded(&mut self, directory: GuestPhys) -> Option<usize> {
-        match self.recent[place_of(directory)] {
-            Some((recent, index)) if recent == directory => Some(index),
-            _ => self.look_up(directory),
+        for place in places_of(directory) {
+            if let Some((recent, index)) = self.recent[place]
+                && recent == directory
+            {
+                return Some(index);
+            }
         }
+        self.look_up(directory)
     }
 
     #[inline(never)] // The usual case is the other one.
     fn look_up(&mut self, directory: GuestPhys) -> Option<usize> {
         let index = self.of(directory)?;
-        self.recent[place_of(directory)] = Some((directory, index));
+        let [first, second] = places_of(directory);
+        let place = if self.recent[first].is_none() { first } else { second };
+        self.recent[place] = Some((directory, index));
         Some(index)
     }
 
@@ -177,11 +184,17 @@ impl Slots {
         (from..self.slots.len()).chain(0..from).find(|&index| self.slots[index].is_some())
     }
 
+    fn forget_recent(&mut self, directory: GuestPhys) {
+        for place in places_of(directory) {
+            self.recent[place].take_if(|(recent, _)| *recent == directory);
+        }
+    }
+
     /// Notes that a slot shadows this page directory from now on, by this root.
     pub(super) fn fill(&mut self, index: usize, directory: GuestPhys, root: RootId) {
         self.forget_directory(index);
         self.slots[index] = Some(Slot { directory, root });
-        self.recent[place_of(directory)] = None;
+        self.forget_recent(directory);
         let lowest = self.by_directory.entry(directory).or_insert(index);
         *lowest = index.min(*lowest);
     }
@@ -213,7 +226,7 @@ impl Slots {
     /// Takes a slot's page directory out of the index.
     fn forget_directory(&mut self, index: usize) {
         let Some(Slot { directory, .. }) = self.slots[index] else { return };
-        self.recent[place_of(directory)] = None;
+        self.forget_recent(directory);
         if self.by_directory.get(&directory) != Some(&index) {
             return;
         }
