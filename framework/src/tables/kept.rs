@@ -121,19 +121,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         Some(leaf)
     }
 
-    /// The table that is kept at a leaf-table index, and that the Switcher has taken up by itself.
-    pub(super) fn taken_up(&mut self, id: RootId, leaf_index: usize) -> Option<LeafId> {
-        let leaf = self.kept_at(id, leaf_index)?;
-        self.leaf_mut(leaf).idle_flushes = 0;
-        let root =
-            self.roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
-        root.leaves[leaf_index] = leaf;
-        if S::LEVELS == 3 {
-            root.note_claimed_middle(&mut self.middle_counts, leaf_index / S::ENTRIES);
-        }
-        Some(leaf)
-    }
-
     fn kept_at(&self, id: RootId, leaf_index: usize) -> Option<LeafId> {
         debug_assert!(leaf_index < leaf_indices::<S>(), "{leaf_index} is no leaf-table index");
         if leaf_index >= self.shared_from {

@@ -494,51 +494,63 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// When one is in no table of these.
     pub fn note_fills(&mut self, host: &dyn PagingHost, fills: Fills, end: GuestVirt) -> NotedFills {
         let mut account = &host.filled_in_switcher(Capability::new())[..fills.words() as usize];
-        let (mut released, mut faults, mut set_ptes, mut missed) = (0, 0, 0, 0);
-        let mut root = None;
+        let (mut faults, mut set_ptes) = (0, 0);
         while let Some((&first, behind)) = account.split_first() {
-            if let Some(page) = first.root() {
-                if let Some(before) = root.replace(self.filled_root(page)) {
-                    self.count_fills(before, core::mem::take(&mut missed));
-                }
-                account = behind;
-                continue;
-            }
-            let leaf = self.filled_leaf(root.expect("the account begins with a root"), first.page());
-            let table = self.leaf_mut(leaf);
-            let all_below = first.page().0 | (S::LEAF_SPAN - 1) < end.0;
-            // As a rule many in a row are in one table, and new.
-            while let Some(filled) = account.first()
-                && filled.is_beside::<S>(first)
+            let id = self.filled_root(first.root().expect("what is filled is under a root"));
+            account = behind;
+            // One root and its tables at a time, so that each is looked up once.
+            let Self { roots, leaves, owner, shared_from, middle_counts, released, .. } = self;
+            let root = roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
+            while let Some(&first) = account.first()
+                && first.root().is_none()
             {
-                if filled.is_new_beside::<S>(first) {
-                    let new = table.note_new::<S>(first, account);
-                    let below = || account[..new].iter().filter(|filled| filled.page() < end).count();
-                    missed += if all_below { new } else { below() } as u32;
-                    faults += new as u32;
-                    account = &account[new..];
-                    continue;
-                }
-                let index = S::index(filled.page(), 1);
-                if filled.cleared() {
-                    table.in_use.remove(index);
+                let leaf_index = leaf_index_of::<S>(first.page());
+                let leaf = if leaf_index < *shared_from {
+                    root.leaves[leaf_index]
                 } else {
-                    table.in_use.insert(index);
+                    owner.as_ref().map_or(LeafId::NONE, |owner| owner.leaves[leaf_index])
+                };
+                assert!(leaf != LeafId::NONE, "the Switcher makes no tables");
+                let table =
+                    leaves[leaf.number()].as_mut().expect("a table's name is forgotten before the table");
+                if !leaf.is_used() {
+                    // It has taken up one that was kept.
+                    table.idle_flushes = 0;
+                    root.leaves[leaf_index] = leaf.used();
+                    if S::LEVELS == 3 {
+                        root.note_claimed_middle(middle_counts, leaf_index / S::ENTRIES);
+                    }
                 }
-                released += u32::from(filled.replaced());
-                if filled.by_call() {
-                    set_ptes += 1;
-                } else {
-                    faults += 1;
-                    missed += u32::from(filled.page() < end);
+                let all_below = first.page().0 | (S::LEAF_SPAN - 1) < end.0;
+                // As a rule many in a row are in one table, and new.
+                while let Some(filled) = account.first()
+                    && filled.is_beside::<S>(first)
+                {
+                    if filled.is_new_beside::<S>(first) {
+                        let new = table.note_new::<S>(first, account);
+                        let below = || account[..new].iter().filter(|filled| filled.page() < end).count();
+                        root.fills += if all_below { new } else { below() } as u64;
+                        faults += new as u32;
+                        account = &account[new..];
+                        continue;
+                    }
+                    let index = S::index(filled.page(), 1);
+                    if filled.cleared() {
+                        table.in_use.remove(index);
+                    } else {
+                        table.in_use.insert(index);
+                    }
+                    *released += u64::from(filled.replaced());
+                    if filled.by_call() {
+                        set_ptes += 1;
+                    } else {
+                        faults += 1;
+                        root.fills += u64::from(filled.page() < end);
+                    }
+                    account = &account[1..];
                 }
-                account = &account[1..];
             }
         }
-        if let Some(root) = root {
-            self.count_fills(root, missed);
-        }
-        self.released += u64::from(released);
         fills.noted(faults, set_ptes)
     }
 
@@ -551,13 +563,6 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             *last = found as u16;
         }
         RootId(*last)
-    }
-
-    /// The table in which the Switcher has filled the entry for a page.
-    fn filled_leaf(&mut self, root: RootId, page: GuestVirt) -> LeafId {
-        let leaf_index = leaf_index_of::<S>(page);
-        let leaf = self.find(root, leaf_index).or_else(|| self.taken_up(root, leaf_index));
-        leaf.expect("the Switcher makes no tables")
     }
 
     /// Counts so many fills of entries under a root. Which are counted is the strategy's choice.
