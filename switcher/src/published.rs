@@ -13,10 +13,21 @@ use arch_i386::done_in_switcher::FilledInSwitcher;
 /// Page directories that may be published under one hash, and how many hashes there are.
 pub(crate) const WAYS: usize = 4;
 const SETS: usize = 16;
-/// What a page directory's address is multiplied with; the highest bits of the product are its hash (Knuth, The Art of
-/// Computer Programming, vol. 3, 6.4: 2³² over the golden ratio).
-pub(crate) const HASH_FACTOR: u32 = 0x9e37_79b1;
+/// What a page directory's address is multiplied with; the highest bits of the product are its hash. (Knuth, The Art of
+/// Computer Programming, vol. 3, 6.4: 2³² over the golden ratio; and its powers.)
+const HASH_FACTORS: [u32; 8] = {
+    let mut factors = [0x9e37_79b1_u32; 8];
+    let mut n = 1;
+    while n < factors.len() {
+        factors[n] = factors[n - 1].wrapping_mul(factors[0]);
+        n += 1;
+    }
+    factors
+};
 pub(crate) const HASH_SHIFT: u32 = u32::BITS - SETS.trailing_zeros();
+
+/// So many roots are spread by another factor where one finds no room. Of more, some set has too many by nearly any.
+const MOST_SPREAD: usize = SETS * WAYS / 2;
 
 /// Of so many roots for which there is no room, one takes the place of another.
 const ATTEMPTS: u32 = 4;
@@ -68,8 +79,15 @@ pub(crate) struct Published {
     pub(crate) fill_words: u32,
     pub(crate) filled: [FilledInSwitcher; FILL_WORDS],
     pub(crate) roots: [[PublishedRoot; WAYS]; SETS],
+    /// One of [`HASH_FACTORS`].
+    pub(crate) hash_factor: u32,
     /// How many roots have found no room since one took another's place.
     declined: u32,
+}
+
+/// The set of a page directory's address.
+const fn set_by(factor: u32, directory: u32) -> usize {
+    (directory.wrapping_mul(factor) >> HASH_SHIFT) as usize
 }
 
 impl Published {
@@ -87,14 +105,41 @@ impl Published {
         fill_words: 0,
         filled: [FilledInSwitcher::NONE; FILL_WORDS],
         roots: [[PublishedRoot { directory: 0, cr3: 0, linear: 0 }; WAYS]; SETS],
+        hash_factor: HASH_FACTORS[0],
         declined: 0,
     };
 
     fn set_of(&mut self, directory: GuestPhys) -> &mut [PublishedRoot; WAYS] {
-        &mut self.roots[(directory.0.wrapping_mul(HASH_FACTOR) >> HASH_SHIFT) as usize]
+        &mut self.roots[set_by(self.hash_factor, directory.0)]
     }
 
-    /// Publishes a root. A full set takes one of [`ATTEMPTS`], at the place that more bits of its hash name: of page directories that
+    /// Puts these in, by the first factor by which each finds room; returns whether there is one.
+    fn spread(&mut self, new: PublishedRoot) -> bool {
+        let all = || self.roots.as_flattened().iter().filter(|root| root.cr3 != 0).chain([&new]);
+        if all().count() > MOST_SPREAD {
+            return false;
+        }
+        let fits = |&factor: &u32| {
+            let mut taken = [0; SETS];
+            all().all(|root| {
+                let taken = &mut taken[set_by(factor, root.directory)];
+                *taken += 1;
+                *taken <= WAYS
+            })
+        };
+        let Some(factor) = HASH_FACTORS.into_iter().find(fits) else { return false };
+        let before = core::mem::replace(&mut self.roots, Self::NONE.roots);
+        self.hash_factor = factor;
+        for &root in before.as_flattened().iter().filter(|root| root.cr3 != 0).chain([&new]) {
+            let set = self.set_of(GuestPhys(root.directory));
+            let free = set.iter_mut().find(|place| place.cr3 == 0);
+            *free.expect("each set has been counted") = root;
+        }
+        true
+    }
+
+    /// Publishes a root. Where its set is full, all are [spread](Self::spread) anew. If that cannot be, the set takes one of
+    /// [`ATTEMPTS`], at the place that more bits of its hash name: of page directories that
     /// are loaded in turn, one more than a set has room for, nearly all stay so, where none would if the one published first went.
     pub(crate) fn publish(&mut self, directory: GuestPhys, root: HostFrame, linear: Option<GuestVirt>) {
         let new = PublishedRoot {
@@ -102,17 +147,19 @@ impl Published {
             cr3: root.0 << PAGE_SHIFT,
             linear: linear.map_or(0, |at| at.0),
         };
-        let hash = directory.0.wrapping_mul(HASH_FACTOR) << SETS.trailing_zeros();
-        let way = (hash >> (u32::BITS - WAYS.trailing_zeros())) as usize;
         let set = self.set_of(directory);
         let place = set.iter().position(|root| root.cr3 != 0 && root.directory == directory.0);
         if let Some(place) = place.or_else(|| set.iter().position(|root| root.cr3 == 0)) {
             set[place] = new;
+        } else if self.spread(new) {
+            // It is in.
         } else if self.declined < ATTEMPTS - 1 {
             self.declined += 1;
         } else {
             self.declined = 0;
-            self.set_of(directory)[way] = new;
+            let hash = directory.0.wrapping_mul(self.hash_factor) << SETS.trailing_zeros();
+            let way = hash >> (u32::BITS - WAYS.trailing_zeros());
+            self.set_of(directory)[way as usize] = new;
         }
     }
 
@@ -187,9 +234,34 @@ mod tests {
     }
 
     #[test]
+    fn those_of_one_set_are_spread() {
+        let mut published = Published::NONE;
+        let all = same_set();
+        for (directory, frame) in all.into_iter().zip(1..) {
+            published.publish(directory, HostFrame(frame), None);
+        }
+        for (directory, frame) in all.into_iter().zip(1..) {
+            let expected = PublishedRoot { directory: directory.0, cr3: frame << 12, linear: 0 };
+            assert_eq!(published.root_of(directory), Some(expected));
+        }
+        published.retract(all[2]);
+        assert_eq!(published.root_of(all[2]), None);
+        assert_eq!(published.roots.as_flattened().iter().filter(|root| root.cr3 != 0).count(), 4);
+    }
+
+    #[test]
     fn one_of_a_full_set_makes_room() {
         let mut published = Published::NONE;
         let all = same_set();
+        // With the other sets full, there are too many to be spread.
+        for page in 0x1000..0x1100 {
+            let other = GuestPhys(page << 12);
+            let set = published.set_of(other);
+            if let Some(free) = set.iter_mut().find(|root| root.cr3 == 0) {
+                *free = root(other.0, 0x1000);
+            }
+        }
+        *published.set_of(all[0]) = [PublishedRoot::default(); WAYS];
         for (directory, frame) in all.into_iter().zip(1..=4) {
             published.publish(directory, HostFrame(frame), None);
         }

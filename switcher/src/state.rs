@@ -486,6 +486,8 @@ mod tests {
             (0x978 / 4, 0xfe7c_4800),
             (0x97c / 4, 0x4000_07ff),
             (0x980 / 4, 0xfe7c),
+            // By what page directories are hashed at first.
+            (0xfd8 / 4, 0x9e37_79b1),
         ];
         for (index, &word) in words.iter().enumerate().skip(tables) {
             let expected = known.iter().find(|(at, _)| *at == index).map_or(0, |(_, word)| *word);

@@ -113,8 +113,9 @@
 //!
 //! * On the way in it becomes an exit: the guest is not entered, for the host may wait for this processor (a
 //!   machine check gathers all of them). Up to the last `iret` the guest's registers still lie in their frame,
-//!   which is simply left there, but for segment registers that are loaded: what was done in here has not stored them; at that `iret` they are all loaded, and the stack is what it would be had the
-//!   event come at the guest's first instruction, so the event's own stub is run again as if it had.
+//!   which is simply left there, but for segment registers that are loaded: what was done in here has not stored them. At that `iret`
+//!   all registers are loaded, and the stack is what it would be had the event come at the guest's first instruction, so the event's
+//!   own stub is run again as if it had.
 //! * While the guest's tables are walked for a page fault, or what a hypercall asks for is looked at, it is counted as on the way
 //!   out, and the work is given up: the exit is the page fault's or the hypercall's. (One that came just before is found when the work
 //!   is done.)
@@ -134,7 +135,7 @@
 //! [`EVENTS_ONLY`]: arch_i386::trap::EVENTS_ONLY
 //! [`HYPERCALL_MISSED`]: arch_i386::trap::HYPERCALL_MISSED
 
-use crate::published::{HASH_FACTOR, HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS};
+use crate::published::{HASH_SHIFT, MOST_FILLS, MOST_LOADS, Published, PublishedRoot, WAYS};
 use crate::state::{
     FIXED_FLAGS, FRAME, FRAME_KNOWN, FRAME_SHIFT, FRAME_WRITABLE, GUEST_FLAGS, HostContext,
     MACHINE_CHECKS_SHIFT, NO_ADDRESS, StatePage, TableRegister, VcpuPages,
@@ -200,7 +201,8 @@ core::arch::global_asm!(
 
     // The published root of the page directory in eax, into edi.
     .macro lguest_switcher_find_root name
-    imull ${HASH_FACTOR}, %eax, %edi
+    movl %eax, %edi
+    imull {HASH_FACTOR}(%ebp), %edi
     shrl ${HASH_SHIFT}, %edi
     imull ${SET_SIZE}, %edi, %edi
     leal {ROOTS}(%ebp,%edi), %edi
@@ -1166,7 +1168,7 @@ core::arch::global_asm!(
     ROOT_LINEAR = const offset_of!(PublishedRoot, linear),
     WAYS = const WAYS,
     SET_SIZE = const WAYS * size_of::<PublishedRoot>(),
-    HASH_FACTOR = const HASH_FACTOR as i32,
+    HASH_FACTOR = const offset_of!(StatePage, published.hash_factor),
     HASH_SHIFT = const HASH_SHIFT,
     MOST_LOADS = const MOST_LOADS,
     MOST_RING_CALLS = const MOST_RING_CALLS,
