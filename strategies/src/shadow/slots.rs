@@ -48,9 +48,8 @@ const fn places_of(directory: GuestPhys) -> [usize; 2] {
     [place, place ^ 1]
 }
 
-/// A set of the first slots, as many as most guests have page directories in use.
-type FirstSlots = u32;
-const FIRST_SLOTS: usize = FirstSlots::BITS as usize;
+/// The first slots, as many as most guests have ever taken.
+const FIRST_SLOTS: usize = 128;
 
 impl Slots {
     /// That many slots, none taken.
@@ -124,19 +123,23 @@ impl Slots {
         directories: &[GuestPhys],
         mut used: impl FnMut(usize, GuestPhys),
     ) -> Option<usize> {
-        let mut left: FirstSlots = 0;
+        let (mut left, mut count) = ([0_u32; FIRST_SLOTS / 32], 0);
         for &directory in directories {
-            left |= FirstSlots::checked_shl(1, self.of_loaded(directory)? as u32)?;
+            let index = self.of_loaded(directory)?;
+            let (word, bit) = (left.get_mut(index / 32)?, 1 << (index % 32));
+            count += usize::from(*word & bit == 0);
+            *word |= bit;
         }
         // From the last one back, each is come to once.
         let (mut order, mut found) = ([0_u8; FIRST_SLOTS], 0);
         for &directory in directories.iter().rev() {
             let index = self.of_loaded(directory)?;
-            if left & 1 << index != 0 {
-                left ^= 1 << index;
+            let (word, bit) = (left.get_mut(index / 32)?, 1 << (index % 32));
+            if *word & bit != 0 {
+                *word ^= bit;
                 order[found] = index as u8;
                 found += 1;
-                if left == 0 {
+                if found == count {
                     break;
                 }
             }
