@@ -1189,8 +1189,8 @@ impl Machine {
         let shadow = if entry == 0 { 0 } else { frame | entry & (0xfff | NO_EXECUTE) };
         self.store_shadow(frame_of(link), index(self.formats.shadow, va, 1), shadow);
         self.done();
-        let roots = self.filled.iter().filter_map(|filled| filled.root());
-        if roots.last() != Some(self.root) {
+        let last = self.filled.iter().rev().find_map(|filled| filled.root());
+        if last != Some(self.root) {
             self.filled.push(FilledInSwitcher::of_root(self.root));
         }
         let bit = |applies: bool, bit: u32| if applies { bit } else { 0 };

@@ -48,9 +48,6 @@ const fn places_of(directory: GuestPhys) -> [usize; 2] {
     [place, place ^ 1]
 }
 
-/// The first slots, as many as most guests have ever taken.
-const FIRST_SLOTS: usize = 128;
-
 impl Slots {
     /// That many slots, none taken.
     pub(super) fn new(slots: usize) -> Result<Self, OutOfMemory> {
@@ -116,14 +113,14 @@ impl Slots {
 
     /// Tells of the last use of each of these page directories, which the guest has switched to one after the other: of the slot and
     /// the page directory, in the order of those uses. Returns the slot of the last, or `None`, with nothing told, if one of them is not
-    /// in any of the first slots.
+    /// in any of the first slots, 32 for each of `WORDS`, of which there are at most 8.
     #[inline]
-    pub(super) fn last_uses(
+    pub(super) fn last_uses<const WORDS: usize>(
         &mut self,
         directories: &[GuestPhys],
         mut used: impl FnMut(usize, GuestPhys),
     ) -> Option<usize> {
-        let (mut left, mut count) = ([0_u32; FIRST_SLOTS / 32], 0);
+        let (mut left, mut count) = ([0_u32; WORDS], 0);
         for &directory in directories {
             let index = self.of_loaded(directory)?;
             let (word, bit) = (left.get_mut(index / 32)?, 1 << (index % 32));
@@ -131,7 +128,8 @@ impl Slots {
             *word |= bit;
         }
         // From the last one back, each is come to once.
-        let (mut order, mut found) = ([0_u8; FIRST_SLOTS], 0);
+        let (mut order, mut found) = ([[0_u8; 32]; WORDS], 0);
+        let order = order.as_flattened_mut();
         for &directory in directories.iter().rev() {
             let index = self.of_loaded(directory)?;
             let (word, bit) = (left.get_mut(index / 32)?, 1 << (index % 32));

@@ -45,13 +45,14 @@ impl<G: PageFormat, S: PageFormat> ShadowCache<G, S> {
         if self.linear {
             return 0;
         }
-        if directories.len() >= WORTH_SORTING
-            && !self.policy.counts_each_use()
-            && let Some(last) =
-                self.slots.last_uses(directories, |index, directory| self.policy.used(index, directory))
-        {
-            self.make_current(last);
-            return directories.len();
+        if directories.len() >= WORTH_SORTING && !self.policy.counts_each_use() {
+            let mut used = |index, directory| self.policy.used(index, directory);
+            // As a rule they are in the first few slots.
+            let last = self.slots.last_uses::<1>(directories, &mut used);
+            if let Some(last) = last.or_else(|| self.slots.last_uses::<4>(directories, &mut used)) {
+                self.make_current(last);
+                return directories.len();
+            }
         }
         let mut last = None;
         let mut noted = 0;
