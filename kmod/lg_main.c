@@ -111,7 +111,7 @@ MODULE_PARM_DESC(audit, "hold shadow tables against guests' after every so many 
 
 static bool lg_reflect_allowed = true;
 module_param_named(reflect, lg_reflect_allowed, bool, 0644);
-MODULE_PARM_DESC(reflect, "reflect page faults of programs to the guest's kernel without leaving the guest (default on)");
+MODULE_PARM_DESC(reflect, "reflect page faults to the guest's kernel without leaving the guest (default on)");
 
 static bool lg_switch_allowed = true;
 module_param_named(switch, lg_switch_allowed, bool, 0644);

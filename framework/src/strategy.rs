@@ -191,7 +191,7 @@ pub trait PagingStrategy {
     /// The shadow root to run on now.
     fn root(&self) -> ShadowRoot<'_>;
 
-    /// The guest's page directory by which the Switcher may reflect page faults of ring 3 without a call of
+    /// The guest's page directory by which the Switcher may reflect page faults without a call of
     /// [`demand_fault`](Self::demand_fault), where an entry of the guest's own tables is not present or forbids the access.
     /// `None`, which is the default, for a strategy that must see every fault.
     fn reflects_by(&self) -> Option<GuestPhys> {

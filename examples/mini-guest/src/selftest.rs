@@ -42,6 +42,7 @@ pub fn run(test: KernelTest) -> bool {
         KernelTest::MovedTables => moved_tables(),
         KernelTest::UserEntries => user_entries(),
         KernelTest::SwitchTo => switch_to(),
+        KernelTest::FlushUserOf => flush_user_of(),
         KernelTest::HaltWakes => halt_wakes(),
         KernelTest::OtherFaultHandler => other_fault_handler(),
         KernelTest::UsualFaultHandler => usual_fault_handler(),
@@ -334,6 +335,34 @@ fn switch_to() -> bool {
         }
     }
     map(Entry::EMPTY);
+    free(frames);
+    true
+}
+
+fn flush_user_of() -> bool {
+    const HERE: GuestVirt = GuestVirt(0x3000_0000);
+    let frames = two_frames();
+    let map = |entry| {
+        with_current_tables(|tables, frames| {
+            tables.set(&mut Ram, frames, HERE, entry).unwrap_or_else(|error| panic!("a table: {error}"));
+        });
+    };
+    let (kernel_root, own_root) = {
+        let mut kernel = kernel();
+        (kernel.memory().tables.root(), kernel.root())
+    };
+    for number in [1, 0, 1] {
+        // The host does not learn of the new entry, which is made while another page directory is loaded. The first that is named
+        // is none.
+        host::call(Hypercall::NewPgtable, [kernel_root.0, 0, 0]);
+        map(Entry::new(frames[number].0.into(), KERNEL_PAGE));
+        host::call(Hypercall::FlushUserOf, [frames[0].0 * PAGE_SIZE, 0, own_root.0]);
+        host::call(Hypercall::NewPgtable, [own_root.0, 0, 0]);
+        let loaded = attempt::load(HERE.0);
+        ensure!(loaded == Ok(number as u32), "{HERE} reads as {loaded:x?}, and {number} is there");
+    }
+    map(Entry::EMPTY);
+    host::call(Hypercall::FlushTlb, [0, 0, 0]);
     free(frames);
     true
 }

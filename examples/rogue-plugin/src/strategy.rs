@@ -30,6 +30,7 @@ static IN: Word = Word {
         "set-pmd",
         "load-page-directory",
         "flush-user",
+        "flush-user-of",
         "flush-all",
         "set-stack",
         "keep-stack",

@@ -28,8 +28,8 @@ lguest --strategy rogue:does=panic,in=build $GUEST test=quick
 [ -d /proc/$other ] && [ "$(parameter guests)" = 1 ] || fail 'another guest has ended with it'
 kill $other
 wait $other; [ $? = 143 ] || fail 'the other guest ended with status' $?
-methods='demand-fault set-pte load-page-directory flush-user flush-all set-stack guest-initialised translate
-    root'
+methods='demand-fault set-pte load-page-directory flush-user flush-user-of flush-all set-stack guest-initialised
+    translate root'
 others='keep-stack set-pgd set-pmd counters tear-down build set-up drop'
 for method in $methods; do
     panics rogue $method after=0

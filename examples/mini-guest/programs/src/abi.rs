@@ -145,6 +145,8 @@ numbered! {
         PciConsole = 15,
         /// SWITCH_TO loads a page directory, alone and behind a call of the ring.
         SwitchTo = 16,
+        /// FLUSH_USER_OF drops what is mapped under a page directory that is not loaded.
+        FlushUserOf = 17,
     }
 }
 

@@ -120,6 +120,7 @@ const TESTS: &[Test] = &[
     ("moved-tables", |_| kernel(KernelTest::MovedTables)),
     ("user-entries", |_| kernel(KernelTest::UserEntries)),
     ("switch-to", |_| kernel(KernelTest::SwitchTo)),
+    ("flush-user-of", |_| kernel(KernelTest::FlushUserOf)),
     ("interrupt-flag", |_| kernel(KernelTest::InterruptFlag)),
     ("halt", |_| kernel(KernelTest::HaltWakes)),
     ("processes", memory::many_processes),
