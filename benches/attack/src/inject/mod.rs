@@ -256,7 +256,16 @@ fn closing(boot: &Boot, steps: &[Step], report: &Report) -> Vec<String> {
 /// How control comes to an instruction: events that are injected one after the other on the way.
 struct Way {
     name: String,
+    /// An instruction that is come to first, without an event.
+    by: Option<u32>,
     events: Vec<(Spot, Event)>,
+}
+
+impl Way {
+    /// Whether control is brought on the way.
+    fn is_led(&self) -> bool {
+        self.by.is_some() || !self.events.is_empty()
+    }
 }
 
 /// A pair on one of its ways.
@@ -284,6 +293,12 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
     let ways = ways(text, &usual)?;
     let mut reached: Vec<Vec<u32>> = Vec::new();
     for way in &ways {
+        if way.by.is_some() {
+            // Only the way back into the guest.
+            let back = text.back_into_guest()?;
+            reached.push(text.inwards().map(|(at, _)| at).filter(|at| *at >= back).collect());
+            continue;
+        }
         if way.events.is_empty() {
             reached.push(usual.clone());
             continue;
@@ -339,9 +354,16 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
         .inwards()
         .map(|(at, _)| at)
         .find(|&at| matches!(text.kind(at), Kind::Segment(..)) && !faults(text, at).possible.is_empty());
-    let mut ways = vec![Way { name: "usual".to_owned(), events: Vec::new() }];
-    let mut add =
-        |name: String, spot: Spot, event: Event| ways.push(Way { name, events: vec![(spot, event)] });
+    let mut ways = vec![Way { name: "usual".to_owned(), by: None, events: Vec::new() }];
+    // Where all is loaded that the guest had, and nothing stored.
+    ways.push(Way {
+        name: "after work in the Switcher".to_owned(),
+        by: Some(text.work_done()?),
+        events: Vec::new(),
+    });
+    let mut add = |name: String, spot: Spot, event: Event| {
+        ways.push(Way { name, by: None, events: vec![(spot, event)] })
+    };
     let at = |offset: u32| format!("at {}", text.place(offset));
     for event in [Event::Nmi, Event::MachineCheck] {
         add(format!("{event} in the guest"), Spot::Guest, event);
@@ -374,8 +396,11 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
 /// Goes a way up to its last event, which is injected.
 fn go(session: &mut Session<'_>, way: &Way) -> Result<bool> {
     session.begin();
+    if let Some(by) = way.by {
+        session.reach(Spot::Text(by), false)?;
+    }
     for (number, &(spot, event)) in way.events.iter().enumerate() {
-        if !session.reach(spot, number > 0)? {
+        if !session.reach(spot, way.by.is_some() || number > 0)? {
             return Ok(false);
         }
         session.inject(event)?;
@@ -422,10 +447,11 @@ fn cases(text: &Text, ways: &[Way], reached: &[Vec<u32>], report: &mut Report, q
         let on = |way: usize| reached[way].contains(&offset) || way == 0 && reached[0].contains(&first);
         let on: Vec<usize> = (0..ways.len()).filter(|&way| on(way)).collect();
         let checked = |way: usize| ways[way].events.iter().any(|(_, event)| *event == Event::MachineCheck);
-        let wanted = if quick { 1 } else { usize::MAX };
         let spot = Spot::Text(offset);
-        let mut add = |event: Event, ways: &[usize], spot: Spot| {
-            cases.extend(ways.iter().take(wanted).map(|&way| Case { place, way, spot, event }));
+        let mut add = |event: Event, of: &[usize], spot: Spot| {
+            let first = of.first().copied();
+            let wanted = |way: &usize| !quick || Some(*way) == first || ways[*way].by.is_some();
+            cases.extend(of.iter().copied().filter(wanted).map(|way| Case { place, way, spot, event }));
         };
         if on.is_empty() {
             report.uncovered(place, Event::Nmi);
@@ -465,7 +491,7 @@ fn cases(text: &Text, ways: &[Way], reached: &[Vec<u32>], report: &mut Report, q
 fn attempt(session: &mut Session<'_>, way: &Way, case: &Case) -> Result<Result<(), String>> {
     let mut outcome = Err("control did not come there".to_owned());
     for _ in 0..TRIES {
-        if !go(session, way)? || !session.reach(case.spot, !way.events.is_empty())? {
+        if !go(session, way)? || !session.reach(case.spot, way.is_led())? {
             session.restore()?;
             continue;
         }

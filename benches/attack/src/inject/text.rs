@@ -156,6 +156,21 @@ impl Text {
         Ok(())
     }
 
+    /// Where the Switcher has done by itself what the guest came for.
+    pub fn work_done(&self) -> Result<u32> {
+        self.label("done")
+    }
+
+    /// Where the guest's general registers are loaded, by the host's way in and after work in the Switcher.
+    pub fn back_into_guest(&self) -> Result<u32> {
+        self.label("restore")
+    }
+
+    fn label(&self, name: &str) -> Result<u32> {
+        let found = self.labels.iter().find(|(_, label)| *label == name).map(|(&at, _)| at);
+        found.with_context(|| format!("the Switcher's text has no label `{name}`"))
+    }
+
     /// The offset's name: the label before it and the distance, or the vector of the entry point.
     pub fn place(&self, offset: u32) -> String {
         if let Some(vector) = self.stub(offset) {
