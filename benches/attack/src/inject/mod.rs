@@ -256,15 +256,15 @@ fn closing(boot: &Boot, steps: &[Step], report: &Report) -> Vec<String> {
 /// How control comes to an instruction: events that are injected one after the other on the way.
 struct Way {
     name: String,
-    /// An instruction that is come to first, without an event.
-    by: Option<u32>,
+    /// Whether control first comes to where the Switcher has done by itself what the guest came for.
+    by_work_done: bool,
     events: Vec<(Spot, Event)>,
 }
 
 impl Way {
     /// Whether control is brought on the way.
     fn is_led(&self) -> bool {
-        self.by.is_some() || !self.events.is_empty()
+        self.by_work_done || !self.events.is_empty()
     }
 }
 
@@ -293,7 +293,7 @@ fn plan_and_try(session: &mut Session<'_>, text: &Text, flavour: Flavour, quick:
     let ways = ways(text, &usual)?;
     let mut reached: Vec<Vec<u32>> = Vec::new();
     for way in &ways {
-        if way.by.is_some() {
+        if way.by_work_done {
             // Only the way back into the guest.
             let back = text.back_into_guest()?;
             reached.push(text.inwards().map(|(at, _)| at).filter(|at| *at >= back).collect());
@@ -354,15 +354,11 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
         .inwards()
         .map(|(at, _)| at)
         .find(|&at| matches!(text.kind(at), Kind::Segment(..)) && !faults(text, at).possible.is_empty());
-    let mut ways = vec![Way { name: "usual".to_owned(), by: None, events: Vec::new() }];
+    let mut ways = vec![Way { name: "usual".to_owned(), by_work_done: false, events: Vec::new() }];
     // Where all is loaded that the guest had, and nothing stored.
-    ways.push(Way {
-        name: "after work in the Switcher".to_owned(),
-        by: Some(text.work_done()?),
-        events: Vec::new(),
-    });
+    ways.push(Way { name: "after work in the Switcher".to_owned(), by_work_done: true, events: Vec::new() });
     let mut add = |name: String, spot: Spot, event: Event| {
-        ways.push(Way { name, by: None, events: vec![(spot, event)] })
+        ways.push(Way { name, by_work_done: false, events: vec![(spot, event)] })
     };
     let at = |offset: u32| format!("at {}", text.place(offset));
     for event in [Event::Nmi, Event::MachineCheck] {
@@ -396,11 +392,11 @@ fn ways(text: &Text, usual: &[u32]) -> Result<Vec<Way>> {
 /// Goes a way up to its last event, which is injected.
 fn go(session: &mut Session<'_>, way: &Way) -> Result<bool> {
     session.begin();
-    if let Some(by) = way.by {
-        session.reach(Spot::Text(by), false)?;
+    if way.by_work_done {
+        session.reach_work_done()?;
     }
     for (number, &(spot, event)) in way.events.iter().enumerate() {
-        if !session.reach(spot, way.by.is_some() || number > 0)? {
+        if !session.reach(spot, way.by_work_done || number > 0)? {
             return Ok(false);
         }
         session.inject(event)?;
@@ -450,7 +446,7 @@ fn cases(text: &Text, ways: &[Way], reached: &[Vec<u32>], report: &mut Report, q
         let spot = Spot::Text(offset);
         let mut add = |event: Event, of: &[usize], spot: Spot| {
             let first = of.first().copied();
-            let wanted = |way: &usize| !quick || Some(*way) == first || ways[*way].by.is_some();
+            let wanted = |way: &usize| !quick || Some(*way) == first || ways[*way].by_work_done;
             cases.extend(of.iter().copied().filter(wanted).map(|way| Case { place, way, spot, event }));
         };
         if on.is_empty() {

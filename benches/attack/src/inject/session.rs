@@ -8,11 +8,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use arch_i386::addr::PAGE_SIZE;
+use arch_i386::regs::{REGS_SIZE, Regs};
 use arch_i386::segment::{self, Descriptor};
 use arch_i386::trap;
 use iced_x86::{Mnemonic, OpKind, Register as Operand};
@@ -362,6 +365,21 @@ impl<'a> Session<'a> {
                 Stop::Reset | Stop::Nowhere(_) => return Ok(false),
             }
         }
+    }
+
+    /// Goes to where the Switcher has done its work and the guest has another data segment loaded than its frame has, which keeps what
+    /// it was left with the last time. A host that resumed it by that would be seen.
+    pub fn reach_work_done(&mut self) -> Result<()> {
+        let done = self.base + self.text.work_done()?;
+        for _ in 0..10_000 {
+            self.expect(done)?;
+            let frame = self.registers.get(Register::Ebp) + 2 * PAGE_SIZE - REGS_SIZE;
+            let stored = self.gdb.read_word(frame + offset_of!(Regs, ds) as u32)?;
+            if (stored ^ self.registers.get(Register::Ds)) & 0xffff != 0 {
+                return Ok(());
+            }
+        }
+        bail!("the Switcher does no work with another data segment than the guest was left with")
     }
 
     /// Goes to where a guest is about to execute an instruction.
