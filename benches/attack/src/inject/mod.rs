@@ -491,11 +491,19 @@ fn attempt(session: &mut Session<'_>, way: &Way, case: &Case) -> Result<Result<(
             session.restore()?;
             continue;
         }
+        let segments = session.segments();
         session.inject(case.event)?;
         let interrupts = matches!(case.event, Event::Nmi | Event::MachineCheck);
         let seen = session.observe(interrupts)?;
         session.say(&format!("{seen:?}"));
         outcome = judge(way, case, &seen);
+        if way.by_work_done && matches!(seen.fate, Fate::GuestWentOn) {
+            let now = session.segments_at_entry()?;
+            if now != segments {
+                outcome =
+                    Err(format!("the data segments are {now:x?} at the next entry and were {segments:x?}"));
+            }
+        }
         let harmed = !matches!(seen.fate, Fate::GuestWentOn | Fate::GuestEnded(_));
         if outcome.is_err() && harmed || matches!(case.event, Event::Tss(_) | Event::Segments) {
             session.restore()?;

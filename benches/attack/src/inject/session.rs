@@ -368,7 +368,7 @@ impl<'a> Session<'a> {
     }
 
     /// Goes to where the Switcher has done its work and the guest has another data segment loaded than its frame has, which keeps what
-    /// it was left with the last time. A host that resumed it by that would be seen.
+    /// it was left with the last time.
     pub fn reach_work_done(&mut self) -> Result<()> {
         let done = self.base + self.text.work_done()?;
         for _ in 0..10_000 {
@@ -380,6 +380,19 @@ impl<'a> Session<'a> {
             }
         }
         bail!("the Switcher does no work with another data segment than the guest was left with")
+    }
+
+    /// The data segments that are loaded: ds, es, fs, gs.
+    pub fn segments(&self) -> [u32; 4] {
+        [Register::Ds, Register::Es, Register::Fs, Register::Gs]
+            .map(|segment| self.registers.get(segment) & 0xffff)
+    }
+
+    /// The same when the guest is about to be entered next.
+    pub fn segments_at_entry(&mut self) -> Result<[u32; 4]> {
+        let last = self.base + self.text.last_inwards()?;
+        self.expect(last)?;
+        Ok(self.segments())
     }
 
     /// Goes to where a guest is about to execute an instruction.
