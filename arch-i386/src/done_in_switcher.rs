@@ -97,16 +97,21 @@ impl FilledInSwitcher {
     #[inline]
     #[must_use]
     pub const fn is_beside<S: PageFormat>(self, entry: Self) -> bool {
-        (self.0 ^ entry.page().0) & (!(S::LEAF_SPAN - 1) | Self::ROOT) == 0
+        self.is_in_table_of::<S>(entry, Self::ROOT)
     }
 
     /// The same, and whether it was for a page fault, where no present entry was.
     #[inline]
     #[must_use]
     pub const fn is_new_beside<S: PageFormat>(self, entry: Self) -> bool {
+        self.is_in_table_of::<S>(entry, Self::REPLACED | Self::BY_CALL | Self::CLEARED | Self::ROOT)
+    }
+
+    /// Whether the address is in the reach of that entry's table, and the word has none of these bits.
+    #[inline]
+    const fn is_in_table_of<S: PageFormat>(self, entry: Self, none_of: u32) -> bool {
         // In one comparison, since nearly every entry is looked at by this.
-        let others = Self::REPLACED | Self::BY_CALL | Self::CLEARED | Self::ROOT;
-        (self.0 ^ entry.page().0) & (!(S::LEAF_SPAN - 1) | others) == 0
+        (self.0 ^ entry.page().0) & (!(S::LEAF_SPAN - 1) | none_of) == 0
     }
 }
 

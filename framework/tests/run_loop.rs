@@ -1353,16 +1353,12 @@ fn flush_user_of_flushes_those_that_are_named_and_the_current_one() {
         }
         // One that is shadowed, whose page is anything now; one that never was; the current one goes along.
         then(&mut machine, |m| {
-            for at in (0x8000..0x8c00).step_by(4) {
-                m.sim.write_u32(GuestPhys(at), 0xdead_b063).unwrap();
-            }
+            (0x8000..0x8c00).step_by(4).for_each(|at| m.set_absolute(at, 0xdead_b063));
             m.hypercall(Hypercall::FlushUserOf, [0, 0x8000, 0, 0xffff_f000])
         });
         then(&mut machine, move |m| {
             assert_eq!(m.shadow_entry(HERE) & 1, 0, "{strategy}: the current one");
-            for at in (0x8000..0x8c00).step_by(4) {
-                m.sim.write_u32(GuestPhys(at), 0).unwrap();
-            }
+            (0x8000..0x8c00).step_by(4).for_each(|at| m.set_absolute(at, 0));
             m.hypercall(Hypercall::NewPgtable, [0x8000, 0, 0, 0])
         });
         then(&mut machine, move |m| {

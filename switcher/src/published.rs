@@ -85,6 +85,11 @@ pub(crate) struct Published {
     declined: u32,
 }
 
+/// Those that are published.
+fn present(roots: &[[PublishedRoot; WAYS]; SETS]) -> impl Iterator<Item = &PublishedRoot> {
+    roots.as_flattened().iter().filter(|root| root.cr3 != 0)
+}
+
 /// The set of a page directory's address.
 const fn set_by(factor: u32, directory: u32) -> usize {
     (directory.wrapping_mul(factor) >> HASH_SHIFT) as usize
@@ -115,7 +120,7 @@ impl Published {
 
     /// Puts these in, by the first factor by which each finds room; returns whether there is one.
     fn spread(&mut self, new: PublishedRoot) -> bool {
-        let all = || self.roots.as_flattened().iter().filter(|root| root.cr3 != 0).chain([&new]);
+        let all = || present(&self.roots).chain([&new]);
         if all().count() > MOST_SPREAD {
             return false;
         }
@@ -130,7 +135,7 @@ impl Published {
         let Some(factor) = HASH_FACTORS.into_iter().find(fits) else { return false };
         let before = core::mem::replace(&mut self.roots, Self::NONE.roots);
         self.hash_factor = factor;
-        for &root in before.as_flattened().iter().filter(|root| root.cr3 != 0).chain([&new]) {
+        for &root in present(&before).chain([&new]) {
             let set = self.set_of(GuestPhys(root.directory));
             let free = set.iter_mut().find(|place| place.cr3 == 0);
             *free.expect("each set has been counted") = root;
@@ -246,7 +251,7 @@ mod tests {
         }
         published.retract(all[2]);
         assert_eq!(published.root_of(all[2]), None);
-        assert_eq!(published.roots.as_flattened().iter().filter(|root| root.cr3 != 0).count(), 4);
+        assert_eq!(present(&published.roots).count(), 4);
     }
 
     #[test]

@@ -244,13 +244,19 @@ fn jump_nowhere() {
 }
 
 fn wild_handler() {
-    let unmapped = scratch::address(SPARE);
-    let gate = Descriptor::interrupt_gate(GUEST_CS, unmapped, 1);
+    // The fetch of the handler faults.
+    fault_in(scratch::address(SPARE));
+}
+
+/// Goes to a handler of page faults that has one itself, and so on, each time further down the stack: it starts low, so that it soon
+/// leaves memory. With 256 frames of room, a host that saw few of the faults would end the guest for that.
+fn fault_in(handler: u32) {
+    let gate = Descriptor::interrupt_gate(GUEST_CS, handler, 1);
     descriptors::load_gate(trap::PAGE_FAULT.into(), gate);
-    // The fetch of the handler faults, and so on, each time further down the stack: it starts low, so that
-    // it soon leaves memory.
     // SAFETY: never comes back.
-    unsafe { asm!("mov esp, {0}", "jmp {1}", in(reg) KERNEL_BASE + PAGE_SIZE, in(reg) unmapped) };
+    unsafe {
+        asm!("mov esp, {}", "jmp {}", in(reg) KERNEL_BASE + PAGE_SIZE, in(reg) handler, in("eax") 0x3000_0000)
+    };
 }
 
 core::arch::global_asm!(
@@ -269,13 +275,7 @@ fn faulting_handler() {
     unsafe extern "C" {
         static faulting_page_fault_handler: u8;
     }
-    let handler = (&raw const faulting_page_fault_handler).addr() as u32;
-    descriptors::load_gate(trap::PAGE_FAULT.into(), Descriptor::interrupt_gate(GUEST_CS, handler, 1));
-    // The stack ends in a page, for 256 frames: a host that saw few of them would end the guest for that page.
-    // SAFETY: never comes back.
-    unsafe {
-        asm!("mov esp, {}", "jmp {}", in(reg) KERNEL_BASE + PAGE_SIZE, in(reg) handler, in("eax") 0x3000_0000)
-    };
+    fault_in((&raw const faulting_page_fault_handler).addr() as u32);
 }
 
 fn gate_type() {

@@ -149,6 +149,13 @@ fn privileged_instructions() -> bool {
     true
 }
 
+/// Puts an entry into the current process's tables, without a word to the host.
+fn set_current(va: GuestVirt, entry: Entry) {
+    with_current_tables(|tables, frames| {
+        tables.set(&mut Ram, frames, va, entry).unwrap_or_else(|error| panic!("a table: {error}"));
+    });
+}
+
 /// Two pages of memory, each holding its own number in the first word.
 fn two_frames() -> [GuestFrame; 2] {
     [0, 1].map(|number| {
@@ -274,13 +281,7 @@ fn moved_tables() -> bool {
     for (level, there) in [(2, GuestVirt(0x3040_0000)), (3, GuestVirt(0x7000_0000))] {
         let exchange = || with_current_tables(|tables, _| tables.exchange(&mut Ram, HERE, there, level));
         let map = |entries: [Entry; 2]| {
-            with_current_tables(|tables, frames| {
-                for (va, entry) in [HERE, there].into_iter().zip(entries) {
-                    tables
-                        .set(&mut Ram, frames, va, entry)
-                        .unwrap_or_else(|error| panic!("a table: {error}"));
-                }
-            });
+            [HERE, there].into_iter().zip(entries).for_each(|(va, entry)| set_current(va, entry));
         };
         map(frames.map(|frame| Entry::new(frame.0.into(), KERNEL_PAGE)));
         for round in 0..4 {
@@ -311,11 +312,7 @@ fn moved_tables() -> bool {
 fn switch_to() -> bool {
     const HERE: GuestVirt = GuestVirt(0x3000_0000);
     let frames = two_frames();
-    let map = |entry| {
-        with_current_tables(|tables, frames| {
-            tables.set(&mut Ram, frames, HERE, entry).unwrap_or_else(|error| panic!("a table: {error}"));
-        });
-    };
+    let map = |entry| set_current(HERE, entry);
     map(Entry::new(frames[1].0.into(), KERNEL_PAGE));
     let (end, tls, kernel_root, own_root) = {
         let mut kernel = kernel();
@@ -342,11 +339,7 @@ fn switch_to() -> bool {
 fn flush_user_of() -> bool {
     const HERE: GuestVirt = GuestVirt(0x3000_0000);
     let frames = two_frames();
-    let map = |entry| {
-        with_current_tables(|tables, frames| {
-            tables.set(&mut Ram, frames, HERE, entry).unwrap_or_else(|error| panic!("a table: {error}"));
-        });
-    };
+    let map = |entry| set_current(HERE, entry);
     let (kernel_root, own_root) = {
         let mut kernel = kernel();
         (kernel.memory().tables.root(), kernel.root())
@@ -375,11 +368,7 @@ fn user_entries() -> bool {
     user.set(Flags::NO_EXECUTE, pae && has_no_execute());
     let used = user | Flags::ACCESSED | Flags::DIRTY;
     let entry = |number: usize, flags| Entry::new(frames[number].0.into(), flags);
-    let set = |entry| {
-        with_current_tables(|tables, frames| {
-            tables.set(&mut Ram, frames, HERE, entry).unwrap_or_else(|error| panic!("a table: {error}"));
-        });
-    };
+    let set = |entry| set_current(HERE, entry);
     let now = || with_current_tables(|tables, _| tables.entry(&Ram, HERE));
     let flush = || host::call(Hypercall::FlushTlb, [0, 0, 0]);
     for round in 0..3 {

@@ -11,7 +11,7 @@
 
 use super::ids::LeafId;
 use super::leaf::Cleared;
-use super::{Holder, RootId, Tables, leaf_index_of, leaf_indices, table_flags};
+use super::{Holder, RootId, Tables, leaf_in, leaf_index_of, leaf_indices, root_in, table_flags};
 use crate::paging_host::{PagingHost, Progress, reschedule_point};
 use crate::walk::Origin;
 use arch_i386::addr::GuestVirt;
@@ -39,17 +39,19 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         let end = Self::leaf_indices_of(indices.end).start;
         let own_end = end.min(self.shared_from);
         let mut idle = false;
-        let mut cleared = Cleared::NOTHING;
+        let mut cleared = Cleared { visited: 0, released: 0 };
         let mut at_once = 0;
+        let mut progress = Progress::Continue(());
         let Self { roots, leaves, by_use, .. } = self;
-        let root = roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
+        let root = root_in(roots, id);
         let mut from = start;
         while let Some(leaf_index) = root.in_use.next(from)
             && leaf_index < own_end
+            && progress.is_continue()
         {
             from = leaf_index + 1;
             let leaf = root.leaves[leaf_index];
-            let table = leaves[leaf.number()].as_mut().expect("a table's name is forgotten before the table");
+            let table = leaf_in(leaves, leaf);
             if !leaf.is_used() {
                 table.idle_flushes += 1;
                 idle |= table.idle_flushes >= IDLE_FLUSHES;
@@ -63,21 +65,18 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             at_once += visited;
             if at_once >= AT_ONCE {
                 at_once = 0;
-                if reschedule_point(host).is_break() {
-                    self.count(cleared);
-                    return Progress::Break(());
-                }
+                progress = reschedule_point(host);
             }
         }
         self.count(cleared);
+        progress?;
         if idle {
             self.remove_idle(host, id, start..own_end)?;
         }
         self.free_unused_middles(host, id, start..end);
         if G::LEVELS == 3 {
-            let root = self.roots[usize::from(id.0)].as_mut();
-            let root = root.expect("a root's name is forgotten before the root");
-            root.unclaim_middles(&mut self.middle_counts, start / S::ENTRIES..own_end / S::ENTRIES);
+            let middles = start / S::ENTRIES..own_end / S::ENTRIES;
+            root_in(&mut self.roots, id).unclaim_middles(&mut self.middle_counts, middles);
         }
         if own_end >= end {
             return Progress::Continue(()); // As at every flush: no entry is of the shared half.

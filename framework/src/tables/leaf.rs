@@ -123,10 +123,6 @@ pub(super) struct Cleared {
     pub(super) released: u32,
 }
 
-impl Cleared {
-    pub(super) const NOTHING: Self = Self { visited: 0, released: 0 };
-}
-
 impl LeafTable {
     /// Takes all entries out, by those in use or through all.
     #[inline(always)] // Or what it counts would go through memory.

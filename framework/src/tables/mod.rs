@@ -144,6 +144,18 @@ fn table_flags<S: PageFormat>(origin: Origin) -> Flags {
     origin.flags.intersection(S::DIRECTORY_FLAGS)
 }
 
+/// The root of that name: where more than that is to be changed, [`Tables::holder_mut`] would borrow all.
+#[inline]
+fn root_in(roots: &mut [Option<Root>], RootId(id): RootId) -> &mut Root {
+    roots[usize::from(id)].as_mut().expect("a root's name is forgotten before the root")
+}
+
+/// The same of a level-1 table, and [`Tables::leaf_mut`].
+#[inline]
+fn leaf_in(leaves: &mut [Option<LeafTable>], id: LeafId) -> &mut LeafTable {
+    leaves[id.number()].as_mut().expect("a table's name is forgotten before the table")
+}
+
 impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     /// No tables yet. With `by_use`, releasing a table visits its entries in use; otherwise all of them, as in
     /// lguest.
@@ -224,11 +236,10 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
     }
 
     fn holder_mut(&mut self, holder: Holder) -> &mut Root {
-        let root = match holder {
-            Holder::Own(RootId(id)) => self.roots[usize::from(id)].as_mut(),
-            Holder::Shared => self.owner.as_mut(),
-        };
-        root.expect("a root's name is forgotten before the root")
+        match holder {
+            Holder::Own(id) => root_in(&mut self.roots, id),
+            Holder::Shared => self.owner.as_mut().expect("what is shared has an owner"),
+        }
     }
 
     #[inline]
@@ -238,7 +249,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
 
     #[inline]
     fn leaf_mut(&mut self, id: LeafId) -> &mut LeafTable {
-        self.leaves[id.number()].as_mut().expect("a table's name is forgotten before the table")
+        leaf_in(&mut self.leaves, id)
     }
 
     /// The guest runs on this root from now on.
@@ -500,7 +511,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
             account = behind;
             // One root and its tables at a time, so that each is looked up once.
             let Self { roots, leaves, owner, shared_from, middle_counts, released, .. } = self;
-            let root = roots[usize::from(id.0)].as_mut().expect("a root's name is forgotten before the root");
+            let root = root_in(roots, id);
             while let Some(&first) = account.first()
                 && first.root().is_none()
             {
@@ -511,8 +522,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
                     owner.as_ref().map_or(LeafId::NONE, |owner| owner.leaves[leaf_index])
                 };
                 assert!(leaf != LeafId::NONE, "the Switcher makes no tables");
-                let table =
-                    leaves[leaf.number()].as_mut().expect("a table's name is forgotten before the table");
+                let table = leaf_in(leaves, leaf);
                 if !leaf.is_used() {
                     // It has taken up one that was kept.
                     table.idle_flushes = 0;
@@ -661,8 +671,7 @@ impl<G: PageFormat, S: PageFormat> Tables<G, S> {
         }
         let shared = self.shared_from / S::ENTRIES;
         let window = leaf_index_of::<S>(self.window.start()) / S::ENTRIES;
-        let root =
-            self.roots[usize::from(root.0)].as_mut().expect("a root's name is forgotten before the root");
+        let root = root_in(&mut self.roots, root);
         for index in start.div_ceil(S::ENTRIES)..(end / S::ENTRIES).min(shared) {
             let is_used = index == window || root.in_use.has_any(index * S::ENTRIES, S::ENTRIES);
             if root.middles[index].is_some() && !is_used {
